@@ -1,0 +1,8 @@
+//! rollout.toml: from its text to a validated [`Config`], or to every problem at once.
+//!
+//! Owns: the file's grammar, its defaults, its error messages. Refuses: sockets, clocks, the running process.
+//! Invariant: a `Config` exists only when everything in it is usable; nothing in it is optional that must be there.
+
+mod types;
+
+pub use types::*;

@@ -1,0 +1,45 @@
+//! shiftgate: a sidecar that shifts an application's LLM traffic from OpenAI to Qwen, one percent at a time.
+//!
+//! Ranked aims, to settle arguments in advance:
+//! 1. the application's answer is never made worse by the experiment;
+//! 2. bytes pass unchanged unless a named rewrite changes them;
+//! 3. every request yields exactly one outcome;
+//! 4. low and measured overhead;
+//! 5. small enough to read in an afternoon.
+//!
+//! The rooms, in the order in which they may import each other (a room sees only those above it;
+//! `tests/architecture.rs` keeps it so):
+//!
+//! | room | owns |
+//! |---|---|
+//! | [`model`] | the vocabulary: engines, percents, reasons, secrets |
+//! | [`config`] | text of rollout.toml → a validated [`config::Config`], or every problem at once |
+//! | [`wire`] | OpenAI's format as bytes: endpoints, the scan of a body, the splice, SSE, error bodies |
+//! | [`split`] | the pure decision: hash, intervals, keys, pins |
+//! | [`telemetry`] | outcomes, counters, latency histograms, logs |
+//! | [`backend`] | connections to backends: TCP, TLS, proxies, pools, deadlines, headers |
+//! | [`live`] | the snapshot in force, how it is built, published and watched |
+//! | [`proxy`] | the path of a request, from the listener to the last byte of the answer |
+//! | [`admin`] | `/healthz`, `/readyz`, `/status`, `/metrics` |
+//! | [`app`] | the composition root: binds, spawns, drains |
+//! | [`sim`] | simulated OpenAI and vLLM servers (imports nothing of the others) |
+//! | [`demo`] | traffic through the real proxy against [`sim`], and the live table |
+//! | [`cli`] | arguments, commands, exit codes |
+//!
+//! The journey of one request: [`proxy`] takes a permit and one snapshot, reads the body up to its cap, [`wire`]
+//! scans it, [`split`] decides, [`wire`] splices the model name, [`backend`] sends, and the answer's body carries
+//! permits, deadlines and the outcome to its last byte.
+
+pub mod admin;
+pub mod app;
+pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod live;
+pub mod model;
+pub mod proxy;
+pub mod sim;
+pub mod split;
+pub mod telemetry;
+pub mod wire;

@@ -1,0 +1,13 @@
+//! The vocabulary: small types that every room shares. No I/O, no clocks, no configuration text.
+
+mod engine;
+mod glob;
+mod percent;
+mod reason;
+mod secret;
+
+pub use engine::{Engine, Family};
+pub use glob::Glob;
+pub use percent::{Percent, PercentError};
+pub use reason::{Cause, End, Pin, Reason, Refusal};
+pub use secret::Secret;
