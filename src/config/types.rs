@@ -147,7 +147,7 @@ impl BackendUrl {
     }
 
     pub fn port(&self) -> u16 {
-        self.authority.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 })
+        self.authority.port_u16().unwrap_or_else(|| if self.is_https() { 443 } else { 80 })
     }
 }
 
