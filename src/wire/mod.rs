@@ -1,1 +1,7 @@
-//! wire
+//! OpenAI's format as bytes: which endpoint a path is, what a body says, how it is changed, what an answer tells.
+//!
+//! Owns: the wire format. Refuses: sockets, clocks, configuration. Invariant: no input makes it panic.
+
+pub mod error_body;
+pub mod observe;
+pub mod sse;

@@ -1,0 +1,251 @@
+//! What an answer says of itself: first content, usage, an error event. Read on the side of the bytes that pass.
+//!
+//! Owns: reading answers. Refuses: changing them, waiting for them. Invariant: whatever comes, reading costs a bounded
+//! amount of memory and never fails the answer.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::sse::Framer;
+
+/// Of an unstreamed answer at most this much is read; above it its usage is not known.
+const MAX_WHOLE: usize = 1 << 20;
+
+/// Tokens as the backend counted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    pub input: u64,
+    pub cached_input: u64,
+    pub output: u64,
+}
+
+/// What has been seen so far.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// When the first generated token of a stream came.
+    pub first_content: Option<Instant>,
+    pub usage: Option<Usage>,
+    /// A stream said `{"error":…}`.
+    pub error_event: bool,
+}
+
+/// Reads one answer.
+#[derive(Debug)]
+pub struct Observer {
+    pub seen: Seen,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Stream(Framer),
+    Whole { chunks: Vec<Bytes>, length: usize },
+    Off,
+}
+
+impl Observer {
+    pub fn stream() -> Self {
+        Self { seen: Seen::default(), kind: Kind::Stream(Framer::default()) }
+    }
+
+    pub fn whole() -> Self {
+        Self { seen: Seen::default(), kind: Kind::Whole { chunks: Vec::new(), length: 0 } }
+    }
+
+    pub fn off() -> Self {
+        Self { seen: Seen::default(), kind: Kind::Off }
+    }
+
+    pub fn push(&mut self, chunk: &Bytes, now: Instant) {
+        match &mut self.kind {
+            Kind::Stream(framer) => {
+                let seen = &mut self.seen;
+                framer.push(chunk, |data| read_event(seen, data, now));
+            }
+            Kind::Whole { chunks, length } => {
+                *length += chunk.len();
+                if *length > MAX_WHOLE {
+                    self.kind = Kind::Off;
+                } else {
+                    chunks.push(chunk.clone());
+                }
+            }
+            Kind::Off => {}
+        }
+    }
+
+    /// The answer is complete: an unstreamed one is read now.
+    pub fn finish(&mut self) {
+        if let Kind::Whole { chunks, .. } = std::mem::replace(&mut self.kind, Kind::Off) {
+            self.seen.usage = match chunks.as_slice() {
+                [] => None,
+                [one] => read_usage(one),
+                many => read_usage(&many.concat()),
+            };
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    #[serde(alias = "input_tokens")]
+    prompt_tokens: Option<u64>,
+    #[serde(alias = "output_tokens")]
+    completion_tokens: Option<u64>,
+    #[serde(alias = "input_tokens_details")]
+    prompt_tokens_details: Option<CachedTokens>,
+}
+
+#[derive(Deserialize)]
+struct CachedTokens {
+    cached_tokens: Option<u64>,
+}
+
+impl From<Counts> for Usage {
+    fn from(counts: Counts) -> Self {
+        Self {
+            input: counts.prompt_tokens.unwrap_or(0),
+            cached_input: counts.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
+            output: counts.completion_tokens.unwrap_or(0),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Whole {
+    usage: Option<Counts>,
+}
+
+fn read_usage(body: &[u8]) -> Option<Usage> {
+    serde_json::from_slice::<Whole>(body).ok()?.usage.map(Usage::from)
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    choices: Vec<Choice<'a>>,
+    usage: Option<Counts>,
+    response: Option<Whole>,
+    error: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow)]
+    delta: Option<Delta<'a>>,
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow)]
+    content: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    reasoning: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    reasoning_content: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    refusal: Option<Cow<'a, str>>,
+    tool_calls: Option<Vec<IgnoredAny>>,
+    function_call: Option<IgnoredAny>,
+}
+
+impl Event<'_> {
+    fn has_content(&self) -> bool {
+        fn said(text: &Option<Cow<'_, str>>) -> bool {
+            text.as_ref().is_some_and(|text| !text.is_empty())
+        }
+        self.kind.as_ref().is_some_and(|kind| kind.ends_with(".delta"))
+            || self.choices.iter().any(|choice| {
+                said(&choice.text)
+                    || choice.delta.as_ref().is_some_and(|delta| {
+                        said(&delta.content)
+                            || said(&delta.reasoning)
+                            || said(&delta.reasoning_content)
+                            || said(&delta.refusal)
+                            || delta.function_call.is_some()
+                            || delta.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
+                    })
+            })
+    }
+}
+
+fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
+    // Once content has begun, only events that can hold usage or an error are worth parsing.
+    if seen.first_content.is_some()
+        && memchr::memmem::find(data, b"\"usage\"").is_none()
+        && memchr::memmem::find(data, b"\"error\"").is_none()
+    {
+        return;
+    }
+    let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else { return };
+    if seen.first_content.is_none() && event.has_content() {
+        seen.first_content = Some(now);
+    }
+    if event.error.is_some() || event.kind.as_deref() == Some("response.failed") {
+        seen.error_event = true;
+    }
+    let usage = event.usage.or_else(|| event.response.and_then(|response| response.usage));
+    if let Some(counts) = usage {
+        seen.usage = Some(counts.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(stream: &str) -> Seen {
+        let mut observer = Observer::stream();
+        observer.push(&Bytes::from(stream.to_owned()), Instant::now());
+        observer.finish();
+        observer.seen
+    }
+
+    #[test]
+    fn first_content_is_no_role_chunk() {
+        let role = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+        assert!(watch(role).first_content.is_none());
+        for delta in [
+            r#"{"content":"x"}"#,
+            r#"{"reasoning":"x"}"#,
+            r#"{"tool_calls":[{"index":0}]}"#,
+            r#"{"reasoning_content":"é\u0041"}"#,
+        ] {
+            let stream = format!("{role}data: {{\"choices\":[{{\"delta\":{delta}}}]}}\n\n");
+            assert!(watch(&stream).first_content.is_some(), "{delta}");
+        }
+        assert!(watch("data: {\"type\":\"response.output_text.delta\",\"delta\":\"x\"}\n\n").first_content.is_some());
+    }
+
+    #[test]
+    fn usage_and_errors_are_seen_after_content_too() {
+        let seen = watch(concat!(
+            "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}],\"usage\":null}\n\n",
+            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,",
+            "\"prompt_tokens_details\":{\"cached_tokens\":2}}}\n\ndata: [DONE]\n\n"
+        ));
+        assert_eq!(seen.usage, Some(Usage { input: 7, cached_input: 2, output: 3 }));
+        assert!(!seen.error_event);
+        let seen = watch("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: {\"error\":{\"message\":\"m\"}}\n\n");
+        assert!(seen.error_event);
+    }
+
+    #[test]
+    fn a_whole_answer_in_pieces() {
+        let mut observer = Observer::whole();
+        for part in ["{\"usage\":{\"prompt_tokens\":1,", "\"completion_tokens\":2,\"prompt_tokens_details\":null}}"] {
+            observer.push(&Bytes::from_static(part.as_bytes()), Instant::now());
+        }
+        observer.finish();
+        assert_eq!(observer.seen.usage, Some(Usage { input: 1, cached_input: 0, output: 2 }));
+        assert_eq!(read_usage(b"<html>"), None);
+    }
+}
