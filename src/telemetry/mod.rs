@@ -1,1 +1,9 @@
-//! telemetry
+//! What is known of requests after the fact: counters, latencies, cost, the outcome line, the log.
+//!
+//! Owns: numbers and their names. Refuses: deciding anything. Invariant: a request adds exactly one outcome.
+
+pub mod cost;
+pub mod log;
+pub mod metrics;
+pub mod outcome;
+pub mod stats;

@@ -234,7 +234,8 @@ mod tests {
         ));
         assert_eq!(seen.usage, Some(Usage { input: 7, cached_input: 2, output: 3 }));
         assert!(!seen.error_event);
-        let seen = watch("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: {\"error\":{\"message\":\"m\"}}\n\n");
+        let seen =
+            watch("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: {\"error\":{\"message\":\"m\"}}\n\n");
         assert!(seen.error_event);
     }
 

@@ -1,0 +1,55 @@
+//! USD of one request, from the price table and the tokens that the backend itself counted.
+//!
+//! Token prices: `(input·(prompt − cached) + cached_input·cached + output·completion) / 10⁶`, the way OpenAI bills.
+//! A machine's price: its second's cost divided by the tokens it sustains in a second, times the tokens generated.
+
+use crate::config::Price;
+use crate::model::Glob;
+use crate::wire::observe::Usage;
+
+/// `None` where the price or the speed is not known: never 0.
+pub fn usd(price: Option<&Price>, model: &str, usage: Usage) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
+    let tokens = |count: u64| count as f64;
+    match price? {
+        Price::Tokens(table) => {
+            let price = Glob::longest(table, model)?;
+            let cached = usage.cached_input.min(usage.input);
+            let cached_price = price.cached_input.unwrap_or(price.input);
+            Some(
+                (price.input * tokens(usage.input - cached)
+                    + cached_price * tokens(cached)
+                    + price.output * tokens(usage.output))
+                    / 1e6,
+            )
+        }
+        Price::Gpu { gpu_hour, gpus, tokens_per_second } => {
+            let per_second = (*tokens_per_second)?;
+            Some(gpu_hour * gpus / 3600.0 / per_second * tokens(usage.output))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TokenPrice;
+
+    #[test]
+    fn tokens_are_billed_by_the_longest_matching_model() {
+        let price = |input, cached_input, output| TokenPrice { input, cached_input, output };
+        let table = Price::Tokens(vec![
+            (Glob::new("gpt-4o*"), price(2.5, Some(1.25), 10.0)),
+            (Glob::new("gpt-4o-mini*"), price(0.15, None, 0.6)),
+        ]);
+        let usage = Usage { input: 1_000_000, cached_input: 400_000, output: 100_000 };
+        let close = |a: Option<f64>, b: f64| assert!((a.unwrap() - b).abs() < 1e-9, "{a:?} is not {b}");
+        close(usd(Some(&table), "gpt-4o", usage), 2.5 * 0.6 + 1.25 * 0.4 + 1.0);
+        close(usd(Some(&table), "gpt-4o-mini", usage), 0.15 + 0.06);
+        assert_eq!(usd(Some(&table), "o3", usage), None);
+        assert_eq!(usd(None, "gpt-4o", usage), None);
+        let gpu = |speed| Price::Gpu { gpu_hour: 2.5, gpus: 1.0, tokens_per_second: speed };
+        close(usd(Some(&gpu(Some(2000.0))), "x", Usage { output: 1000, ..usage }), 0.000_347_222_222);
+        assert_eq!(usd(Some(&gpu(None)), "x", usage), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! Where log lines go: human on a terminal, JSON otherwise, and never in a request's way.
+//!
+//! Invariant: a writer that nobody reads costs lines, counted, and no time.
+
+use std::fmt;
+use std::io::{IsTerminal, Write};
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+/// Lines that wait for a slow reader, before further ones are dropped.
+const MAX_LINES: usize = 8192;
+
+/// What writes the lines; dropping it writes what is left.
+#[derive(Debug)]
+pub struct Log {
+    dropped: ErrorCounter,
+    _worker: WorkerGuard,
+}
+
+impl Log {
+    /// Lines that nobody read and that were dropped.
+    pub fn dropped(&self) -> ErrorCounter {
+        self.dropped.clone()
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds.
+pub fn rfc3339(at: jiff::Timestamp) -> String {
+    format!("{at:.3}")
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
+        write!(w, "{:.3}", jiff::Timestamp::now())
+    }
+}
+
+/// Begins logging to stdout, once a process; `RUST_LOG` chooses the levels, `info` otherwise.
+pub fn start() -> Log {
+    start_to(std::io::stdout(), std::io::stdout().is_terminal(), "info")
+}
+
+/// Begins logging to stderr, from `warn` up: for commands whose stdout is their answer.
+pub fn start_quiet() -> Log {
+    start_to(std::io::stderr(), std::io::stderr().is_terminal(), "warn")
+}
+
+fn start_to(to: impl Write + Send + 'static, human: bool, level: &str) -> Log {
+    let (writer, worker) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_LINES).thread_name("log").finish(to);
+    let dropped = writer.error_counter();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let lines = tracing_subscriber::fmt().with_writer(writer).with_timer(Clock).with_env_filter(filter);
+    // A second start in one process keeps the first subscriber: its lines still go somewhere.
+    let started = if human {
+        tracing::subscriber::set_global_default(lines.with_target(false).finish())
+    } else {
+        tracing::subscriber::set_global_default(lines.json().flatten_event(true).with_target(false).finish())
+    };
+    drop(started);
+    Log { dropped, _worker: worker }
+}

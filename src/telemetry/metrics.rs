@@ -1,0 +1,237 @@
+//! `/metrics`: the numbers of [`Stats`] in Prometheus' text format 0.0.4.
+//!
+//! Owns: the names of metrics and labels. Invariant: label values come from rollout.toml and closed lists only.
+
+use std::fmt::Error;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::stats::{BackendStats, Stats};
+
+/// What only the snapshot in force knows.
+#[derive(Debug, Clone, Default)]
+pub struct InForce {
+    pub generation: u64,
+    /// The last reload was refused.
+    pub reload_failed: bool,
+    /// (route, backend, percent)
+    pub percents: Vec<(String, String, f64)>,
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+#[derive(Debug)]
+enum Value {
+    Counter(u64),
+    Usd(f64),
+    Gauge(f64),
+}
+
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    samples: Vec<(Labels, Value)>,
+}
+
+#[derive(Debug)]
+struct Page(Vec<Family>);
+
+impl Collector for Page {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        for family in &self.0 {
+            let kind = match family.samples.first() {
+                Some((_, Value::Gauge(_))) => MetricType::Gauge,
+                Some(_) => MetricType::Counter,
+                None => continue,
+            };
+            let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+            for (labels, value) in &family.samples {
+                let labels = labels.as_slice();
+                let family = metric.encode_family(&labels)?;
+                match value {
+                    Value::Counter(value) => ConstCounter::new(*value).encode(family)?,
+                    Value::Usd(value) => ConstCounter::new(*value).encode(family)?,
+                    Value::Gauge(value) => ConstGauge::new(*value).encode(family)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The page as text.
+pub fn render(stats: &Stats, in_force: &InForce) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Page(families(stats, in_force))));
+    let mut open_metrics = String::new();
+    if text::encode(&mut open_metrics, &registry).is_err() {
+        return String::new();
+    }
+    to_text_format(&open_metrics)
+}
+
+/// The crate writes OpenMetrics; in the older format a counter's `# TYPE` carries the `_total` of its samples, and
+/// there is no `# EOF`.
+fn to_text_format(open_metrics: &str) -> String {
+    let mut page = String::with_capacity(open_metrics.len() + 512);
+    let counters: Vec<&str> =
+        open_metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    for line in open_metrics.lines() {
+        if line == "# EOF" || line.starts_with("# UNIT ") {
+            continue;
+        }
+        let renamed = line.strip_prefix("# ").and_then(|comment| {
+            let (kind, rest) = comment.split_once(' ')?;
+            let (name, rest) = rest.split_once(' ')?;
+            counters.contains(&name).then(|| format!("# {kind} {name}_total {rest}"))
+        });
+        page.push_str(renamed.as_deref().unwrap_or(line));
+        page.push('\n');
+    }
+    page
+}
+
+fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
+    let mut families = process_families(stats, in_force);
+    families.extend(route_families(stats));
+    families.extend(backend_families(stats));
+    families
+}
+
+fn process_families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
+    let by = |label: &'static str, counts: std::collections::BTreeMap<&'static str, u64>| {
+        counts.into_iter().map(|(word, count)| (vec![(label, word.to_owned())], Value::Counter(count))).collect()
+    };
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats in this format")]
+    let gauge = |name, help, value: u64| Family { name, help, samples: vec![(Vec::new(), Value::Gauge(value as f64))] };
+    let reloads = [("ok", &stats.reloads_ok), ("failed", &stats.reloads_failed)];
+    vec![
+        Family {
+            name: "shiftgate_requests_ended",
+            help: "Requests by how they ended",
+            samples: by("end", stats.ended()),
+        },
+        Family {
+            name: "shiftgate_refused",
+            help: "Requests that shiftgate answered itself, by reason",
+            samples: by("reason", stats.refused()),
+        },
+        Family {
+            name: "shiftgate_config_reloads",
+            help: "Readings of rollout.toml after the first, by result",
+            samples: reloads
+                .map(|(result, count)| (vec![("result", result.to_owned())], Value::Counter(count.get())))
+                .into(),
+        },
+        Family {
+            name: "shiftgate_log_dropped_lines",
+            help: "Log lines dropped because nobody read them",
+            samples: vec![(Vec::new(), Value::Counter(stats.log_dropped.get()))],
+        },
+        gauge("shiftgate_config_generation", "Generation of the snapshot in force", in_force.generation),
+        gauge(
+            "shiftgate_config_reload_failed",
+            "1 while the file on disk is refused and an older one serves",
+            u64::from(in_force.reload_failed),
+        ),
+        gauge("shiftgate_requests_in_flight", "Requests being answered", stats.in_flight.get()),
+        gauge("shiftgate_connections", "Connections of applications", stats.connections.get()),
+        gauge("shiftgate_body_bytes", "Bytes of bodies held", stats.body_bytes.get()),
+        Family {
+            name: "shiftgate_split_percent",
+            help: "Percent asked for, by route and candidate",
+            samples: in_force
+                .percents
+                .iter()
+                .map(|(route, backend, percent)| {
+                    (vec![("route", route.clone()), ("backend", backend.clone())], Value::Gauge(*percent))
+                })
+                .collect(),
+        },
+    ]
+}
+
+fn route_families(stats: &Stats) -> Vec<Family> {
+    let mut samples = Vec::new();
+    for (route, counts) in stats.routes() {
+        for ((backend, reason), count) in counts.decisions() {
+            let labels = vec![("route", route.clone()), ("backend", backend), ("reason", reason.to_owned())];
+            samples.push((labels, Value::Counter(count)));
+        }
+    }
+    vec![Family {
+        name: "shiftgate_split_decisions",
+        help: "Decisions by route, backend decided for, and reason",
+        samples,
+    }]
+}
+
+fn backend_families(stats: &Stats) -> Vec<Family> {
+    type Read = fn(&BackendStats) -> Value;
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats in this format")]
+    let table: [(&'static str, &'static str, Read); 10] = [
+        ("shiftgate_attempts", "Requests sent to the backend", |s| Value::Counter(s.attempts.get())),
+        ("shiftgate_served", "Requests the backend answered", |s| Value::Counter(s.served.get())),
+        ("shiftgate_errors", "Attempts without a complete good answer", |s| Value::Counter(s.errors.get())),
+        ("shiftgate_failovers", "Attempts then answered by another backend", |s| Value::Counter(s.failovers.get())),
+        ("shiftgate_replays", "Requests sent again because a reused connection had died", |s| {
+            Value::Counter(s.replays.get())
+        }),
+        ("shiftgate_tokens_input", "Prompt tokens as the backend counted them", |s| {
+            Value::Counter(s.input_tokens.get())
+        }),
+        ("shiftgate_tokens_output", "Generated tokens as the backend counted them", |s| {
+            Value::Counter(s.output_tokens.get())
+        }),
+        ("shiftgate_cost_usd", "Cost of the answers whose price is known", |s| Value::Usd(s.cost_usd().unwrap_or(0.0))),
+        ("shiftgate_backend_in_flight", "Requests being answered by the backend", |s| {
+            Value::Gauge(s.in_flight.get() as f64)
+        }),
+        ("shiftgate_pool_connections", "Connections open to the backend", |s| Value::Gauge(s.connections.get() as f64)),
+    ];
+    let backends = stats.backends();
+    table
+        .into_iter()
+        .map(|(name, help, read)| Family {
+            name,
+            help,
+            samples: backends
+                .iter()
+                .map(|(backend, stats)| (vec![("backend", backend.clone())], read(stats)))
+                .collect(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+fn sample(page: &str, name: &str) -> Option<f64> {
+    page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Reason;
+
+    #[test]
+    fn the_page_is_text_format() {
+        let stats = Stats::default();
+        stats.backend("qwen \"72b\"").attempts.add(3);
+        stats.route("default").decided("openai", Reason::Split);
+        stats.reloads_ok.add(2);
+        let percents = vec![("default".to_owned(), "qwen".to_owned(), 2.5)];
+        let page = render(&stats, &InForce { generation: 3, reload_failed: false, percents });
+        assert_eq!(sample(&page, "shiftgate_attempts_total{backend=\"qwen \\\"72b\\\"\"}"), Some(3.0), "{page}");
+        assert_eq!(sample(&page, "shiftgate_config_reloads_total{result=\"ok\"}"), Some(2.0));
+        assert_eq!(sample(&page, "shiftgate_config_generation"), Some(3.0));
+        assert_eq!(sample(&page, "shiftgate_split_percent{route=\"default\",backend=\"qwen\"}"), Some(2.5));
+        assert!(page.contains("# TYPE shiftgate_attempts_total counter\n"), "{page}");
+        assert!(!page.contains("# EOF"));
+    }
+}

@@ -1,0 +1,246 @@
+//! The numbers behind `/status` and `/metrics`: one set for each backend, route and the process, kept across reloads.
+//!
+//! Bound: entries exist for names of the file only; those that left the file are forgotten above [`MAX_NAMES`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::model::{Pin, Reason};
+
+/// Names kept though no longer in the file, before they are forgotten.
+pub const MAX_NAMES: usize = 256;
+
+/// A number that only grows, or one that goes up and down.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    pub fn add(&self, by: u64) {
+        self.0.fetch_add(by, Relaxed);
+    }
+
+    pub fn sub(&self, by: u64) {
+        self.0.fetch_sub(by, Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Adds one unless that would pass `limit`; one atomic step, so the limit holds under contention.
+    pub fn try_add(&self, by: u64, limit: u64) -> bool {
+        self.0.fetch_update(Relaxed, Relaxed, |now| now.checked_add(by).filter(|after| *after <= limit)).is_ok()
+    }
+}
+
+/// Latencies from 1 µs to an hour with two digits; longer ones count as an hour.
+#[derive(Debug, Default)]
+pub struct Latency(Mutex<Option<Histogram<u32>>>);
+
+const LONGEST_US: u64 = 3_600_000_000;
+
+impl Latency {
+    pub fn record(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(LONGEST_US).clamp(1, LONGEST_US);
+        let mut slot = lock(&self.0);
+        if slot.is_none() {
+            *slot = Histogram::new_with_bounds(1, LONGEST_US, 2).ok();
+        }
+        if let Some(histogram) = slot.as_mut() {
+            histogram.saturating_record(micros);
+        }
+    }
+
+    /// Milliseconds at a quantile; `None` before the first.
+    pub fn quantile_ms(&self, quantile: f64) -> Option<f64> {
+        let slot = lock(&self.0);
+        let histogram = slot.as_ref().filter(|histogram| !histogram.is_empty())?;
+        #[expect(clippy::cast_precision_loss, reason = "an hour in microseconds is far below 2^52")]
+        let micros = histogram.value_at_quantile(quantile) as f64;
+        Some((micros / 100.0).round() / 10.0)
+    }
+}
+
+/// A poisoned lock still holds whole numbers: nothing in here can be half done.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug, Default)]
+pub struct BackendStats {
+    pub attempts: Count,
+    pub served: Count,
+    pub errors: Count,
+    pub failovers: Count,
+    pub replays: Count,
+    pub in_flight: Count,
+    pub connections: Count,
+    pub input_tokens: Count,
+    pub output_tokens: Count,
+    /// Answers whose cost is known, and their sum in 10⁻⁹ USD.
+    pub priced: Count,
+    pub nano_usd: Count,
+    pub ttft: Latency,
+    pub total: Latency,
+}
+
+impl BackendStats {
+    /// `None` while no answer could be priced.
+    pub fn cost_usd(&self) -> Option<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "sums of money below 10^6 USD keep their cents")]
+        let usd = self.nano_usd.get() as f64 / 1e9;
+        (self.priced.get() > 0).then_some(usd)
+    }
+}
+
+/// What a route decided.
+#[derive(Debug, Default)]
+pub struct RouteStats {
+    /// By backend: whom the split chose.
+    chosen: Mutex<BTreeMap<String, u64>>,
+    /// By (backend, reason): every decision.
+    decisions: Mutex<BTreeMap<(String, &'static str), u64>>,
+}
+
+impl RouteStats {
+    pub fn decided(&self, backend: &str, reason: Reason) {
+        if reason.is_share() {
+            bump(&mut lock(&self.chosen), backend);
+        }
+        let mut decisions = lock(&self.decisions);
+        let key = (backend.to_owned(), reason.as_str());
+        *decisions.entry(key).or_insert(0) += 1;
+    }
+
+    pub fn chosen(&self) -> BTreeMap<String, u64> {
+        lock(&self.chosen).clone()
+    }
+
+    pub fn decisions(&self) -> BTreeMap<(String, &'static str), u64> {
+        lock(&self.decisions).clone()
+    }
+
+    /// By pin: requests outside the split.
+    pub fn pinned(&self) -> BTreeMap<&'static str, u64> {
+        let mut pinned = BTreeMap::new();
+        for ((_, reason), count) in &*lock(&self.decisions) {
+            if let Some(pin) = Pin::ALL.iter().find(|pin| reason.strip_prefix("pinned:") == Some(pin.as_str())) {
+                *pinned.entry(pin.as_str()).or_insert(0) += count;
+            }
+        }
+        pinned
+    }
+}
+
+fn bump(counts: &mut BTreeMap<String, u64>, name: &str) {
+    match counts.get_mut(name) {
+        Some(count) => *count += 1,
+        None => {
+            counts.insert(name.to_owned(), 1);
+        }
+    }
+}
+
+/// Everything counted in this process.
+#[derive(Debug, Default)]
+pub struct Stats {
+    backends: Mutex<BTreeMap<String, Arc<BackendStats>>>,
+    routes: Mutex<BTreeMap<String, Arc<RouteStats>>>,
+    /// By the reason of the refusal.
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+    /// By `End`.
+    ended: Mutex<BTreeMap<&'static str, u64>>,
+    pub in_flight: Count,
+    pub connections: Count,
+    pub body_bytes: Count,
+    pub reloads_ok: Count,
+    pub reloads_failed: Count,
+    /// Lines that an unread pipe cost.
+    pub log_dropped: Count,
+}
+
+impl Stats {
+    pub fn backend(&self, name: &str) -> Arc<BackendStats> {
+        let mut backends = lock(&self.backends);
+        Arc::clone(backends.entry(name.to_owned()).or_default())
+    }
+
+    pub fn route(&self, name: &str) -> Arc<RouteStats> {
+        Arc::clone(lock(&self.routes).entry(name.to_owned()).or_default())
+    }
+
+    /// Forgets names that nobody uses any more, once there are many.
+    pub fn prune(&self) {
+        fn prune<T>(entries: &mut BTreeMap<String, Arc<T>>) {
+            if entries.len() > MAX_NAMES {
+                entries.retain(|_, entry| Arc::strong_count(entry) > 1);
+            }
+        }
+        prune(&mut lock(&self.backends));
+        prune(&mut lock(&self.routes));
+    }
+
+    pub fn refuse(&self, reason: &'static str) {
+        *lock(&self.refused).entry(reason).or_insert(0) += 1;
+    }
+
+    pub fn end(&self, end: &'static str) {
+        *lock(&self.ended).entry(end).or_insert(0) += 1;
+    }
+
+    pub fn refused(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.refused).clone()
+    }
+
+    pub fn ended(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.ended).clone()
+    }
+
+    pub fn backends(&self) -> Vec<(String, Arc<BackendStats>)> {
+        lock(&self.backends).iter().map(|(name, stats)| (name.clone(), Arc::clone(stats))).collect()
+    }
+
+    pub fn routes(&self) -> Vec<(String, Arc<RouteStats>)> {
+        lock(&self.routes).iter().map(|(name, stats)| (name.clone(), Arc::clone(stats))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_never_passed() {
+        let count = Count::default();
+        assert!(count.try_add(3, 4));
+        assert!(!count.try_add(2, 4));
+        assert!(count.try_add(1, 4));
+        assert!(!count.try_add(u64::MAX, u64::MAX));
+        count.sub(4);
+        assert_eq!(count.get(), 0);
+    }
+
+    #[test]
+    fn quantiles_are_unknown_before_the_first_and_in_milliseconds_after() {
+        let latency = Latency::default();
+        assert_eq!(latency.quantile_ms(0.5), None);
+        latency.record(Duration::from_millis(41));
+        latency.record(Duration::from_secs(7200));
+        let p50 = latency.quantile_ms(0.5).unwrap();
+        assert!((40.5..=41.5).contains(&p50), "{p50}");
+    }
+
+    #[test]
+    fn shares_leave_out_what_was_pinned() {
+        let route = RouteStats::default();
+        route.decided("openai", Reason::Split);
+        route.decided("qwen", Reason::Split);
+        route.decided("openai", Reason::Pinned(Pin::Endpoint));
+        assert_eq!(route.chosen().into_values().sum::<u64>(), 2);
+        assert_eq!(route.pinned(), BTreeMap::from([("endpoint", 1)]));
+    }
+}
