@@ -1,1 +1,19 @@
-//! backend
+//! Connections to backends: how they are opened, kept, bounded in time, and what goes in their heads.
+//!
+//! Owns: TCP, TLS, proxies, pools, deadlines, header rules. Refuses: deciding who answers.
+//! Invariant: only configured authorities are dialled, and a key goes to its own backend alone.
+
+mod connect;
+mod error;
+pub mod headers;
+mod io;
+mod pool;
+mod request_body;
+mod target;
+pub mod tls;
+
+pub use connect::Connector;
+pub use error::Failure;
+pub use pool::{Answer, AnswerBody, Client, SendError};
+pub use request_body::RequestBody;
+pub use target::{Auth, PrepareError, Target};

@@ -1,0 +1,73 @@
+//! Why an attempt failed.
+
+use crate::model::Cause;
+
+/// One attempt's failure. `Display` names no secret: addresses come from the file, causes from the crates below.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    #[error("no connection within {0:?}")]
+    ConnectTimeout(std::time::Duration),
+    #[error("the proxy made no tunnel: {0}")]
+    Proxy(String),
+    #[error("TLS failed: {0}")]
+    Tls(String),
+    #[error("the connection broke before an answer: {0}")]
+    Reset(String),
+    #[error("no valid HTTP answer: {0}")]
+    BadAnswer(String),
+    #[error("no answer within {0:?}")]
+    Timeout(std::time::Duration),
+    #[error("the application's body broke off: {0}")]
+    ClientBody(String),
+    #[error("the stream began with an error event")]
+    ErrorEvent,
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(u64),
+}
+
+impl Failure {
+    /// The closed word for it; `None` when the client did it.
+    pub const fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Connect(_) | Self::Proxy(_) => Some(Cause::Connect),
+            Self::ConnectTimeout(_) | Self::Timeout(_) => Some(Cause::Timeout),
+            Self::Tls(_) => Some(Cause::Tls),
+            Self::Reset(_) => Some(Cause::Reset),
+            Self::BadAnswer(_) | Self::TooLarge(_) => Some(Cause::BadAnswer),
+            Self::ErrorEvent => Some(Cause::ErrorEvent),
+            Self::ClientBody(_) => None,
+        }
+    }
+
+    pub const fn is_timeout(&self) -> bool {
+        matches!(self, Self::ConnectTimeout(_) | Self::Timeout(_))
+    }
+
+    /// What hyper says of a request that got no answer.
+    pub fn of_exchange(error: &hyper::Error) -> Self {
+        if error.is_user() {
+            return Self::ClientBody(with_source(error));
+        }
+        if error.is_parse() {
+            return Self::BadAnswer(with_source(error));
+        }
+        Self::Reset(with_source(error))
+    }
+}
+
+/// An error with the causes below it, on one line.
+pub(super) fn with_source(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

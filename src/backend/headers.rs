@@ -1,0 +1,131 @@
+//! Which header fields cross the proxy, in both directions.
+//!
+//! Invariant: the application's credentials go only to a backend whose `api_key` is `"client"`.
+
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, Entry, FORWARDED, HOST,
+    HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
+use http::{HeaderMap, header};
+
+use super::target::{Auth, Target};
+use crate::model::Engine;
+
+/// Named by the sender as meant for the next hop only, or meant so by HTTP itself (RFC 9110 §7.6.1).
+const HOP_BY_HOP: [HeaderName; 7] =
+    [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, header::PROXY_AUTHORIZATION, header::PROXY_AUTHENTICATE];
+const HOP_BY_HOP_NAMES: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
+const TRACE_CONTEXT: [&str; 3] = ["traceparent", "tracestate", "baggage"];
+
+/// Removes what belongs to one hop: the standard names and those that `Connection` lists, on all of its lines.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in named {
+            // A sender cannot have the proxy drop what addresses or authorises the request.
+            if name != HOST && name != AUTHORIZATION && name != CONTENT_LENGTH && name != CONTENT_TYPE {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP_NAMES {
+        headers.remove(name);
+    }
+}
+
+/// The head that `target` gets for a request whose head was `app`.
+pub fn for_backend(app: &HeaderMap, target: &Target, is_baseline: bool, observed: bool) -> HeaderMap {
+    let mut headers = match &target.auth {
+        Auth::Client => from_client(app, target, is_baseline),
+        Auth::None => chosen(app, target),
+        Auth::Bearer(value) => {
+            let mut headers = chosen(app, target);
+            headers.insert(AUTHORIZATION, value.clone());
+            headers
+        }
+    };
+    headers.insert(HOST, target.host.clone());
+    if observed {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    if target.config.engine == Engine::Vllm
+        && let Ok(id) = HeaderValue::try_from(format!("{:032x}", rand::random::<u128>()))
+    {
+        headers.insert("x-request-id", id);
+    }
+    headers
+}
+
+/// Everything end-to-end that the application sent.
+fn from_client(app: &HeaderMap, target: &Target, is_baseline: bool) -> HeaderMap {
+    let mut headers = app.clone();
+    strip_hop_by_hop(&mut headers);
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(header::EXPECT);
+    let unwanted: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let text = name.as_str();
+            text.starts_with("x-shiftgate-")
+                || text.starts_with("x-forwarded-")
+                || *name == FORWARDED
+                || text == "x-real-ip"
+                || *name == header::VIA
+                || (TRACE_CONTEXT.contains(&text) && !target.config.propagate.contains(name))
+                || (!is_baseline && (*name == COOKIE || text.starts_with("openai-")))
+        })
+        .cloned()
+        .collect();
+    for name in unwanted {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// Only what a backend with a key of its own may see.
+fn chosen(app: &HeaderMap, target: &Target) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(10);
+    let config = &target.config;
+    for name in [CONTENT_TYPE, ACCEPT, USER_AGENT].iter().chain(&config.propagate).chain(&config.headers) {
+        if let Entry::Vacant(entry) = headers.entry(name) {
+            let mut values = app.get_all(name).iter();
+            if let Some(first) = values.next() {
+                let mut entry = entry.insert_entry(first.clone());
+                for value in values {
+                    entry.append(value.clone());
+                }
+            }
+        }
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_connection_line_is_honoured_but_never_against_the_request_itself() {
+        let mut headers = HeaderMap::new();
+        headers.append(CONNECTION, HeaderValue::from_static("close, x-first"));
+        headers.append(CONNECTION, HeaderValue::from_static("X-Second , authorization, host"));
+        for (name, value) in [("x-first", "1"), ("x-second", "2"), ("x-third", "3"), ("authorization", "k")] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        headers.insert("keep-alive", HeaderValue::from_static("timeout=5"));
+        headers.insert(HOST, HeaderValue::from_static("h"));
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["authorization", "host", "x-third"]);
+    }
+}

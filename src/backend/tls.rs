@@ -1,0 +1,70 @@
+//! TLS towards backends: rustls with aws-lc-rs, the system's roots or the file's own.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_platform_verifier::Verifier;
+
+use crate::config::TlsFiles;
+
+/// Why no TLS can be had for a backend.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("{path} is no PEM certificate: {cause}; write the certificates in PEM form")]
+    Certificate { path: String, cause: String },
+    #[error("{path} is no PEM private key; write the key in PEM form")]
+    Key { path: String },
+    #[error(
+        "the system has no usable root certificates ({0}); install them (ca-certificates), or name a file in tls.ca"
+    )]
+    NoRoots(String),
+    #[error("{0}")]
+    Rustls(#[from] rustls::Error),
+}
+
+/// The one provider of this process.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// What connections to one backend use; built when the file is read, never on the request path.
+pub fn client_config(files: Option<&TlsFiles>, h2: bool) -> Result<Arc<ClientConfig>, TlsError> {
+    let provider = provider();
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let verifier: Arc<dyn ServerCertVerifier> = match files.and_then(|files| files.ca.as_ref()) {
+        Some(ca) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(&ca.path.display().to_string(), &ca.pem)? {
+                roots.add(certificate)?;
+            }
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(|cause| {
+                TlsError::Certificate { path: ca.path.display().to_string(), cause: cause.to_string() }
+            })?
+        }
+        None => Arc::new(Verifier::new(provider).map_err(|cause| TlsError::NoRoots(cause.to_string()))?),
+    };
+    // "Dangerous" is rustls' word for bringing a verifier: this one is the platform's or webpki's own.
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let mut config = match files.and_then(|files| files.client.as_ref()) {
+        Some((chain, key)) => {
+            let key_der = PrivateKeyDer::from_pem_slice(key.pem.expose().as_bytes())
+                .map_err(|_| TlsError::Key { path: key.path.display().to_string() })?;
+            builder.with_client_auth_cert(certificates(&chain.path.display().to_string(), &chain.pem)?, key_der)?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = if h2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    Ok(Arc::new(config))
+}
+
+fn certificates(path: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let error = |cause: String| TlsError::Certificate { path: path.to_owned(), cause };
+    let found: Vec<_> =
+        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|cause| error(cause.to_string()))?;
+    if found.is_empty() { Err(error("no certificate in it".to_owned())) } else { Ok(found) }
+}
