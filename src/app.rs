@@ -1,1 +1,173 @@
-//! app
+//! The composition root: builds the rooms in order, binds, serves, and ends in stages.
+//!
+//! Invariant: nothing is bound before the file is known to be good, and the end always comes within `drain`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::admin::Admin;
+use crate::config::Config;
+use crate::live::watch::{Timing, WatchHandle, watch};
+use crate::live::{Env, LoadError, Store};
+use crate::proxy::{BindError, Life, Listener, Proxy};
+use crate::telemetry::stats::Stats;
+
+/// How long new connections are still served after SIGTERM: load balancers and probes need to see `/readyz` first.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Why the process cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("signals cannot be received: {0}")]
+    Signals(#[from] std::io::Error),
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Drained,
+    /// Running answers were cut: `drain` ran out, or a second signal came.
+    Cut,
+}
+
+/// A running sidecar.
+#[derive(Debug)]
+pub struct App {
+    pub listen: String,
+    pub listen_address: Option<SocketAddr>,
+    pub admin: SocketAddr,
+    pub store: Arc<Store>,
+    pub stats: Arc<Stats>,
+    life: Arc<Life>,
+    watcher: Option<WatchHandle>,
+}
+
+/// What an embedder or a test may choose.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    pub timing: Timing,
+    /// Follow the file on disk.
+    pub watch: bool,
+}
+
+impl App {
+    /// Binds and serves. `text` is what `config` was read from, so that a save in between is noticed.
+    pub async fn start(config: Config, text: Vec<u8>, env: Box<Env>, options: Options) -> Result<Self, StartError> {
+        let started = Instant::now();
+        let stats = Arc::new(Stats::default());
+        let (path, watched) = (config.path.clone(), config.watched.clone());
+        let store = Arc::new(Store::new(config, env, Arc::clone(&stats))?);
+        let server = store.current().config.server.clone();
+        let listener = Listener::bind(&server.listen).await?;
+        let bind_error = |cause| BindError::new("server.admin", server.admin, cause);
+        let admin_socket = TcpListener::bind(server.admin).await.map_err(bind_error)?;
+        let admin_address = admin_socket.local_addr().map_err(bind_error)?;
+        let life = Arc::new(Life::default());
+        let (listen, listen_address) = (listener.address().to_owned(), listener.tcp_address());
+        let proxy = Arc::new(Proxy { store: Arc::clone(&store), stats: Arc::clone(&stats), life: Arc::clone(&life) });
+        tokio::spawn(listener.run(proxy));
+        let admin = Arc::new(Admin {
+            store: Arc::clone(&store),
+            stats: Arc::clone(&stats),
+            life: Arc::clone(&life),
+            listen: listen.clone(),
+            admin: admin_address.to_string(),
+            started,
+        });
+        tokio::spawn(admin.run(admin_socket));
+        let watcher = options.watch.then(|| {
+            let (store, runtime) = (Arc::clone(&store), tokio::runtime::Handle::current());
+            watch(path, text, watched, options.timing, move |reading| {
+                let _inside = runtime.enter();
+                store.reload(reading)
+            })
+        });
+        Ok(Self { listen, listen_address, admin: admin_address, store, stats, life, watcher })
+    }
+
+    /// Reads the file again now.
+    pub fn reload_now(&self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.reload_now();
+        }
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains.
+    pub async fn run_until_signal(self) -> Result<Ended, StartError> {
+        let mut signals = Signals::new()?;
+        loop {
+            tokio::select! {
+                () = signals.stop() => break,
+                _ = signals.hangup.recv() => self.reload_now(),
+            }
+        }
+        let drain = self.store.current().config.server.drain;
+        tracing::info!(drain_s = drain.as_secs_f64(), in_flight = self.stats.in_flight.get(), "draining");
+        Ok(self.drain(drain, signals.stop()).await)
+    }
+
+    /// Stops accepting after a second, ends with the running answers, cuts them after `limit` or on `now`.
+    pub async fn drain(self, limit: Duration, now: impl Future<Output = ()>) -> Ended {
+        let life = &self.life;
+        life.draining.cancel();
+        let finished = async {
+            tokio::time::sleep(GRACE.min(limit)).await;
+            life.closing.cancel();
+            life.tasks.close();
+            life.tasks.wait().await;
+        };
+        let ended = tokio::select! {
+            () = finished => Ended::Drained,
+            () = tokio::time::sleep(limit) => self.cut(),
+            () = now => self.cut(),
+        };
+        if ended == Ended::Cut {
+            life.closing.cancel();
+            life.cut.cancel();
+            life.tasks.close();
+            life.tasks.wait().await;
+        }
+        ended
+    }
+
+    fn cut(&self) -> Ended {
+        let running = self.stats.in_flight.get();
+        if running == 0 {
+            return Ended::Drained;
+        }
+        tracing::warn!(running, "answers are cut: the drain ended before them");
+        Ended::Cut
+    }
+}
+
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,1 +1,10 @@
-//! live
+//! The snapshot in force: how it is made of a reading, published, replaced, and how a save is noticed.
+//!
+//! Owns: the one swap. Refuses: requests. Invariant: whoever holds a snapshot keeps it whole.
+
+mod snapshot;
+mod store;
+pub mod watch;
+
+pub use snapshot::Snapshot;
+pub use store::{Env, LoadError, ReloadError, Store};

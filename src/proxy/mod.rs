@@ -1,1 +1,31 @@
-//! proxy
+//! The path of a request: from the listener to the last byte of the answer.
+//!
+//! Owns: the order of the steps. Refuses: policy of its own; every step is a call into the room that knows.
+//! Invariant: a request uses one snapshot, and yields exactly one outcome however it ends.
+
+mod answer;
+mod attempt;
+mod deadlines;
+mod handler;
+mod intake;
+mod life;
+mod listener;
+mod record;
+mod respond;
+mod tunnel;
+
+use std::sync::Arc;
+
+pub use life::Life;
+pub use listener::{BindError, Listener};
+
+use crate::live::Store;
+use crate::telemetry::stats::Stats;
+
+/// What every connection shares.
+#[derive(Debug)]
+pub struct Proxy {
+    pub store: Arc<Store>,
+    pub stats: Arc<Stats>,
+    pub life: Arc<Life>,
+}

@@ -2,6 +2,9 @@
 //!
 //! Owns: the wire format. Refuses: sockets, clocks, configuration. Invariant: no input makes it panic.
 
+pub mod endpoint;
 pub mod error_body;
 pub mod observe;
+pub mod scan;
+pub mod splice;
 pub mod sse;

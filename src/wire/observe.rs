@@ -78,6 +78,11 @@ impl Observer {
         }
     }
 
+    /// Whether anything was learnt.
+    pub fn has_seen(&self) -> bool {
+        self.seen.first_content.is_some() || self.seen.usage.is_some() || self.seen.error_event
+    }
+
     /// The answer is complete: an unstreamed one is read now.
     pub fn finish(&mut self) {
         if let Kind::Whole { chunks, .. } = std::mem::replace(&mut self.kind, Kind::Off) {

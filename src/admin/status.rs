@@ -1,0 +1,160 @@
+//! `/status`: its fields are fixed; ones may be added, none renamed. `null` is "not known", never 0.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Admin;
+use crate::live::Snapshot;
+use crate::telemetry::log::rfc3339;
+
+/// Read back by the `status` command and the demo, therefore both ways.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub listen: String,
+    pub admin: String,
+    pub generation: u64,
+    pub hash: String,
+    pub loaded_at: String,
+    pub reload_error: Option<ReloadErrorView>,
+    /// Keys of `[server]` that were changed but wait for a restart.
+    pub restart_needed: Vec<String>,
+    pub draining: bool,
+    pub uptime_s: f64,
+    pub in_flight: u64,
+    pub routes: Vec<RouteView>,
+    pub backends: Vec<BackendView>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReloadErrorView {
+    pub at: String,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RouteView {
+    pub name: String,
+    pub percent: BTreeMap<String, f64>,
+    pub effective: BTreeMap<String, f64>,
+    /// `null` before the first request.
+    pub got: Option<BTreeMap<String, f64>>,
+    pub requests: BTreeMap<String, u64>,
+    pub pinned: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BackendView {
+    pub name: String,
+    pub engine: String,
+    pub role: String,
+    pub url: String,
+    pub breaker: String,
+    pub attempts: u64,
+    pub served: u64,
+    pub errors: u64,
+    pub failovers: u64,
+    pub in_flight: u64,
+    pub connections: u64,
+    pub ttft_ms: Quantiles,
+    pub total_ms: Quantiles,
+    pub tokens: Tokens,
+    pub cost_usd: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Quantiles {
+    pub p50: Option<f64>,
+    pub p99: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Tokens {
+    pub input: u64,
+    pub output: u64,
+}
+
+/// As things stand.
+pub fn of(admin: &Admin) -> Status {
+    let snapshot = admin.store.current();
+    let reload_error = admin
+        .store
+        .reload_error()
+        .map(|error| ReloadErrorView { at: rfc3339(error.at), message: error.message });
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        listen: admin.listen.clone(),
+        admin: admin.admin.clone(),
+        generation: snapshot.generation,
+        hash: snapshot.config.hash.clone(),
+        loaded_at: rfc3339(snapshot.loaded_at),
+        reload_error,
+        restart_needed: admin.store.restart_needed().into_iter().map(str::to_owned).collect(),
+        draining: admin.life.draining.is_cancelled(),
+        uptime_s: (admin.started.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        in_flight: admin.stats.in_flight.get(),
+        routes: routes(&snapshot),
+        backends: backends(&snapshot),
+    }
+}
+
+fn routes(snapshot: &Snapshot) -> Vec<RouteView> {
+    let config = &snapshot.config;
+    let names = |backend: usize| config.backends[backend].name.clone();
+    config
+        .routes
+        .iter()
+        .zip(&snapshot.routes)
+        .map(|(route, stats)| {
+            let percent: BTreeMap<String, f64> =
+                route.percent.iter().map(|(backend, percent)| (names(*backend), percent.as_f64())).collect();
+            let requests = stats.chosen();
+            let total: u64 = requests.values().sum();
+            #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
+            let share = |count: u64| (count as f64 * 10_000.0 / total as f64).round() / 100.0;
+            let got = (total > 0).then(|| requests.iter().map(|(name, count)| (name.clone(), share(*count))).collect());
+            RouteView {
+                name: route.name.clone(),
+                effective: percent.clone(),
+                percent,
+                got,
+                requests,
+                pinned: stats.pinned().into_iter().map(|(pin, count)| (pin.to_owned(), count)).collect(),
+            }
+        })
+        .collect()
+}
+
+fn backends(snapshot: &Snapshot) -> Vec<BackendView> {
+    let quantiles = |latency: &crate::telemetry::stats::Latency| Quantiles {
+        p50: latency.quantile_ms(0.5),
+        p99: latency.quantile_ms(0.99),
+    };
+    snapshot
+        .targets
+        .iter()
+        .enumerate()
+        .map(|(index, target)| {
+            let (config, stats) = (&target.config, &target.stats);
+            let role = if index == snapshot.baseline() { "baseline" } else { "candidate" };
+            BackendView {
+                name: config.name.clone(),
+                engine: config.engine.as_str().to_owned(),
+                role: role.to_owned(),
+                url: config.url.to_string(),
+                breaker: "closed".to_owned(),
+                attempts: stats.attempts.get(),
+                served: stats.served.get(),
+                errors: stats.errors.get(),
+                failovers: stats.failovers.get(),
+                in_flight: stats.in_flight.get(),
+                connections: stats.connections.get(),
+                ttft_ms: quantiles(&stats.ttft),
+                total_ms: quantiles(&stats.total),
+                tokens: Tokens { input: stats.input_tokens.get(), output: stats.output_tokens.get() },
+                cost_usd: stats.cost_usd(),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,177 @@
+//! What a file means, in plain words, and what is legal but risky.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
+
+use super::types::{ApiKey, Backend, Config, Listen, Price, Proxy, Route, SecretSource};
+use crate::model::Engine;
+
+/// What `check` prints.
+pub fn describe(config: &Config) -> String {
+    let mut text = String::new();
+    // Writing into a String cannot fail.
+    drop(write_all(&mut text, config));
+    text
+}
+
+fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
+    let listen = match &config.server.listen {
+        Listen::Tcp(address) => format!("http://{address}/v1"),
+        Listen::Unix(path) => format!("unix:{}", path.display()),
+    };
+    writeln!(text, "{}: valid, hash {}", config.path.display(), config.hash)?;
+    writeln!(text, "applications use {listen}; status and metrics are at http://{}", config.server.admin)?;
+    writeln!(text, "\nwho serves what (salt {:?}):", config.name)?;
+    for route in &config.routes {
+        writeln!(text, "  {}: {}", matched(route), shares(config, route))?;
+    }
+    let chain: Vec<String> = config.sticky.iter().map(super::KeySource::describe).collect();
+    match chain.as_slice() {
+        [] => writeln!(text, "  every request is drawn on its own (sticky is empty)")?,
+        chain => writeln!(text, "  kept together by the first present of: {}", chain.join(", "))?,
+    }
+    writeln!(text, "\nbackends:")?;
+    for (index, backend) in config.backends.iter().enumerate() {
+        let role = if index == config.baseline { "baseline" } else { "candidate" };
+        writeln!(text, "  {} ({role}, {}) at {}", backend.name, backend.engine.as_str(), backend.url)?;
+        writeln!(text, "    key: {}", key(&backend.api_key))?;
+        writeln!(text, "    models: {}", models(backend))?;
+        writeln!(text, "    price: {}", price(backend))?;
+        if let Some(Proxy::Url { url, .. } | Proxy::Env(Some((url, _)))) = &backend.proxy {
+            writeln!(text, "    through the proxy {url}")?;
+        }
+    }
+    match &config.shadow {
+        Some(shadow) => writeln!(text, "\nshadows: {} % of served eligible requests", shadow.percent)?,
+        None => writeln!(text, "\nshadows: none")?,
+    }
+    let otlp = config.telemetry.as_ref().and_then(|telemetry| telemetry.otlp.as_deref());
+    writeln!(text, "traces: {}", otlp.unwrap_or("none, unless OTEL_EXPORTER_OTLP_ENDPOINT is set"))
+}
+
+fn matched(route: &Route) -> String {
+    let rule = &route.matcher;
+    let mut parts = Vec::new();
+    parts.extend(rule.path.as_ref().map(|glob| format!("path {}", glob.as_str())));
+    parts.extend(rule.model.as_ref().map(|glob| format!("model {}", glob.as_str())));
+    parts.extend(rule.header.iter().map(|(name, glob)| format!("{name}: {}", glob.as_str())));
+    match (route.name.as_str(), parts.is_empty()) {
+        ("default", _) => "default (everything else)".to_owned(),
+        (name, true) => format!("{name} (everything)"),
+        (name, false) => format!("{name} ({})", parts.join(", ")),
+    }
+}
+
+fn shares(config: &Config, route: &Route) -> String {
+    let name = |index: usize| config.backends.get(index).map_or("?", |backend| backend.name.as_str());
+    let mut rest = 10_000_u16;
+    let mut parts = Vec::new();
+    for (backend, percent) in &route.percent {
+        rest = rest.saturating_sub(percent.hundredths());
+        if percent.hundredths() > 0 {
+            parts.push(format!("{} {percent} %", name(*backend)));
+        }
+    }
+    parts.push(format!("{} {}.{:02} %", name(config.baseline), rest / 100, rest % 100));
+    parts.join(", ")
+}
+
+fn key(key: &ApiKey) -> String {
+    let (source, found) = match key {
+        ApiKey::Client => return "what the application sends".to_owned(),
+        ApiKey::None => return "none".to_owned(),
+        ApiKey::Stored { source, value } => (source, value.is_some()),
+    };
+    let (named, optional) = match source {
+        SecretSource::Env { name, optional } => (format!("environment variable {name}"), *optional),
+        SecretSource::File { path, optional } => (format!("file {}", path.display()), *optional),
+    };
+    let state = match (found, optional) {
+        (true, _) => "found",
+        (false, true) => "not there, and optional: requests go without a key",
+        (false, false) => "not looked for",
+    };
+    format!("{named}, {state}")
+}
+
+fn models(backend: &Backend) -> String {
+    if backend.models.is_empty() {
+        return "the application's name goes as it is".to_owned();
+    }
+    let pairs: Vec<String> =
+        backend.models.iter().map(|(pattern, name)| format!("{} → {name}", pattern.as_str())).collect();
+    pairs.join(", ")
+}
+
+fn price(backend: &Backend) -> String {
+    match &backend.price {
+        None => "not given: its cost is unknown".to_owned(),
+        Some(Price::Tokens(table)) => {
+            let rows: Vec<String> = table
+                .iter()
+                .map(|(model, price)| {
+                    format!("{} {} in, {} out (USD per million tokens)", model.as_str(), price.input, price.output)
+                })
+                .collect();
+            let streams = match (backend.engine, backend.inject_usage) {
+                (Engine::OpenAi, false) => "; streams without usage are not priced (inject_usage is off)",
+                _ => "",
+            };
+            format!("{}{streams}", rows.join("; "))
+        }
+        Some(Price::Gpu { gpu_hour, gpus, tokens_per_second: Some(speed) }) => {
+            format!("{gpus} GPUs at {gpu_hour} USD an hour, {speed} tokens a second")
+        }
+        Some(Price::Gpu { gpu_hour, gpus, tokens_per_second: None }) => {
+            let why = if backend.metrics.is_empty() { "not priced: neither tokens_per_second nor metrics is given" } else { "speed read from metrics" };
+            format!("{gpus} GPUs at {gpu_hour} USD an hour; {why}")
+        }
+    }
+}
+
+/// Legal, but likely to be regretted.
+pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let stores_keys = config.backends.iter().any(|one| matches!(one.api_key, ApiKey::Stored { .. }));
+    if let Listen::Tcp(address) = &config.server.listen
+        && !address.ip().is_loopback()
+        && stores_keys
+    {
+        warnings.push(format!(
+            "server.listen {address} is reachable from other machines, and keys are stored here: anyone near can spend them"
+        ));
+    }
+    if !config.server.admin.ip().is_loopback() {
+        warnings.push(format!("server.admin {} shows status and metrics to other machines", config.server.admin));
+    }
+    let set = |name: &str| env(name).is_some_and(|value| !value.is_empty());
+    if set("HTTPS_PROXY") || set("https_proxy") {
+        for backend in config.backends.iter().filter(|one| one.url.is_https() && one.proxy.is_none()) {
+            warnings.push(format!(
+                "HTTPS_PROXY is set, but backend.{} is dialled directly: add proxy = \"env\" if it needs the proxy",
+                backend.name
+            ));
+        }
+    }
+    if config.sticky.is_empty() {
+        warnings.push("sticky is empty: the turns of one conversation may go to different backends".to_owned());
+    }
+    for backend in &config.backends {
+        if let ApiKey::Stored { source: SecretSource::File { path, .. }, value: Some(_) } = &backend.api_key
+            && std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+        {
+            warnings.push(format!("{} can be read by other users: chmod 600", path.display()));
+        }
+        if !backend.url.is_https()
+            && matches!(backend.api_key, ApiKey::Stored { .. } | ApiKey::Client)
+            && !is_near(backend.url.host())
+        {
+            warnings.push(format!("backend.{}: keys and prompts go to {} in clear text", backend.name, backend.url));
+        }
+    }
+    warnings
+}
+
+fn is_near(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}

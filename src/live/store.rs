@@ -1,0 +1,159 @@
+//! The snapshot in force, and what became of the last attempt to replace it.
+//!
+//! Invariant: publishing cannot fail, and a file that is refused changes nothing but [`ReloadError`].
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+
+use super::snapshot::Snapshot;
+use crate::backend::PrepareError;
+use crate::config::{self, Config, ConfigError, Secrets};
+use crate::telemetry::stats::{Stats, lock};
+
+/// How configuration asks for environment variables.
+pub type Env = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// Why the file on disk is not in force.
+#[derive(Debug, Clone)]
+pub struct ReloadError {
+    pub at: jiff::Timestamp,
+    pub message: String,
+}
+
+/// A file that cannot be put to use.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{path}: {cause}", path = path.display())]
+    Prepare { path: PathBuf, cause: PrepareError },
+}
+
+#[derive(Debug, Default)]
+struct Reloads {
+    error: Option<ReloadError>,
+    /// What of `[server]` waits for a restart.
+    restart: Vec<&'static str>,
+}
+
+/// The only place that swaps.
+pub struct Store {
+    path: PathBuf,
+    env: Box<Env>,
+    current: ArcSwap<Snapshot>,
+    /// What the process started with: it keeps serving under it.
+    started: config::Server,
+    reloads: Mutex<Reloads>,
+    stats: Arc<Stats>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).field("current", &self.current).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Puts the first reading in force.
+    pub fn new(config: Config, env: Box<Env>, stats: Arc<Stats>) -> Result<Self, LoadError> {
+        let (path, started) = (config.path.clone(), config.server.clone());
+        let first = Snapshot::prepare(config, None, &stats)
+            .map_err(|cause| LoadError::Prepare { path: path.clone(), cause })?;
+        Ok(Self {
+            path,
+            env,
+            current: ArcSwap::from_pointee(first),
+            started,
+            reloads: Mutex::default(),
+            stats,
+        })
+    }
+
+    /// The snapshot in force. A request asks once and keeps it.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    pub fn reload_error(&self) -> Option<ReloadError> {
+        lock(&self.reloads).error.clone()
+    }
+
+    /// Keys of `[server]` that were changed but hold only after a restart.
+    pub fn restart_needed(&self) -> Vec<&'static str> {
+        lock(&self.reloads).restart.clone()
+    }
+
+    /// Takes a new reading of the file; returns the further files to watch from now on.
+    pub fn reload(&self, reading: std::io::Result<Vec<u8>>) -> Vec<PathBuf> {
+        let parsed = match reading {
+            Ok(text) => config::parse(&self.path, &text, Secrets::Required, &self.env),
+            Err(error) => Err(ConfigError::unreadable(&self.path, &error)),
+        };
+        let current = self.current();
+        let config = match parsed {
+            Ok(config) => config,
+            Err(error) => {
+                let mut watched = current.config.watched.clone();
+                watched.extend(error.watched.iter().cloned());
+                self.refuse(error.summary(), &error.to_string());
+                return watched;
+            }
+        };
+        let watched = config.watched.clone();
+        if config.hash == current.config.hash {
+            if lock(&self.reloads).error.take().is_some() {
+                tracing::info!(generation = current.generation, "rollout file is good again, unchanged");
+            }
+            return watched;
+        }
+        let restart = self.restart_keys(&config.server);
+        match Snapshot::prepare(config, Some(&current), &self.stats) {
+            Ok(next) => self.publish(next, restart),
+            Err(cause) => {
+                let message = format!("{}: {cause}", self.path.display());
+                self.refuse(message.clone(), &message);
+            }
+        }
+        watched
+    }
+
+    fn publish(&self, next: Snapshot, restart: Vec<&'static str>) {
+        let (generation, hash) = (next.generation, next.config.hash.clone());
+        self.current.store(Arc::new(next));
+        *lock(&self.reloads) = Reloads { error: None, restart: restart.clone() };
+        self.stats.reloads_ok.add(1);
+        self.stats.prune();
+        tracing::info!(generation, hash, "rollout file reloaded");
+        if !restart.is_empty() {
+            tracing::warn!(keys = restart.join(", "), "changed, but holds only after a restart: the old value serves");
+        }
+    }
+
+    fn refuse(&self, summary: String, full: &str) {
+        let mut reloads = lock(&self.reloads);
+        if reloads.error.as_ref().is_some_and(|error| error.message == summary) {
+            return;
+        }
+        reloads.error = Some(ReloadError { at: jiff::Timestamp::now(), message: summary });
+        drop(reloads);
+        self.stats.reloads_failed.add(1);
+        tracing::error!(
+            serving = self.current().generation,
+            "rollout file refused, the last good one serves on: {full}"
+        );
+    }
+
+    fn restart_keys(&self, new: &config::Server) -> Vec<&'static str> {
+        let old = &self.started;
+        [
+            ("listen", new.listen != old.listen),
+            ("admin", new.admin != old.admin),
+            ("threads", new.threads != old.threads),
+        ]
+        .into_iter()
+        .filter_map(|(key, changed)| changed.then_some(key))
+        .collect()
+    }
+}

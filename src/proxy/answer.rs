@@ -1,0 +1,208 @@
+//! The body of an answer on its way to the application: it observes, keeps deadlines, and ends the record.
+//!
+//! Invariant: bytes pass unchanged and at once; a stream that breaks never ends as if it were whole.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Sleep;
+
+use super::deadlines::Deadlines;
+use super::record::Record;
+use crate::backend;
+use crate::model::End;
+use crate::wire::error_body::ApiError;
+use crate::wire::observe::Observer;
+
+/// What a broken answer looks like to the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnBreak {
+    /// As it came: cut, without a clean end.
+    Cut,
+    /// A last error event in OpenAI's shape, and a proper end.
+    ErrorEvent,
+}
+
+/// The upstream broke off; hyper then cuts the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off")]
+pub struct Broken;
+
+#[derive(Debug)]
+enum Source {
+    Whole(Option<Bytes>),
+    Relay { held: VecDeque<Bytes>, body: backend::AnswerBody },
+    Done,
+}
+
+#[derive(Debug)]
+pub struct AnswerBody {
+    source: Source,
+    record: Option<Record>,
+    /// How the record ends when the source ends well.
+    end: End,
+    observer: Observer,
+    deadlines: Deadlines,
+    sleep: Option<Pin<Box<Sleep>>>,
+    on_break: OnBreak,
+}
+
+impl AnswerBody {
+    pub(super) fn whole(bytes: Bytes, record: Record, end: End) -> Self {
+        Self {
+            source: Source::Whole((!bytes.is_empty()).then_some(bytes)),
+            record: Some(record),
+            end,
+            observer: Observer::off(),
+            deadlines: Deadlines::default(),
+            sleep: None,
+            on_break: OnBreak::Cut,
+        }
+    }
+
+    /// For a tunnel, whose task keeps the record.
+    pub(super) fn empty() -> Self {
+        Self {
+            source: Source::Done,
+            record: None,
+            end: End::Complete,
+            observer: Observer::off(),
+            deadlines: Deadlines::default(),
+            sleep: None,
+            on_break: OnBreak::Cut,
+        }
+    }
+
+    /// `held` has been observed already.
+    pub(super) fn relay(
+        held: VecDeque<Bytes>,
+        body: backend::AnswerBody,
+        observer: Observer,
+        record: Record,
+        deadlines: Deadlines,
+        on_break: OnBreak,
+    ) -> Self {
+        let sleep = deadlines.next_byte(Instant::now()).map(|at| Box::pin(tokio::time::sleep_until(at.into())));
+        Self {
+            source: Source::Relay { held, body },
+            record: Some(record),
+            end: End::Complete,
+            observer,
+            deadlines,
+            sleep,
+            on_break,
+        }
+    }
+
+    fn finish(&mut self, end: End) {
+        self.source = Source::Done;
+        self.sleep = None;
+        if let Some(mut record) = self.record.take() {
+            if end == End::Complete {
+                self.observer.finish();
+            }
+            // A whole answer was read before it left, and the record already knows what it says.
+            if self.observer.has_seen() {
+                record.seen = std::mem::take(&mut self.observer.seen);
+            }
+            let end = if record.seen.error_event && end == End::Complete { End::UpstreamError } else { end };
+            record.finish(end);
+        }
+    }
+
+    fn broke(&mut self, end: End) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.finish(end);
+        match self.on_break {
+            OnBreak::Cut => Poll::Ready(Some(Err(Broken))),
+            OnBreak::ErrorEvent => {
+                let error = ApiError::server("the answer broke off; what came so far is all there is", "upstream_error");
+                Poll::Ready(Some(Ok(Frame::data(error.to_event()))))
+            }
+        }
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> bool {
+        self.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
+    }
+
+    fn passed(&mut self, data: &Bytes) {
+        let now = Instant::now();
+        self.observer.push(data, now);
+        if self.deadlines.idle.is_some()
+            && let (Some(sleep), Some(at)) = (&mut self.sleep, self.deadlines.next_byte(now))
+        {
+            sleep.as_mut().reset(at.into());
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        let polled = match &mut this.source {
+            Source::Whole(bytes) => match bytes.take() {
+                Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                None => Poll::Ready(None),
+            },
+            Source::Relay { held, body } => match held.pop_front() {
+                Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                None => Pin::new(body).poll_frame(cx),
+            },
+            Source::Done => return Poll::Ready(None),
+        };
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    this.passed(data);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                let end = this.end;
+                this.finish(end);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(_))) => this.broke(End::UpstreamError),
+            Poll::Pending if this.poll_deadline(cx) => this.broke(End::Timeout),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Whole(bytes) => bytes.is_none(),
+            Source::Relay { held, body } => held.is_empty() && body.is_end_stream(),
+            Source::Done => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Source::Relay { held, body } if held.is_empty() => body.size_hint(),
+            Source::Relay { .. } => SizeHint::default(),
+            Source::Done => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        if self.record.is_some() {
+            if self.is_end_stream() {
+                self.finish(self.end);
+            } else if let Some(mut record) = self.record.take() {
+                // Neither whole nor broken: the application left, or the drain cut it. The record knows which.
+                record.seen = std::mem::take(&mut self.observer.seen);
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! One request to one backend: sent within its deadlines, once more if a kept connection turns out dead, and for a
+//! candidate held back until it has shown content.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
+
+use super::answer::{AnswerBody, OnBreak};
+use super::deadlines::Deadlines;
+use super::record::Record;
+use super::respond::Refused;
+use crate::backend::{self, Failure, RequestBody, SendError, Target, headers};
+use crate::wire::observe::Observer;
+
+/// Held back before the first content at most this much; role chunks and comments are far smaller.
+const MAX_HELD: usize = 1 << 20;
+
+/// A request as one backend gets it.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) body: RequestBody,
+    /// The same body again, where it may be sent twice.
+    pub(super) again: Option<Bytes>,
+    pub(super) streamed: bool,
+    pub(super) observed: bool,
+    pub(super) is_baseline: bool,
+    pub(super) deadlines: Deadlines,
+}
+
+impl Outgoing {
+    fn request(&mut self) -> Request<RequestBody> {
+        let body = std::mem::replace(&mut self.body, RequestBody::Whole(None));
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+/// Sends, and makes of what comes back the application's answer.
+pub(super) async fn run(
+    target: &Arc<Target>,
+    mut outgoing: Outgoing,
+    mut record: Record,
+) -> Result<Response<AnswerBody>, (Record, Refused)> {
+    let sent_at = Instant::now();
+    let sent = send(target, &mut outgoing, &mut record).await;
+    record.watch.waited(sent_at, Instant::now());
+    record.release_body();
+    let failed = |failure| Refused::Failed { name: target.config.name.clone(), failure };
+    let response = match sent {
+        Ok(response) => response,
+        Err(Failure::ClientBody(cause)) => return Err((record, Refused::ClientBody(cause))),
+        Err(failure) => {
+            record.blame();
+            return Err((record, failed(failure)));
+        }
+    };
+    if outgoing.is_baseline {
+        let observer = observer_for(&response, outgoing.observed);
+        return Ok(relay(response, VecDeque::new(), observer, record, &outgoing, OnBreak::Cut));
+    }
+    let status = response.status();
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
+        record.blame();
+        return Err((record, Refused::Misconfigured { name: target.config.name.clone(), status }));
+    }
+    if !status.is_success() {
+        return Ok(relay(response, VecDeque::new(), Observer::off(), record, &outgoing, OnBreak::Cut));
+    }
+    let max = record.snapshot.config.server.max_body;
+    let waiting = Instant::now();
+    let held = if outgoing.streamed { hold_stream(response, &outgoing).await } else { hold_whole(response, &outgoing, max).await };
+    record.watch.waited(waiting, Instant::now());
+    match held {
+        Ok(Held::Stream { response, held, observer }) => {
+            Ok(relay(response, held, observer, record, &outgoing, OnBreak::ErrorEvent))
+        }
+        Ok(Held::Whole { response, bytes, observer }) => {
+            record.seen = observer.seen;
+            let (mut parts, _) = response.into_parts();
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+            finish_head(&mut parts.headers, &mut record, parts.status);
+            parts.version = http::Version::HTTP_11;
+            Ok(Response::from_parts(parts, AnswerBody::whole(bytes, record, crate::model::End::Complete)))
+        }
+        Err(failure) => {
+            record.blame();
+            Err((record, failed(failure)))
+        }
+    }
+}
+
+async fn send(
+    target: &Arc<Target>,
+    outgoing: &mut Outgoing,
+    record: &mut Record,
+) -> Result<Response<backend::AnswerBody>, Failure> {
+    let deadline = outgoing.deadlines.head;
+    record.count_attempt();
+    let first = within(deadline, target.client.send(outgoing.request(), false)).await?;
+    let SendError { failure, stale } = match first {
+        Ok(answer) => return Ok(answer.response),
+        Err(error) => error,
+    };
+    let Some(bytes) = outgoing.again.clone().filter(|_| stale) else { return Err(failure) };
+    target.stats.replays.add(1);
+    record.count_attempt();
+    outgoing.body = RequestBody::whole(bytes);
+    match within(deadline, target.client.send(outgoing.request(), true)).await? {
+        Ok(answer) => Ok(answer.response),
+        Err(error) => Err(error.failure),
+    }
+}
+
+async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Result<T, Failure> {
+    match deadline {
+        None => Ok(work.await),
+        Some(at) => {
+            let begun = Instant::now();
+            tokio::time::timeout_at(at.into(), work)
+                .await
+                .map_err(|_| Failure::Timeout(at.saturating_duration_since(begun)))
+        }
+    }
+}
+
+enum Held {
+    Stream { response: Response<backend::AnswerBody>, held: VecDeque<Bytes>, observer: Observer },
+    Whole { response: Response<()>, bytes: Bytes, observer: Observer },
+}
+
+/// Nothing of a candidate's stream leaves before its first content.
+async fn hold_stream(mut response: Response<backend::AnswerBody>, outgoing: &Outgoing) -> Result<Held, Failure> {
+    if !is_event_stream(response.headers()) {
+        return Err(Failure::BadAnswer("a stream was asked for and something else came".to_owned()));
+    }
+    let mut observer = Observer::stream();
+    let mut held = VecDeque::new();
+    let mut length = 0;
+    while observer.seen.first_content.is_none() && length <= MAX_HELD {
+        let Some(frame) = within(outgoing.deadlines.first, response.body_mut().frame()).await? else { break };
+        let frame = frame.map_err(|error| Failure::of_exchange(&error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        observer.push(&data, Instant::now());
+        length += data.len();
+        held.push_back(data);
+        if observer.seen.error_event {
+            return Err(Failure::ErrorEvent);
+        }
+    }
+    Ok(Held::Stream { response, held, observer })
+}
+
+/// A candidate's unstreamed answer is read whole, so that a cut one never reaches the application.
+async fn hold_whole(response: Response<backend::AnswerBody>, outgoing: &Outgoing, max: u64) -> Result<Held, Failure> {
+    let (parts, mut body) = response.into_parts();
+    let mut read = BytesMut::new();
+    let mut only: Option<Bytes> = None;
+    while let Some(frame) = within(outgoing.deadlines.next_byte(Instant::now()), body.frame()).await? {
+        let frame = frame.map_err(|error| Failure::of_exchange(&error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if let Some(first) = only.take() {
+            read.extend_from_slice(&first);
+        }
+        if read.is_empty() {
+            only = Some(data);
+        } else {
+            read.extend_from_slice(&data);
+        }
+        if read.len().max(only.as_ref().map_or(0, Bytes::len)) as u64 > max {
+            return Err(Failure::TooLarge(max));
+        }
+    }
+    let bytes = only.unwrap_or_else(|| read.freeze());
+    if serde_json::from_slice::<&serde_json::value::RawValue>(&bytes).is_err() {
+        return Err(Failure::BadAnswer("the body is no JSON".to_owned()));
+    }
+    let mut observer = Observer::whole();
+    observer.push(&bytes, Instant::now());
+    observer.finish();
+    Ok(Held::Whole { response: Response::from_parts(parts, ()), bytes, observer })
+}
+
+fn relay(
+    response: Response<backend::AnswerBody>,
+    held: VecDeque<Bytes>,
+    observer: Observer,
+    mut record: Record,
+    outgoing: &Outgoing,
+    on_break: OnBreak,
+) -> Response<AnswerBody> {
+    let (mut parts, body) = response.into_parts();
+    finish_head(&mut parts.headers, &mut record, parts.status);
+    parts.version = http::Version::HTTP_11;
+    let body = AnswerBody::relay(held, body, observer, record, outgoing.deadlines, on_break);
+    Response::from_parts(parts, body)
+}
+
+fn finish_head(head: &mut HeaderMap, record: &mut Record, status: StatusCode) {
+    headers::strip_hop_by_hop(head);
+    record.answered(status, Instant::now());
+    super::respond::mark(head, record);
+}
+
+fn observer_for(response: &Response<backend::AnswerBody>, observed: bool) -> Observer {
+    if !observed || !response.status().is_success() {
+        Observer::off()
+    } else if is_event_stream(response.headers()) {
+        Observer::stream()
+    } else {
+        Observer::whole()
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+}

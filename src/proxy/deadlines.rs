@@ -1,0 +1,101 @@
+//! How long a request may wait: what the backend's section says, and what the SDK says of itself.
+
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+
+use crate::config::Timeouts;
+
+/// The SDK's own patience. Python bounds each wait for bytes, Node the wait for the head.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ClientPatience {
+    head: Option<Duration>,
+    read: Option<Duration>,
+}
+
+impl ClientPatience {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let seconds = |name: &str| {
+            let value: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
+            // Beyond a day nothing is bounded in earnest; zero and less mean "none" to the SDKs.
+            (value > 0.0 && value < 86_400.0).then(|| Duration::from_secs_f64(value))
+        };
+        Self { head: seconds("x-stainless-timeout"), read: seconds("x-stainless-read-timeout") }
+    }
+}
+
+/// The deadlines of one attempt.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Deadlines {
+    /// For the answer's head.
+    pub(super) head: Option<Instant>,
+    /// For the first generated token of a stream.
+    pub(super) first: Option<Instant>,
+    /// Between bytes after that.
+    pub(super) idle: Option<Duration>,
+    pub(super) total: Option<Instant>,
+}
+
+impl Deadlines {
+    pub(super) fn new(timeouts: &Timeouts, patience: ClientPatience, streamed: bool, now: Instant) -> Self {
+        let total = timeouts.total.map(|total| now + total);
+        let ttft = timeouts.ttft.filter(|_| streamed).map(|ttft| now + ttft);
+        let client = earliest(patience.head, patience.read).map(|wait| now + wait);
+        let first = earliest(ttft, total);
+        Self {
+            head: earliest(client, first),
+            first,
+            idle: earliest(timeouts.idle.filter(|_| streamed), patience.read),
+            total,
+        }
+    }
+
+    /// When waiting for the next byte ends, if it begins now.
+    pub(super) fn next_byte(&self, now: Instant) -> Option<Instant> {
+        earliest(self.idle.map(|idle| now + idle), self.total)
+    }
+}
+
+fn earliest<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sdk_is_bounded_the_way_it_means() {
+        let now = Instant::now();
+        let timeouts = Timeouts { connect: Duration::from_secs(2), ttft: None, idle: None, total: None };
+        let of = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, http::HeaderValue::from_static(value));
+            Deadlines::new(&timeouts, ClientPatience::of(&headers), true, now)
+        };
+        let node = of("x-stainless-timeout", "600");
+        assert_eq!((node.head, node.idle), (Some(now + Duration::from_secs(600)), None));
+        let python = of("x-stainless-read-timeout", "60.5");
+        assert_eq!(python.idle, Some(Duration::from_millis(60_500)));
+        assert_eq!(python.head, Some(now + Duration::from_millis(60_500)));
+        for nonsense in ["not-given", "-1", "NaN", "inf", "1e400", "0"] {
+            let none = of("x-stainless-timeout", nonsense);
+            assert_eq!((none.head, none.idle), (None, None), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn ttft_is_for_streams_and_total_for_all() {
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        let timeouts =
+            Timeouts { connect: second, ttft: Some(second * 2), idle: Some(second), total: Some(second * 9) };
+        let streamed = Deadlines::new(&timeouts, ClientPatience::default(), true, now);
+        assert_eq!((streamed.head, streamed.next_byte(now)), (Some(now + second * 2), Some(now + second)));
+        let whole = Deadlines::new(&timeouts, ClientPatience::default(), false, now);
+        assert_eq!((whole.head, whole.next_byte(now)), (Some(now + second * 9), Some(now + second * 9)));
+    }
+}

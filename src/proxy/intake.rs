@@ -1,0 +1,49 @@
+//! Reading the application's body: whole and shared up to `max_body`, else passed on unread.
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::record::Record;
+use super::respond::Refused;
+use crate::backend::RequestBody;
+
+/// A request's body as it is at hand.
+#[derive(Debug)]
+pub(super) enum Intake {
+    Whole(Bytes),
+    /// Above `max_body`, or of an endpoint that is not read: it streams.
+    Stream(RequestBody),
+}
+
+/// Reads up to `max` bytes. Waiting is not ours: the caller's stopwatch leaves it out.
+pub(super) async fn read(mut body: Incoming, max: u64, record: &mut Record) -> Result<Intake, Refused> {
+    if body.size_hint().lower() > max {
+        return Ok(Intake::Stream(RequestBody::Stream { read: None, rest: body }));
+    }
+    let mut first: Option<Bytes> = None;
+    let mut more = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Refused::ClientBody(error.to_string()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if !record.hold(data.len() as u64) {
+            return Err(Refused::Overload("limits.body_bytes"));
+        }
+        match first {
+            None => first = Some(data),
+            Some(ref first) => {
+                if more.is_empty() {
+                    more.extend_from_slice(first);
+                }
+                more.extend_from_slice(&data);
+            }
+        }
+        let length = if more.is_empty() { first.as_ref().map_or(0, Bytes::len) } else { more.len() };
+        if length as u64 > max {
+            let read = if more.is_empty() { first } else { Some(more.freeze()) };
+            return Ok(Intake::Stream(RequestBody::Stream { read, rest: body }));
+        }
+    }
+    Ok(Intake::Whole(if more.is_empty() { first.unwrap_or_default() } else { more.freeze() }))
+}

@@ -1,0 +1,231 @@
+//! Accepting the application's connections: TCP or a unix socket, HTTP/1.1 or h2c.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+use super::{Proxy, respond};
+use crate::config::Listen;
+
+/// hyper's floor for a connection's read buffer.
+const MIN_BUFFER: usize = 8 * 1024;
+const MAX_HEADERS: usize = 100;
+const MAX_H2_STREAMS: u32 = 100;
+/// After an accept that failed for want of descriptors or memory, others may end first.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Why a listener cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("{key} {address} is already in use: stop what listens there, or choose another port (0 takes a free one)")]
+    Taken { key: &'static str, address: String },
+    #[error("{key} {address} cannot be listened on: {cause}")]
+    Io { key: &'static str, address: String, cause: io::Error },
+}
+
+impl BindError {
+    pub fn new(key: &'static str, address: impl ToString, cause: io::Error) -> Self {
+        let address = address.to_string();
+        match cause.kind() {
+            io::ErrorKind::AddrInUse => Self::Taken { key, address },
+            _ => Self::Io { key, address, cause },
+        }
+    }
+
+    pub const fn is_taken(&self) -> bool {
+        matches!(self, Self::Taken { .. })
+    }
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+/// Where applications connect.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: String,
+}
+
+/// Removed when the listener goes, so that the next start finds a free path.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Gone already is as good as removed.
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+impl Listener {
+    pub async fn bind(listen: &Listen) -> Result<Self, BindError> {
+        match listen {
+            Listen::Tcp(address) => {
+                let error = |cause| BindError::new("server.listen", address, cause);
+                let socket = TcpListener::bind(address).await.map_err(error)?;
+                let address = socket.local_addr().map_err(error)?;
+                Ok(Self { socket: Socket::Tcp(socket), address: address.to_string() })
+            }
+            Listen::Unix(path) => {
+                let shown = format!("unix:{}", path.display());
+                let socket =
+                    bind_unix(path).await.map_err(|cause| BindError::new("server.listen", &shown, cause))?;
+                Ok(Self { socket: Socket::Unix(socket, SocketFile(path.clone())), address: shown })
+            }
+        }
+    }
+
+    /// As the first log line and `/status` say it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.local_addr().ok(),
+            Socket::Unix(..) => None,
+        }
+    }
+
+    /// Serves until told to close.
+    pub async fn run(self, proxy: Arc<Proxy>) {
+        let server = Arc::new(server(&proxy));
+        loop {
+            let accepted = tokio::select! {
+                () = proxy.life.closing.cancelled() => return,
+                accepted = self.accept() => accepted,
+            };
+            match accepted {
+                Ok(Accepted::Tcp(stream)) => admit(&proxy, &server, stream),
+                Ok(Accepted::Unix(stream)) => admit(&proxy, &server, stream),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept connections: waiting for some to end");
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match &self.socket {
+            Socket::Tcp(socket) => {
+                let (stream, _) = socket.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Accepted::Tcp(stream))
+            }
+            Socket::Unix(socket, _) => Ok(Accepted::Unix(socket.accept().await?.0)),
+        }
+    }
+}
+
+enum Accepted {
+    Tcp(tokio::net::TcpStream),
+    Unix(UnixStream),
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::InvalidInput
+    )
+}
+
+fn server(proxy: &Proxy) -> auto::Builder<TokioExecutor> {
+    let head = proxy.store.current().config.limits.head;
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().max_headers(MAX_HEADERS).max_buf_size(head.saturating_mul(2).max(MIN_BUFFER));
+    server
+        .http2()
+        .max_concurrent_streams(MAX_H2_STREAMS)
+        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
+        .initial_stream_window_size(1 << 18)
+        .initial_connection_window_size(1 << 20);
+    server
+}
+
+fn admit<S>(proxy: &Arc<Proxy>, server: &Arc<auto::Builder<TokioExecutor>>, mut stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limit = proxy.store.current().config.limits.connections as u64;
+    if !proxy.stats.connections.try_add(1, limit) {
+        proxy.stats.refuse("refused:connections");
+        proxy.life.tasks.spawn(async move {
+            // Whether it hears the refusal is its own affair.
+            drop(tokio::time::timeout(BACK_OFF, stream.write_all(&respond::too_many_connections())).await);
+        });
+        return;
+    }
+    let (proxy, server) = (Arc::clone(proxy), Arc::clone(server));
+    let counted = Counted(Arc::clone(&proxy));
+    proxy.life.tasks.clone().spawn(async move {
+        let _counted = counted;
+        let served = Arc::clone(&proxy);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let proxy = Arc::clone(&served);
+            async move { Ok::<_, Infallible>(proxy.handle(request).await) }
+        });
+        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        tokio::select! {
+            biased;
+            () = proxy.life.cut.cancelled() => return,
+            () = proxy.life.closing.cancelled() => connection.as_mut().graceful_shutdown(),
+            // What goes wrong on a client's connection ends that connection; requests on it have their own outcome.
+            _ = connection.as_mut() => return,
+        }
+        tokio::select! {
+            () = proxy.life.cut.cancelled() => {}
+            _ = connection.as_mut() => {}
+        }
+    });
+}
+
+struct Counted(Arc<Proxy>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.stats.connections.sub(1);
+    }
+}
+
+/// Binds with mode 0600; a socket left behind by a process that is gone is replaced.
+async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixStream::connect(path).await {
+        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    // Made private before it gets its name: nobody can connect in between.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let hidden = tempfile::Builder::new().prefix(".shiftgate-").tempdir_in(folder)?;
+    let private = hidden.path().join("s");
+    let socket = UnixListener::bind(&private)?;
+    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600))?;
+    if path.exists() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    std::fs::rename(&private, path)?;
+    Ok(socket)
+}

@@ -1,0 +1,255 @@
+//! What a request carries along: its permits, and what its outcome will say.
+//!
+//! Invariant: however a request ends (answered, refused, its future or body dropped), this is finished exactly once,
+//! because finishing is dropping.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::Proxy;
+use crate::backend::Target;
+use crate::live::Snapshot;
+use crate::model::{End, Reason, Refusal};
+use crate::telemetry::cost;
+use crate::telemetry::outcome::{Outcome, Stopwatch};
+use crate::wire::observe::Seen;
+
+#[derive(Debug)]
+pub(super) struct Record {
+    proxy: Arc<Proxy>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) watch: Stopwatch,
+    method: Method,
+    template: &'static str,
+    pub(super) trace_id: String,
+    pub(super) route: Option<usize>,
+    pub(super) reason: Reason,
+    /// Who answers; its requests in flight are counted while this is set.
+    backend: Option<Arc<Target>>,
+    /// What that backend calls the model, for the price.
+    pub(super) model: String,
+    pub(super) attempts: u32,
+    pub(super) status: Option<StatusCode>,
+    pub(super) seen: Seen,
+    overhead: Option<Duration>,
+    end: Option<End>,
+    in_flight: bool,
+    held: u64,
+    /// The backend's answer is to blame.
+    failed: bool,
+}
+
+impl Record {
+    pub(super) fn begin(
+        proxy: &Arc<Proxy>,
+        snapshot: Arc<Snapshot>,
+        method: Method,
+        template: &'static str,
+        headers: &HeaderMap,
+    ) -> Self {
+        Self {
+            proxy: Arc::clone(proxy),
+            snapshot,
+            watch: Stopwatch::start(Instant::now()),
+            method,
+            template,
+            trace_id: trace_id(headers),
+            route: None,
+            reason: Reason::Refused(Refusal::Request),
+            backend: None,
+            model: String::new(),
+            attempts: 0,
+            status: None,
+            seen: Seen::default(),
+            overhead: None,
+            end: None,
+            in_flight: false,
+            held: 0,
+            failed: false,
+        }
+    }
+
+    /// Takes a place among the requests in flight.
+    pub(super) fn enter(&mut self) -> bool {
+        let limit = self.snapshot.config.limits.in_flight as u64;
+        self.in_flight = self.proxy.stats.in_flight.try_add(1, limit);
+        self.in_flight
+    }
+
+    /// Reserves room for body bytes of the process' bound.
+    pub(super) fn hold(&mut self, bytes: u64) -> bool {
+        let granted = self.proxy.stats.body_bytes.try_add(bytes, self.snapshot.config.limits.body_bytes);
+        if granted {
+            self.held += bytes;
+        }
+        granted
+    }
+
+    /// The body has been sent: its room is free again.
+    pub(super) fn release_body(&mut self) {
+        self.proxy.stats.body_bytes.sub(std::mem::take(&mut self.held));
+    }
+
+    /// From here on `target` is the one that answers. False when it has as many as it may.
+    pub(super) fn assign(&mut self, target: &Arc<Target>) -> bool {
+        self.unassign();
+        let limit = target.config.max_in_flight.map_or(u64::MAX, |limit| limit as u64);
+        let granted = target.stats.in_flight.try_add(1, limit);
+        if granted {
+            self.backend = Some(Arc::clone(target));
+        }
+        granted
+    }
+
+    fn unassign(&mut self) {
+        if let Some(before) = self.backend.take() {
+            before.stats.in_flight.sub(1);
+        }
+    }
+
+    pub(super) fn count_attempt(&mut self) {
+        self.attempts += 1;
+        if let Some(target) = &self.backend {
+            target.stats.attempts.add(1);
+        }
+    }
+
+    /// The head is about to leave.
+    pub(super) fn answered(&mut self, status: StatusCode, now: Instant) {
+        self.status = Some(status);
+        self.overhead = Some(self.watch.overhead(now));
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            self.failed = true;
+        }
+    }
+
+    /// The backend gave no good answer.
+    pub(super) fn blame(&mut self) {
+        self.failed = true;
+    }
+
+    /// shiftgate answers itself.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        self.reason = Reason::Refused(refusal);
+        self.end = Some(End::Refused);
+        self.unassign();
+        self.proxy.stats.refuse(self.reason.as_str());
+    }
+
+    pub(super) fn finish(mut self, end: End) {
+        self.end = Some(end);
+    }
+
+    pub(super) fn backend_name(&self) -> Option<&HeaderValue> {
+        self.backend.as_ref().map(|target| &target.name)
+    }
+
+    fn ending(&self) -> End {
+        let torn = if self.proxy.life.cut.is_cancelled() { End::Drained } else { End::ClientGone };
+        self.end.unwrap_or(torn)
+    }
+
+    fn count(&self, end: End, total: Duration, cost: Option<f64>) {
+        let Some(target) = &self.backend else { return };
+        let stats = &target.stats;
+        if self.status.is_some() {
+            stats.served.add(1);
+        }
+        if self.failed || matches!(end, End::UpstreamError | End::Timeout) || self.seen.error_event {
+            stats.errors.add(1);
+        } else if end == End::Complete && self.status.is_some_and(|status| status.is_success()) {
+            stats.total.record(total);
+            if let Some(first) = self.seen.first_content {
+                stats.ttft.record(first.saturating_duration_since(self.watch.started));
+            }
+        }
+        if let Some(usage) = self.seen.usage {
+            stats.input_tokens.add(usage.input);
+            stats.output_tokens.add(usage.output);
+        }
+        if let Some(usd) = cost.filter(|usd| usd.is_finite() && *usd >= 0.0) {
+            stats.priced.add(1);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "finite, not negative")]
+            stats.nano_usd.add((usd * 1e9) as u64);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let total = now.saturating_duration_since(self.watch.started);
+        let end = self.ending();
+        let price = self.backend.as_ref().and_then(|target| target.config.price.as_ref());
+        let cost = self.seen.usage.and_then(|usage| cost::usd(price, &self.model, usage));
+        self.count(end, total, cost);
+        self.proxy.stats.end(end.as_str());
+        let config = &self.snapshot.config;
+        if config.server.request_log {
+            let first = self.seen.first_content;
+            Outcome {
+                route: self.route.and_then(|route| config.routes.get(route)).map(|route| route.name.as_str()),
+                backend: self.backend.as_ref().map(|target| target.config.name.as_str()),
+                reason: self.reason,
+                generation: self.snapshot.generation,
+                method: self.method.as_str(),
+                path: self.template,
+                status: self.status.map(|status| status.as_u16()),
+                attempts: self.attempts,
+                ttft: first.map(|first| first.saturating_duration_since(self.watch.started)),
+                total,
+                overhead: self.overhead.unwrap_or_else(|| self.watch.overhead(now)),
+                usage: self.seen.usage,
+                cost_usd: cost,
+                end,
+                trace_id: &self.trace_id,
+            }
+            .log();
+        }
+        self.unassign();
+        self.release_body();
+        if self.in_flight {
+            self.proxy.stats.in_flight.sub(1);
+        }
+    }
+}
+
+/// That of the application's trace, or a new one (W3C Trace Context: 32 lower-case hex digits, not all zero).
+fn trace_id(headers: &HeaderMap) -> String {
+    let given = headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|value| {
+        let mut parts = value.split('-');
+        let (version, id) = (parts.next()?, parts.next()?);
+        let lower_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let valid = version.len() == 2
+            && version != "ff"
+            && lower_hex(version)
+            && id.len() == 32
+            && lower_hex(id)
+            && id.bytes().any(|byte| byte != b'0');
+        valid.then(|| id.to_owned())
+    });
+    given.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>().max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_valid_traceparent_is_followed_and_nothing_else() {
+        let id = "0af7651916cd43dd8448eb211c80319c";
+        let of = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", HeaderValue::from_str(value).unwrap());
+            trace_id(&headers)
+        };
+        assert_eq!(of(&format!("00-{id}-b7ad6b7169203331-01")), id);
+        for bad in ["", "00", "00-xyz-b7ad6b7169203331-01", &format!("ff-{id}-b7ad6b7169203331-01")] {
+            let made = of(bad);
+            assert_ne!(made, id, "{bad}");
+            assert_eq!(made.len(), 32);
+        }
+    }
+}

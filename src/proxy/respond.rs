@@ -1,0 +1,183 @@
+//! Answers that shiftgate gives itself, and what it adds to those of backends.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::answer::AnswerBody;
+use super::record::Record;
+use crate::backend::Failure;
+use crate::model::{End, Refusal};
+use crate::wire::error_body::ApiError;
+
+const BACKEND: HeaderName = HeaderName::from_static("x-shiftgate-backend");
+const REASON: HeaderName = HeaderName::from_static("x-shiftgate-reason");
+const GENERATION: HeaderName = HeaderName::from_static("x-shiftgate-generation");
+const TRACE_ID: HeaderName = HeaderName::from_static("x-shiftgate-trace-id");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Why a request gets no backend's answer.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// CONNECT, in any version.
+    Connect,
+    /// `OPTIONS *`: answered, not refused.
+    OptionsStar,
+    TargetTooLong,
+    HeadTooLarge(usize),
+    MalformedPath,
+    UnknownPath(String),
+    UnknownOverride,
+    ClientBody(String),
+    Overload(&'static str),
+    /// A backend had no answer. `name` is the backend's.
+    Failed { name: String, failure: Failure },
+    /// A candidate answered as if its address, key or model name were wrong: our configuration's fault.
+    Misconfigured { name: String, status: StatusCode },
+}
+
+impl Refused {
+    /// Status, error and the reason of the closed list; no reason where a backend is to blame.
+    fn explain(&self) -> (StatusCode, ApiError, Option<Refusal>) {
+        let invalid = ApiError::invalid_request;
+        match self {
+            Self::Connect => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                invalid("CONNECT is not served here: shiftgate forwards requests under /v1 only", None),
+                Some(Refusal::Method),
+            ),
+            Self::OptionsStar => (StatusCode::NO_CONTENT, invalid("", None), Some(Refusal::Method)),
+            Self::TargetTooLong => (
+                StatusCode::URI_TOO_LONG,
+                invalid("the request's target is longer than 8 KiB", Some("uri_too_long")),
+                Some(Refusal::Head),
+            ),
+            Self::HeadTooLarge(limit) => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                invalid(format!("the request's head is larger than limits.head, {limit} bytes"), Some("head_too_large")),
+                Some(Refusal::Head),
+            ),
+            Self::MalformedPath => (
+                StatusCode::BAD_REQUEST,
+                invalid("the path has dot segments, empty segments or encoded slashes", Some("invalid_path")),
+                Some(Refusal::Request),
+            ),
+            Self::UnknownPath(path) => (
+                StatusCode::NOT_FOUND,
+                invalid(
+                    format!("Unknown request URL: {path}. shiftgate serves paths under /v1: check the client's base_url"),
+                    Some("unknown_url"),
+                ),
+                Some(Refusal::Path),
+            ),
+            Self::UnknownOverride => (
+                StatusCode::BAD_REQUEST,
+                invalid(
+                    "x-shiftgate-backend names no backend of rollout.toml; send one of its names, or leave it out",
+                    Some("unknown_backend"),
+                ),
+                Some(Refusal::Override),
+            ),
+            Self::ClientBody(cause) => (
+                StatusCode::BAD_REQUEST,
+                invalid(format!("the request's body could not be read: {cause}"), Some("client_body")),
+                Some(Refusal::Request),
+            ),
+            Self::Overload(limit) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                ApiError::server(format!("shiftgate is at its limit ({limit}); try again shortly"), "overloaded"),
+                Some(Refusal::Overload),
+            ),
+            Self::Failed { name, failure } if failure.is_timeout() => (
+                StatusCode::GATEWAY_TIMEOUT,
+                ApiError::server(format!("backend {name}: {failure}"), "upstream_timeout"),
+                None,
+            ),
+            Self::Failed { name, failure } => (
+                StatusCode::BAD_GATEWAY,
+                ApiError::server(format!("backend {name}: {failure}"), "upstream_error"),
+                None,
+            ),
+            Self::Misconfigured { name, status } => (
+                StatusCode::BAD_GATEWAY,
+                ApiError::server(
+                    format!(
+                        "backend {name} answered {}: check its url, api_key and models in rollout.toml",
+                        status.as_u16()
+                    ),
+                    "upstream_misconfigured",
+                ),
+                None,
+            ),
+        }
+    }
+}
+
+/// Ends a request without a backend's answer.
+pub(super) fn refuse(mut record: Record, refused: &Refused) -> Response<AnswerBody> {
+    let (status, error, refusal) = refused.explain();
+    let body = if status == StatusCode::NO_CONTENT { Bytes::new() } else { error.to_json() };
+    let end = match (refusal, refused) {
+        (Some(refusal), _) => {
+            record.refuse(refusal);
+            End::Refused
+        }
+        (None, Refused::Failed { failure, .. }) if failure.is_timeout() => End::Timeout,
+        (None, _) => End::UpstreamError,
+    };
+    record.answered(status, Instant::now());
+    let mut headers = HeaderMap::with_capacity(8);
+    if !body.is_empty() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    match refused {
+        Refused::Overload(_) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
+        }
+        Refused::Misconfigured { .. } => {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        Refused::Connect => {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        _ => {}
+    }
+    if let Ok(id) = HeaderValue::from_str(&format!("req_{}", record.trace_id)) {
+        headers.insert("x-request-id", id);
+    }
+    mark(&mut headers, &record);
+    let mut response = Response::new(AnswerBody::whole(body, record, end));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Tells who answered and why.
+pub(super) fn mark(headers: &mut HeaderMap, record: &Record) {
+    if let Some(name) = record.backend_name() {
+        headers.insert(BACKEND, name.clone());
+    }
+    headers.insert(REASON, HeaderValue::from_static(record.reason.as_str()));
+    headers.insert(GENERATION, record.snapshot.generation_header.clone());
+    if let Ok(id) = HeaderValue::from_str(&record.trace_id) {
+        headers.insert(TRACE_ID, id);
+    }
+}
+
+/// For connections above the limit: they are told so before a request is read.
+pub(super) fn too_many_connections() -> Arc<[u8]> {
+    let body = ApiError::server("shiftgate is at its limit (limits.connections); try again shortly", "overloaded")
+        .to_json();
+    let mut text = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         retry-after: 1\r\nx-should-retry: true\r\nx-shiftgate-reason: refused:overload\r\nconnection: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    text.extend_from_slice(&body);
+    text.into()
+}

@@ -1,0 +1,145 @@
+//! The order of decision: override, owner of state, pins, the split.
+
+use http::HeaderMap;
+
+use super::assign::{Intervals, Purpose, Salt};
+use super::key;
+use crate::config::{Config, RouteMatch};
+use crate::model::{Engine, Pin, Reason};
+use crate::wire::endpoint::Endpoint;
+use crate::wire::scan::Scan;
+
+/// What there is of a request's body.
+#[derive(Debug, Clone, Copy)]
+pub enum Body<'a> {
+    Scanned(&'a Scan<'a>),
+    Unparsable,
+    OverCap,
+    /// The endpoint's body is none of our business.
+    NotRead,
+}
+
+/// What a decision is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    pub endpoint: &'a Endpoint,
+    pub path: &'a str,
+    pub headers: &'a HeaderMap,
+    pub body: Body<'a>,
+}
+
+/// Route, backend, reason; and for the split how it came to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    pub route: usize,
+    pub backend: usize,
+    pub reason: Reason,
+    /// The split's, in hundredths of a percent; also where it was drawn.
+    pub unit: Option<u16>,
+    /// Index into the sticky chain; `None` when the unit was drawn.
+    pub key: Option<usize>,
+}
+
+/// The override header names no backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownBackend;
+
+/// Worked out once for each file.
+#[derive(Debug)]
+pub struct Tables(Vec<(Intervals, Salt)>);
+
+impl Tables {
+    pub fn new(config: &Config) -> Self {
+        let table = |route: &crate::config::Route| {
+            (Intervals::new(&route.percent), Salt::new(Purpose::Split, &config.name, &route.name))
+        };
+        Self(config.routes.iter().map(table).collect())
+    }
+}
+
+/// Decides; `draw` gives a unit where there is no key.
+pub fn decide(
+    config: &Config,
+    tables: &Tables,
+    request: &Request<'_>,
+    draw: &mut dyn FnMut() -> u16,
+) -> Result<Decision, UnknownBackend> {
+    let scan = match request.body {
+        Body::Scanned(scan) => Some(scan),
+        Body::Unparsable | Body::OverCap | Body::NotRead => None,
+    };
+    let route = route_of(config, request, scan);
+    let at = |backend, reason| Decision { route, backend, reason, unit: None, key: None };
+    if config.server.allow_override
+        && let Some(name) = request.headers.get("x-shiftgate-backend")
+    {
+        let named = name.to_str().ok().and_then(|name| config.backend(name.trim())).ok_or(UnknownBackend)?;
+        return Ok(at(named, Reason::Override));
+    }
+    if let Some(pin) = pin(config, route, request, scan) {
+        return Ok(at(config.baseline, Reason::Pinned(pin)));
+    }
+    let Some((intervals, salt)) = tables.0.get(route) else { return Ok(at(config.baseline, Reason::Split)) };
+    let found = key::find(&config.sticky, request.headers, scan);
+    let unit = found.as_ref().map_or_else(draw, |key| salt.unit(&key.value));
+    let backend = intervals.owner(unit).unwrap_or(config.baseline);
+    Ok(Decision { route, backend, reason: Reason::Split, unit: Some(unit), key: found.map(|key| key.source) })
+}
+
+/// First match wins; the last route matches everything.
+fn route_of(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> usize {
+    let model = scan.and_then(Scan::model);
+    let matches = |rule: &RouteMatch| {
+        rule.path.as_ref().is_none_or(|glob| glob.matches(request.path))
+            && rule.model.as_ref().is_none_or(|glob| model.as_ref().is_some_and(|model| glob.matches(model)))
+            && rule.header.iter().all(|(name, glob)| {
+                let mut values = request.headers.get_all(name).iter();
+                values.any(|value| value.to_str().is_ok_and(|value| glob.matches(value)))
+            })
+    };
+    let last = config.routes.len().saturating_sub(1);
+    config.routes.iter().position(|route| matches(&route.matcher)).unwrap_or(last)
+}
+
+fn pin(config: &Config, route: usize, request: &Request<'_>, scan: Option<&Scan<'_>>) -> Option<Pin> {
+    if *request.endpoint == Endpoint::Responses
+        && let Some(scan) = scan
+        && is_stateful(scan)
+    {
+        return Some(Pin::Stateful);
+    }
+    if !request.endpoint.split_candidate() {
+        return Some(Pin::Endpoint);
+    }
+    let Some(scan) = scan else {
+        return Some(if matches!(request.body, Body::OverCap) { Pin::BodyOverCap } else { Pin::Unparsable });
+    };
+    let Some(model) = scan.model() else { return Some(Pin::Unparsable) };
+    let mut candidates = config
+        .routes
+        .get(route)?
+        .percent
+        .iter()
+        .filter(|(_, percent)| percent.hundredths() > 0)
+        .filter_map(|(backend, _)| config.backends.get(*backend));
+    if *request.endpoint == Endpoint::Responses
+        && candidates.clone().any(|one| !one.translation.responses || one.engine == Engine::Tgi)
+    {
+        return Some(Pin::Endpoint);
+    }
+    if candidates.any(|one| one.model_for(&model).is_none()) {
+        return Some(Pin::Model);
+    }
+    let retries = request.headers.get("x-stainless-retry-count").and_then(|count| count.to_str().ok());
+    if retries.and_then(|count| count.trim().parse::<u32>().ok()).is_some_and(|count| count >= 1) {
+        return Some(Pin::Retry);
+    }
+    None
+}
+
+/// Whether the answer, or what it builds on, is kept by a server. An unset `store` means yes at OpenAI.
+fn is_stateful(scan: &Scan<'_>) -> bool {
+    !scan.is_false("store")
+        || scan.is_true("background")
+        || ["previous_response_id", "conversation", "prompt"].iter().any(|field| scan.has(field))
+}

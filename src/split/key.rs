@@ -1,0 +1,171 @@
+//! What keeps a conversation or a user on one backend: the first source of the chain that a request has.
+
+use std::borrow::Cow;
+use std::hash::Hasher;
+
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use crate::config::KeySource;
+use crate::wire::scan::Scan;
+
+/// A key and where it was found. The value is never shown: it may name a person.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key<'a> {
+    /// Index into the chain.
+    pub source: usize,
+    pub value: Cow<'a, [u8]>,
+}
+
+impl std::fmt::Debug for Key<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+/// The first source that is present and not empty.
+pub fn find<'a>(sources: &[KeySource], headers: &'a HeaderMap, body: Option<&Scan<'a>>) -> Option<Key<'a>> {
+    sources.iter().enumerate().find_map(|(source, kind)| {
+        let value = match kind {
+            KeySource::Header(name) => Cow::Borrowed(headers.get(name)?.as_bytes().trim_ascii()),
+            KeySource::Field(path) => match body?.field(path)? {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            },
+            KeySource::Conversation => Cow::Owned(conversation(body?)?.to_vec()),
+        };
+        (!value.is_empty()).then_some(Key { source, value })
+    })
+}
+
+#[derive(Deserialize)]
+struct Turn<'a> {
+    role: Option<String>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    text: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Tool {
+    name: Option<String>,
+    function: Option<Named>,
+}
+
+/// A hash over what does not change from turn to turn: the system text before the first user message, that message's
+/// text, and the tools' names in their order. `None` without a user's text.
+fn conversation(body: &Scan<'_>) -> Option<[u8; 16]> {
+    let mut hasher = SipHasher24::new_with_keys(0, 0);
+    let mut write = |kind: u8, text: &str| {
+        hasher.write(&[kind]);
+        hasher.write(&(text.len() as u64).to_le_bytes());
+        hasher.write(text.as_bytes());
+    };
+    if let Some(text) = body.get("instructions").and_then(content_text) {
+        write(b's', &text);
+    }
+    let turns = body.get("messages").or_else(|| body.get("input"))?;
+    let mut user = None;
+    match serde_json::from_str::<Vec<&RawValue>>(turns.get()) {
+        Ok(turns) => {
+            for turn in turns.iter().filter_map(|turn| serde_json::from_str::<Turn<'_>>(turn.get()).ok()) {
+                let text = turn.content.and_then(content_text);
+                match turn.role.as_deref() {
+                    Some("system" | "developer") => write(b's', &text.unwrap_or_default()),
+                    Some("user") => {
+                        user = text;
+                        break;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Err(_) => user = content_text(turns),
+    }
+    write(b'u', &user.filter(|text| !text.is_empty())?);
+    for list in ["tools", "functions"] {
+        let tools = body.get(list).and_then(|tools| serde_json::from_str::<Vec<&RawValue>>(tools.get()).ok());
+        for tool in tools.unwrap_or_default().iter().filter_map(|tool| serde_json::from_str::<Tool>(tool.get()).ok()) {
+            if let Some(name) = tool.function.and_then(|function| function.name).or(tool.name) {
+                write(b't', &name);
+            }
+        }
+    }
+    Some(hasher.finish128().as_bytes())
+}
+
+/// A string, or the text parts of a list joined as one.
+fn content_text(content: &RawValue) -> Option<String> {
+    if let Ok(text) = serde_json::from_str::<String>(content.get()) {
+        return Some(text);
+    }
+    let parts: Vec<&RawValue> = serde_json::from_str(content.get()).ok()?;
+    let texts: Vec<String> = parts
+        .iter()
+        .filter_map(|part| serde_json::from_str::<Part>(part.get()).ok()?.text)
+        .collect();
+    (!texts.is_empty()).then(|| texts.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::scan::scan;
+    use http::{HeaderName, HeaderValue};
+
+    fn hash(body: &str) -> Option<[u8; 16]> {
+        conversation(&scan(body.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn first_present_source_wins_and_empty_is_absent() {
+        let chain = [
+            KeySource::Header(HeaderName::from_static("x-session-id")),
+            KeySource::Field(vec!["user".to_owned()]),
+            KeySource::Conversation,
+        ];
+        let body = scan(br#"{"model":"m","user":"u1","messages":[{"role":"user","content":"hi"}]}"#).unwrap();
+        let mut headers = HeaderMap::new();
+        let found = find(&chain, &headers, Some(&body)).unwrap();
+        assert_eq!((found.source, found.value.as_ref()), (1, b"u1".as_slice()));
+        headers.insert("x-session-id", HeaderValue::from_static("  "));
+        assert_eq!(find(&chain, &headers, Some(&body)).unwrap().source, 1);
+        headers.insert("x-session-id", HeaderValue::from_static(" s "));
+        let key = find(&chain, &headers, Some(&body)).unwrap();
+        assert_eq!((key.source, key.value.as_ref()), (0, b"s".as_slice()));
+        assert!(!format!("{key:?}").contains("115"), "the value is not shown");
+        assert!(find(&chain, &HeaderMap::new(), None).is_none());
+    }
+
+    #[test]
+    fn a_conversation_keeps_its_hash_from_turn_to_turn() {
+        let first = hash(r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"hi"}]}"#);
+        let later = hash(
+            r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":"hi"}]},
+                {"role":"assistant","content":null},{"role":"system","content":"late"},{"role":"user","content":"x"}]}"#,
+        );
+        assert!(first.is_some());
+        assert_eq!(first, later);
+        for other in [
+            r#"{"messages":[{"role":"system","content":"S"},{"role":"user","content":"hi"}]}"#,
+            r#"{"messages":[{"role":"user","content":"hi"}]}"#,
+            r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"hi"}],"tools":[{"function":{"name":"f"}}]}"#,
+        ] {
+            assert_ne!(hash(other), first, "{other}");
+        }
+        for none in [r#"{"messages":[]}"#, r#"{"messages":7}"#, r#"{"messages":[{"role":"user","content":""}]}"#, "{}"] {
+            assert_eq!(hash(none), None, "{none}");
+        }
+    }
+}

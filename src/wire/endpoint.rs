@@ -1,0 +1,162 @@
+//! Which endpoint of OpenAI's API a request is for, and what may be done with it.
+//!
+//! Matched on the raw path: nothing is decoded, and what could be decoded to another path is refused.
+
+use http::Method;
+
+use super::scan::Scan;
+
+/// The endpoints that are told apart; everything else under `/v1` is passed through to the baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    ChatCompletions,
+    Completions,
+    Embeddings,
+    Moderations,
+    Responses,
+    Models,
+    Realtime,
+    /// Under `/v1`, with the method GET or HEAD: sent again it does no harm.
+    Read(&'static str),
+    /// Under `/v1`, anything else.
+    Other(&'static str),
+    /// Dot segments, empty segments, encoded slashes: two servers may read such a path differently.
+    Malformed,
+    /// Not under `/v1`.
+    NotOurs,
+}
+
+impl Endpoint {
+    pub fn of(method: &Method, path: &str) -> Self {
+        let Some(rest) = path.strip_prefix("/v1") else {
+            return if path.starts_with('/') && !is_malformed(path) { Self::NotOurs } else { Self::Malformed };
+        };
+        if is_malformed(path) {
+            return Self::Malformed;
+        }
+        if !rest.starts_with('/') {
+            return Self::NotOurs;
+        }
+        let posted = *method == Method::POST;
+        match rest {
+            "/chat/completions" if posted => Self::ChatCompletions,
+            "/completions" if posted => Self::Completions,
+            "/embeddings" if posted => Self::Embeddings,
+            "/moderations" if posted => Self::Moderations,
+            "/responses" if posted => Self::Responses,
+            "/models" if *method == Method::GET => Self::Models,
+            "/realtime" if *method == Method::GET => Self::Realtime,
+            _ if matches!(*method, Method::GET | Method::HEAD) => Self::Read(template(rest)),
+            _ => Self::Other(template(rest)),
+        }
+    }
+
+    /// The route's name for logs and metrics: never an id.
+    pub const fn template(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "/v1/chat/completions",
+            Self::Completions => "/v1/completions",
+            Self::Embeddings => "/v1/embeddings",
+            Self::Moderations => "/v1/moderations",
+            Self::Responses => "/v1/responses",
+            Self::Models => "/v1/models",
+            Self::Realtime => "/v1/realtime",
+            Self::Read(template) | Self::Other(template) => template,
+            Self::Malformed => "malformed",
+            Self::NotOurs => "other",
+        }
+    }
+
+    /// Whether the split may ever choose for it.
+    pub const fn split_candidate(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Responses)
+    }
+
+    /// Whether its body is read, up to `max_body`, before it is sent.
+    pub const fn is_read(self) -> bool {
+        matches!(
+            self,
+            Self::ChatCompletions | Self::Completions | Self::Embeddings | Self::Moderations | Self::Responses
+        )
+    }
+
+    /// Sent twice it costs, but does no harm, whatever the body says.
+    pub const fn replay_safe_by_path(self) -> bool {
+        matches!(
+            self,
+            Self::ChatCompletions
+                | Self::Completions
+                | Self::Embeddings
+                | Self::Moderations
+                | Self::Models
+                | Self::Read(_)
+        )
+    }
+
+    /// The same, where the body has to promise it.
+    pub fn replay_safe_by_body(self, body: &Scan<'_>) -> bool {
+        self == Self::Responses && body.is_false("store") && !body.is_true("background")
+    }
+}
+
+fn is_malformed(path: &str) -> bool {
+    let encoded = |a: u8, b: u8| path.as_bytes().windows(3).any(|w| w[0] == b'%' && w[1] == a && (w[2] | 0x20) == b);
+    path.contains("//")
+        || path.bytes().any(|byte| byte == b'\\' || byte < 0x20 || byte == 0x7f)
+        || encoded(b'2', b'f')
+        || encoded(b'2', b'e')
+        || encoded(b'5', b'c')
+        || path.split('/').any(|segment| segment == "." || segment == "..")
+}
+
+/// Families of the API whose second segment is an id.
+const FAMILIES: [(&str, &str); 12] = [
+    ("/chat/completions", "/v1/chat/completions/*"),
+    ("/responses", "/v1/responses/*"),
+    ("/models", "/v1/models/*"),
+    ("/files", "/v1/files/*"),
+    ("/uploads", "/v1/uploads/*"),
+    ("/batches", "/v1/batches/*"),
+    ("/audio", "/v1/audio/*"),
+    ("/images", "/v1/images/*"),
+    ("/vector_stores", "/v1/vector_stores/*"),
+    ("/fine_tuning", "/v1/fine_tuning/*"),
+    ("/assistants", "/v1/assistants/*"),
+    ("/threads", "/v1/threads/*"),
+];
+
+fn template(rest: &str) -> &'static str {
+    FAMILIES
+        .iter()
+        .find(|(family, _)| rest.strip_prefix(family).is_some_and(|tail| tail.is_empty() || tail.starts_with('/')))
+        .map_or("/v1/*", |(_, template)| template)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_methods() {
+        for (method, path, expected) in [
+            (Method::POST, "/v1/chat/completions", Endpoint::ChatCompletions),
+            (Method::GET, "/v1/chat/completions", Endpoint::Read("/v1/chat/completions/*")),
+            (Method::POST, "/v1/chat/completions/", Endpoint::Other("/v1/chat/completions/*")),
+            (Method::POST, "/v1/Chat/completions", Endpoint::Other("/v1/*")),
+            (Method::DELETE, "/v1/files/file-1", Endpoint::Other("/v1/files/*")),
+            (Method::GET, "/v1/realtime", Endpoint::Realtime),
+            (Method::POST, "/v1/new/thing", Endpoint::Other("/v1/*")),
+            (Method::GET, "/v1", Endpoint::NotOurs),
+            (Method::GET, "/v10/models", Endpoint::NotOurs),
+            (Method::GET, "/metrics", Endpoint::NotOurs),
+            (Method::GET, "/v1/../metrics", Endpoint::Malformed),
+            (Method::GET, "/v1/./models", Endpoint::Malformed),
+            (Method::GET, "/v1//models", Endpoint::Malformed),
+            (Method::GET, "/v1/%2e%2E/metrics", Endpoint::Malformed),
+            (Method::GET, "/v1/a%2Fb", Endpoint::Malformed),
+            (Method::GET, "/v1/a\\b", Endpoint::Malformed),
+        ] {
+            assert_eq!(Endpoint::of(&method, path), expected, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The top level of a request's body, read once and borrowed: field names and where their values stand.
+//!
+//! Owns: what a body says at its top. Refuses: building a tree of it. Invariant: the whole body is checked to be one
+//! JSON object, and a field that is acted on stands in it once.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, de};
+use serde_json::value::RawValue;
+
+/// Fields that decide something: two of one name would be read differently by different servers.
+const ACTED_ON: [&str; 9] = [
+    "model",
+    "stream",
+    "store",
+    "messages",
+    "input",
+    "previous_response_id",
+    "conversation",
+    "background",
+    "tools",
+];
+/// OpenAI's largest request has some forty fields.
+const MAX_FIELDS: usize = 256;
+
+/// Not one JSON object, or one that two servers could read differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the body is not one JSON object with each field once")]
+pub struct Unparsable;
+
+/// A body's top level.
+#[derive(Debug)]
+pub struct Scan<'a> {
+    body: &'a [u8],
+    fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+}
+
+/// Reads the top level of `body`.
+pub fn scan(body: &[u8]) -> Result<Scan<'_>, Unparsable> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let fields = reader.deserialize_map(Fields).map_err(|_| Unparsable)?;
+    reader.end().map_err(|_| Unparsable)?;
+    for name in ACTED_ON {
+        if fields.iter().filter(|(field, _)| field == name).count() > 1 {
+            return Err(Unparsable);
+        }
+    }
+    Ok(Scan { body, fields })
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::with_capacity(16);
+        while let Some(Name(name)) = map.next_key()? {
+            if fields.len() == MAX_FIELDS {
+                return Err(de::Error::custom("too many fields"));
+            }
+            fields.push((name, map.next_value()?));
+        }
+        Ok(fields)
+    }
+}
+
+/// Borrowed where it has no escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = Name<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+impl<'a> Scan<'a> {
+    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| *value)
+    }
+
+    /// `None` when it is absent, no string or empty.
+    pub fn model(&self) -> Option<Cow<'a, str>> {
+        text(self.get("model")?).filter(|model| !model.is_empty())
+    }
+
+    /// Where the model's value stands in the body, quotes included.
+    pub fn model_span(&self) -> Option<Range<usize>> {
+        let value = self.get("model")?.get().as_bytes();
+        let start = (value.as_ptr() as usize).checked_sub(self.body.as_ptr() as usize)?;
+        let end = start.checked_add(value.len())?;
+        (end <= self.body.len()).then_some(start..end)
+    }
+
+    pub fn stream(&self) -> bool {
+        self.is_true("stream")
+    }
+
+    pub fn is_true(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value.get() == "true")
+    }
+
+    pub fn is_false(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value.get() == "false")
+    }
+
+    /// Present, and not null.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value.get() != "null")
+    }
+
+    /// The scalar at a path such as `metadata.session_id`; strings as they are, numbers and booleans as written.
+    pub fn field(&self, path: &[String]) -> Option<Cow<'a, str>> {
+        let (first, rest) = path.split_first()?;
+        let mut value = self.get(first)?;
+        for name in rest {
+            let mut reader = serde_json::Deserializer::from_str(value.get());
+            let fields = reader.deserialize_map(Fields).ok()?;
+            value = fields.into_iter().find(|(field, _)| field == name)?.1;
+        }
+        match value.get().as_bytes().first()? {
+            b'"' => text(value).filter(|text| !text.is_empty()),
+            b'{' | b'[' | b'n' => None,
+            _ => Some(Cow::Borrowed(value.get())),
+        }
+    }
+}
+
+fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Name<'_>>(value.get()).ok().map(|name| name.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn fields_spans_and_paths() {
+        let body = br#"{ "mod\u0065l" : "gpt\u002d4o", "stream":true, "metadata":{"session_id":"s1","n":7}, "user":"" }"#;
+        let scan = scan(body).unwrap();
+        assert_eq!(scan.model().unwrap(), "gpt-4o");
+        assert_eq!(&body[scan.model_span().unwrap()], br#""gpt\u002d4o""#);
+        assert!(scan.stream());
+        let path = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(scan.field(&path("metadata.session_id")).unwrap(), "s1");
+        assert_eq!(scan.field(&path("metadata.n")).unwrap(), "7");
+        for absent in ["user", "metadata", "metadata.x", "stream.x", "nothing"] {
+            assert!(scan.field(&path(absent)).is_none(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_plain_object_is_refused() {
+        for body in [
+            &b""[..],
+            b"[]",
+            b"null",
+            b"{\"model\":\"a\"} x",
+            b"{\"model\":\"a\",\"model\":\"b\"}",
+            b"{\"model\":\"a\",\"mod\\u0065l\":\"b\"}",
+            b"{\"model\":\"\xff\"}",
+            b"\xef\xbb\xbf{\"model\":\"a\"}",
+            b"{\"model\":\"a\"",
+        ] {
+            assert!(scan(body).is_err(), "{}", String::from_utf8_lossy(body));
+        }
+        let deep = format!("{{\"model\":\"a\",\"x\":{}1{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        // Either answer is fine; what matters is that there is one.
+        drop(scan(deep.as_bytes()).map(|_| ()));
+        assert!(scan(b"{\"model\":7}").unwrap().model().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(scan) = scan(&body) {
+                drop((scan.model(), scan.model_span(), scan.field(&["a".to_owned(), "b".to_owned()])));
+            }
+        }
+    }
+}
