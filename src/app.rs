@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::live::watch::{Timing, WatchHandle, watch};
-use crate::live::{Env, LoadError, Store};
+use crate::live::{LoadError, Source, Store};
 use crate::proxy::{BindError, Life, Listener, Proxy};
 use crate::telemetry::stats::Stats;
 
@@ -27,7 +27,9 @@ pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error("signals cannot be received: {0}")]
-    Signals(#[from] std::io::Error),
+    Signals(std::io::Error),
+    #[error("the thread that watches the file cannot be started: {0}")]
+    Watch(std::io::Error),
 }
 
 /// How it ended.
@@ -60,11 +62,11 @@ pub struct Options {
 
 impl App {
     /// Binds and serves. `text` is what `config` was read from, so that a save in between is noticed.
-    pub async fn start(config: Config, text: Vec<u8>, env: Box<Env>, options: Options) -> Result<Self, StartError> {
+    pub async fn start(config: Config, text: &[u8], source: Source, options: Options) -> Result<Self, StartError> {
         let started = Instant::now();
         let stats = Arc::new(Stats::default());
         let (path, watched) = (config.path.clone(), config.watched.clone());
-        let store = Arc::new(Store::new(config, env, Arc::clone(&stats))?);
+        let store = Arc::new(Store::new(config, source, Arc::clone(&stats))?);
         let server = store.current().config.server.clone();
         let listener = Listener::bind(&server.listen).await?;
         let bind_error = |cause| BindError::new("server.admin", server.admin, cause);
@@ -83,13 +85,18 @@ impl App {
             started,
         });
         tokio::spawn(admin.run(admin_socket));
-        let watcher = options.watch.then(|| {
-            let (store, runtime) = (Arc::clone(&store), tokio::runtime::Handle::current());
-            watch(path, text, watched, options.timing, move |reading| {
-                let _inside = runtime.enter();
-                store.reload(reading)
-            })
-        });
+        let watcher = match options.watch {
+            false => None,
+            true => {
+                // Inside the runtime: a new snapshot's pools belong to it.
+                let (store, runtime) = (Arc::clone(&store), tokio::runtime::Handle::current());
+                let apply = move |reading| {
+                    let _inside = runtime.enter();
+                    store.reload(reading)
+                };
+                Some(watch(path, watched, text, options.timing, apply).map_err(StartError::Watch)?)
+            }
+        };
         Ok(Self { listen, listen_address, admin: admin_address, store, stats, life, watcher })
     }
 
@@ -102,12 +109,12 @@ impl App {
 
     /// Serves until SIGTERM or SIGINT, then drains.
     pub async fn run_until_signal(self) -> Result<Ended, StartError> {
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::new().map_err(StartError::Signals)?;
         loop {
-            tokio::select! {
-                () = signals.stop() => break,
-                _ = signals.hangup.recv() => self.reload_now(),
+            if !signals.next_is_hangup().await {
+                break;
             }
+            self.reload_now();
         }
         let drain = self.store.current().config.server.drain;
         tracing::info!(drain_s = drain.as_secs_f64(), in_flight = self.stats.in_flight.get(), "draining");
@@ -162,6 +169,14 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         })
+    }
+
+    async fn next_is_hangup(&mut self) -> bool {
+        tokio::select! {
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => false,
+            _ = self.hangup.recv() => true,
+        }
     }
 
     async fn stop(&mut self) {

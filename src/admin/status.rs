@@ -78,10 +78,8 @@ pub struct Tokens {
 /// As things stand.
 pub fn of(admin: &Admin) -> Status {
     let snapshot = admin.store.current();
-    let reload_error = admin
-        .store
-        .reload_error()
-        .map(|error| ReloadErrorView { at: rfc3339(error.at), message: error.message });
+    let reload_error =
+        admin.store.reload_error().map(|error| ReloadErrorView { at: rfc3339(error.at), message: error.message });
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         listen: admin.listen.clone(),

@@ -1,1 +1,159 @@
-//! cli
+//! Arguments, commands, exit codes: 0 done, 1 failed, 2 bad usage or bad file.
+//!
+//! Owns: what is printed. Refuses: doing the work itself; each command is a call into the room that does it.
+
+mod explain;
+mod run;
+mod status;
+mod table;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, Secrets};
+use crate::model::Percent;
+
+pub use table::render as render_table;
+
+/// Shifts an application's LLM traffic from OpenAI to Qwen, one percent at a time.
+#[derive(Debug, Parser)]
+#[command(name = "shiftgate", version, about, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// The one file.
+    #[arg(long, global = true, env = "SHIFTGATE_CONFIG", default_value = "rollout.toml", value_name = "FILE")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (the default).
+    Run,
+    /// Say what the file means, or everything that is wrong with it.
+    Check {
+        /// Environment variables and files that it names may be missing.
+        #[arg(long)]
+        without_secrets: bool,
+    },
+    /// Say where a request would go, and as what.
+    Explain(explain::Explain),
+    /// Watch simulated traffic being split by this file: no key, GPU or network needed.
+    Demo {
+        /// End after this many seconds, with a summary.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        seconds: Option<u64>,
+        /// Requests started in a second.
+        #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+        rate: u32,
+    },
+    /// Change one candidate's percent in the file.
+    Shift {
+        backend: String,
+        /// 0 to 100, at most two decimals.
+        #[arg(allow_negative_numbers = true)]
+        percent: f64,
+        /// Of this [[route]] instead of [rollout].
+        #[arg(long, value_name = "NAME")]
+        route: Option<String>,
+    },
+    /// Ask the running sidecar how it stands.
+    Status(status::Arguments),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Done,
+    Failed,
+    Refused,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Failed => Self::FAILURE,
+            Exit::Refused => Self::from(2),
+        }
+    }
+}
+
+/// Runs what the arguments ask for.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are asked for and end well; clap knows which stream each belongs to.
+            let code = if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            drop(error.print());
+            return code;
+        }
+    };
+    let path = arguments.config.as_path();
+    let exit = match arguments.command {
+        None | Some(Command::Run) => run::run(path),
+        Some(Command::Check { without_secrets }) => check(path, without_secrets),
+        Some(Command::Explain(explain)) => explain.run(path),
+        Some(Command::Demo { seconds, rate }) => run::demo(path, seconds, rate),
+        Some(Command::Shift { backend, percent, route }) => shift(path, &backend, percent, route.as_deref()),
+        Some(Command::Status(arguments)) => status::run(path, &arguments),
+    };
+    exit.into()
+}
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// A reader that has gone away does not change how a command ends.
+fn say(text: &str) {
+    drop(writeln!(std::io::stdout(), "{}", text.trim_end()));
+}
+
+fn complain(text: &str) {
+    drop(writeln!(std::io::stderr(), "{}", text.trim_end()));
+}
+
+fn load(path: &Path, secrets: Secrets) -> Result<Config, Exit> {
+    config::load(path, secrets, &env).map_err(|error| {
+        complain(&error.to_string());
+        Exit::Refused
+    })
+}
+
+fn check(path: &Path, without_secrets: bool) -> Exit {
+    let secrets = if without_secrets { Secrets::Skip } else { Secrets::Required };
+    let config = match load(path, secrets) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    say(&config::describe(&config));
+    for warning in config::warnings(&config, &env) {
+        complain(&format!("warning: {warning}"));
+    }
+    Exit::Done
+}
+
+fn shift(path: &Path, backend: &str, percent: f64, route: Option<&str>) -> Exit {
+    let percent = match Percent::try_from(percent) {
+        Ok(percent) => percent,
+        Err(error) => {
+            complain(&format!("{percent} {error}: give a number from 0 to 100 with at most two decimals"));
+            return Exit::Refused;
+        }
+    };
+    match config::shift(path, backend, percent, route, &env) {
+        Ok(done) => {
+            say(&format!("{}: {} {} % -> {} %", done.route, done.backend, done.before, done.after));
+            Exit::Done
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            if error.is_refusal() { Exit::Refused } else { Exit::Failed }
+        }
+    }
+}

@@ -39,9 +39,10 @@ pub(super) fn read(
     let mut s = Section::new(format!("[backend.{name}]"), value, p);
     s.span = name_span.clone();
     let engines = Engine::ALL.map(|engine| (engine.as_str(), engine));
-    let engine = s.require("engine", "add engine = \"vllm\" (or openai, sglang, trtllm, tgi, dashscope, compatible)", p, |v| {
-        word(v, &engines)
-    });
+    let engine =
+        s.require("engine", "add engine = \"vllm\" (or openai, sglang, trtllm, tgi, dashscope, compatible)", p, |v| {
+            word(v, &engines)
+        });
     let parsed_url = s.require("url", "add url = \"http://127.0.0.1:8000/v1\"", p, url);
     let api_key = s
         .require("api_key", "add api_key = \"client\", \"none\", { env = \"NAME\" } or { file = \"PATH\" }", p, Ok)
@@ -236,9 +237,9 @@ fn timeouts(value: Option<&Value<'_>>, is_baseline: bool, p: &mut Problems<'_>) 
     let default = |seconds| (!is_baseline).then(|| Duration::from_secs(seconds));
     let timeouts = Timeouts {
         connect: s.read("connect", p, duration).unwrap_or(Duration::from_secs(2)),
-        ttft: s.read("ttft", p, duration).or(default(60)),
-        idle: s.read("idle", p, duration).or(default(60)),
-        total: s.read("total", p, duration).or(default(600)),
+        ttft: s.read("ttft", p, duration).or_else(|| default(60)),
+        idle: s.read("idle", p, duration).or_else(|| default(60)),
+        total: s.read("total", p, duration).or_else(|| default(600)),
     };
     s.finish(p);
     timeouts
@@ -370,10 +371,8 @@ fn proxy_url(text: &str) -> Result<(BackendUrl, Option<Secret>), Wrong> {
         }
         None => (None, rest),
     };
-    let url = url_of(&format!("http://{}", host.trim_end_matches('/'))).map_err(|_| Wrong {
-        what: "cannot be read as a URL".to_owned(),
-        cure: cure.to_owned(),
-    })?;
+    let url = url_of(&format!("http://{}", host.trim_end_matches('/')))
+        .map_err(|_| Wrong { what: "cannot be read as a URL".to_owned(), cure: cure.to_owned() })?;
     Ok((url, basic))
 }
 
@@ -400,12 +399,15 @@ fn translation(s: &mut Section<'_, '_>, p: &mut Problems<'_>) -> Translation {
         vision: s.read("vision", p, boolean).unwrap_or(false),
         reasoning: s
             .read("reasoning", p, |v| {
-                word(v, &[
-                    ("strip", ReasoningPolicy::Strip),
-                    ("reasoning_content", ReasoningPolicy::ReasoningContent),
-                    ("reasoning", ReasoningPolicy::Reasoning),
-                    ("both", ReasoningPolicy::Both),
-                ])
+                word(
+                    v,
+                    &[
+                        ("strip", ReasoningPolicy::Strip),
+                        ("reasoning_content", ReasoningPolicy::ReasoningContent),
+                        ("reasoning", ReasoningPolicy::Reasoning),
+                        ("both", ReasoningPolicy::Both),
+                    ],
+                )
             })
             .unwrap_or(ReasoningPolicy::Strip),
         logprobs: s

@@ -9,9 +9,11 @@ use crate::model::Engine;
 /// What `check` prints.
 pub fn describe(config: &Config) -> String {
     let mut text = String::new();
-    // Writing into a String cannot fail.
-    drop(write_all(&mut text, config));
-    text
+    match write_all(&mut text, config) {
+        Ok(()) => text,
+        // Writing into a String cannot fail.
+        Err(std::fmt::Error) => text,
+    }
 }
 
 fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
@@ -123,7 +125,11 @@ fn price(backend: &Backend) -> String {
             format!("{gpus} GPUs at {gpu_hour} USD an hour, {speed} tokens a second")
         }
         Some(Price::Gpu { gpu_hour, gpus, tokens_per_second: None }) => {
-            let why = if backend.metrics.is_empty() { "not priced: neither tokens_per_second nor metrics is given" } else { "speed read from metrics" };
+            let why = if backend.metrics.is_empty() {
+                "not priced: neither tokens_per_second nor metrics is given"
+            } else {
+                "speed read from metrics"
+            };
             format!("{gpus} GPUs at {gpu_hour} USD an hour; {why}")
         }
     }

@@ -60,8 +60,7 @@ pub fn shift(
     let (route, index) = find(&config, backend, route.unwrap_or("default"), &shown)?;
     let text = String::from_utf8_lossy(&text).into_owned();
     let form = |cause| ShiftError::Form { path: shown.clone(), cause };
-    let mut document: DocumentMut =
-        text.trim_start_matches('\u{feff}').parse().map_err(|_| form("it is not TOML"))?;
+    let mut document: DocumentMut = text.trim_start_matches('\u{feff}').parse().map_err(|_| form("it is not TOML"))?;
     let table = percent_table(&mut document, &route.name).ok_or_else(|| form("its percent is no table"))?;
     set(table, backend, percent);
     let edited = document.to_string();
@@ -164,7 +163,9 @@ fn unwritable(path: &str, cause: io::Error) -> ShiftError {
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => {
             "It is mounted: edit it where it comes from (the ConfigMap, or the file on the host)"
         }
-        io::ErrorKind::PermissionDenied => "Run this as a user who may write to its folder, or edit it where it comes from",
+        io::ErrorKind::PermissionDenied => {
+            "Run this as a user who may write to its folder, or edit it where it comes from"
+        }
         _ => "Free some space or edit it by hand, then save it",
     };
     ShiftError::Write { path: path.to_owned(), cause, cure }

@@ -226,7 +226,7 @@ pub(super) fn duration(value: &Value<'_>) -> Result<Duration, Wrong> {
     };
     match digits.trim().parse::<f64>() {
         Ok(n) if n > 0.0 && n * scale <= 86_400.0 * 30.0 => Ok(Duration::from_secs_f64(n * scale)),
-        Ok(n) if n == 0.0 => wrong("is 0", cure),
+        Ok(0.0) => wrong("is 0", cure),
         _ => wrong(format!("is {text:?}"), cure),
     }
 }

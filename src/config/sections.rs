@@ -25,7 +25,7 @@ pub(super) fn server(mut s: Section<'_, '_>, context: &Context<'_>, p: &mut Prob
         }
     });
     let server = Server {
-        listen: listen.unwrap_or(Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))),
+        listen: listen.unwrap_or_else(|| Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))),
         admin: s
             .read("admin", p, |value| address(string(value)?))
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9900))),
@@ -93,7 +93,8 @@ pub(super) struct Rollout {
 }
 
 pub(super) fn rollout(mut s: Section<'_, '_>, names: &[String], p: &mut Problems<'_>) -> Rollout {
-    let name = s.require("name", "add name = \"…\": the salt of the assignment", p, string).unwrap_or_default().to_owned();
+    let name =
+        s.require("name", "add name = \"…\": the salt of the assignment", p, string).unwrap_or_default().to_owned();
     let baseline = s
         .require("baseline", "add baseline = \"…\": the backend that serves what is not shifted", p, |value| {
             string(value).map(|name| (name, value))
@@ -203,11 +204,7 @@ pub(super) fn routes(
         Some((value, None)) => p.add(&value.span(), "route is no list of tables", "write [[route]] for each route"),
         None => {}
     }
-    routes.push(Route {
-        name: "default".to_owned(),
-        matcher: RouteMatch::default(),
-        percent: rollout.percent.clone(),
-    });
+    routes.push(Route { name: "default".to_owned(), matcher: RouteMatch::default(), percent: rollout.percent.clone() });
     routes
 }
 
@@ -305,10 +302,7 @@ pub(super) fn records(value: &Value<'_>, context: &Context<'_>, p: &mut Problems
         path: path.unwrap_or_else(|| context.resolve("shiftgate-records.jsonl")),
         content: s.read("content", p, boolean).unwrap_or(false),
         max_size: s.read("max_size", p, size).unwrap_or(100 << 20),
-        keep: s
-            .read("keep", p, |value| whole(value, 0, 1000))
-            .and_then(|keep| u32::try_from(keep).ok())
-            .unwrap_or(5),
+        keep: s.read("keep", p, |value| whole(value, 0, 1000)).and_then(|keep| u32::try_from(keep).ok()).unwrap_or(5),
     };
     s.finish(p);
     Some(records)
@@ -320,7 +314,9 @@ pub(super) fn telemetry(value: &Value<'_>, p: &mut Problems<'_>) -> Telemetry {
     let otlp = s.read("otlp", p, |value| {
         let text = string(value)?;
         match text.parse::<http::Uri>() {
-            Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() => Ok(text.to_owned()),
+            Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() => {
+                Ok(text.to_owned())
+            }
             _ => wrong("is no http or https URL", "write \"http://127.0.0.1:4317\""),
         }
     });

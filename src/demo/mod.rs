@@ -1,1 +1,143 @@
-//! demo
+//! `demo`: the real proxy and the user's own rollout.toml, with simulated servers behind and made-up traffic before it.
+//!
+//! Owns: the traffic and the live table. Refuses: a path of its own; requests go through real sockets.
+//! Invariant: what the table shows was counted, and one failed request makes the demo fail.
+
+mod traffic;
+mod view;
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::uri::{Authority, Scheme};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{App, Options, StartError};
+use crate::config::{ApiKey, BackendUrl, Config, Listen, Secrets};
+use crate::live::Source;
+use crate::model::Engine;
+use crate::sim::{self, Behaviour, Sim, SimConfig, Wire};
+use traffic::{Seen, Traffic};
+use view::View;
+
+/// How often a table is drawn, and lines are printed where nobody watches.
+const REDRAW: Duration = Duration::from_millis(500);
+const LINES: Duration = Duration::from_secs(1);
+/// Answers still under way at the end are waited for this long.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+
+/// Why the demo cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    #[error("a simulated server cannot start: {0}")]
+    Sim(std::io::Error),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("it has no TCP address to send traffic to")]
+    NoAddress,
+    #[error("signals cannot be received: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Runs until `seconds` are over or a signal comes; returns how many requests failed.
+pub async fn run(mut config: Config, text: Vec<u8>, seconds: Option<Duration>, rate: u32) -> Result<u64, DemoError> {
+    let mut notes = Vec::new();
+    choose_ports(&mut config, &mut notes);
+    let sims = start_sims(&config).await.map_err(DemoError::Sim)?;
+    let (listen, admin) = (config.server.listen.clone(), config.server.admin);
+    let addresses: BTreeMap<String, SocketAddr> =
+        sims.iter().map(|(name, sim)| (name.clone(), sim.address())).collect();
+    let source = Source {
+        env: Box::new(|name| std::env::var(name).ok()),
+        secrets: Secrets::Skip,
+        adapt: Some(Box::new(move |config| {
+            config.server.listen = listen.clone();
+            config.server.admin = admin;
+            config.server.request_log = false;
+            point_at(config, &addresses);
+        })),
+    };
+    let app = App::start(config, &text, source, Options { watch: true, ..Options::default() }).await?;
+    let proxy = app.listen_address.ok_or(DemoError::NoAddress)?;
+    let seen = Arc::new(Seen::default());
+    let traffic = Traffic::start(proxy, rate, Arc::clone(&seen));
+    let mut view = View::new(std::io::stdout().is_terminal(), &app, proxy);
+    view.begin(&notes);
+    let begun = Instant::now();
+    let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::Signals)?;
+    let mut tick = tokio::time::interval(if view.is_live() { REDRAW } else { LINES });
+    tick.tick().await;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => view.show(begun.elapsed(), &app, &seen),
+            _ = tokio::signal::ctrl_c() => break,
+            _ = terminate.recv() => break,
+        }
+        if seconds.is_some_and(|limit| begun.elapsed() + Duration::from_millis(20) >= limit) {
+            break;
+        }
+    }
+    traffic.finish(LAST_ANSWERS).await;
+    let failed = seen.failed();
+    view.summary(begun.elapsed(), &app, &seen);
+    app.drain(Duration::from_millis(1), std::future::ready(())).await;
+    drop(sims);
+    Ok(failed)
+}
+
+/// A port that somebody has is replaced by a free one, and that is said.
+fn choose_ports(config: &mut Config, notes: &mut Vec<String>) {
+    let free = |address: SocketAddr| TcpListener::bind(address).is_ok();
+    match &config.server.listen {
+        Listen::Tcp(address) if free(*address) => {}
+        Listen::Tcp(address) => {
+            notes.push(format!("server.listen {address} is taken: a free port is used instead"));
+            config.server.listen = Listen::Tcp(SocketAddr::new(address.ip(), 0));
+        }
+        Listen::Unix(path) => {
+            notes.push(format!("server.listen unix:{} is left alone: a free port is used instead", path.display()));
+            config.server.listen = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+        }
+    }
+    let admin = config.server.admin;
+    if admin.port() != 0 && !free(admin) {
+        notes.push(format!("server.admin {admin} is taken: a free port is used instead"));
+        config.server.admin = SocketAddr::new(admin.ip(), 0);
+    }
+}
+
+async fn start_sims(config: &Config) -> std::io::Result<Vec<(String, Sim)>> {
+    let mut sims = Vec::new();
+    for (place, backend) in config.backends.iter().enumerate() {
+        let wire = if backend.engine == Engine::OpenAi { Wire::OpenAi } else { Wire::Vllm };
+        let (ttft, speed) = if place == config.baseline { (60, 400.0) } else { (40, 500.0) };
+        let behaviour = Behaviour {
+            ttft: Duration::from_millis(ttft),
+            jitter: 0.3,
+            tokens_per_second: speed,
+            ..Behaviour::default()
+        };
+        let mut sim = SimConfig::new(wire);
+        sim.record = false;
+        sims.push((backend.name.clone(), sim::start(sim, behaviour).await?));
+    }
+    Ok(sims)
+}
+
+/// Every backend of a reading gets its simulated server; one that joined the file later shares another's.
+fn point_at(config: &mut Config, sims: &BTreeMap<String, SocketAddr>) {
+    for backend in &mut config.backends {
+        let Some(address) = sims.get(&backend.name).or_else(|| sims.values().next()) else { continue };
+        let Ok(authority) = address.to_string().parse::<Authority>() else { continue };
+        backend.url = BackendUrl { scheme: Scheme::HTTP, authority, path: "/v1".to_owned() };
+        backend.tls = None;
+        backend.proxy = None;
+        backend.h2 = false;
+        if matches!(backend.api_key, ApiKey::Stored { .. }) {
+            backend.api_key = ApiKey::None;
+        }
+    }
+}

@@ -7,4 +7,4 @@ mod store;
 pub mod watch;
 
 pub use snapshot::Snapshot;
-pub use store::{Env, LoadError, ReloadError, Store};
+pub use store::{Adapt, Env, LoadError, ReloadError, Source, Store};

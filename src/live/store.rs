@@ -38,10 +38,35 @@ struct Reloads {
     restart: Vec<&'static str>,
 }
 
+/// What stands around the file: the environment, and what the demo changes in each reading.
+pub struct Source {
+    pub env: Box<Env>,
+    pub secrets: Secrets,
+    /// Applied to every reading before it is put in force.
+    pub adapt: Option<Box<Adapt>>,
+}
+
+/// A change made to a reading.
+pub type Adapt = dyn Fn(&mut Config) + Send + Sync;
+
+impl Source {
+    /// That of a sidecar in service.
+    pub fn of_process() -> Self {
+        Self { env: Box::new(|name| std::env::var(name).ok()), secrets: Secrets::Required, adapt: None }
+    }
+
+    fn adapted(&self, mut config: Config) -> Config {
+        if let Some(adapt) = &self.adapt {
+            adapt(&mut config);
+        }
+        config
+    }
+}
+
 /// The only place that swaps.
 pub struct Store {
     path: PathBuf,
-    env: Box<Env>,
+    source: Source,
     current: ArcSwap<Snapshot>,
     /// What the process started with: it keeps serving under it.
     started: config::Server,
@@ -57,18 +82,12 @@ impl std::fmt::Debug for Store {
 
 impl Store {
     /// Puts the first reading in force.
-    pub fn new(config: Config, env: Box<Env>, stats: Arc<Stats>) -> Result<Self, LoadError> {
+    pub fn new(config: Config, source: Source, stats: Arc<Stats>) -> Result<Self, LoadError> {
+        let config = source.adapted(config);
         let (path, started) = (config.path.clone(), config.server.clone());
         let first = Snapshot::prepare(config, None, &stats)
             .map_err(|cause| LoadError::Prepare { path: path.clone(), cause })?;
-        Ok(Self {
-            path,
-            env,
-            current: ArcSwap::from_pointee(first),
-            started,
-            reloads: Mutex::default(),
-            stats,
-        })
+        Ok(Self { path, source, current: ArcSwap::from_pointee(first), started, reloads: Mutex::default(), stats })
     }
 
     /// The snapshot in force. A request asks once and keeps it.
@@ -88,12 +107,12 @@ impl Store {
     /// Takes a new reading of the file; returns the further files to watch from now on.
     pub fn reload(&self, reading: std::io::Result<Vec<u8>>) -> Vec<PathBuf> {
         let parsed = match reading {
-            Ok(text) => config::parse(&self.path, &text, Secrets::Required, &self.env),
+            Ok(text) => config::parse(&self.path, &text, self.source.secrets, &self.source.env),
             Err(error) => Err(ConfigError::unreadable(&self.path, &error)),
         };
         let current = self.current();
         let config = match parsed {
-            Ok(config) => config,
+            Ok(config) => self.source.adapted(config),
             Err(error) => {
                 let mut watched = current.config.watched.clone();
                 watched.extend(error.watched.iter().cloned());

@@ -31,7 +31,7 @@ pub(super) enum OnBreak {
 /// The upstream broke off; hyper then cuts the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer broke off")]
-pub struct Broken;
+pub(super) struct Broken;
 
 #[derive(Debug)]
 enum Source {
@@ -41,7 +41,7 @@ enum Source {
 }
 
 #[derive(Debug)]
-pub struct AnswerBody {
+pub(super) struct AnswerBody {
     source: Source,
     record: Option<Record>,
     /// How the record ends when the source ends well.
@@ -120,7 +120,8 @@ impl AnswerBody {
         match self.on_break {
             OnBreak::Cut => Poll::Ready(Some(Err(Broken))),
             OnBreak::ErrorEvent => {
-                let error = ApiError::server("the answer broke off; what came so far is all there is", "upstream_error");
+                let error =
+                    ApiError::server("the answer broke off; what came so far is all there is", "upstream_error");
                 Poll::Ready(Some(Ok(Frame::data(error.to_event()))))
             }
         }

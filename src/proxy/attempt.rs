@@ -80,7 +80,11 @@ pub(super) async fn run(
     }
     let max = record.snapshot.config.server.max_body;
     let waiting = Instant::now();
-    let held = if outgoing.streamed { hold_stream(response, &outgoing).await } else { hold_whole(response, &outgoing, max).await };
+    let held = if outgoing.streamed {
+        hold_stream(response, &outgoing).await
+    } else {
+        hold_whole(response, &outgoing, max).await
+    };
     record.watch.waited(waiting, Instant::now());
     match held {
         Ok(Held::Stream { response, held, observer }) => {

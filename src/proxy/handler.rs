@@ -32,8 +32,13 @@ impl Proxy {
     pub(super) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<AnswerBody> {
         let snapshot = self.store.current();
         let endpoint = Endpoint::of(request.method(), request.uri().path());
-        let mut record =
-            Record::begin(&self, Arc::clone(&snapshot), request.method().clone(), endpoint.template(), request.headers());
+        let mut record = Record::begin(
+            &self,
+            Arc::clone(&snapshot),
+            request.method().clone(),
+            endpoint.template(),
+            request.headers(),
+        );
         if let Err(refused) = admit(&snapshot, &request, &endpoint, &mut record) {
             return respond::refuse(record, &refused);
         }

@@ -52,7 +52,7 @@ impl BindError {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, #[expect(dead_code, reason = "held: it removes the file")] SocketFile),
 }
 
 /// Where applications connect.
@@ -84,8 +84,7 @@ impl Listener {
             }
             Listen::Unix(path) => {
                 let shown = format!("unix:{}", path.display());
-                let socket =
-                    bind_unix(path).await.map_err(|cause| BindError::new("server.listen", &shown, cause))?;
+                let socket = bind_unix(path).await.map_err(|cause| BindError::new("server.listen", &shown, cause))?;
                 Ok(Self { socket: Socket::Unix(socket, SocketFile(path.clone())), address: shown })
             }
         }

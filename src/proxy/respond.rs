@@ -34,15 +34,23 @@ pub(super) enum Refused {
     ClientBody(String),
     Overload(&'static str),
     /// A backend had no answer. `name` is the backend's.
-    Failed { name: String, failure: Failure },
+    Failed {
+        name: String,
+        failure: Failure,
+    },
     /// A candidate answered as if its address, key or model name were wrong: our configuration's fault.
-    Misconfigured { name: String, status: StatusCode },
+    Misconfigured {
+        name: String,
+        status: StatusCode,
+    },
 }
 
 impl Refused {
     /// Status, error and the reason of the closed list; no reason where a backend is to blame.
     fn explain(&self) -> (StatusCode, ApiError, Option<Refusal>) {
-        let invalid = ApiError::invalid_request;
+        fn invalid(message: impl Into<String>, code: Option<&'static str>) -> ApiError {
+            ApiError::invalid_request(message, code)
+        }
         match self {
             Self::Connect => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -57,7 +65,10 @@ impl Refused {
             ),
             Self::HeadTooLarge(limit) => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                invalid(format!("the request's head is larger than limits.head, {limit} bytes"), Some("head_too_large")),
+                invalid(
+                    format!("the request's head is larger than limits.head, {limit} bytes"),
+                    Some("head_too_large"),
+                ),
                 Some(Refusal::Head),
             ),
             Self::MalformedPath => (
@@ -68,7 +79,9 @@ impl Refused {
             Self::UnknownPath(path) => (
                 StatusCode::NOT_FOUND,
                 invalid(
-                    format!("Unknown request URL: {path}. shiftgate serves paths under /v1: check the client's base_url"),
+                    format!(
+                        "Unknown request URL: {path}. shiftgate serves paths under /v1: check the client's base_url"
+                    ),
                     Some("unknown_url"),
                 ),
                 Some(Refusal::Path),
@@ -170,8 +183,8 @@ pub(super) fn mark(headers: &mut HeaderMap, record: &Record) {
 
 /// For connections above the limit: they are told so before a request is read.
 pub(super) fn too_many_connections() -> Arc<[u8]> {
-    let body = ApiError::server("shiftgate is at its limit (limits.connections); try again shortly", "overloaded")
-        .to_json();
+    let body =
+        ApiError::server("shiftgate is at its limit (limits.connections); try again shortly", "overloaded").to_json();
     let mut text = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
          retry-after: 1\r\nx-should-retry: true\r\nx-shiftgate-reason: refused:overload\r\nconnection: close\r\n\r\n",

@@ -111,10 +111,8 @@ fn content_text(content: &RawValue) -> Option<String> {
         return Some(text);
     }
     let parts: Vec<&RawValue> = serde_json::from_str(content.get()).ok()?;
-    let texts: Vec<String> = parts
-        .iter()
-        .filter_map(|part| serde_json::from_str::<Part>(part.get()).ok()?.text)
-        .collect();
+    let texts: Vec<String> =
+        parts.iter().filter_map(|part| serde_json::from_str::<Part>(part.get()).ok()?.text).collect();
     (!texts.is_empty()).then(|| texts.join("\n"))
 }
 
@@ -164,7 +162,8 @@ mod tests {
         ] {
             assert_ne!(hash(other), first, "{other}");
         }
-        for none in [r#"{"messages":[]}"#, r#"{"messages":7}"#, r#"{"messages":[{"role":"user","content":""}]}"#, "{}"] {
+        for none in [r#"{"messages":[]}"#, r#"{"messages":7}"#, r#"{"messages":[{"role":"user","content":""}]}"#, "{}"]
+        {
             assert_eq!(hash(none), None, "{none}");
         }
     }

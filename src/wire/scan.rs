@@ -12,17 +12,8 @@ use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
 /// Fields that decide something: two of one name would be read differently by different servers.
-const ACTED_ON: [&str; 9] = [
-    "model",
-    "stream",
-    "store",
-    "messages",
-    "input",
-    "previous_response_id",
-    "conversation",
-    "background",
-    "tools",
-];
+const ACTED_ON: [&str; 9] =
+    ["model", "stream", "store", "messages", "input", "previous_response_id", "conversation", "background", "tools"];
 /// OpenAI's largest request has some forty fields.
 const MAX_FIELDS: usize = 256;
 
@@ -157,7 +148,8 @@ mod tests {
 
     #[test]
     fn fields_spans_and_paths() {
-        let body = br#"{ "mod\u0065l" : "gpt\u002d4o", "stream":true, "metadata":{"session_id":"s1","n":7}, "user":"" }"#;
+        let body =
+            br#"{ "mod\u0065l" : "gpt\u002d4o", "stream":true, "metadata":{"session_id":"s1","n":7}, "user":"" }"#;
         let scan = scan(body).unwrap();
         assert_eq!(scan.model().unwrap(), "gpt-4o");
         assert_eq!(&body[scan.model_span().unwrap()], br#""gpt\u002d4o""#);

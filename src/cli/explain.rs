@@ -1,0 +1,186 @@
+//! `explain`: route, key, bucket and backend of one request under the file, and the body as the backend gets it.
+
+use std::borrow::Cow;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use clap::Args;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Exit, complain, load, say};
+use crate::config::{Config, Secrets};
+use crate::model::{Engine, Reason};
+use crate::split::{self, Body, Decision, Request, Tables, UNITS};
+use crate::wire::endpoint::Endpoint;
+use crate::wire::scan::{self, Scan};
+use crate::wire::splice;
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// A request's JSON body; `-` or nothing reads stdin.
+    file: Option<PathBuf>,
+    /// A header of the request; may be given several times.
+    #[arg(long, value_name = "NAME:VALUE")]
+    header: Vec<String>,
+    /// Where the request is sent.
+    #[arg(long, default_value = "/v1/chat/completions")]
+    path: String,
+    /// As if the request named this backend.
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Source {
+    source: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Step {
+    field: &'static str,
+    action: &'static str,
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Explained {
+    route: String,
+    key: Option<Source>,
+    bucket: Option<f64>,
+    backend: String,
+    reason: &'static str,
+    request: Option<Box<RawValue>>,
+    ledger: Vec<Step>,
+}
+
+impl Explain {
+    pub(super) fn run(&self, path: &Path) -> Exit {
+        let config = match load(path, Secrets::Skip) {
+            Ok(config) => config,
+            Err(exit) => return exit,
+        };
+        let explained = self.read().and_then(|(body, headers)| self.explain(&config, &body, &headers));
+        match explained {
+            Ok(explained) if self.json => match serde_json::to_string(&explained) {
+                Ok(json) => {
+                    say(&json);
+                    Exit::Done
+                }
+                Err(error) => {
+                    complain(&error.to_string());
+                    Exit::Failed
+                }
+            },
+            Ok(explained) => {
+                say(&plain(&explained));
+                Exit::Done
+            }
+            Err(message) => {
+                complain(&message);
+                Exit::Refused
+            }
+        }
+    }
+
+    fn read(&self) -> Result<(Bytes, HeaderMap), String> {
+        let mut body = Vec::new();
+        match self.file.as_deref().filter(|file| *file != Path::new("-")) {
+            Some(file) => {
+                body = std::fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+            }
+            None => {
+                std::io::stdin().read_to_end(&mut body).map_err(|error| format!("stdin cannot be read: {error}"))?;
+            }
+        }
+        let mut headers = HeaderMap::new();
+        for header in &self.header {
+            let wrong = || "a --header is not of the form NAME:VALUE".to_owned();
+            let (name, value) = header.split_once(':').ok_or_else(wrong)?;
+            let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
+            headers.append(name, HeaderValue::from_str(value.trim()).map_err(|_| wrong())?);
+        }
+        Ok((Bytes::from(body), headers))
+    }
+
+    fn explain(&self, config: &Config, body: &Bytes, headers: &HeaderMap) -> Result<Explained, String> {
+        let path = self.path.split('?').next().unwrap_or_default();
+        let endpoint = Endpoint::of(&Method::POST, path);
+        if matches!(endpoint, Endpoint::Malformed | Endpoint::NotOurs) {
+            return Err(format!("{path} is answered by shiftgate itself, with 404 or 400: it is no path under /v1"));
+        }
+        let scanned = scan::scan(body).ok();
+        let request = Request {
+            endpoint: &endpoint,
+            path,
+            headers,
+            body: match &scanned {
+                _ if body.len() as u64 > config.server.max_body => Body::OverCap,
+                Some(scan) => Body::Scanned(scan),
+                None => Body::Unparsable,
+            },
+        };
+        let tables = Tables::new(config);
+        let mut drawn = false;
+        let decided = split::decide(config, &tables, &request, &mut || {
+            drawn = true;
+            0
+        });
+        let mut decision = decided.map_err(|_| "x-shiftgate-backend names no backend of the file".to_owned())?;
+        if let Some(name) = &self.backend {
+            let named = config.backend(name).ok_or_else(|| {
+                let known: Vec<&str> = config.backends.iter().map(|one| one.name.as_str()).collect();
+                format!("there is no backend {name:?}; known are: {}", known.join(", "))
+            })?;
+            decision = Decision { backend: named, reason: Reason::Override, unit: None, key: None, ..decision };
+        }
+        Ok(told(config, &decision, drawn, body, scanned.as_ref()))
+    }
+}
+
+fn told(config: &Config, decision: &Decision, drawn: bool, body: &Bytes, scan: Option<&Scan<'_>>) -> Explained {
+    let backend = &config.backends[decision.backend];
+    let mut ledger = Vec::new();
+    let mut sent = Cow::Borrowed(body);
+    let as_it_came = decision.backend == config.baseline && backend.engine == Engine::OpenAi;
+    if let Some(scan) = scan
+        && let (Some(model), Some(span)) = (scan.model(), scan.model_span())
+        && !as_it_came
+        && let Some(name) = backend.model_for(&model)
+        && name != model
+    {
+        sent = Cow::Owned(splice::replace(body, span, name));
+        ledger.push(Step { field: "model", action: "rewritten", detail: name.to_owned() });
+    }
+    let key = decision.key.and_then(|source| config.sticky.get(source));
+    Explained {
+        route: config.routes[decision.route].name.clone(),
+        key: key.map(|source| Source { source: source.describe() }),
+        bucket: decision.unit.filter(|_| !drawn).map(|unit| f64::from(unit) / f64::from(UNITS)),
+        backend: backend.name.clone(),
+        reason: decision.reason.as_str(),
+        request: std::str::from_utf8(&sent).ok().and_then(|text| RawValue::from_string(text.trim().to_owned()).ok()),
+        ledger,
+    }
+}
+
+fn plain(explained: &Explained) -> String {
+    let key = explained.key.as_ref().map_or("none", |key| key.source.as_str());
+    let bucket = explained.bucket.map_or_else(|| "drawn for each request".to_owned(), |bucket| format!("{bucket:.4}"));
+    let mut text = format!(
+        "route    {}\nkey      {key}\nbucket   {bucket}\nbackend  {} ({})\n",
+        explained.route, explained.backend, explained.reason
+    );
+    for step in &explained.ledger {
+        text.push_str(&format!("changed  {}: {} to {}\n", step.field, step.action, step.detail));
+    }
+    if let Some(request) = &explained.request {
+        text.push_str(request.get());
+    }
+    text
+}

@@ -1,0 +1,131 @@
+//! `run` and `demo`: the commands that serve.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::{Exit, complain, env};
+use crate::app::{App, Ended, Options};
+use crate::config::{self, Config, ConfigError, Secrets};
+use crate::demo;
+use crate::live::Source;
+use crate::telemetry::log;
+
+/// Descriptors beside those of connections: the log, watchers, the admin port, files being read.
+const SPARE_FILES: u64 = 64;
+
+pub(super) fn run(path: &Path) -> Exit {
+    let (config, text) = match read(path, Secrets::Required) {
+        Ok(read) => read,
+        Err(error) => {
+            complain(&error.to_string());
+            return Exit::Refused;
+        }
+    };
+    let log = log::start();
+    raise_file_limit(&config);
+    for warning in config::warnings(&config, &env) {
+        tracing::warn!("{warning}");
+    }
+    let Some(runtime) = runtime(config.server.threads) else { return Exit::Failed };
+    let exit = runtime.block_on(large(serve(config, text, log.dropped())));
+    drop(runtime);
+    drop(log);
+    exit
+}
+
+/// The whole life of the process is one future; on the heap it does not burden the stack.
+fn large<T>(future: impl Future<Output = T>) -> std::pin::Pin<Box<impl Future<Output = T>>> {
+    Box::pin(future)
+}
+
+async fn serve(config: Config, text: Vec<u8>, dropped: tracing_appender::non_blocking::ErrorCounter) -> Exit {
+    let options = Options { watch: true, ..Options::default() };
+    let app = match App::start(config, &text, Source::of_process(), options).await {
+        Ok(app) => app,
+        Err(error) => {
+            complain(&format!("shiftgate cannot start: {error}"));
+            return Exit::Failed;
+        }
+    };
+    drop(text);
+    let snapshot = app.store.current();
+    tracing::info!(
+        listen = app.listen,
+        admin = %app.admin,
+        generation = snapshot.generation,
+        hash = snapshot.config.hash,
+        version = env!("CARGO_PKG_VERSION"),
+        "listening"
+    );
+    drop(snapshot);
+    let stats = std::sync::Arc::clone(&app.stats);
+    tokio::spawn(async move {
+        let mut seen = 0;
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let now = dropped.dropped_lines() as u64;
+            stats.log_dropped.add(now.saturating_sub(seen));
+            seen = now;
+        }
+    });
+    match app.run_until_signal().await {
+        Ok(Ended::Drained) => Exit::Done,
+        Ok(Ended::Cut) => Exit::Failed,
+        Err(error) => {
+            complain(&format!("shiftgate cannot run: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+pub(super) fn demo(path: &Path, seconds: Option<u64>, rate: u32) -> Exit {
+    let (config, text) = match read(path, Secrets::Skip) {
+        Ok(read) => read,
+        Err(error) => {
+            complain(&error.to_string());
+            return Exit::Refused;
+        }
+    };
+    let log = log::start_quiet();
+    raise_file_limit(&config);
+    let Some(runtime) = runtime(config.server.threads.max(2)) else { return Exit::Failed };
+    let ended = runtime.block_on(large(demo::run(config, text, seconds.map(Duration::from_secs), rate)));
+    drop(log);
+    match ended {
+        Ok(0) => Exit::Done,
+        Ok(_) => Exit::Failed,
+        Err(error) => {
+            complain(&format!("the demo cannot run: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+fn read(path: &Path, secrets: Secrets) -> Result<(Config, Vec<u8>), ConfigError> {
+    let text = std::fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+    Ok((config::parse(path, &text, secrets, &env)?, text))
+}
+
+fn runtime(threads: usize) -> Option<Runtime> {
+    let mut builder = if threads == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    match builder.worker_threads(threads).thread_name("worker").enable_all().build() {
+        Ok(runtime) => Some(runtime),
+        Err(error) => {
+            complain(&format!("shiftgate cannot start its threads: {error}"));
+            None
+        }
+    }
+}
+
+/// A request may need two descriptors: the application's and the backend's.
+fn raise_file_limit(config: &Config) {
+    let needed = config.limits.connections as u64 + config.limits.in_flight as u64 + SPARE_FILES;
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit >= needed => {}
+        Ok(limit) => tracing::warn!(limit, needed, "limits.connections does not fit into the limit of open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+}

@@ -1,0 +1,85 @@
+//! `status`: asks a running sidecar's admin port and prints the table.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Exit, complain, load, say, table};
+use crate::admin::status::Status;
+use crate::config::Secrets;
+
+const PATIENCE: Duration = Duration::from_secs(3);
+/// A status with hundreds of backends is far smaller.
+const MAX_ANSWER: u64 = 16 << 20;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Ask here instead of at the file's [server] admin.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// Print the JSON as it is served.
+    #[arg(long)]
+    json: bool,
+    /// Ask again every second.
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(super) fn run(path: &Path, arguments: &Arguments) -> Exit {
+    let address = match &arguments.admin {
+        Some(text) => match text.to_socket_addrs().ok().and_then(|mut found| found.next()) {
+            Some(address) => address,
+            None => {
+                complain(&format!("--admin {text} is no address and port, such as 127.0.0.1:9900"));
+                return Exit::Refused;
+            }
+        },
+        None => match load(path, Secrets::Skip) {
+            Ok(config) => config.server.admin,
+            Err(exit) => return exit,
+        },
+    };
+    loop {
+        let shown = ask(address).and_then(|json| {
+            if arguments.json {
+                return Ok(json);
+            }
+            let status: Status =
+                serde_json::from_str(&json).map_err(|error| format!("its answer is no status: {error}"))?;
+            Ok(table::render(&status))
+        });
+        match shown {
+            Ok(text) => say(&text),
+            Err(cause) => {
+                complain(&format!(
+                    "no status from http://{address}: {cause}. Is shiftgate running, and is this its admin port?"
+                ));
+                return Exit::Failed;
+            }
+        }
+        if !arguments.watch {
+            return Exit::Done;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn ask(address: SocketAddr) -> Result<String, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(text)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(text)?;
+    let request = format!("GET /status HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(text)?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).map_err(text)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| "its answer is not HTTP".to_owned())?;
+    if head.starts_with("HTTP/1.1 200") {
+        Ok(body.to_owned())
+    } else {
+        Err(format!("it answered {}", head.lines().next().unwrap_or_default()))
+    }
+}

@@ -1,0 +1,79 @@
+//! The table of `status`: who was asked for what share, who got it, and how it went.
+
+use std::fmt::Write as _;
+
+use crate::admin::status::Status;
+
+/// As plain text, one row a backend and route.
+pub fn render(status: &Status) -> String {
+    let mut text = String::new();
+    match write_all(&mut text, status) {
+        Ok(()) => text,
+        // Writing into a String cannot fail.
+        Err(std::fmt::Error) => text,
+    }
+}
+
+fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
+    let draining = if status.draining { ", draining" } else { "" };
+    writeln!(
+        text,
+        "shiftgate {} on {}  generation {} ({})  up {:.0} s{draining}",
+        status.version, status.listen, status.generation, status.hash, status.uptime_s
+    )?;
+    if let Some(error) = &status.reload_error {
+        writeln!(text, "the file on disk is refused since {}: {}", error.at, error.message)?;
+    }
+    if !status.restart_needed.is_empty() {
+        writeln!(text, "changed in [server], but holds only after a restart: {}", status.restart_needed.join(", "))?;
+    }
+    for route in &status.routes {
+        let shares: Vec<String> = route
+            .percent
+            .iter()
+            .map(|(backend, asked)| {
+                let got = route
+                    .got
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), |got| format!("{:.2}", got.get(backend).copied().unwrap_or(0.0)));
+                format!("{backend} asked {asked:.2} got {got}")
+            })
+            .collect();
+        let requests: u64 = route.requests.values().sum();
+        let pinned: u64 = route.pinned.values().sum();
+        writeln!(text, "route {}: {}  ({requests} split, {pinned} pinned)", route.name, shares.join(", "))?;
+    }
+    writeln!(
+        text,
+        "{:<18} {:>9} {:>9} {:>7} {:>9} {:>16} {:>18} {:>11} {:>9}",
+        "backend",
+        "attempts",
+        "served",
+        "errors",
+        "in flight",
+        "ttft p50/p99 ms",
+        "total p50/p99 ms",
+        "tokens out",
+        "cost USD"
+    )?;
+    for one in &status.backends {
+        let pair = |quantiles: &crate::admin::status::Quantiles| {
+            let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
+            format!("{}/{}", shown(quantiles.p50), shown(quantiles.p99))
+        };
+        writeln!(
+            text,
+            "{:<18} {:>9} {:>9} {:>7} {:>9} {:>16} {:>18} {:>11} {:>9}",
+            one.name,
+            one.attempts,
+            one.served,
+            one.errors,
+            one.in_flight,
+            pair(&one.ttft_ms),
+            pair(&one.total_ms),
+            one.tokens.output,
+            one.cost_usd.map_or_else(|| "-".to_owned(), |usd| format!("{usd:.4}"))
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! Made-up conversations, all different, sent through the proxy by a plain HTTP client.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::telemetry::stats::lock;
+
+/// Requests under way at once; beyond it the traffic slows down instead of piling up.
+const MAX_IN_FLIGHT: usize = 256;
+/// An answer that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the application side saw.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    requests: AtomicU64,
+    failed: AtomicU64,
+    last_failure: Mutex<Option<String>>,
+    /// Whom the split chose, in the newest generation seen.
+    shares: Mutex<Shares>,
+}
+
+#[derive(Debug, Default)]
+struct Shares {
+    generation: u64,
+    chosen: BTreeMap<String, u64>,
+}
+
+impl Seen {
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.load(Relaxed)
+    }
+
+    pub(super) fn last_failure(&self) -> Option<String> {
+        lock(&self.last_failure).clone()
+    }
+
+    /// Of the requests decided under `generation`: how many, and a backend's percent of them.
+    pub(super) fn share(&self, generation: u64, backend: &str) -> Option<f64> {
+        let shares = lock(&self.shares);
+        let total: u64 = shares.chosen.values().sum();
+        if shares.generation != generation || total == 0 {
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a demo's counts are small")]
+        let percent = shares.chosen.get(backend).copied().unwrap_or(0) as f64 * 100.0 / total as f64;
+        Some(percent)
+    }
+
+    fn answered<B>(&self, response: &Response<B>) {
+        let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let (Some(backend), Some(generation)) = (text("x-shiftgate-backend"), text("x-shiftgate-generation")) else {
+            return;
+        };
+        let Ok(generation) = generation.parse::<u64>() else { return };
+        if text("x-shiftgate-reason") != Some("split") {
+            return;
+        }
+        let mut shares = lock(&self.shares);
+        if generation > shares.generation {
+            *shares = Shares { generation, chosen: BTreeMap::new() };
+        }
+        if generation == shares.generation {
+            *shares.chosen.entry(backend.to_owned()).or_insert(0) += 1;
+        }
+    }
+
+    fn fail(&self, cause: String) {
+        self.failed.fetch_add(1, Relaxed);
+        *lock(&self.last_failure) = Some(cause);
+    }
+}
+
+/// Requests on their way until told to finish.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    stop: CancellationToken,
+    running: TaskTracker,
+    source: JoinHandle<()>,
+}
+
+impl Traffic {
+    pub(super) fn start(proxy: SocketAddr, rate: u32, seen: Arc<Seen>) -> Self {
+        let (stop, running) = (CancellationToken::new(), TaskTracker::new());
+        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(HttpConnector::new());
+        let source = tokio::spawn(send_all(proxy, rate, seen, client, stop.clone(), running.clone()));
+        Self { stop, running, source }
+    }
+
+    /// Starts nothing more, and waits for the answers under way.
+    pub(super) async fn finish(self, limit: Duration) {
+        self.stop.cancel();
+        drop(self.source.await);
+        self.running.close();
+        drop(tokio::time::timeout(limit, self.running.wait()).await);
+    }
+}
+
+type HttpClient = Client<HttpConnector, Full<Bytes>>;
+
+async fn send_all(
+    proxy: SocketAddr,
+    rate: u32,
+    seen: Arc<Seen>,
+    client: HttpClient,
+    stop: CancellationToken,
+    running: TaskTracker,
+) {
+    let places = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
+    let mut tick = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let run = rand::random::<u32>();
+    for number in 0_u64.. {
+        let place = tokio::select! {
+            () = stop.cancelled() => return,
+            place = async {
+                tick.tick().await;
+                Arc::clone(&places).acquire_owned().await
+            } => place,
+        };
+        let Ok(place) = place else { return };
+        let (client, seen) = (client.clone(), Arc::clone(&seen));
+        running.spawn(async move {
+            let _place = place;
+            seen.requests.fetch_add(1, Relaxed);
+            let sent = tokio::time::timeout(PATIENCE, one(&client, proxy, run, number, &seen)).await;
+            match sent {
+                Ok(Ok(())) => {}
+                Ok(Err(cause)) => seen.fail(cause),
+                Err(_) => seen.fail(format!("no whole answer within {PATIENCE:?}")),
+            }
+        });
+    }
+}
+
+/// One conversation's first turn; two of three are streamed.
+async fn one(client: &HttpClient, proxy: SocketAddr, run: u32, number: u64, seen: &Seen) -> Result<(), String> {
+    let streamed = !number.is_multiple_of(3);
+    let model = if number.is_multiple_of(2) { "gpt-4o-mini" } else { "gpt-4o" };
+    let text = format!("Question {number} of run {run:08x}: what would you do?");
+    let mut body = json!({"model": model, "messages": [{"role": "user", "content": text}]});
+    if streamed {
+        body["stream"] = json!(true);
+        body["stream_options"] = json!({"include_usage": true});
+    }
+    let request = Request::post(format!("http://{proxy}/v1/chat/completions"))
+        .header("content-type", "application/json")
+        .header("authorization", "Bearer sk-demo")
+        .header("x-session-id", format!("demo-{run:08x}-{number}"))
+        .body(Full::new(Bytes::from(body.to_string())))
+        .map_err(|error| error.to_string())?;
+    let response: Response<Incoming> = client.request(request).await.map_err(|error| error.to_string())?;
+    seen.answered(&response);
+    let status = response.status();
+    let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+    if !status.is_success() {
+        return Err(format!("status {status}: {}", String::from_utf8_lossy(&body)));
+    }
+    let whole = if streamed {
+        body.ends_with(b"data: [DONE]\n\n")
+    } else {
+        serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|answer| answer["choices"].is_array())
+    };
+    if whole { Ok(()) } else { Err("an answer was not whole".to_owned()) }
+}

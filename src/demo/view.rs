@@ -1,0 +1,197 @@
+//! What the demo shows: a table redrawn in place on a terminal, plain lines where the output is piped.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::traffic::Seen;
+use crate::app::App;
+use crate::model::Percent;
+use crate::telemetry::stats::Latency;
+
+/// One backend as it stands.
+struct Row {
+    name: String,
+    asked: Percent,
+    got: Option<f64>,
+    requests: u64,
+    errors: u64,
+    ttft: (Option<f64>, Option<f64>),
+    total: (Option<f64>, Option<f64>),
+    tokens_per_second: f64,
+    cost: Option<f64>,
+}
+
+pub(super) struct View {
+    live: bool,
+    drawn: usize,
+    header: String,
+}
+
+impl View {
+    pub(super) fn new(live: bool, app: &App, proxy: SocketAddr) -> Self {
+        let path = app.store.current().config.path.display().to_string();
+        let header = format!(
+            "shiftgate demo: applications at http://{proxy}/v1, status at http://{}/status. Edit {path} and watch.",
+            app.admin
+        );
+        Self { live, drawn: 0, header }
+    }
+
+    pub(super) const fn is_live(&self) -> bool {
+        self.live
+    }
+
+    pub(super) fn begin(&self, notes: &[String]) {
+        for note in notes {
+            print(&format!("{note}\n"));
+        }
+        print(&format!("{}\n", self.header));
+    }
+
+    pub(super) fn show(&mut self, elapsed: Duration, app: &App, seen: &Seen) {
+        let rows = rows(elapsed, app, seen);
+        if !self.live {
+            print(&lines(elapsed, &rows));
+            return;
+        }
+        let table = table(elapsed, app, seen, &rows);
+        let mut text = String::new();
+        if self.drawn > 0 {
+            // Up to the first line of the last drawing, and clear from there.
+            text.push_str(&format!("\x1b[{}A\x1b[J", self.drawn));
+        }
+        text.push_str(&table);
+        self.drawn = table.lines().count();
+        print(&text);
+    }
+
+    pub(super) fn summary(&mut self, elapsed: Duration, app: &App, seen: &Seen) {
+        self.show(elapsed, app, seen);
+        let mut text = format!(
+            "summary: {:.0} s, {} requests, {} failed, generation {}\n",
+            elapsed.as_secs_f64(),
+            seen.requests(),
+            seen.failed(),
+            app.store.current().generation
+        );
+        if let Some(failure) = seen.last_failure() {
+            text.push_str(&format!("the last failure: {failure}\n"));
+        }
+        print(&text);
+    }
+}
+
+/// A reader that has gone away does not stop the traffic.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+fn rows(elapsed: Duration, app: &App, seen: &Seen) -> Vec<Row> {
+    let snapshot = app.store.current();
+    let config = &snapshot.config;
+    let asked_of = |index: usize| {
+        let route = config.routes.last()?;
+        route.percent.iter().find(|(backend, _)| *backend == index).map(|(_, percent)| *percent)
+    };
+    let shifted: u16 = (0..config.backends.len()).filter_map(asked_of).map(Percent::hundredths).sum();
+    let rest = Percent::from_hundredths(10_000_u16.saturating_sub(shifted)).unwrap_or_default();
+    let pair = |latency: &Latency| (latency.quantile_ms(0.5), latency.quantile_ms(0.99));
+    config
+        .backends
+        .iter()
+        .zip(&snapshot.targets)
+        .enumerate()
+        .map(|(index, (backend, target))| {
+            let stats = &target.stats;
+            #[expect(clippy::cast_precision_loss, reason = "a demo's counts are small")]
+            let tokens = stats.output_tokens.get() as f64;
+            Row {
+                name: backend.name.clone(),
+                asked: asked_of(index).unwrap_or(rest),
+                got: seen.share(snapshot.generation, &backend.name),
+                requests: stats.attempts.get(),
+                errors: stats.errors.get(),
+                ttft: pair(&stats.ttft),
+                total: pair(&stats.total),
+                tokens_per_second: tokens / elapsed.as_secs_f64().max(0.001),
+                cost: stats.cost_usd(),
+            }
+        })
+        .collect()
+}
+
+fn number(value: Option<f64>, decimals: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
+}
+
+fn lines(elapsed: Duration, rows: &[Row]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        text.push_str(&format!(
+            "t={:.0}s backend={} asked={} got={} requests={} errors={} ttft_p50_ms={} ttft_p99_ms={} total_p50_ms={} \
+             total_p99_ms={} tokens_per_s={:.1} agreement=- cost_usd={}\n",
+            elapsed.as_secs_f64(),
+            row.name,
+            row.asked,
+            number(row.got, 2),
+            row.requests,
+            row.errors,
+            number(row.ttft.0, 1),
+            number(row.ttft.1, 1),
+            number(row.total.0, 1),
+            number(row.total.1, 1),
+            row.tokens_per_second,
+            number(row.cost, 6),
+        ));
+    }
+    text
+}
+
+fn table(elapsed: Duration, app: &App, seen: &Seen, rows: &[Row]) -> String {
+    let snapshot = app.store.current();
+    let mut text = format!(
+        "\n{:.0} s, {} requests, {} failed, generation {}\n",
+        elapsed.as_secs_f64(),
+        seen.requests(),
+        seen.failed(),
+        snapshot.generation
+    );
+    if let Some(error) = app.store.reload_error() {
+        // Lines are counted for the redraw: one that wraps would spoil it.
+        let line: String = format!("the file is refused: {}", error.message).chars().take(110).collect();
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text.push_str(&format!(
+        "{:<14} {:>7} {:>7} {:>9} {:>7} {:>15} {:>15} {:>9} {:>10} {:>10}\n",
+        "backend",
+        "asked %",
+        "got %",
+        "requests",
+        "errors",
+        "ttft p50/p99",
+        "total p50/p99",
+        "tokens/s",
+        "agreement",
+        "cost USD"
+    ));
+    for row in rows {
+        let pair = |(p50, p99): (Option<f64>, Option<f64>)| format!("{}/{}", number(p50, 0), number(p99, 0));
+        text.push_str(&format!(
+            "{:<14} {:>7} {:>7} {:>9} {:>7} {:>15} {:>15} {:>9.0} {:>10} {:>10}\n",
+            row.name,
+            row.asked.to_string(),
+            number(row.got, 2),
+            row.requests,
+            row.errors,
+            pair(row.ttft),
+            pair(row.total),
+            row.tokens_per_second,
+            "-",
+            number(row.cost, 4)
+        ));
+    }
+    text
+}

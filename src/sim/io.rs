@@ -1,0 +1,92 @@
+//! A connection that misbehaves below HTTP: cut at a byte, one byte at a time, garbage.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// No limit.
+const ENDLESS: usize = usize::MAX;
+
+/// Set by the request being answered, obeyed by its connection.
+#[derive(Debug)]
+pub(super) struct Control {
+    left: AtomicUsize,
+    pub(super) dribble: AtomicBool,
+    pub(super) garbage: AtomicBool,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { left: AtomicUsize::new(ENDLESS), dribble: AtomicBool::new(false), garbage: AtomicBool::new(false) }
+    }
+}
+
+impl Control {
+    pub(super) fn cut_after(&self, bytes: usize) {
+        self.left.store(bytes, Relaxed);
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Faulty {
+    stream: TcpStream,
+    control: Arc<Control>,
+    spat: bool,
+}
+
+impl Faulty {
+    pub(super) fn new(stream: TcpStream) -> (Self, Arc<Control>) {
+        let control = Arc::new(Control::default());
+        (Self { stream, control: Arc::clone(&control), spat: false }, control)
+    }
+}
+
+impl AsyncRead for Faulty {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Faulty {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.control.garbage.load(Relaxed) {
+            let garbage = b"\x16\x03\x01 this is no HTTP\r\n\r\n".as_slice();
+            if !self.spat {
+                self.spat = true;
+                return Pin::new(&mut self.stream).poll_write(cx, garbage).map_ok(|_| buf.len());
+            }
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let left = self.control.left.load(Relaxed);
+        if left == 0 {
+            // A reset, not a polite end.
+            self.stream.set_zero_linger()?;
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let mut most = buf.len().min(left);
+        if self.control.dribble.load(Relaxed) {
+            most = most.min(1);
+        }
+        let part = buf.get(..most).unwrap_or(buf);
+        let polled = Pin::new(&mut self.stream).poll_write(cx, part);
+        if let Poll::Ready(Ok(written)) = polled
+            && left != ENDLESS
+        {
+            self.control.left.store(left.saturating_sub(written), Relaxed);
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
