@@ -255,3 +255,33 @@ fn copy(reading: &Reading) -> Reading {
         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_equal_stamp_vouches_only_for_bytes_read_later_than_the_coarsest_clock_ticks() {
+        let folder = tempfile::tempdir().unwrap();
+        let digester = Digester::default();
+        let mut watcher = Watcher {
+            main: folder.path().join("rollout.toml"),
+            also: BTreeSet::new(),
+            timing: Timing::default(),
+            stamp: None,
+            stamp_seen: Instant::now(),
+            read_at: Instant::now(),
+            contents: Contents::known(&digester, b""),
+            digester,
+            folders: Folders::new(None),
+            signal: Arc::default(),
+            apply: |_| Vec::new(),
+        };
+        assert!(watcher.look(), "never seen");
+        assert!(watcher.look(), "seen just now");
+        watcher.read_at = watcher.stamp_seen + COARSEST_CLOCK;
+        assert!(!watcher.look(), "read when every clock had ticked");
+        std::fs::write(&watcher.main, "new").unwrap();
+        assert!(watcher.look(), "another stamp");
+    }
+}
