@@ -6,8 +6,8 @@
 //! handed over.
 //!
 //! An event is only a hint that something moved: its name and kind are not trusted, because a save by rename or a swap
-//! of a ConfigMap's `..data` never names the file. What counts is the [`Stamp`](files::Stamp) of the files, and then
-//! their bytes. A poll takes the same path, so that a disk or a machine without events is only slower.
+//! of a ConfigMap's `..data` never names the file. What counts is the stamp of the files (inode, times, length), and
+//! then their bytes. A poll takes the same path, so that a disk or a machine without events is only slower.
 
 mod files;
 mod folders;
