@@ -6,8 +6,8 @@
 //! handed over.
 //!
 //! An event is only a hint that something moved: its name and kind are not trusted, because a save by rename or a swap
-//! of a ConfigMap's `..data` never names the file. What counts is the [`Stamp`](files::Stamp) of the files, and then
-//! their bytes. A poll takes the same path, so that a disk or a machine without events is only slower.
+//! of a ConfigMap's `..data` never names the file. What counts is the stamp of the files (inode, times, length), and
+//! then their bytes. A poll takes the same path, so that a disk or a machine without events is only slower.
 
 mod files;
 mod folders;
@@ -253,5 +253,35 @@ fn copy(reading: &Reading) -> Reading {
     match reading {
         Ok(bytes) => Ok(bytes.clone()),
         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_equal_stamp_vouches_only_for_bytes_read_later_than_the_coarsest_clock_ticks() {
+        let folder = tempfile::tempdir().unwrap();
+        let digester = Digester::default();
+        let mut watcher = Watcher {
+            main: folder.path().join("rollout.toml"),
+            also: BTreeSet::new(),
+            timing: Timing::default(),
+            stamp: None,
+            stamp_seen: Instant::now(),
+            read_at: Instant::now(),
+            contents: Contents::known(&digester, b""),
+            digester,
+            folders: Folders::new(None),
+            signal: Arc::default(),
+            apply: |_| Vec::new(),
+        };
+        assert!(watcher.look(), "never seen");
+        assert!(watcher.look(), "seen just now");
+        watcher.read_at = watcher.stamp_seen + COARSEST_CLOCK;
+        assert!(!watcher.look(), "read when every clock had ticked");
+        std::fs::write(&watcher.main, "new").unwrap();
+        assert!(watcher.look(), "another stamp");
     }
 }

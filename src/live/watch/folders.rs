@@ -3,7 +3,7 @@
 //! Owns: the inotify (or FSEvents, kqueue) handle. Refuses: event names, file contents. Invariant: failing to watch is
 //! never fatal; it is said once, and polling goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use notify::event::ModifyKind;
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::files::Trail;
 use super::signal::{Signal, Wake};
+
+/// Folders that are replaced faster than this are left to the poll.
+const ARM_TRIES: u32 = 8;
 
 pub(super) struct Folders {
     events: Option<Events>,
@@ -24,8 +27,7 @@ pub(super) struct Folders {
 struct Events {
     watcher: RecommendedWatcher,
     signal: Arc<Signal>,
-    /// With device and inode: another folder under the same name has to be watched anew.
-    armed: BTreeMap<PathBuf, (u64, u64)>,
+    armed: BTreeMap<PathBuf, Identity>,
 }
 
 impl Folders {
@@ -43,11 +45,10 @@ impl Folders {
     }
 
     /// Watches every folder that matters for these files, and no other.
-    pub(super) fn arm<'a>(&mut self, paths: impl Iterator<Item = &'a PathBuf>) {
+    pub(super) fn arm<'a>(&mut self, paths: impl Iterator<Item = &'a PathBuf> + Clone) {
         let Some(events) = &mut self.events else { return };
-        let wanted: BTreeSet<PathBuf> = paths.flat_map(|path| Trail::of(path).folders).collect();
         // notify unwraps its channel: where its thread could not be started, or died, each call panics, `drop` too.
-        match catch_unwind(AssertUnwindSafe(|| events.arm(&wanted))) {
+        match catch_unwind(AssertUnwindSafe(|| events.arm(&paths))) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.warn(&error.to_string()),
             Err(_) => {
@@ -65,33 +66,49 @@ impl Folders {
 }
 
 impl Events {
-    fn arm(&mut self, wanted: &BTreeSet<PathBuf>) -> notify::Result<()> {
+    /// A folder can be replaced between the walk and the call that watches it, and then nobody tells of the new one. So
+    /// the walk is repeated until it finds only folders that were watched before it began.
+    fn arm<'a>(&mut self, paths: &(impl Iterator<Item = &'a PathBuf> + Clone)) -> notify::Result<()> {
         if self.signal.take_moved() {
             for folder in std::mem::take(&mut self.armed).into_keys() {
                 self.disarm(&folder);
             }
         }
-        let stale: Vec<PathBuf> = self
-            .armed
-            .iter()
-            .filter(|(path, id)| !wanted.contains(*path) || identity(path) != Some(**id))
-            .map(|(path, _)| path.clone())
-            .collect();
-        for folder in stale {
-            self.armed.remove(&folder);
+        for _ in 0..ARM_TRIES {
+            let wanted: BTreeMap<PathBuf, Identity> = paths
+                .clone()
+                .flat_map(|path| Trail::of(path).folders)
+                .map(|folder| {
+                    let identity = identity(&folder);
+                    (folder, identity)
+                })
+                .collect();
+            if wanted == self.armed {
+                break;
+            }
+            self.replace(wanted)?;
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, wanted: BTreeMap<PathBuf, Identity>) -> notify::Result<()> {
+        let armed = std::mem::take(&mut self.armed);
+        let (kept, stale): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            armed.into_iter().partition(|(folder, identity)| wanted.get(folder) == Some(identity));
+        self.armed = kept;
+        for folder in stale.into_keys() {
             self.disarm(&folder);
         }
         let mut result = Ok(());
-        for folder in wanted {
-            // A folder that has gone since the walk is found missing by the stamp or the next poll.
-            if self.armed.contains_key(folder) {
+        for (folder, identity) in wanted {
+            if self.armed.contains_key(&folder) {
                 continue;
             }
-            let Some(id) = identity(folder) else { continue };
-            match self.watcher.watch(folder, RecursiveMode::NonRecursive) {
+            match self.watcher.watch(&folder, RecursiveMode::NonRecursive) {
                 Ok(()) => {
-                    self.armed.insert(folder.clone(), id);
+                    self.armed.insert(folder, identity);
                 }
+                Err(error) if matches!(error.kind, ErrorKind::PathNotFound) => {}
                 Err(error) => result = Err(error),
             }
         }
@@ -106,7 +123,10 @@ impl Events {
     }
 }
 
-fn identity(folder: &Path) -> Option<(u64, u64)> {
+/// Device and inode: another folder under the same name has to be watched anew. `None` where there is none.
+type Identity = Option<(u64, u64)>;
+
+fn identity(folder: &Path) -> Identity {
     fs::symlink_metadata(folder).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
