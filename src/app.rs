@@ -12,8 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::live::watch::{Timing, WatchHandle, watch};
-use crate::live::{LoadError, Source, Store};
-use crate::proxy::{BindError, Life, Listener, Proxy};
+use crate::live::{Life, LoadError, Source, Store};
+use crate::proxy::{BindError, Listener, Proxy};
 use crate::telemetry::stats::Stats;
 
 /// How long new connections are still served after SIGTERM: load balancers and probes need to see `/readyz` first.

@@ -18,8 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::live::Store;
-use crate::proxy::Life;
+use crate::live::{Life, Store};
 use crate::telemetry::metrics::{self, InForce};
 use crate::telemetry::stats::Stats;
 

@@ -8,7 +8,6 @@ mod attempt;
 mod deadlines;
 mod handler;
 mod intake;
-mod life;
 mod listener;
 mod record;
 mod respond;
@@ -16,10 +15,9 @@ mod tunnel;
 
 use std::sync::Arc;
 
-pub use life::Life;
 pub use listener::{BindError, Listener};
 
-use crate::live::Store;
+use crate::live::{Life, Store};
 use crate::telemetry::stats::Stats;
 
 /// What every connection shares.

@@ -5,6 +5,7 @@
 //! Invariant: the same request gets the same words from the same kind of server.
 
 mod ask;
+mod body;
 mod io;
 mod openai;
 mod server;

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Call, Forced, Said, pieces};
-use super::server::{Refusal, Step};
+use super::body::Step;
+use super::server::Refusal;
 
 const FINGERPRINT: &str = "fp_50cad350e4";
 /// Top-level fields of a chat request; any other is refused.

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Call, Forced, Said, pieces};
-use super::server::{Refusal, Step};
+use super::body::Step;
+use super::server::Refusal;
 
 const FINGERPRINT: &str = "vllm-0.32.0-61aecc63";
 /// Of the recorded server's toy model.

@@ -1,0 +1,168 @@
+//! The bodies of simulated answers: whole, or event by event at the pace of tokens; and who saw them to their end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::time::Sleep;
+
+use super::{Behaviour, Fault, Shared};
+
+/// One event of a stream; a token is waited for.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    bytes: Bytes,
+    is_token: bool,
+}
+
+impl Step {
+    pub(super) fn event(value: &Value, is_token: bool) -> Self {
+        Self { bytes: Bytes::from(format!("data: {value}\n\n")), is_token }
+    }
+
+    pub(super) fn done() -> Self {
+        Self { bytes: Bytes::from_static(b"data: [DONE]\n\n"), is_token: false }
+    }
+}
+
+/// Counts an abort unless the answer is sent to its end.
+#[derive(Debug)]
+pub(super) struct Watch {
+    shared: Arc<Shared>,
+    pub(super) close: Option<Arc<Notify>>,
+    done: bool,
+}
+
+impl Watch {
+    pub(super) fn begin(shared: &Arc<Shared>) -> Self {
+        shared.in_flight.send_modify(|count| *count += 1);
+        Self { shared: Arc::clone(shared), close: None, done: false }
+    }
+
+    pub(super) fn done(&mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.in_flight.send_modify(|count| *count -= 1);
+        if self.done {
+            self.shared.answered.fetch_add(1, Ordering::Relaxed);
+            if let Some(close) = &self.close {
+                close.notify_one();
+            }
+        } else {
+            self.shared.aborts.send_modify(|aborts| {
+                aborts.count += 1;
+                aborts.last = Some(Instant::now());
+            });
+        }
+    }
+}
+
+/// The body of a simulated answer: whole, or event by event at the pace of tokens.
+#[derive(Debug)]
+pub(super) struct SimBody {
+    steps: std::vec::IntoIter<Step>,
+    again: Option<Step>,
+    sent: usize,
+    hang_after: Option<usize>,
+    next_wait: Duration,
+    token: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    watch: Watch,
+}
+
+impl SimBody {
+    pub(super) fn whole(bytes: Bytes, mut watch: Watch) -> Self {
+        let steps = if bytes.is_empty() { Vec::new() } else { vec![Step { bytes, is_token: false }] };
+        if steps.is_empty() {
+            watch.done();
+        }
+        Self {
+            steps: steps.into_iter(),
+            again: None,
+            sent: 0,
+            hang_after: None,
+            next_wait: Duration::ZERO,
+            token: Duration::ZERO,
+            sleep: None,
+            watch,
+        }
+    }
+
+    pub(super) fn stream(steps: Vec<Step>, behaviour: &Behaviour, number: u64, watch: Watch) -> Self {
+        let again = match behaviour.fault {
+            Fault::NeverEnding => steps.iter().find(|step| step.is_token).cloned(),
+            _ => None,
+        };
+        let hang_after = match behaviour.fault {
+            Fault::HangAfter(count) => Some(count),
+            _ => None,
+        };
+        Self {
+            steps: steps.into_iter(),
+            again,
+            sent: 0,
+            hang_after,
+            next_wait: behaviour.jittered(behaviour.ttft, number),
+            token: behaviour.token(number),
+            sleep: None,
+            watch,
+        }
+    }
+}
+
+impl Body for SimBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        if this.hang_after.is_some_and(|count| this.sent >= count) {
+            return Poll::Pending;
+        }
+        let is_token = this.steps.as_slice().first().map_or_else(|| this.again.is_some(), |step| step.is_token);
+        if is_token && !this.next_wait.is_zero() {
+            let wait = this.next_wait;
+            let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            this.sleep = None;
+        }
+        if is_token {
+            this.next_wait = this.token;
+        }
+        this.sent += 1;
+        match this.steps.next() {
+            Some(step) => {
+                // A never-ending stream repeats its tokens before its last events could come.
+                if this.again.is_some() && !step.is_token && this.sent > 1 {
+                    this.steps = Vec::new().into_iter();
+                }
+                if this.steps.as_slice().is_empty() && this.again.is_none() {
+                    this.watch.done();
+                }
+                Poll::Ready(Some(Ok(Frame::data(step.bytes))))
+            }
+            None => match &this.again {
+                Some(step) => Poll::Ready(Some(Ok(Frame::data(step.bytes.clone())))),
+                None => Poll::Ready(None),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.steps.as_slice().is_empty() && self.again.is_none() && self.hang_after.is_none()
+    }
+}
