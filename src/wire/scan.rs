@@ -179,7 +179,7 @@ mod tests {
         }
         let deep = format!("{{\"model\":\"a\",\"x\":{}1{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
         // Either answer is fine; what matters is that there is one.
-        drop(scan(deep.as_bytes()).map(|_| ()));
+        assert!(scan(deep.as_bytes()).is_ok() || scan(deep.as_bytes()).is_err());
         assert!(scan(b"{\"model\":7}").unwrap().model().is_none());
     }
 

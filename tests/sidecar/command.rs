@@ -1,0 +1,215 @@
+//! The built binary, as a user runs it: exit codes, what is printed, signals, the log.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use shiftgate::sim::Behaviour;
+
+use crate::support::*;
+
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shiftgate"));
+    command.env_remove("SHIFTGATE_CONFIG").env_remove("RUST_LOG");
+    command
+}
+
+fn run(file: &Path, arguments: &[&str]) -> Output {
+    binary().arg("--config").arg(file).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A sidecar in a process of its own; its log is read line by line.
+struct Process {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    listen: std::net::SocketAddr,
+    admin: String,
+}
+
+impl Process {
+    fn start(file: &Path) -> Self {
+        let mut child = binary().arg("--config").arg(file).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = loop {
+            let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            if line["message"] == "listening" {
+                break line;
+            }
+        };
+        let of = |key: &str| first[key].as_str().unwrap().to_owned();
+        Self { child, lines, listen: of("listen").parse().unwrap(), admin: of("admin") }
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").arg(name).arg(self.child.id().to_string()).status().unwrap().success());
+    }
+
+    fn line(&mut self, message: &str) -> serde_json::Value {
+        loop {
+            let line: serde_json::Value = serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap();
+            if line["message"] == message {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[tokio::test]
+async fn it_serves_logs_each_request_and_ends_on_sigterm() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    std::fs::write(&path, file(&openai, &qwen, 100.0).replace("request_log = false", "request_log = true")).unwrap();
+    let mut process = Process::start(&path);
+    let body = chat("a very secret prompt", true);
+    let answer = raw(process.listen, &post("/v1/chat/completions", &body, "x-session-id: secret-session\r\n")).await;
+    assert_eq!(answer.status, 200);
+    let line = process.line("request");
+    for (key, value) in [
+        ("route", "default"),
+        ("backend", "qwen"),
+        ("reason", "split"),
+        ("method", "POST"),
+        ("path", "/v1/chat/completions"),
+        ("end", "complete"),
+    ] {
+        assert_eq!(line[key], value, "{line}");
+    }
+    assert_eq!((&line["status"], &line["generation"], &line["attempts"]), (&200.into(), &1.into(), &1.into()));
+    assert_eq!(line["trace_id"], answer.header("x-shiftgate-trace-id").unwrap());
+    assert!(line["ttft_ms"].is_f64() && line["total_ms"].is_f64() && line["overhead_us"].is_u64(), "{line}");
+    for unknown in ["input_tokens", "output_tokens", "cost_usd"] {
+        assert!(line.as_object().unwrap().contains_key(unknown) && line[unknown].is_null(), "{unknown}: {line}");
+    }
+    for secret in ["canary", "secret", "Bearer"] {
+        assert!(!line.to_string().contains(secret), "{line}");
+    }
+    let mut status = run(&path, &["status", "--json", "--admin", &process.admin]);
+    assert_eq!(status.status.code(), Some(0));
+    let json: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(json["backends"][1]["served"], 1);
+    status = run(&path, &["status", "--admin", &process.admin]);
+    assert!(text(&status.stdout).contains("qwen asked 100.00 got 100.00"), "{}", text(&status.stdout));
+    process.signal("-TERM");
+    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+    let gone = run(&path, &["status", "--admin", &process.admin]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(text(&gone.stderr).contains("Is shiftgate running"), "{}", text(&gone.stderr));
+}
+
+#[tokio::test]
+async fn a_second_signal_cuts_and_says_so_by_its_exit_code() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    openai.set(behaviour(shiftgate::sim::Fault::HangAfter(4)));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    std::fs::write(&path, file(&openai, &qwen, 0.0)).unwrap();
+    let mut process = Process::start(&path);
+    let (listen, request) = (process.listen, post("/v1/chat/completions", &chat("x", true), ""));
+    let client = tokio::spawn(async move { raw(listen, &request).await });
+    until(openai.in_flight(), |count| *count == 1).await;
+    process.signal("-TERM");
+    process.line("draining");
+    process.signal("-TERM");
+    assert_eq!(process.child.wait().unwrap().code(), Some(1));
+    assert!(!client.await.unwrap().whole);
+}
+
+#[tokio::test]
+async fn sighup_reads_the_file_again() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    std::fs::write(&path, file(&openai, &qwen, 0.0)).unwrap();
+    let mut process = Process::start(&path);
+    std::fs::write(&path, file(&openai, &qwen, 100.0)).unwrap();
+    process.signal("-HUP");
+    assert_eq!(process.line("rollout file reloaded")["generation"], 2);
+}
+
+#[test]
+fn a_bad_file_or_bad_usage_is_2_and_a_missing_port_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    for (content, part) in [("", "is empty"), ("[rollout\n", "rollout.toml:1:"), ("x = 1\n", "has no key x")] {
+        std::fs::write(&path, content).unwrap();
+        for command in ["run", "check", "demo"] {
+            let output = run(&path, &[command]);
+            assert_eq!(output.status.code(), Some(2), "{command} of {content:?}");
+            assert!(text(&output.stderr).contains(part), "{}", text(&output.stderr));
+        }
+    }
+    assert_eq!(run(&path, &["nonsense"]).status.code(), Some(2));
+    assert_eq!(run(&folder.path().join("absent.toml"), &["check"]).status.code(), Some(2));
+    assert_eq!(run(&path, &["--help"]).status.code(), Some(0));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let shipped = include_str!("../../rollout.toml");
+    std::fs::write(&path, shipped.replace("127.0.0.1:8080", &taken.local_addr().unwrap().to_string())).unwrap();
+    let output = run(&path, &["run"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("already in use"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn shift_and_explain_speak_of_the_same_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    let shipped = include_str!("../../rollout.toml");
+    std::fs::write(&path, shipped).unwrap();
+    let output = run(&path, &["shift", "qwen-235b", "100"]);
+    assert_eq!(text(&output.stdout), "default: qwen-235b 5.00 % -> 100.00 %\n", "{}", text(&output.stderr));
+    let edited = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(edited, shipped.replace("qwen-235b = 5.0 ", "qwen-235b = 100.0 "));
+    assert_eq!(run(&path, &["shift", "qwen-235b", "101"]).status.code(), Some(2));
+    assert_eq!(run(&path, &["shift", "qwen-72b", "1"]).status.code(), Some(2), "the sum would be 101");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), edited);
+
+    let mut child = binary()
+        .args(["--config", path.to_str().unwrap(), "explain", "--json", "--header", "x-session-id: me", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(chat("hi", false).as_bytes()).unwrap();
+    let mut printed = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    assert!(child.wait().unwrap().success());
+    let told: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(
+        (&told["route"], &told["backend"], &told["reason"]),
+        (&"default".into(), &"qwen-235b".into(), &"split".into())
+    );
+    assert_eq!(told["key"], serde_json::json!({"source": "header:x-session-id"}));
+    let bucket = told["bucket"].as_f64().unwrap();
+    assert!((0.0..1.0).contains(&bucket));
+    assert_eq!(told["request"]["model"], "qwen-235b-a22b");
+    assert_eq!(told["ledger"][0]["field"], "model");
+    assert!(!printed.contains("\"me\""), "the key is never printed");
+}
+
+#[test]
+fn the_demo_splits_and_fails_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    let shipped = include_str!("../../rollout.toml")
+        .replace("127.0.0.1:8080", "127.0.0.1:0")
+        .replace("127.0.0.1:9900", "127.0.0.1:0");
+    std::fs::write(&path, shipped.replace("qwen-235b = 5.0", "qwen-235b = 50.0")).unwrap();
+    let output = run(&path, &["demo", "--seconds", "2", "--rate", "100"]);
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
+    assert!(printed.contains("backend=qwen-235b asked=50.00 got="), "{printed}");
+    assert!(printed.lines().last().unwrap().starts_with("summary: 2 s, "), "{printed}");
+    assert!(printed.contains(" 0 failed"), "{printed}");
+}

@@ -1,0 +1,9 @@
+//! The running sidecar, through its real listeners, against simulated backends.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod command;
+mod proxy;
+mod reach;
+mod reload;
+mod support;

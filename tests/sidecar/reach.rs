@@ -1,0 +1,154 @@
+//! How backends are reached: TLS with a private authority and a client certificate, h2, a proxy's tunnel.
+
+use std::sync::Arc;
+
+use crate::support::*;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use shiftgate::sim::Behaviour;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+struct Authority {
+    pem: String,
+    der: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+fn authority() -> Authority {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    Authority { pem: certificate.pem(), der: certificate.der().clone(), issuer: Issuer::new(params, key) }
+}
+
+fn leaf(authority: &Authority, name: &str) -> (CertificateDer<'static>, String, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let certificate =
+        CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &authority.issuer).unwrap();
+    (certificate.der().clone(), certificate.pem(), key)
+}
+
+/// Ends TLS before a plain backend; says which protocol was agreed on.
+async fn tls_front(
+    authority: &Authority,
+    name: &str,
+    h2: bool,
+    backend: std::net::SocketAddr,
+) -> (std::net::SocketAddr, tokio::sync::watch::Receiver<Vec<u8>>) {
+    let (certificate, _, key) = leaf(authority, name);
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.der.clone()).unwrap();
+    let provider = shiftgate::backend::tls::provider();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![certificate], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))
+        .unwrap();
+    if h2 {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (agreed, seen) = tokio::sync::watch::channel(Vec::new());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, agreed) = (acceptor.clone(), agreed.clone());
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                agreed.send_replace(stream.get_ref().1.alpn_protocol().unwrap_or_default().to_vec());
+                let mut plain = TcpStream::connect(backend).await.unwrap();
+                drop(tokio::io::copy_bidirectional(&mut stream, &mut plain).await);
+            });
+        }
+    });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn tls_with_our_own_authority_and_a_client_certificate() {
+    for h2 in [false, true] {
+        let (openai, qwen) = pair(Behaviour::default()).await;
+        let authority = authority();
+        let (front, agreed) = tls_front(&authority, "localhost", h2, qwen.address()).await;
+        let folder = tempfile::tempdir().unwrap();
+        let (_, pem, key) = leaf(&authority, "client");
+        for (name, text) in [("ca.pem", &authority.pem), ("cert.pem", &pem), ("key.pem", &key.serialize_pem())] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let tls = format!(
+            "tls = {{ ca = \"{}\", cert = \"{}\", key = \"{}\" }}\nh2 = {h2}\nmodels",
+            at("ca.pem"),
+            at("cert.pem"),
+            at("key.pem")
+        );
+        let text = file(&openai, &qwen, 100.0)
+            .replace(&qwen.url(), &format!("https://localhost:{}/v1", front.port()))
+            .replacen("models", &tls, 1);
+        let running = launch(&text, false).await;
+        for stream in [false, true, false] {
+            let answer = ask(&running, &chat("x", stream), "").await;
+            assert_eq!((answer.status, answer.whole), (200, true), "{}", answer.text());
+        }
+        assert_eq!(agreed.borrow().as_slice(), if h2 { b"h2".as_slice() } else { b"" });
+        assert_eq!(qwen.opened(), 1, "the connection is reused");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_or_of_nobody_is_refused() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let (ours, foreign) = (authority(), authority());
+    for (signer, name) in [(&ours, "elsewhere.test"), (&foreign, "localhost")] {
+        let (front, _) = tls_front(signer, name, false, qwen.address()).await;
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, &ours.pem).unwrap();
+        let text = file(&openai, &qwen, 100.0)
+            .replace(&qwen.url(), &format!("https://localhost:{}/v1", front.port()))
+            .replacen("models", &format!("tls = {{ ca = \"{}\" }}\nmodels", ca.display()), 1);
+        let running = launch(&text, false).await;
+        let answer = ask(&running, &chat("x", false), "").await;
+        assert_eq!(answer.status, 502);
+        assert!(answer.text().contains("TLS failed"), "{}", answer.text());
+    }
+    assert_eq!(qwen.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_a_tunnel_with_its_own_credentials() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = listener.local_addr().unwrap();
+    let (asked, mut heads) = tokio::sync::mpsc::channel(8);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let text = String::from_utf8(head).unwrap();
+            let target = text.split(' ').nth(1).unwrap().to_owned();
+            asked.send(text).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            let mut plain = TcpStream::connect(target).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut plain).await });
+        }
+    });
+    let text =
+        file(&openai, &qwen, 100.0).replacen("models", &format!("proxy = \"http://user:pass@{proxy}\"\nmodels"), 1);
+    let running = launch(&text, false).await;
+    assert_eq!(ask(&running, &chat("x", false), "").await.status, 200);
+    let head = heads.recv().await.unwrap();
+    assert!(head.starts_with(&format!("CONNECT {} HTTP/1.1\r\n", qwen.address())), "{head}");
+    assert!(head.to_lowercase().contains("proxy-authorization: basic dxnlcjpwyxnz"), "{head}");
+    assert!(!head.contains("qwen-key-canary") && !head.contains("sk-app-canary"));
+    assert!(!format!("{:?}", running.app.store.current()).contains("pass@"));
+}

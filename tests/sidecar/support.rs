@@ -1,0 +1,203 @@
+//! What the tests of the running proxy share: a sidecar on free ports with a file of its own, and a plain client.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use shiftgate::app::{App, Options};
+use shiftgate::config::{self, Secrets};
+use shiftgate::live::Source;
+use shiftgate::live::watch::Timing;
+use shiftgate::sim::{self, Behaviour, Sim, SimConfig, Wire};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Longer than anything that goes well takes on a busy machine; only a hang reaches it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A sidecar in service, with its file in a folder of its own.
+pub(crate) struct Running {
+    pub(crate) app: App,
+    /// Removed with the sidecar.
+    _folder: tempfile::TempDir,
+    pub(crate) file: PathBuf,
+}
+
+impl Running {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.app.listen_address.unwrap()
+    }
+
+    /// `/status` as JSON.
+    pub(crate) async fn status(&self) -> serde_json::Value {
+        let answer = get(self.app.admin, "/status").await;
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+}
+
+/// Starts a sidecar with this text as its file; `watch` follows the file.
+pub(crate) async fn launch(text: &str, watch: bool) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rollout.toml");
+    std::fs::write(&file, text).unwrap();
+    let config = config::parse(&file, text.as_bytes(), Secrets::Required, &|_| None).unwrap_or_else(|e| panic!("{e}"));
+    let source = Source { env: Box::new(|_| None), secrets: Secrets::Required, adapt: None };
+    let timing = Timing { debounce: Duration::from_millis(2), settle: Duration::from_millis(1), ..Timing::default() };
+    let app = App::start(config, text.as_bytes(), source, Options { watch, timing }).await.unwrap();
+    Running { app, _folder: folder, file }
+}
+
+/// An OpenAI-like baseline and a vLLM-like candidate, each with a key of its own.
+pub(crate) async fn pair(behaviour: Behaviour) -> (Sim, Sim) {
+    let openai = sim::start(SimConfig::new(Wire::OpenAi).key("sk-app-canary"), Behaviour::default()).await.unwrap();
+    let qwen = SimConfig::new(Wire::Vllm).model("qwen-served").key("qwen-key-canary");
+    (openai, sim::start(qwen, behaviour).await.unwrap())
+}
+
+/// A file for such a pair.
+pub(crate) fn file(openai: &Sim, qwen: &Sim, percent: f64) -> String {
+    format!(
+        r#"
+[server]
+listen = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+request_log = false
+[failover]
+enabled = false
+[rollout]
+name = "test"
+baseline = "openai"
+percent = {{ qwen = {percent:?} }}
+[backend.openai]
+engine = "openai"
+url = "{}"
+api_key = "client"
+[backend.qwen]
+engine = "vllm"
+url = "{}"
+api_key = {{ file = "{}" }}
+models = {{ "*" = "qwen-served" }}
+timeout = {{ total = "20s" }}
+"#,
+        openai.url(),
+        qwen.url(),
+        secret_file().display()
+    )
+}
+
+/// The candidate's key, in a file as a deployment would have it.
+pub(crate) fn secret_file() -> PathBuf {
+    static FILE: std::sync::OnceLock<(tempfile::TempDir, PathBuf)> = std::sync::OnceLock::new();
+    FILE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("qwen-key");
+        std::fs::write(&path, "qwen-key-canary\n").unwrap();
+        (folder, path)
+    })
+    .1
+    .clone()
+}
+
+/// An answer taken apart.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    /// Whether the body ended as HTTP says it should.
+    pub(crate) whole: bool,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
+    }
+}
+
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
+    raw(address, format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").as_bytes()).await
+}
+
+/// Sends bytes, reads to the end of the connection.
+pub(crate) async fn raw(address: SocketAddr, request: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut bytes = Vec::new();
+    // A reset after some bytes is an answer that broke off; what came is looked at.
+    drop(tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the answer hangs"));
+    parse(&bytes)
+}
+
+pub(crate) fn parse(bytes: &[u8]) -> Answer {
+    let text = String::from_utf8_lossy(bytes);
+    let end = text.find("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+    let mut lines = text[..end].split("\r\n");
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let rest = &bytes[end + 4..];
+    let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+    let length = headers.iter().find(|(name, _)| name == "content-length").map(|(_, v)| v.parse::<usize>().unwrap());
+    let (body, whole) = match (chunked, length) {
+        (true, _) => dechunk(rest),
+        (false, Some(length)) => (rest.to_vec(), rest.len() == length),
+        (false, None) => (rest.to_vec(), true),
+    };
+    Answer { status, headers, body, whole }
+}
+
+fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    loop {
+        let Some(at) = rest.windows(2).position(|two| two == b"\r\n") else { return (body, false) };
+        let Ok(size) = usize::from_str_radix(&String::from_utf8_lossy(&rest[..at]), 16) else { return (body, false) };
+        rest = &rest[at + 2..];
+        if size == 0 {
+            return (body, true);
+        }
+        if rest.len() < size + 2 {
+            body.extend_from_slice(&rest[..rest.len().min(size)]);
+            return (body, false);
+        }
+        body.extend_from_slice(&rest[..size]);
+        rest = &rest[size + 2..];
+    }
+}
+
+/// A POST with the application's usual headers and more.
+pub(crate) fn post(path: &str, body: &str, more: &str) -> Vec<u8> {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: Bearer sk-app-canary\r\n\
+         content-length: {}\r\nconnection: close\r\n{more}\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+pub(crate) fn chat(text: &str, stream: bool) -> String {
+    serde_json::json!({"model": "gpt-4o", "stream": stream, "messages": [{"role": "user", "content": text}]})
+        .to_string()
+}
+
+pub(crate) async fn ask(running: &Running, body: &str, more: &str) -> Answer {
+    raw(running.address(), &post("/v1/chat/completions", body, more)).await
+}
+
+/// Waits for a watched value; a hang is a failure.
+pub(crate) async fn until<T: Clone>(mut watched: tokio::sync::watch::Receiver<T>, holds: impl FnMut(&T) -> bool) -> T {
+    tokio::time::timeout(PATIENCE, watched.wait_for(holds)).await.expect("it never holds").unwrap().clone()
+}
+
+pub(crate) fn behaviour(fault: sim::Fault) -> Behaviour {
+    Behaviour { fault, ..Behaviour::default() }
+}
