@@ -139,7 +139,7 @@ pub(crate) async fn raw(address: SocketAddr, request: &[u8]) -> Answer {
 pub(crate) fn parse(bytes: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(bytes);
     let end = text.find("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
-    let mut lines = text[..end].split("\r\n");
+    let mut lines = text.get(..end).unwrap().split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(':'))
