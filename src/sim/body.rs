@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
@@ -79,11 +79,14 @@ pub(super) struct SimBody {
     next_wait: Duration,
     token: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Of a whole answer, for its content-length.
+    pub(super) length: Option<u64>,
     watch: Watch,
 }
 
 impl SimBody {
     pub(super) fn whole(bytes: Bytes, mut watch: Watch) -> Self {
+        let length = Some(bytes.len() as u64);
         let steps = if bytes.is_empty() { Vec::new() } else { vec![Step { bytes, is_token: false }] };
         if steps.is_empty() {
             watch.done();
@@ -96,6 +99,7 @@ impl SimBody {
             next_wait: Duration::ZERO,
             token: Duration::ZERO,
             sleep: None,
+            length,
             watch,
         }
     }
@@ -117,6 +121,7 @@ impl SimBody {
             next_wait: behaviour.jittered(behaviour.ttft, number),
             token: behaviour.token(number),
             sleep: None,
+            length: None,
             watch,
         }
     }
@@ -164,5 +169,9 @@ impl Body for SimBody {
 
     fn is_end_stream(&self) -> bool {
         self.steps.as_slice().is_empty() && self.again.is_none() && self.hang_after.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map(SizeHint::with_exact).unwrap_or_default()
     }
 }

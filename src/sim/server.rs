@@ -293,10 +293,13 @@ fn finish(shared: &Shared, behaviour: &Behaviour, made: Made, number: u64, watch
         }
     };
     let length = bytes.len();
-    let body = match steps {
+    let mut body = match steps {
         Some(steps) => SimBody::stream(steps, behaviour, number, watch),
         None => SimBody::whole(bytes, watch),
     };
+    if behaviour.fault == Fault::WrongLength {
+        body.length = None;
+    }
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
