@@ -1,0 +1,123 @@
+//! Which backend, and for which reason: every reason that is decided before a request is sent.
+
+use std::path::Path;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use shiftgate::config::{self, Config, Secrets};
+use shiftgate::split::{self, Body, Decision, Request, Tables};
+use shiftgate::wire::endpoint::Endpoint;
+use shiftgate::wire::scan;
+
+const FILE: &str = r#"
+[rollout]
+name = "n"
+baseline = "openai"
+percent = { qwen = 100 }
+[[route]]
+name = "by-header"
+match = { header = { x-workload = "batch*" } }
+percent = { other = 100 }
+[[route]]
+name = "by-model"
+match = { path = "/v1/chat/*", model = "gpt-4o-mini*" }
+percent = { other = 0 }
+[backend.openai]
+engine = "openai"
+url = "http://h/v1"
+api_key = "client"
+[backend.qwen]
+engine = "vllm"
+url = "http://h/v1"
+api_key = "none"
+models = { "gpt-4o*" = "q" }
+[backend.other]
+engine = "vllm"
+url = "http://h/v1"
+api_key = "none"
+models = { "only-this" = "o" }
+"#;
+
+fn config(text: &str) -> Config {
+    config::parse(Path::new("rollout.toml"), text.as_bytes(), Secrets::Required, &|_| None).unwrap()
+}
+
+fn decide(config: &Config, path: &str, headers: &[(&str, &str)], body: &str) -> Option<(String, String, String)> {
+    let scanned = scan::scan(body.as_bytes()).ok();
+    let endpoint = Endpoint::of(&Method::POST, path);
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
+    }
+    let body = match &scanned {
+        _ if body == "over" => Body::OverCap,
+        Some(scan) => Body::Scanned(scan),
+        None => Body::Unparsable,
+    };
+    let request = Request { endpoint: &endpoint, path, headers: &map, body };
+    let decision: Decision = split::decide(config, &Tables::new(config), &request, &mut || 0).ok()?;
+    let name = |index: usize| config.backends[index].name.clone();
+    let route = config.routes[decision.route].name.clone();
+    Some((route, name(decision.backend), decision.reason.as_str().to_owned()))
+}
+
+#[test]
+fn every_reason() {
+    let plain = config(FILE);
+    let open = config(&format!("[server]\nallow_override = true\n{FILE}"));
+    let responses = config(&FILE.replace("[backend.qwen]", "[backend.qwen]\nresponses = true"));
+    let chat = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"x"}]}"#;
+    let stateless = r#"{"model":"gpt-4o","input":"x","store":false}"#;
+    let at = "/v1/chat/completions";
+    let header = |name, value| vec![(name, value)];
+    for (config, path, headers, body, expected) in [
+        (&plain, at, vec![], chat, ("default", "qwen", "split")),
+        (&plain, at, header("x-workload", "batch-7"), chat, ("by-header", "openai", "pinned:model")),
+        (&plain, at, header("x-workload", "live"), chat, ("default", "qwen", "split")),
+        (&plain, at, vec![], r#"{"model":"gpt-4o-mini"}"#, ("by-model", "openai", "split")),
+        (&plain, at, vec![], r#"{"model":"o3"}"#, ("default", "openai", "pinned:model")),
+        (&plain, at, vec![], r#"{"messages":[]}"#, ("default", "openai", "pinned:unparsable")),
+        (&plain, at, vec![], "[]", ("default", "openai", "pinned:unparsable")),
+        (&plain, at, vec![], "over", ("default", "openai", "pinned:body_over_cap")),
+        (&plain, at, header("x-stainless-retry-count", "1"), chat, ("default", "openai", "pinned:retry")),
+        (&plain, at, header("x-stainless-retry-count", "0"), chat, ("default", "qwen", "split")),
+        (&plain, at, header("x-shiftgate-backend", "openai"), chat, ("default", "qwen", "split")),
+        (&open, at, header("x-shiftgate-backend", "openai"), chat, ("default", "openai", "override")),
+        (&plain, "/v1/embeddings", vec![], chat, ("default", "openai", "pinned:endpoint")),
+        (&plain, "/v1/responses", vec![], stateless, ("default", "openai", "pinned:endpoint")),
+        (&responses, "/v1/responses", vec![], stateless, ("default", "qwen", "split")),
+        (&responses, "/v1/responses", vec![], chat, ("default", "openai", "pinned:stateful")),
+        (
+            &responses,
+            "/v1/responses",
+            vec![],
+            r#"{"model":"gpt-4o","input":"x","store":false,"previous_response_id":"resp_1"}"#,
+            ("default", "openai", "pinned:stateful"),
+        ),
+    ] {
+        let got = decide(config, path, &headers, body).unwrap();
+        let got = (got.0.as_str(), got.1.as_str(), got.2.as_str());
+        assert_eq!(got, expected, "{path} {headers:?} {body}");
+    }
+    assert_eq!(decide(&open, at, &header("x-shiftgate-backend", "nobody"), chat), None);
+}
+
+#[test]
+fn a_request_without_a_key_is_drawn_and_one_with_a_key_is_not() {
+    let half = config(&FILE.replace("qwen = 100", "qwen = 50"));
+    let body = br#"{"model":"gpt-4o"}"#;
+    let scanned = scan::scan(body).unwrap();
+    let mut headers = HeaderMap::new();
+    let of = |headers: &HeaderMap, unit: u16| {
+        let endpoint = Endpoint::ChatCompletions;
+        let request = Request { endpoint: &endpoint, path: "/v1/x", headers, body: Body::Scanned(&scanned) };
+        split::decide(&half, &Tables::new(&half), &request, &mut || unit).unwrap()
+    };
+    // By name "other" is first and grows from 0; "qwen" is second and grows down from the top.
+    assert_eq!((of(&headers, 9999).backend, of(&headers, 0).backend), (1, 0));
+    assert_eq!(of(&headers, 9999).key, None);
+    headers.insert("x-session-id", HeaderValue::from_static("secret-session"));
+    let (low, high) = (of(&headers, 0), of(&headers, 9999));
+    assert_eq!(low, high);
+    assert_eq!(low.key, Some(0));
+    assert!(!format!("{low:?}").contains("secret-session"));
+}

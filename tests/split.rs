@@ -1,0 +1,111 @@
+//! The split as its promise reads: exact at the ends, in proportion between, monotone, independent, the same everywhere.
+
+use proptest::prelude::*;
+use serde::Deserialize;
+use shiftgate::model::Percent;
+use shiftgate::split::{Intervals, Purpose, Salt, UNITS, unit};
+
+const KEYS: u32 = 200_000;
+
+fn percent(hundredths: u16) -> Percent {
+    Percent::from_hundredths(hundredths).unwrap()
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    purpose: String,
+    name: String,
+    route: String,
+    key: String,
+    unit: u16,
+}
+
+/// Computed by another implementation of SipHash-2-4, itself checked against the paper's vector.
+#[test]
+fn vectors() {
+    let vectors: Vec<Vector> = serde_json::from_str(include_str!("data/split-vectors.json")).unwrap();
+    assert!(vectors.len() >= 10);
+    for vector in vectors {
+        let purpose = [Purpose::Split, Purpose::Shadow, Purpose::Noise, Purpose::Capture]
+            .into_iter()
+            .find(|purpose| purpose.as_str() == vector.purpose)
+            .unwrap();
+        let got = unit(purpose, &vector.name, &vector.route, vector.key.as_bytes());
+        assert_eq!(got, vector.unit, "{} {} {} {}", vector.purpose, vector.name, vector.route, vector.key);
+    }
+}
+
+#[test]
+fn shares_over_many_keys() {
+    let salt = Salt::new(Purpose::Split, "n", "default");
+    let percents = [0, 1, 100, 500, 1000, 2500, 5000, 7500, 9900, 10_000];
+    let tables: Vec<_> = percents.iter().map(|p| Intervals::new(&[(1, percent(*p))])).collect();
+    let mut counts = [0_u32; 10];
+    for key in 0..KEYS {
+        let unit = salt.unit(&key.to_le_bytes());
+        for (count, table) in counts.iter_mut().zip(&tables) {
+            *count += u32::from(table.owner(unit) == Some(1));
+        }
+    }
+    for (count, hundredths) in counts.into_iter().zip(percents) {
+        let p = f64::from(hundredths) / f64::from(UNITS);
+        let sigma = (f64::from(KEYS) * p * (1.0 - p)).sqrt();
+        let off = (f64::from(count) - f64::from(KEYS) * p).abs();
+        assert!(off <= 4.0 * sigma, "{hundredths}: {count} is {off} off, sigma {sigma}");
+    }
+    assert_eq!((counts[0], counts[9]), (0, KEYS), "0 is never and 100 is always");
+}
+
+#[test]
+fn the_salt_of_shadows_is_independent_of_the_splits() {
+    let (split, shadow) = (Salt::new(Purpose::Split, "n", "r"), Salt::new(Purpose::Shadow, "n", "r"));
+    let both = (0..KEYS)
+        .filter(|key| split.unit(&key.to_le_bytes()) < 1000 && shadow.unit(&key.to_le_bytes()) < 1000)
+        .count();
+    let (expected, sigma) = (f64::from(KEYS) * 0.01, (f64::from(KEYS) * 0.01 * 0.99).sqrt());
+    assert!((both as f64 - expected).abs() <= 4.0 * sigma, "{both} of {expected}");
+}
+
+proptest! {
+    #[test]
+    fn raising_only_adds_and_lowering_only_drops_the_last(low in 0..=10_000_u16, high in 0..=10_000_u16) {
+        let (low, high) = (low.min(high), low.max(high));
+        let (before, after) = (Intervals::new(&[(1, percent(low))]), Intervals::new(&[(1, percent(high))]));
+        for unit in 0..UNITS {
+            if before.owner(unit) == Some(1) {
+                prop_assert_eq!(after.owner(unit), Some(1));
+            }
+        }
+        let moved: u16 = before.moved(&after).iter().map(|one| one.units).sum();
+        prop_assert_eq!(moved, high - low);
+    }
+
+    #[test]
+    fn two_candidates_do_not_touch_each_other(a in 0..=10_000_u16, b in 0..=10_000_u16, next in 0..=10_000_u16) {
+        let b = b.min(10_000 - a);
+        let next = next.min(10_000 - b);
+        let before = Intervals::new(&[(1, percent(a)), (2, percent(b))]);
+        let after = Intervals::new(&[(1, percent(next)), (2, percent(b))]);
+        for unit in 0..UNITS {
+            prop_assert_eq!(before.owner(unit) == Some(2), after.owner(unit) == Some(2));
+        }
+        // Leaving the table is being at 0: the other one stays where it is.
+        let gone = Intervals::new(&[(1, percent(0)), (2, percent(b))]);
+        prop_assert!((0..UNITS).all(|unit| (gone.owner(unit) == Some(2)) == (before.owner(unit) == Some(2))));
+    }
+
+    #[test]
+    fn any_number_of_candidates_gets_its_share(parts in proptest::collection::vec(0..=3_000_u16, 1..6)) {
+        let mut left = 10_000;
+        let table: Vec<_> = parts.iter().enumerate().map(|(index, part)| {
+            let part = (*part).min(left);
+            left -= part;
+            (index, percent(part))
+        }).collect();
+        let intervals = Intervals::new(&table);
+        for (backend, asked) in &table {
+            let owned = (0..UNITS).filter(|unit| intervals.owner(*unit) == Some(*backend)).count();
+            prop_assert_eq!(owned, usize::from(asked.hundredths()));
+        }
+    }
+}
