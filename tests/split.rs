@@ -59,9 +59,8 @@ fn shares_over_many_keys() {
 #[test]
 fn the_salt_of_shadows_is_independent_of_the_splits() {
     let (split, shadow) = (Salt::new(Purpose::Split, "n", "r"), Salt::new(Purpose::Shadow, "n", "r"));
-    let both = (0..KEYS)
-        .filter(|key| split.unit(&key.to_le_bytes()) < 1000 && shadow.unit(&key.to_le_bytes()) < 1000)
-        .count();
+    let both =
+        (0..KEYS).filter(|key| split.unit(&key.to_le_bytes()) < 1000 && shadow.unit(&key.to_le_bytes()) < 1000).count();
     let (expected, sigma) = (f64::from(KEYS) * 0.01, (f64::from(KEYS) * 0.01 * 0.99).sqrt());
     assert!((both as f64 - expected).abs() <= 4.0 * sigma, "{both} of {expected}");
 }

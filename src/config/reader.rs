@@ -114,7 +114,7 @@ pub(super) fn unknown_cure<'a>(written: &str, known: impl Iterator<Item = &'a st
 pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|name| (strsim::damerau_levenshtein(written, name), name))
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 3)
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 3 || (written.len() > 2 && name.starts_with(written)))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }

@@ -1,0 +1,192 @@
+//! rollout.toml: what is refused and in which words, what is accepted and as what, and what `shift` does to it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use shiftgate::config::{self, ApiKey, Config, ConfigError, Secrets};
+use shiftgate::model::Percent;
+
+const CANARY: &str = "canary-7f3";
+
+fn files(folder: &str) -> Vec<(String, PathBuf)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path))
+        .collect();
+    files.sort();
+    files
+}
+
+fn parse(text: &[u8], secrets: Secrets) -> Result<Config, ConfigError> {
+    config::parse(Path::new("rollout.toml"), text, secrets, &|_| None)
+}
+
+#[test]
+fn every_invalid_file_says_what_where_and_what_to_do() {
+    let files = files("tests/configs/invalid");
+    assert!(files.len() > 35, "{} files", files.len());
+    for (name, path) in files {
+        let error = parse(&std::fs::read(path).unwrap(), Secrets::Required).expect_err(&name);
+        for text in [error.to_string(), format!("{error:?}"), error.summary()] {
+            assert!(!text.contains(CANARY), "{name} shows a secret: {text}");
+        }
+        insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true}, {
+            insta::assert_snapshot!(name, error.to_string());
+        });
+    }
+}
+
+#[test]
+fn every_valid_and_every_shipped_file_is_accepted() {
+    let mut all = files("tests/configs/valid");
+    assert!(all.len() >= 5);
+    let shipped = files("examples");
+    assert_eq!(shipped.len(), 4);
+    all.extend(shipped);
+    all.extend(files(".").into_iter().filter(|(name, _)| name == "rollout"));
+    for (name, path) in all {
+        if let Err(error) = parse(&std::fs::read(path).unwrap(), Secrets::Skip) {
+            panic!("{name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn defaults() {
+    let config = parse(include_bytes!("configs/valid/minimal.toml"), Secrets::Required).unwrap();
+    let (openai, qwen) = (&config.backends[0], &config.backends[1]);
+    assert_eq!((config.server.max_body, config.server.drain), (32 << 20, Duration::from_secs(20)));
+    assert_eq!((config.limits.in_flight, config.limits.connections, config.limits.head), (1024, 10_000, 65_536));
+    assert_eq!(config.sticky.len(), 6);
+    assert_eq!((openai.timeout.connect, openai.timeout.ttft), (Duration::from_secs(2), None));
+    assert!(openai.timeout.total.is_none() && openai.breaker.is_none() && openai.max_in_flight.is_none());
+    assert_eq!(qwen.timeout.total, Some(Duration::from_secs(600)));
+    assert_eq!((qwen.max_in_flight, qwen.breaker.is_some()), (Some(256), true));
+    assert_eq!((openai.keepalive, qwen.keepalive), (Duration::from_secs(55), Duration::from_secs(3)));
+    assert_eq!((openai.propagate.len(), qwen.propagate.len()), (0, 2));
+    assert!(config.shadow.is_none() && config.records.is_none() && config.telemetry.is_none());
+    assert!(config.failover.enabled && !config.server.allow_override && config.server.request_log);
+    // What is written for the baseline holds, and only that.
+    let text = include_str!("configs/valid/minimal.toml")
+        .replace("api_key = \"client\"", "api_key = \"client\"\ntimeout = { total = \"1m\" }\nmax_in_flight = 7");
+    let config = parse(text.as_bytes(), Secrets::Required).unwrap();
+    let openai = &config.backends[0];
+    assert_eq!((openai.timeout.total, openai.timeout.ttft), (Some(Duration::from_secs(60)), None));
+    assert_eq!(openai.max_in_flight, Some(7));
+}
+
+#[test]
+fn the_same_meaning_whatever_the_line_ends() {
+    let (a, b) = (include_bytes!("configs/valid/minimal.toml"), include_bytes!("configs/valid/crlf-and-bom.toml"));
+    let (a, mut b) = (parse(a, Secrets::Required).unwrap(), parse(b, Secrets::Required).unwrap());
+    assert_ne!(a.hash, b.hash, "the hash is over the bytes");
+    b.hash.clone_from(&a.hash);
+    assert_eq!(a, b);
+}
+
+#[test]
+fn keys_are_read_watched_hashed_and_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    let text = include_str!("configs/valid/minimal.toml")
+        .replace("api_key = \"none\"", "api_key = { file = \"secrets/key\" }");
+    std::fs::create_dir(folder.path().join("secrets")).unwrap();
+    let key = folder.path().join("secrets/key");
+    let load = |value: &str| {
+        std::fs::write(&key, value).unwrap();
+        config::parse(&path, text.as_bytes(), Secrets::Required, &|_| None).unwrap()
+    };
+    let first = load("canary-7f3\n");
+    let ApiKey::Stored { value: Some(value), .. } = &first.backends[1].api_key else { panic!("a stored key") };
+    assert_eq!(value.expose(), CANARY);
+    assert!(!format!("{first:?}").contains(CANARY));
+    assert!(!config::describe(&first).contains(CANARY));
+    assert_eq!(first.watched, [key.clone()]);
+    assert_ne!(first.hash, load("another").hash);
+}
+
+#[test]
+fn check_in_plain_words() {
+    let config = parse(include_bytes!("../rollout.toml"), Secrets::Required).unwrap();
+    insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true, filters => vec![("hash [0-9a-f]{16}", "hash [hash]")]}, {
+        insta::assert_snapshot!("describe-shipped", config::describe(&config));
+    });
+    let text = include_str!("../rollout.toml").replace("127.0.0.1:8080", "0.0.0.0:8080");
+    let config = parse(text.as_bytes(), Secrets::Required).unwrap();
+    let warnings = config::warnings(&config, &|name| (name == "HTTPS_PROXY").then(|| "http://p:1".to_owned()));
+    insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true}, {
+        insta::assert_snapshot!("warnings", warnings.join("\n"));
+    });
+}
+
+fn percent(value: f64) -> Percent {
+    Percent::try_from(value).unwrap()
+}
+
+#[test]
+fn shift_changes_one_number_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let real = folder.path().join("real.toml");
+    let link = folder.path().join("rollout.toml");
+    std::os::unix::fs::symlink("real.toml", &link).unwrap();
+    let everything = include_str!("configs/valid/everything.toml");
+    std::fs::write(&real, format!("# top\n{everything}")).unwrap();
+    let none = |_: &str| None;
+    let done = config::shift(&link, "qwen-235b", percent(25.0), None, &none).unwrap();
+    assert_eq!((done.route.as_str(), done.before, done.after), ("default", percent(5.0), percent(25.0)));
+    let expected = format!("# top\n{}", everything.replace("{ qwen-235b = 5.0 }", "{ qwen-235b = 25.0 }"));
+    assert_eq!(std::fs::read_to_string(&real).unwrap(), expected);
+    assert!(link.is_symlink());
+    let done = config::shift(&link, "qwen-72b", percent(2.25), Some("nightly-summaries"), &none).unwrap();
+    assert_eq!((done.before, done.after), (percent(100.0), percent(2.25)));
+    config::shift(&link, "qwen-72b", percent(75.0), None, &none).unwrap();
+    let now = std::fs::read_to_string(&real).unwrap();
+    assert!(now.contains("qwen-72b = 75.0"), "a name that was not there is added: {now}");
+    for (backend, value, route, part) in [
+        ("qwen-72b", 75.01, None, "add up to 100.01"),
+        ("qwen-72c", 1.0, None, "did you mean qwen-72b"),
+        ("openai", 1.0, None, "no candidate"),
+        ("qwen-72b", 1.0, Some("nightly"), "no route"),
+    ] {
+        let error = config::shift(&link, backend, percent(value), route, &none).unwrap_err();
+        assert!(error.is_refusal() && error.to_string().contains(part), "{error}");
+        assert_eq!(std::fs::read_to_string(&real).unwrap(), now, "nothing was changed");
+    }
+    for form in ["[rollout.percent]\nqwen = 5 # now\n", "rollout.percent.qwen = 5\n"] {
+        let base = include_str!("configs/valid/minimal.toml").replace("percent = { qwen = 5 }\n", "");
+        let text = match form.starts_with('[') {
+            true => base.replace("\n[backend.openai]", &format!("{form}\n[backend.openai]")),
+            false => format!(
+                "rollout.name = \"n\"\nrollout.baseline = \"openai\"\n{form}{}",
+                &base[base.find("\n[backend").unwrap()..]
+            ),
+        };
+        std::fs::write(&real, &text).unwrap();
+        config::shift(&link, "qwen", percent(50.0), None, &none).unwrap();
+        let expected = text.replacen("qwen = 5", "qwen = 50.0", 1);
+        assert_eq!(std::fs::read_to_string(&real).unwrap(), expected);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        drop(parse(&bytes, Secrets::Skip));
+    }
+
+    #[test]
+    fn no_edit_of_a_good_file_makes_it_panic(at in 0..3000_usize, length in 0..40_usize, new in "\\PC{0,12}") {
+        let mut text: Vec<char> = include_str!("configs/valid/everything.toml").chars().collect();
+        let from = at.min(text.len());
+        text.splice(from..(from + length).min(text.len()), new.chars());
+        let text: String = text.into_iter().collect();
+        if let Err(error) = parse(text.as_bytes(), Secrets::Skip) {
+            prop_assert!(!error.problems.is_empty());
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}
