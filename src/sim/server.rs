@@ -128,7 +128,7 @@ async fn answer(
     let made = respond(&shared, &behaviour, &head, &body, number);
     let wait = match &made {
         Made::Whole(_, tokens) => behaviour.wait(number, *tokens),
-        Made::Refused(..) | Made::Stream(_) => Duration::ZERO,
+        Made::Refused(..) | Made::Stream(_) | Made::Empty => Duration::ZERO,
     };
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
@@ -169,6 +169,8 @@ enum Made {
     Whole(Value, u64),
     Stream(Vec<Step>),
     Refused(Refusal, Option<u32>),
+    /// 200, and nothing else.
+    Empty,
 }
 
 fn respond(shared: &Shared, behaviour: &Behaviour, head: &http::request::Parts, body: &Bytes, number: u64) -> Made {
@@ -201,6 +203,11 @@ fn respond(shared: &Shared, behaviour: &Behaviour, head: &http::request::Parts, 
             all.iter().find(|one| rest.strip_prefix('/').is_some_and(|name| one["id"] == name)).cloned()
         });
         return one.map_or_else(|| refused(by_status(wire, 404)), |one| Made::Whole(one, 0));
+    }
+    match (wire, path) {
+        (Wire::Vllm, "/version") => return Made::Whole(serde_json::json!({"version": "0.32.0"}), 0),
+        (Wire::Vllm, "/health") => return Made::Empty,
+        _ => {}
     }
     let known = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations", "/v1/responses"];
     if *method != Method::POST && known.contains(&path) {
@@ -282,6 +289,7 @@ fn finish(shared: &Shared, behaviour: &Behaviour, made: Made, number: u64, watch
     let mut retry = None;
     let mut steps = None;
     let (status, content_type, bytes) = match made {
+        Made::Empty => return empty(StatusCode::OK, watch),
         Made::Whole(value, _) => (200, "application/json", Bytes::from(value.to_string())),
         Made::Refused(refusal, retry_after) => {
             retry = retry_after;

@@ -36,7 +36,7 @@ pub(super) fn detail(status: u16) -> Refusal {
 }
 
 pub(super) fn broken_json(body: &[u8]) -> Refusal {
-    let place = format!("body.{}", body.len().saturating_sub(usize::from(body.last() == Some(&b' '))));
+    let place = format!("body.{}", body.len());
     let problem = format!(
         "{{'type': 'json_invalid', 'loc': '{place}', 'msg': 'JSON decode error', 'input': '<dict of 0 items>', 'ctx': {{'error': 'Expecting value'}}}}"
     );
@@ -264,20 +264,22 @@ pub(super) fn stream(ask: &Ask, said: &[Said], number: u64, created: u64) -> Vec
         event["prompt_text"] = Value::Null;
         push(event, 0, &mut steps);
     }
-    let last = said.len().saturating_sub(1);
     for (index, one) in said.iter().enumerate() {
-        let deltas = deltas(ask, one, number);
+        let mut deltas = deltas(ask, one, number);
+        // An answer cut at its limit says so with its last token; otherwise the end token brings an event of its own.
+        let cut = finish(ask, one) == "length";
+        let (last, logprobs) = deltas.pop_if(|_| cut).unwrap_or_else(|| (json!({}), Value::Null));
         for (delta, logprobs) in deltas {
             let choice = json!([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null,
                 "token_ids": null}]);
             push(chunk(choice), 1, &mut steps);
         }
-        let mut event = chunk(json!([{"index": index, "delta": {}, "logprobs": null,
+        let mut event = chunk(json!([{"index": index, "delta": last, "logprobs": logprobs,
             "finish_reason": finish(ask, one), "stop_reason": one.stop, "token_ids": null}]));
-        if index == last && !ask.include_usage {
+        if !ask.include_usage {
             event["system_fingerprint"] = json!(FINGERPRINT);
         }
-        push(event, 0, &mut steps);
+        push(event, u64::from(cut), &mut steps);
     }
     if ask.include_usage {
         let (completion, reasoning) = spent(ask, said);
@@ -300,11 +302,7 @@ fn deltas(ask: &Ask, said: &Said, number: u64) -> Vec<(Value, Value)> {
     let mut deltas = Vec::new();
     for (at, call) in ask.calls.iter().enumerate() {
         let mut push = |call: Value| {
-            let mut delta = json!({"tool_calls": [call]});
-            if ask.forced != Forced::No {
-                delta["content"] = Value::Null;
-            }
-            deltas.push((delta, Value::Null));
+            deltas.push((json!({"content": null, "tool_calls": [call]}), Value::Null));
         };
         push(json!({"id": tool_id(number, at), "type": "function", "index": at, "function": {"name": call.name}}));
         for part in pieces(&call.arguments) {
