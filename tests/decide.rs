@@ -1,5 +1,7 @@
 //! Which backend, and for which reason: every reason that is decided before a request is sent.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::path::Path;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};

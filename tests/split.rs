@@ -1,5 +1,7 @@
 //! The split as its promise reads: exact at the ends, in proportion between, monotone, independent, the same everywhere.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use proptest::prelude::*;
 use serde::Deserialize;
 use shiftgate::model::Percent;
