@@ -1,6 +1,6 @@
 //! TLS towards backends: rustls with aws-lc-rs, the system's roots or the file's own.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -46,7 +46,7 @@ pub fn client_config(files: Option<&TlsFiles>, h2: bool) -> Result<Arc<ClientCon
                 TlsError::Certificate { path: ca.path.display().to_string(), cause: cause.to_string() }
             })?
         }
-        None => Arc::new(Verifier::new(provider).map_err(|cause| TlsError::NoRoots(cause.to_string()))?),
+        None => platform_verifier()?,
     };
     // "Dangerous" is rustls' word for bringing a verifier: this one is the platform's or webpki's own.
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
@@ -60,6 +60,16 @@ pub fn client_config(files: Option<&TlsFiles>, h2: bool) -> Result<Arc<ClientCon
     };
     config.alpn_protocols = if h2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(Arc::new(config))
+}
+
+/// The system's roots take milliseconds to read: once a process is enough.
+fn platform_verifier() -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    static VERIFIER: OnceLock<Arc<Verifier>> = OnceLock::new();
+    if let Some(verifier) = VERIFIER.get() {
+        return Ok(Arc::clone(verifier) as Arc<dyn ServerCertVerifier>);
+    }
+    let made = Verifier::new(provider()).map_err(|cause| TlsError::NoRoots(cause.to_string()))?;
+    Ok(Arc::clone(VERIFIER.get_or_init(|| Arc::new(made))) as Arc<dyn ServerCertVerifier>)
 }
 
 fn certificates(path: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {

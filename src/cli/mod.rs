@@ -47,7 +47,7 @@ enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
         seconds: Option<u64>,
         /// Requests started in a second.
-        #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5_000))]
         rate: u32,
     },
     /// Change one candidate's percent in the file.

@@ -112,7 +112,9 @@ async fn send(
 ) -> Result<Response<backend::AnswerBody>, Failure> {
     let deadline = outgoing.deadlines.head;
     record.count_attempt();
-    let first = within(deadline, target.client.send(outgoing.request(), false)).await?;
+    // A body that passes unread cannot be sent again: it does not gamble on a kept connection.
+    let fresh = matches!(outgoing.body, RequestBody::Stream { .. });
+    let first = within(deadline, target.client.send(outgoing.request(), fresh)).await?;
     let SendError { failure, stale } = match first {
         Ok(answer) => return Ok(answer.response),
         Err(error) => error,
