@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and stops where it cannot go on")]
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -277,31 +277,73 @@ async fn start_up(folder: &Path) {
     println!("idle: {rss} KiB; with an https backend and the system's roots {with_tls} KiB, listening after {after:?}");
 }
 
-/// One connection, one request after the other, directly and through the sidecar in turn.
-async fn latency(folder: &Path) {
-    let (openai, qwen) = sims().await;
-    let sidecar = Sidecar::start(&file(folder, &openai, &qwen, 5.0));
-    let mut direct_stream = TcpStream::connect(openai.address()).await.unwrap();
-    let mut through_stream = TcpStream::connect(sidecar.address).await.unwrap();
+/// The plainest server there is, on threads of its own: what is measured is not its own runtime.
+fn plain_server() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let body = "{\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}";
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let answer = Arc::new(format!("{head}{body}").into_bytes());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let answer = Arc::clone(&answer);
+            std::thread::spawn(move || serve_plainly(stream, &answer));
+        }
+    });
+    address
+}
+
+fn serve_plainly(mut stream: std::net::TcpStream, answer: &[u8]) {
+    stream.set_nodelay(true).unwrap();
+    let mut got = Vec::new();
+    let mut buffer = [0; 16_384];
+    while let Ok(read @ 1..) = stream.read(&mut buffer) {
+        got.extend_from_slice(&buffer[..read]);
+        let Some(end) = got.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&got[..end]).to_ascii_lowercase();
+        let length: usize = value(&head, "content-length").parse().unwrap();
+        if got.len() >= end + 4 + length {
+            got.clear();
+            stream.write_all(answer).unwrap();
+        }
+    }
+}
+
+/// One connection, one request after the other, directly and through the sidecar in turn, in blocks.
+fn latency(folder: &Path) {
+    const BLOCK: usize = 1_000;
+    let server = plain_server();
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\nrequest_log = false\n[rollout]\n\
+         name = \"bench\"\nbaseline = \"a\"\npercent = {{ b = 5.0 }}\n[backend.a]\nengine = \"openai\"\n\
+         url = \"http://{server}/v1\"\napi_key = \"client\"\n[backend.b]\nengine = \"openai\"\n\
+         url = \"http://{server}/v1\"\napi_key = \"none\"\n"
+    );
+    let path = folder.join("rollout.toml");
+    std::fs::write(&path, text).unwrap();
+    let sidecar = Sidecar::start(&path);
     let (mut direct, mut through) = (Vec::new(), Vec::new());
-    let mut buffer = Vec::new();
-    for round in 0..22_000_u32 {
-        let bytes = request(&format!("k{round}"), false);
-        for (stream, took) in [(&mut direct_stream, &mut direct), (&mut through_stream, &mut through)] {
-            stream.set_nodelay(true).unwrap();
+    for block in 0..44 {
+        let (address, took) = if block % 2 == 0 { (server, &mut direct) } else { (sidecar.address, &mut through) };
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut buffer = [0; 16_384];
+        for number in 0..BLOCK {
+            let bytes = request(&format!("k{number}"), false);
             let begun = Instant::now();
-            stream.write_all(&bytes).await.unwrap();
-            answer(stream, &mut buffer).await.unwrap();
-            if round >= 2_000 {
+            stream.write_all(&bytes).unwrap();
+            assert!(stream.read(&mut buffer).unwrap() > 0);
+            if block > 1 {
                 took.push(begun.elapsed());
             }
         }
     }
     direct.sort_unstable();
     through.sort_unstable();
-    for (name, at) in [("p50", 10_000), ("p99", 19_800)] {
-        let added = through[at].saturating_sub(direct[at]);
-        println!("latency: {name}: direct {:?}, through {:?}, added {added:?}", direct[at], through[at]);
+    for (name, share) in [("p50", 50), ("p99", 99)] {
+        let (direct, through) = (direct[direct.len() * share / 100], through[through.len() * share / 100]);
+        let added = through.saturating_sub(direct);
+        println!("latency: {name}: direct {direct:?}, through {through:?}, added {added:?}");
     }
 }
 
@@ -315,7 +357,7 @@ fn main() {
             start_up(folder.path()).await;
         }
         if runs("latency") {
-            latency(folder.path()).await;
+            latency(folder.path());
         }
         if runs("hang-ups") {
             hang_ups(folder.path()).await;
