@@ -32,7 +32,7 @@ pub(super) fn run(path: &Path) -> Exit {
     let Some(runtime) = runtime(config.server.threads) else { return Exit::Failed };
     let exit = runtime.block_on(large(serve(config, text, log.dropped())));
     drop(runtime);
-    drop(log);
+    log::finish(log);
     exit
 }
 
@@ -93,7 +93,7 @@ pub(super) fn demo(path: &Path, seconds: Option<u64>, rate: u32) -> Exit {
     raise_file_limit(&config);
     let Some(runtime) = runtime(config.server.threads.max(2)) else { return Exit::Failed };
     let ended = runtime.block_on(large(demo::run(config, text, seconds.map(Duration::from_secs), rate)));
-    drop(log);
+    log::finish(log);
     match ended {
         Ok(0) => Exit::Done,
         Ok(_) => Exit::Failed,

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -13,7 +14,10 @@ use tracing_subscriber::fmt::time::FormatTime;
 /// Lines that wait for a slow reader, before further ones are dropped.
 const MAX_LINES: usize = 8192;
 
-/// What writes the lines; dropping it writes what is left.
+/// How long the last lines may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// What writes the lines; [`finish`] writes what is left.
 #[derive(Debug)]
 pub struct Log {
     dropped: ErrorCounter,
@@ -24,6 +28,18 @@ impl Log {
     /// Lines that nobody read and that were dropped.
     pub fn dropped(&self) -> ErrorCounter {
         self.dropped.clone()
+    }
+}
+
+/// Writes what is left, for a second at most: a reader that never reads again does not keep the process.
+pub fn finish(log: Log) {
+    let (done, written) = std::sync::mpsc::sync_channel(1);
+    let writer = std::thread::Builder::new().name("log-end".to_owned()).spawn(move || {
+        drop(log);
+        drop(done.send(()));
+    });
+    if writer.is_ok() {
+        drop(written.recv_timeout(LAST_LINES));
     }
 }
 

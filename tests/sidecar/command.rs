@@ -127,6 +127,25 @@ async fn a_second_signal_cuts_and_says_so_by_its_exit_code() {
 }
 
 #[tokio::test]
+async fn a_log_that_nobody_reads_blocks_neither_requests_nor_the_end() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    std::fs::write(&path, file(&openai, &qwen, 0.0).replace("request_log = false", "request_log = true")).unwrap();
+    let mut process = Process::start(&path);
+    // A pipe holds 64 KiB: some hundred lines.
+    for _ in 0..600 {
+        assert_eq!(raw(process.listen, &post("/v1/chat/completions", &chat("x", false), "")).await.status, 200);
+    }
+    process.signal("-TERM");
+    let ended = tokio::task::spawn_blocking(move || process.child.wait().map(|status| status.code()).unwrap());
+    assert_eq!(
+        tokio::time::timeout(PATIENCE, ended).await.expect("the end does not wait for a reader").unwrap(),
+        Some(0)
+    );
+}
+
+#[tokio::test]
 async fn sighup_reads_the_file_again() {
     let (openai, qwen) = pair(Behaviour::default()).await;
     let folder = tempfile::tempdir().unwrap();
