@@ -432,3 +432,33 @@ async fn a_taken_port_is_said_and_nothing_is_stolen() {
     assert!(text.contains("already in use") && text.contains(&taken.local_addr().unwrap().to_string()), "{text}");
     drop((openai, qwen));
 }
+
+#[tokio::test]
+async fn a_candidate_that_takes_the_apps_key_gets_neither_its_cookies_nor_openais_headers() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let text = file(&openai, &qwen, 100.0);
+    let line = text.lines().find(|line| line.starts_with("api_key = { file")).unwrap().to_owned();
+    let running = launch(&text.replace(&line, "api_key = \"client\""), false).await;
+    let more = "cookie: c=1\r\nopenai-organization: org\r\nx-own: kept\r\n";
+    let answer = ask(&running, &chat("x", false), more).await;
+    // The simulated server has another key: what matters is what it was sent, and that the app never sees its 401.
+    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (502, Some("upstream_misconfigured")));
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+    let got = &qwen.received()[0].headers;
+    assert_eq!(got["authorization"], "Bearer sk-app-canary");
+    assert_eq!(got["x-own"], "kept");
+    assert!(!got.contains_key("cookie") && !got.contains_key("openai-organization"));
+}
+
+#[tokio::test]
+async fn a_baseline_of_another_engine_gets_its_own_model_name() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let text = file(&openai, &qwen, 0.0)
+        .replace("baseline = \"openai\"", "baseline = \"qwen\"")
+        .replace("percent = { qwen = 0.0 }", "percent = { openai = 0.0 }");
+    let running = launch(&text, false).await;
+    let answer = ask(&running, &chat("x", false), "").await;
+    assert_eq!((answer.status, answer.header("x-shiftgate-backend")), (200, Some("qwen")), "{}", answer.text());
+    assert!(String::from_utf8_lossy(&qwen.received()[0].body).contains("\"model\":\"qwen-served\""));
+    assert_eq!(openai.requests(), 0);
+}
