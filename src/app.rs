@@ -3,7 +3,7 @@
 //! Invariant: nothing is bound before the file is known to be good, and the end always comes within `drain`.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Admin;
 use crate::config::Config;
+use crate::health::Budget;
 use crate::live::watch::{Timing, WatchHandle, watch};
 use crate::live::{Life, LoadError, Source, Store};
 use crate::proxy::{BindError, Listener, Proxy};
@@ -74,7 +75,12 @@ impl App {
         let admin_address = admin_socket.local_addr().map_err(bind_error)?;
         let life = Arc::new(Life::default());
         let (listen, listen_address) = (listener.address().to_owned(), listener.tcp_address());
-        let proxy = Arc::new(Proxy { store: Arc::clone(&store), stats: Arc::clone(&stats), life: Arc::clone(&life) });
+        let proxy = Arc::new(Proxy {
+            store: Arc::clone(&store),
+            stats: Arc::clone(&stats),
+            life: Arc::clone(&life),
+            budget: Mutex::new(Budget::new(started)),
+        });
         tokio::spawn(listener.run(proxy));
         let admin = Arc::new(Admin {
             store: Arc::clone(&store),

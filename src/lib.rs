@@ -16,6 +16,7 @@
 //! | [`config`] | text of rollout.toml → a validated [`config::Config`], or every problem at once |
 //! | [`wire`] | OpenAI's format as bytes: endpoints, the scan of a body, the splice, SSE, error bodies |
 //! | [`split`] | the pure decision: hash, intervals, keys, pins |
+//! | [`health`] | a candidate's breaker and cool-down, the budget of failovers |
 //! | [`telemetry`] | outcomes, counters, latency histograms, logs |
 //! | [`backend`] | connections to backends: TCP, TLS, proxies, pools, deadlines, headers |
 //! | [`live`] | the snapshot in force, how it is built, published and watched |
@@ -27,8 +28,9 @@
 //! | [`cli`] | arguments, commands, exit codes |
 //!
 //! The journey of one request: [`proxy`] takes a permit and one snapshot, reads the body up to its cap, [`wire`]
-//! scans it, [`split`] decides, [`wire`] splices the model name, [`backend`] sends, and the answer's body carries
-//! permits, deadlines and the outcome to its last byte.
+//! scans it, [`split`] decides, [`health`] may send it to the baseline, [`wire`] splices the model name, [`backend`]
+//! sends, and the answer's body carries permits, deadlines and the outcome to its last byte. A candidate that fails
+//! before its first content is followed by the baseline.
 
 pub mod admin;
 pub mod app;
@@ -36,6 +38,7 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod health;
 pub mod live;
 pub mod model;
 pub mod proxy;

@@ -12,7 +12,7 @@ use std::str::Chars;
 const STEPS: &[&[&str]] = &[
     &["model"],
     &["config", "wire"],
-    &["split"],
+    &["split", "health"],
     &["telemetry"],
     &["backend"],
     &["live"],

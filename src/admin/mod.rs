@@ -103,7 +103,10 @@ impl Admin {
             })
             .collect();
         let reload_failed = self.store.reload_error().is_some();
-        InForce { generation: snapshot.generation, reload_failed, percents }
+        let (now, baseline) = (std::time::Instant::now(), snapshot.baseline());
+        let candidates = snapshot.targets.iter().enumerate().filter(|(index, _)| *index != baseline);
+        let health = candidates.map(|(_, target)| (target.config.name.clone(), target.health.report(now))).collect();
+        InForce { generation: snapshot.generation, reload_failed, health, percents }
     }
 }
 

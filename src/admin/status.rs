@@ -129,6 +129,7 @@ fn backends(snapshot: &Snapshot) -> Vec<BackendView> {
         p50: latency.quantile_ms(0.5),
         p99: latency.quantile_ms(0.99),
     };
+    let now = std::time::Instant::now();
     snapshot
         .targets
         .iter()
@@ -141,7 +142,7 @@ fn backends(snapshot: &Snapshot) -> Vec<BackendView> {
                 engine: config.engine.as_str().to_owned(),
                 role: role.to_owned(),
                 url: config.url.to_string(),
-                breaker: "closed".to_owned(),
+                breaker: target.health.report(now).state.as_str().to_owned(),
                 attempts: stats.attempts.get(),
                 served: stats.served.get(),
                 errors: stats.errors.get(),

@@ -9,6 +9,7 @@ use super::connect::Connector;
 use super::pool::Client;
 use super::tls::{self, TlsError};
 use crate::config::{ApiKey, Backend, BackendUrl, Proxy};
+use crate::health::Health;
 use crate::model::Secret;
 use crate::telemetry::stats::BackendStats;
 
@@ -28,6 +29,8 @@ pub struct Target {
     pub host: HeaderValue,
     pub auth: Auth,
     pub client: Arc<Client>,
+    /// As a candidate: whether it may be asked.
+    pub health: Arc<Health>,
     pub stats: Arc<BackendStats>,
 }
 
@@ -41,7 +44,7 @@ pub enum PrepareError {
 }
 
 impl Target {
-    /// Keeps the connections of `previous` when nothing in its section changed.
+    /// Keeps the connections and the health of `previous` when nothing in its section changed.
     pub fn prepare(config: &Backend, previous: Option<&Self>, stats: Arc<BackendStats>) -> Result<Self, PrepareError> {
         let unusable = |what| PrepareError::Unusable { backend: config.name.clone(), what };
         let name = HeaderValue::from_str(&config.name).map_err(|_| unusable("its name cannot be a header's value"))?;
@@ -57,8 +60,8 @@ impl Target {
                 Auth::Bearer(value)
             }
         };
-        let client = match previous.filter(|previous| previous.config == *config) {
-            Some(previous) => Arc::clone(&previous.client),
+        let (client, health) = match previous.filter(|previous| previous.config == *config) {
+            Some(previous) => (Arc::clone(&previous.client), Arc::clone(&previous.health)),
             None => {
                 let tls = match config.url.is_https() {
                     true => Some(
@@ -70,10 +73,11 @@ impl Target {
                 let proxy = proxy_of(config).map_err(unusable)?;
                 let connector = Connector::new(&config.url, tls, proxy, config.timeout.connect)
                     .ok_or_else(|| unusable("its host is no name that TLS could verify"))?;
-                Client::new(connector, config.h2, config.keepalive, Arc::clone(&stats))
+                let client = Client::new(connector, config.h2, config.keepalive, Arc::clone(&stats));
+                (client, Health::new(config.breaker))
             }
         };
-        Ok(Self { config: config.clone(), name, host, auth, client, stats })
+        Ok(Self { config: config.clone(), name, host, auth, client, health, stats })
     }
 
     /// Where a request for `path` (under `/v1`) goes: the URL's path, one slash, the rest, the query as it came.

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
@@ -18,13 +18,14 @@ use crate::backend;
 use crate::model::End;
 use crate::wire::error_body::ApiError;
 use crate::wire::observe::Observer;
+use crate::wire::sse;
 
 /// What a broken answer looks like to the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OnBreak {
     /// As it came: cut, without a clean end.
     Cut,
-    /// A last error event in OpenAI's shape, and a proper end.
+    /// A last error event in OpenAI's shape, and a proper end. Until then only whole events leave.
     ErrorEvent,
 }
 
@@ -50,6 +51,8 @@ pub(super) struct AnswerBody {
     deadlines: Deadlines,
     sleep: Option<Pin<Box<Sleep>>>,
     on_break: OnBreak,
+    /// The event begun but not ended, where a stream may have to end with one of ours.
+    unfinished: BytesMut,
 }
 
 impl AnswerBody {
@@ -62,6 +65,7 @@ impl AnswerBody {
             deadlines: Deadlines::default(),
             sleep: None,
             on_break: OnBreak::Cut,
+            unfinished: BytesMut::new(),
         }
     }
 
@@ -75,6 +79,7 @@ impl AnswerBody {
             deadlines: Deadlines::default(),
             sleep: None,
             on_break: OnBreak::Cut,
+            unfinished: BytesMut::new(),
         }
     }
 
@@ -96,6 +101,7 @@ impl AnswerBody {
             deadlines,
             sleep,
             on_break,
+            unfinished: BytesMut::new(),
         }
     }
 
@@ -127,6 +133,22 @@ impl AnswerBody {
         }
     }
 
+    /// Of `data`, after what was kept, as much as makes whole events; `None` while there is not one.
+    fn whole_events(&mut self, data: Bytes) -> Option<Bytes> {
+        if self.on_break == OnBreak::Cut || (self.unfinished.is_empty() && sse::ends_event(&data)) {
+            return Some(data);
+        }
+        let known = self.unfinished.len();
+        self.unfinished.extend_from_slice(&data);
+        // An event beyond the bound passes in pieces: memory counts for more than a tidy break.
+        let end = if self.unfinished.len() > sse::MAX_EVENT {
+            self.unfinished.len()
+        } else {
+            sse::last_event_end(&self.unfinished, known)
+        };
+        (end > 0).then(|| self.unfinished.split_to(end).freeze())
+    }
+
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> bool {
         self.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
     }
@@ -148,6 +170,51 @@ impl Body for AnswerBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
+        loop {
+            let polled = std::task::ready!(this.poll_source(cx));
+            let Some(Ok(frame)) = polled else { return Poll::Ready(polled) };
+            match frame.into_data() {
+                Ok(data) if matches!(this.source, Source::Done) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(data) => {
+                    if let Some(data) = this.whole_events(data) {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                }
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Whole(bytes) => bytes.is_none(),
+            // Whether a candidate's stream was whole is known only at its end, which therefore has to be seen.
+            Source::Relay { .. } if self.on_break == OnBreak::ErrorEvent => false,
+            Source::Relay { held, body } => held.is_empty() && body.is_end_stream(),
+            Source::Done => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Source::Relay { .. } if self.on_break == OnBreak::ErrorEvent => SizeHint::default(),
+            Source::Relay { held, body } if held.is_empty() => body.size_hint(),
+            Source::Relay { .. } => SizeHint::default(),
+            Source::Done => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl AnswerBody {
+    /// A candidate's stream that ends without saying so was cut, however politely.
+    fn broke_unseen(&self) -> bool {
+        let seen = &self.observer.seen;
+        self.on_break == OnBreak::ErrorEvent && !seen.finished && !seen.error_event
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self;
         let polled = match &mut this.source {
             Source::Whole(bytes) => match bytes.take() {
                 Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
@@ -166,31 +233,16 @@ impl Body for AnswerBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
+            Poll::Ready(None) if this.broke_unseen() => this.broke(End::UpstreamError),
             Poll::Ready(None) => {
                 let end = this.end;
                 this.finish(end);
-                Poll::Ready(None)
+                let rest = std::mem::take(&mut this.unfinished);
+                Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest.freeze()))))
             }
             Poll::Ready(Some(Err(_))) => this.broke(End::UpstreamError),
             Poll::Pending if this.poll_deadline(cx) => this.broke(End::Timeout),
             Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Whole(bytes) => bytes.is_none(),
-            Source::Relay { held, body } => held.is_empty() && body.is_end_stream(),
-            Source::Done => true,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Source::Relay { held, body } if held.is_empty() => body.size_hint(),
-            Source::Relay { .. } => SizeHint::default(),
-            Source::Done => SizeHint::with_exact(0),
         }
     }
 }

@@ -4,22 +4,62 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 
 use super::answer::{AnswerBody, OnBreak};
 use super::deadlines::Deadlines;
 use super::record::Record;
-use super::respond::Refused;
 use crate::backend::{self, Failure, RequestBody, SendError, Target, headers};
+use crate::model::Cause;
 use crate::wire::observe::Observer;
 
 /// Held back before the first content at most this much; role chunks and comments are far smaller.
 const MAX_HELD: usize = 1 << 20;
+/// Of what a candidate says with a status other than 2xx at most this much is read, and waited for so long.
+const MAX_REFUSAL: usize = 64 << 10;
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
+
+/// An attempt of which the application has seen nothing.
+#[derive(Debug)]
+pub(super) enum Missed {
+    Failed(Failure),
+    /// A candidate's answer that is not 2xx.
+    Status {
+        status: StatusCode,
+        retry_after: Option<HeaderValue>,
+        body: Bytes,
+    },
+    /// The process holds as many bytes as it may.
+    NoRoom,
+}
+
+impl Missed {
+    /// Why another backend may be asked; `None` where the backend is not to blame.
+    pub(super) const fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Failed(failure) => failure.cause(),
+            Self::Status { .. } => Some(Cause::Status),
+            Self::NoRoom => None,
+        }
+    }
+
+    /// A status by which a server blames the request. 429 is none: it speaks of the server.
+    pub(super) fn blames_request(&self) -> bool {
+        matches!(self, Self::Status { status, .. }
+            if status.is_client_error() && *status != StatusCode::TOO_MANY_REQUESTS)
+    }
+}
+
+impl From<Failure> for Missed {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
 
 /// A request as one backend gets it.
 #[derive(Debug)]
@@ -52,45 +92,43 @@ pub(super) async fn run(
     target: &Arc<Target>,
     mut outgoing: Outgoing,
     mut record: Record,
-) -> Result<Response<AnswerBody>, (Record, Refused)> {
+) -> Result<Response<AnswerBody>, (Record, Missed)> {
     let sent_at = Instant::now();
     let sent = send(target, &mut outgoing, &mut record).await;
     record.watch.waited(sent_at, Instant::now());
-    record.release_body();
-    let failed = |failure| Refused::Failed { name: target.config.name.clone(), failure };
     let response = match sent {
         Ok(response) => response,
-        Err(Failure::ClientBody(cause)) => return Err((record, Refused::ClientBody(cause))),
-        Err(failure) => {
-            record.blame();
-            return Err((record, failed(failure)));
-        }
+        Err(failure) => return Err((record, failure.into())),
     };
     if outgoing.is_baseline {
+        record.release_body();
         let observer = observer_for(&response, outgoing.observed);
         return Ok(relay(response, VecDeque::new(), observer, record, &outgoing, OnBreak::Cut));
     }
     let status = response.status();
-    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
-        record.blame();
-        return Err((record, Refused::Misconfigured { name: target.config.name.clone(), status }));
-    }
     if !status.is_success() {
-        return Ok(relay(response, VecDeque::new(), Observer::off(), record, &outgoing, OnBreak::Cut));
+        let missed = read_refusal(response).await;
+        return Err((record, missed));
     }
     let max = record.snapshot.config.server.max_body;
     let waiting = Instant::now();
     let held = if outgoing.streamed {
-        hold_stream(response, &outgoing).await
+        hold_stream(response, &outgoing, &mut record).await
     } else {
-        hold_whole(response, &outgoing, max).await
+        hold_whole(response, &outgoing, max, &mut record).await
     };
     record.watch.waited(waiting, Instant::now());
+    let held = match held {
+        Ok(held) => held,
+        Err(missed) => return Err((record, missed)),
+    };
+    record.begun(Instant::now());
+    record.release_body();
     match held {
-        Ok(Held::Stream { response, held, observer }) => {
+        Held::Stream { response, held, observer } => {
             Ok(relay(response, held, observer, record, &outgoing, OnBreak::ErrorEvent))
         }
-        Ok(Held::Whole { response, bytes, observer }) => {
+        Held::Whole { response, bytes, observer } => {
             record.seen = observer.seen;
             let (mut parts, _) = response.into_parts();
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
@@ -98,11 +136,18 @@ pub(super) async fn run(
             parts.version = http::Version::HTTP_11;
             Ok(Response::from_parts(parts, AnswerBody::whole(bytes, record, crate::model::End::Complete)))
         }
-        Err(failure) => {
-            record.blame();
-            Err((record, failed(failure)))
-        }
     }
+}
+
+/// Read to its end it leaves a connection that can be used again; a body that does not come is done without.
+async fn read_refusal(response: Response<backend::AnswerBody>) -> Missed {
+    let (parts, body) = response.into_parts();
+    let reading = http_body_util::Limited::new(body, MAX_REFUSAL).collect();
+    let body = match tokio::time::timeout(REFUSAL_TIME, reading).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) | Err(_) => Bytes::new(),
+    };
+    Missed::Status { status: parts.status, retry_after: parts.headers.get(RETRY_AFTER).cloned(), body }
 }
 
 async fn send(
@@ -147,35 +192,55 @@ enum Held {
 }
 
 /// Nothing of a candidate's stream leaves before its first content.
-async fn hold_stream(mut response: Response<backend::AnswerBody>, outgoing: &Outgoing) -> Result<Held, Failure> {
+async fn hold_stream(
+    mut response: Response<backend::AnswerBody>,
+    outgoing: &Outgoing,
+    record: &mut Record,
+) -> Result<Held, Missed> {
     if !is_event_stream(response.headers()) {
-        return Err(Failure::BadAnswer("a stream was asked for and something else came".to_owned()));
+        return Err(Failure::BadAnswer("a stream was asked for and something else came".to_owned()).into());
     }
     let mut observer = Observer::stream();
     let mut held = VecDeque::new();
     let mut length = 0;
     while observer.seen.first_content.is_none() && length <= MAX_HELD {
-        let Some(frame) = within(outgoing.deadlines.first, response.body_mut().frame()).await? else { break };
+        let Some(frame) = within(outgoing.deadlines.first, response.body_mut().frame()).await? else {
+            if observer.seen.finished {
+                break;
+            }
+            return Err(Failure::BadAnswer("the stream ended before it had begun".to_owned()).into());
+        };
         let frame = frame.map_err(|error| Failure::of_exchange(&error))?;
         let Ok(data) = frame.into_data() else { continue };
+        if !record.hold_answer(data.len() as u64) {
+            return Err(Missed::NoRoom);
+        }
         observer.push(&data, Instant::now());
         length += data.len();
         held.push_back(data);
         if observer.seen.error_event {
-            return Err(Failure::ErrorEvent);
+            return Err(Failure::ErrorEvent.into());
         }
     }
     Ok(Held::Stream { response, held, observer })
 }
 
 /// A candidate's unstreamed answer is read whole, so that a cut one never reaches the application.
-async fn hold_whole(response: Response<backend::AnswerBody>, outgoing: &Outgoing, max: u64) -> Result<Held, Failure> {
+async fn hold_whole(
+    response: Response<backend::AnswerBody>,
+    outgoing: &Outgoing,
+    max: u64,
+    record: &mut Record,
+) -> Result<Held, Missed> {
     let (parts, mut body) = response.into_parts();
     let mut read = BytesMut::new();
     let mut only: Option<Bytes> = None;
     while let Some(frame) = within(outgoing.deadlines.next_byte(Instant::now()), body.frame()).await? {
         let frame = frame.map_err(|error| Failure::of_exchange(&error))?;
         let Ok(data) = frame.into_data() else { continue };
+        if !record.hold_answer(data.len() as u64) {
+            return Err(Missed::NoRoom);
+        }
         if let Some(first) = only.take() {
             read.extend_from_slice(&first);
         }
@@ -185,12 +250,12 @@ async fn hold_whole(response: Response<backend::AnswerBody>, outgoing: &Outgoing
             read.extend_from_slice(&data);
         }
         if read.len().max(only.as_ref().map_or(0, Bytes::len)) as u64 > max {
-            return Err(Failure::TooLarge(max));
+            return Err(Failure::TooLarge(max).into());
         }
     }
     let bytes = only.unwrap_or_else(|| read.freeze());
     if serde_json::from_slice::<&serde_json::value::RawValue>(&bytes).is_err() {
-        return Err(Failure::BadAnswer("the body is no JSON".to_owned()));
+        return Err(Failure::BadAnswer("the body is no JSON".to_owned()).into());
     }
     let mut observer = Observer::whole();
     observer.push(&bytes, Instant::now());

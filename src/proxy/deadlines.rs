@@ -37,10 +37,17 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    pub(super) fn new(timeouts: &Timeouts, patience: ClientPatience, streamed: bool, now: Instant) -> Self {
+    /// The SDK's patience counts from when the request `started`, the backend's times from `now`: a failover has less
+    /// of the former left.
+    pub(super) fn new(
+        timeouts: &Timeouts,
+        patience: ClientPatience,
+        streamed: bool,
+        (started, now): (Instant, Instant),
+    ) -> Self {
         let total = timeouts.total.map(|total| now + total);
         let ttft = timeouts.ttft.filter(|_| streamed).map(|ttft| now + ttft);
-        let client = earliest(patience.head, patience.read).map(|wait| now + wait);
+        let client = earliest(patience.head, patience.read).map(|wait| started + wait);
         let first = earliest(ttft, total);
         Self {
             head: earliest(client, first),
@@ -74,7 +81,7 @@ mod tests {
         let of = |name: &'static str, value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, http::HeaderValue::from_static(value));
-            Deadlines::new(&timeouts, ClientPatience::of(&headers), true, now)
+            Deadlines::new(&timeouts, ClientPatience::of(&headers), true, (now, now))
         };
         let node = of("x-stainless-timeout", "600");
         assert_eq!((node.head, node.idle), (Some(now + Duration::from_secs(600)), None));
@@ -93,9 +100,9 @@ mod tests {
         let second = Duration::from_secs(1);
         let timeouts =
             Timeouts { connect: second, ttft: Some(second * 2), idle: Some(second), total: Some(second * 9) };
-        let streamed = Deadlines::new(&timeouts, ClientPatience::default(), true, now);
+        let streamed = Deadlines::new(&timeouts, ClientPatience::default(), true, (now, now));
         assert_eq!((streamed.head, streamed.next_byte(now)), (Some(now + second * 2), Some(now + second)));
-        let whole = Deadlines::new(&timeouts, ClientPatience::default(), false, now);
+        let whole = Deadlines::new(&timeouts, ClientPatience::default(), false, (now, now));
         assert_eq!((whole.head, whole.next_byte(now)), (Some(now + second * 9), Some(now + second * 9)));
     }
 }

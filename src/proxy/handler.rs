@@ -10,16 +10,18 @@ use hyper::body::Incoming;
 
 use super::Proxy;
 use super::answer::AnswerBody;
-use super::attempt::{self, Outgoing};
+use super::attempt::{self, Missed, Outgoing};
 use super::deadlines::{ClientPatience, Deadlines};
 use super::intake::{self, Intake};
 use super::record::Record;
 use super::respond::{self, Refused};
 use super::tunnel;
 use crate::backend::{RequestBody, Target, headers};
+use crate::health::Unfit;
 use crate::live::Snapshot;
-use crate::model::Reason;
+use crate::model::{Cause, Reason};
 use crate::split::{self, Body, Decision};
+use crate::telemetry::stats::lock;
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
 use crate::wire::splice;
@@ -58,37 +60,129 @@ impl Proxy {
         intake: Intake,
         mut record: Record,
     ) -> Response<AnswerBody> {
-        let scanned = match &intake {
-            Intake::Whole(bytes) if head.method == Method::POST => scan::scan(bytes).ok(),
-            _ => None,
+        let (bytes, stream) = match intake {
+            Intake::Whole(bytes) => (Some(bytes), None),
+            Intake::Stream(body) => (None, Some(body)),
         };
-        let body = match (&intake, &scanned) {
-            (_, Some(scan)) => Body::Scanned(scan),
-            (Intake::Whole(_), None) => Body::Unparsable,
-            (Intake::Stream(_), None) if endpoint.is_read() => Body::OverCap,
-            (Intake::Stream(_), None) => Body::NotRead,
+        let scanned = bytes.as_ref().filter(|_| head.method == Method::POST).and_then(|bytes| scan::scan(bytes).ok());
+        let body = match (&scanned, &stream) {
+            (Some(scan), _) => Body::Scanned(scan),
+            (None, None) => Body::Unparsable,
+            (None, Some(_)) if endpoint.is_read() => Body::OverCap,
+            (None, Some(_)) => Body::NotRead,
         };
         let decision = match decide(snapshot, &endpoint, &head, body) {
             Ok(decision) => decision,
             Err(refused) => return respond::refuse(record, &refused),
         };
-        let decision = place(snapshot, decision, &mut record);
-        let Some(decision) = decision else {
+        lock(&self.budget).request(record.watch.started);
+        let Some(backend) = place(snapshot, decision, &mut record) else {
             return respond::refuse(record, &Refused::Overload("max_in_flight"));
         };
-        let target = Arc::clone(&snapshot.targets[decision.backend]);
+        let target = Arc::clone(&snapshot.targets[backend]);
         if tunnel::wanted(&endpoint, &head) {
             return tunnel::open(self, target, head, record).await;
         }
-        let outgoing = match outgoing(snapshot, &target, decision, &head, (&intake, scanned.as_ref()), &mut record) {
-            Ok(outgoing) => outgoing,
-            Err(refused) => return respond::refuse(record, &refused),
+        let asked = Asked { endpoint, head: &head, bytes: bytes.as_ref(), scanned: scanned.as_ref() };
+        let (mut record, missed) = match asked.of(snapshot, backend, stream, record).await {
+            Ok(response) => return response,
+            Err(missed) => missed,
         };
-        let outgoing = outgoing.with_stream(intake);
-        match attempt::run(&target, outgoing, record).await {
-            Ok(response) => response,
-            Err((record, refused)) => respond::refuse(record, &refused),
+        let cause = self.may_fail_over(snapshot, backend, &asked, &missed);
+        record.missed(&missed, cause.is_some(), Instant::now());
+        let Some(cause) = cause else {
+            return respond::refuse(record, &Refused::of(missed, &target.config.name));
+        };
+        drop(missed);
+        let baseline = snapshot.baseline();
+        if !record.fail_over(cause, &snapshot.targets[baseline]) {
+            return respond::refuse(record, &Refused::Overload("max_in_flight"));
         }
+        match asked.of(snapshot, baseline, None, record).await {
+            Ok(response) => response,
+            Err((mut record, missed)) => {
+                record.missed(&missed, false, Instant::now());
+                respond::refuse(record, &Refused::of(missed, &snapshot.targets[baseline].config.name))
+            }
+        }
+    }
+
+    /// Whether the baseline may answer for a candidate that gave nothing, and why it has to.
+    fn may_fail_over(&self, snapshot: &Snapshot, backend: usize, asked: &Asked<'_>, missed: &Missed) -> Option<Cause> {
+        let failover = snapshot.config.failover;
+        let cause = missed.cause()?;
+        if !failover.enabled || backend == snapshot.baseline() || !asked.replay_safe() {
+            return None;
+        }
+        if lock(&self.budget).try_failover(Instant::now(), failover.retry_budget) {
+            return Some(cause);
+        }
+        self.stats.over_budget.add(1);
+        None
+    }
+}
+
+/// A request as the application sent it, for any backend.
+struct Asked<'a> {
+    endpoint: Endpoint,
+    head: &'a request::Parts,
+    /// The body, where it was read.
+    bytes: Option<&'a Bytes>,
+    scanned: Option<&'a Scan<'a>>,
+}
+
+impl Asked<'_> {
+    /// Sends it to one backend; `stream` is a body that was not read.
+    async fn of(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        backend: usize,
+        stream: Option<RequestBody>,
+        mut record: Record,
+    ) -> Result<Response<AnswerBody>, (Record, Missed)> {
+        let target = &snapshot.targets[backend];
+        match self.outgoing(target, backend == snapshot.baseline(), stream, &mut record) {
+            Some(outgoing) => attempt::run(target, outgoing, record).await,
+            None => Ok(respond::refuse(record, &Refused::MalformedPath)),
+        }
+    }
+
+    fn replay_safe(&self) -> bool {
+        self.bytes.is_some()
+            && (self.endpoint.replay_safe_by_path()
+                || self.scanned.is_some_and(|scan| self.endpoint.replay_safe_by_body(scan)))
+    }
+
+    fn outgoing(
+        &self,
+        target: &Target,
+        is_baseline: bool,
+        stream: Option<RequestBody>,
+        record: &mut Record,
+    ) -> Option<Outgoing> {
+        let head = self.head;
+        let uri = target.uri_for(head.uri.path(), head.uri.query())?;
+        let observed = self.endpoint.split_candidate();
+        let streamed = self.scanned.is_some_and(Scan::stream);
+        let bytes = match (self.bytes, self.scanned) {
+            (Some(bytes), Some(scan)) => Some(translated(target, is_baseline, bytes, scan, record)),
+            (bytes, _) => bytes.cloned(),
+        };
+        let again = bytes.clone().filter(|_| self.replay_safe());
+        let body = stream.unwrap_or_else(|| RequestBody::whole(bytes.unwrap_or_default()));
+        let (started, now) = (record.watch.started, Instant::now());
+        let patience = ClientPatience::of(&head.headers);
+        Some(Outgoing {
+            method: head.method.clone(),
+            uri,
+            headers: headers::for_backend(&head.headers, target, is_baseline, observed),
+            body,
+            again,
+            streamed,
+            observed,
+            is_baseline,
+            deadlines: Deadlines::new(&target.config.timeout, patience, streamed, (started, now)),
+        })
     }
 }
 
@@ -153,75 +247,33 @@ fn decide(
         .map_err(|_| Refused::UnknownOverride)
 }
 
-/// Counts the decision and takes a place at its backend; a candidate that is full leaves the request to the baseline.
-fn place(snapshot: &Arc<Snapshot>, mut decision: Decision, record: &mut Record) -> Option<Decision> {
+/// Counts the decision and takes a place at a backend. A candidate that is full or not well leaves the request to the
+/// baseline; with `[failover]` off nothing is moved.
+fn place(snapshot: &Arc<Snapshot>, decision: Decision, record: &mut Record) -> Option<usize> {
     record.route = Some(decision.route);
     let baseline = snapshot.baseline();
-    if !record.assign(&snapshot.targets[decision.backend]) {
-        if decision.backend == baseline {
+    let (mut backend, mut reason) = (decision.backend, decision.reason);
+    let moves = snapshot.config.failover.enabled && backend != baseline;
+    let target = &snapshot.targets[backend];
+    if !record.assign(target) {
+        if !moves {
             return None;
         }
-        decision.backend = baseline;
-        decision.reason = Reason::Overload;
-        if !record.assign(&snapshot.targets[baseline]) {
-            return None;
+        (backend, reason) = (baseline, Reason::Overload);
+    } else if moves {
+        match target.health.admit(Instant::now()) {
+            Ok(ticket) => record.admit(ticket),
+            Err(Unfit::Cooldown) => (backend, reason) = (baseline, Reason::Cooldown),
+            Err(Unfit::Breaker) => (backend, reason) = (baseline, Reason::Breaker),
         }
     }
-    record.reason = decision.reason;
-    snapshot.routes[decision.route].decided(&snapshot.config.backends[decision.backend].name, decision.reason);
-    Some(decision)
-}
-
-fn outgoing(
-    snapshot: &Snapshot,
-    target: &Target,
-    decision: Decision,
-    head: &request::Parts,
-    (intake, scanned): (&Intake, Option<&Scan<'_>>),
-    record: &mut Record,
-) -> Result<Outgoing, Refused> {
-    let is_baseline = decision.backend == snapshot.baseline();
-    let path = head.uri.path();
-    let uri = target.uri_for(path, head.uri.query()).ok_or(Refused::MalformedPath)?;
-    let endpoint = Endpoint::of(&head.method, path);
-    let observed = endpoint.split_candidate();
-    let streamed = scanned.is_some_and(Scan::stream);
-    let mut again = None;
-    let body = match intake {
-        Intake::Stream(_) => RequestBody::Whole(None),
-        Intake::Whole(bytes) => {
-            let bytes = match scanned {
-                Some(scan) => translated(target, is_baseline, bytes, scan, record),
-                None => bytes.clone(),
-            };
-            if endpoint.replay_safe_by_path() || scanned.is_some_and(|scan| endpoint.replay_safe_by_body(scan)) {
-                again = Some(bytes.clone());
-            }
-            RequestBody::whole(bytes)
-        }
-    };
-    let now = Instant::now();
-    Ok(Outgoing {
-        method: head.method.clone(),
-        uri,
-        headers: headers::for_backend(&head.headers, target, is_baseline, observed),
-        body,
-        again,
-        streamed,
-        observed,
-        is_baseline,
-        deadlines: Deadlines::new(&target.config.timeout, ClientPatience::of(&head.headers), streamed, now),
-    })
-}
-
-impl Outgoing {
-    /// A body that was not read goes along as it comes.
-    fn with_stream(mut self, intake: Intake) -> Self {
-        if let Intake::Stream(body) = intake {
-            self.body = body;
-        }
-        self
+    if backend != decision.backend && !record.assign(&snapshot.targets[baseline]) {
+        return None;
     }
+    record.reason = reason;
+    let name = |backend: usize| &snapshot.config.backends[backend].name;
+    snapshot.routes[decision.route].decided(name(decision.backend), name(backend), reason);
+    Some(backend)
 }
 
 /// The body as `target` gets it: for an OpenAI baseline as it came, else with the model's name replaced.

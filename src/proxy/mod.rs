@@ -13,10 +13,11 @@ mod record;
 mod respond;
 mod tunnel;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use listener::{BindError, Listener};
 
+use crate::health::Budget;
 use crate::live::{Life, Store};
 use crate::telemetry::stats::Stats;
 
@@ -26,4 +27,6 @@ pub struct Proxy {
     pub store: Arc<Store>,
     pub stats: Arc<Stats>,
     pub life: Arc<Life>,
+    /// Of the whole process, whatever the file becomes.
+    pub budget: Mutex<Budget>,
 }

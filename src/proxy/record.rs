@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::Proxy;
+use super::attempt::Missed;
 use crate::backend::Target;
+use crate::health::Ticket;
 use crate::live::Snapshot;
-use crate::model::{End, Reason, Refusal};
+use crate::model::{Cause, End, Reason, Refusal};
 use crate::telemetry::cost;
 use crate::telemetry::outcome::{Outcome, Stopwatch};
 use crate::wire::observe::Seen;
@@ -37,8 +39,13 @@ pub(super) struct Record {
     end: Option<End>,
     in_flight: bool,
     held: u64,
+    answer_held: u64,
     /// The backend's answer is to blame.
     failed: bool,
+    /// A candidate's, to say how the attempt went.
+    ticket: Option<Ticket>,
+    /// A candidate that blamed the request: the baseline's word decides whose fault it was.
+    doubt: Option<(Arc<Target>, Option<Ticket>)>,
 }
 
 impl Record {
@@ -67,7 +74,10 @@ impl Record {
             end: None,
             in_flight: false,
             held: 0,
+            answer_held: 0,
             failed: false,
+            ticket: None,
+            doubt: None,
         }
     }
 
@@ -87,7 +97,16 @@ impl Record {
         granted
     }
 
-    /// The body has been sent: its room is free again.
+    /// The same for an answer; its room is free again when the answer has left.
+    pub(super) fn hold_answer(&mut self, bytes: u64) -> bool {
+        let granted = self.proxy.stats.body_bytes.try_add(bytes, self.snapshot.config.limits.body_bytes);
+        if granted {
+            self.answer_held += bytes;
+        }
+        granted
+    }
+
+    /// The body will not be sent again: its room is free.
     pub(super) fn release_body(&mut self) {
         self.proxy.stats.body_bytes.sub(std::mem::take(&mut self.held));
     }
@@ -109,6 +128,76 @@ impl Record {
         }
     }
 
+    /// What will say how the candidate did.
+    pub(super) fn admit(&mut self, ticket: Ticket) {
+        self.ticket = Some(ticket);
+    }
+
+    /// A candidate's content has begun.
+    pub(super) fn begun(&mut self, now: Instant) {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.begun(now);
+        }
+    }
+
+    /// An attempt gave nothing: what that says of the backend. `fails_over` is whether the baseline is asked next.
+    pub(super) fn missed(&mut self, missed: &Missed, fails_over: bool, now: Instant) {
+        let ticket = self.ticket.take();
+        match missed {
+            _ if missed.cause().is_none() => {}
+            Missed::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after, .. } => {
+                self.failed = true;
+                if let Some(ticket) = ticket {
+                    ticket.cool_down(now, retry_after.as_ref().and_then(seconds));
+                }
+            }
+            _ if missed.blames_request() && fails_over => {
+                self.doubt = self.backend.clone().map(|target| (target, ticket));
+            }
+            Missed::Status { status, .. } if missed.blames_request() => {
+                self.failed = matches!(status.as_u16(), 401 | 403 | 404);
+            }
+            _ => {
+                self.failed = true;
+                if let Some(ticket) = ticket {
+                    self.bad(ticket, now);
+                }
+            }
+        }
+    }
+
+    fn bad(&self, ticket: Ticket, now: Instant) {
+        if ticket.bad(now)
+            && let Some(target) = &self.backend
+        {
+            tracing::warn!(backend = target.config.name, "breaker opened: the baseline serves its requests for now");
+        }
+    }
+
+    /// The baseline answers instead, for `cause`. False when it has as many as it may.
+    pub(super) fn fail_over(&mut self, cause: Cause, baseline: &Arc<Target>) -> bool {
+        if let Some(candidate) = &self.backend {
+            candidate.stats.failovers.add(1);
+            candidate.stats.errors.add(u64::from(self.failed));
+        }
+        self.failed = false;
+        self.seen = Seen::default();
+        self.reason = Reason::Failover(cause);
+        self.assign(baseline)
+    }
+
+    /// Whose fault was a candidate's 4xx? The request's, if the baseline refuses it too.
+    fn settle_doubt(&mut self, baseline: Option<StatusCode>, now: Instant) {
+        let Some((candidate, ticket)) = self.doubt.take() else { return };
+        if baseline.is_some_and(|status| status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS) {
+            return;
+        }
+        candidate.stats.errors.add(1);
+        if let Some(ticket) = ticket {
+            ticket.bad(now);
+        }
+    }
+
     pub(super) fn count_attempt(&mut self) {
         self.attempts += 1;
         if let Some(target) = &self.backend {
@@ -120,6 +209,7 @@ impl Record {
     pub(super) fn answered(&mut self, status: StatusCode, now: Instant) {
         self.status = Some(status);
         self.overhead = Some(self.watch.overhead(now));
+        self.settle_doubt(Some(status), now);
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             self.failed = true;
         }
@@ -182,6 +272,16 @@ impl Drop for Record {
         let now = Instant::now();
         let total = now.saturating_duration_since(self.watch.started);
         let end = self.ending();
+        if !matches!(end, End::ClientGone | End::Drained) {
+            self.settle_doubt(None, now);
+        }
+        if let Some(ticket) = self.ticket.take() {
+            match end {
+                End::UpstreamError | End::Timeout => self.bad(ticket, now),
+                End::Complete => ticket.good(now),
+                End::ClientGone | End::Drained | End::Refused => drop(ticket),
+            }
+        }
         let price = self.backend.as_ref().and_then(|target| target.config.price.as_ref());
         let cost = self.seen.usage.and_then(|usage| cost::usd(price, &self.model, usage));
         self.count(end, total, cost);
@@ -210,10 +310,17 @@ impl Drop for Record {
         }
         self.unassign();
         self.release_body();
+        self.proxy.stats.body_bytes.sub(self.answer_held);
         if self.in_flight {
             self.proxy.stats.in_flight.sub(1);
         }
     }
+}
+
+/// `retry-after` in seconds; a date is as good as none.
+fn seconds(value: &HeaderValue) -> Option<Duration> {
+    let seconds: f64 = value.to_str().ok()?.trim().parse().ok()?;
+    (0.0..1e6).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
 }
 
 /// That of the application's trace, or a new one (W3C Trace Context: 32 lower-case hex digits, not all zero).

@@ -8,6 +8,7 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::answer::AnswerBody;
+use super::attempt::Missed;
 use super::record::Record;
 use crate::backend::Failure;
 use crate::model::{End, Refusal};
@@ -38,6 +39,12 @@ pub(super) enum Refused {
         name: String,
         failure: Failure,
     },
+    /// A candidate's own words, with its status.
+    Said {
+        status: StatusCode,
+        retry_after: Option<HeaderValue>,
+        error: ApiError,
+    },
     /// A candidate answered as if its address, key or model name were wrong: our configuration's fault.
     Misconfigured {
         name: String,
@@ -46,6 +53,25 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    /// What the application is told when nobody else may answer.
+    pub(super) fn of(missed: Missed, name: &str) -> Self {
+        let name = name.to_owned();
+        match missed {
+            Missed::Failed(Failure::ClientBody(cause)) => Self::ClientBody(cause),
+            Missed::Failed(failure) => Self::Failed { name, failure },
+            Missed::Status { status, .. }
+                if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
+                    || !(status.is_client_error() || status.is_server_error()) =>
+            {
+                Self::Misconfigured { name, status }
+            }
+            Missed::Status { status, retry_after, body } => {
+                Self::Said { status, retry_after, error: ApiError::of_backend(status.as_u16(), &body) }
+            }
+            Missed::NoRoom => Self::Overload("limits.body_bytes"),
+        }
+    }
+
     /// Status, error and the reason of the closed list; no reason where a backend is to blame.
     fn explain(&self) -> (StatusCode, ApiError, Option<Refusal>) {
         fn invalid(message: impl Into<String>, code: Option<&'static str>) -> ApiError {
@@ -114,6 +140,7 @@ impl Refused {
                 ApiError::server(format!("backend {name}: {failure}"), "upstream_error"),
                 None,
             ),
+            Self::Said { status, error, .. } => (*status, error.clone(), None),
             Self::Misconfigured { name, status } => (
                 StatusCode::BAD_GATEWAY,
                 ApiError::server(
@@ -139,6 +166,7 @@ pub(super) fn refuse(mut record: Record, refused: &Refused) -> Response<AnswerBo
             End::Refused
         }
         (None, Refused::Failed { failure, .. }) if failure.is_timeout() => End::Timeout,
+        (None, Refused::Said { .. }) => End::Complete,
         (None, _) => End::UpstreamError,
     };
     record.answered(status, Instant::now());
@@ -150,6 +178,9 @@ pub(super) fn refuse(mut record: Record, refused: &Refused) -> Response<AnswerBo
         Refused::Overload(_) => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
+        }
+        Refused::Said { retry_after: Some(value), .. } => {
+            headers.insert(RETRY_AFTER, value.clone());
         }
         Refused::Misconfigured { .. } => {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));

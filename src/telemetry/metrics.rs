@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::stats::{BackendStats, Stats};
+use crate::health::{Report, State};
 
 /// What only the snapshot in force knows.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +20,8 @@ pub struct InForce {
     pub generation: u64,
     /// The last reload was refused.
     pub reload_failed: bool,
+    /// (backend, report) of each candidate.
+    pub health: Vec<(String, Report)>,
     /// (route, backend, percent)
     pub percents: Vec<(String, String, f64)>,
 }
@@ -101,6 +104,7 @@ fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
     let mut families = process_families(stats, in_force);
     families.extend(route_families(stats));
     families.extend(backend_families(stats));
+    families.extend(health_families(in_force));
     families
 }
 
@@ -133,6 +137,11 @@ fn process_families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
             name: "shiftgate_log_dropped_lines",
             help: "Log lines dropped because nobody read them",
             samples: vec![(Vec::new(), Value::Counter(stats.log_dropped.get()))],
+        },
+        Family {
+            name: "shiftgate_failover_refused",
+            help: "Failures of candidates that were not answered by the baseline: the retry budget was spent",
+            samples: vec![(Vec::new(), Value::Counter(stats.over_budget.get()))],
         },
         gauge("shiftgate_config_generation", "Generation of the snapshot in force", in_force.generation),
         gauge(
@@ -170,6 +179,28 @@ fn route_families(stats: &Stats) -> Vec<Family> {
         help: "Decisions by route, backend decided for, and reason",
         samples,
     }]
+}
+
+fn health_families(in_force: &InForce) -> Vec<Family> {
+    type Read = fn(&Report) -> Value;
+    let table: [(&'static str, &'static str, Read); 4] = [
+        ("shiftgate_breaker_state", "0 closed, 1 half-open, 2 open", |report| {
+            Value::Gauge(match report.state {
+                State::Closed => 0.0,
+                State::HalfOpen => 1.0,
+                State::Open => 2.0,
+            })
+        }),
+        ("shiftgate_breaker_opened", "How often the breaker opened", |report| Value::Counter(report.opened)),
+        ("shiftgate_cooldown_active", "1 while the candidate is left alone after a 429", |report| {
+            Value::Gauge(if report.cooling { 1.0 } else { 0.0 })
+        }),
+        ("shiftgate_cooldowns", "How often a 429 began a cool-down", |report| Value::Counter(report.cooled)),
+    ];
+    let samples = |read: Read| {
+        in_force.health.iter().map(|(name, report)| (vec![("backend", name.clone())], read(report))).collect()
+    };
+    table.into_iter().map(|(name, help, read)| Family { name, help, samples: samples(read) }).collect()
 }
 
 fn backend_families(stats: &Stats) -> Vec<Family> {
@@ -223,10 +254,10 @@ mod tests {
     fn the_page_is_text_format() {
         let stats = Stats::default();
         stats.backend("qwen \"72b\"").attempts.add(3);
-        stats.route("default").decided("openai", Reason::Split);
+        stats.route("default").decided("openai", "openai", Reason::Split);
         stats.reloads_ok.add(2);
         let percents = vec![("default".to_owned(), "qwen".to_owned(), 2.5)];
-        let page = render(&stats, &InForce { generation: 3, reload_failed: false, percents });
+        let page = render(&stats, &InForce { generation: 3, percents, ..InForce::default() });
         assert_eq!(sample(&page, "shiftgate_attempts_total{backend=\"qwen \\\"72b\\\"\"}"), Some(3.0), "{page}");
         assert_eq!(sample(&page, "shiftgate_config_reloads_total{result=\"ok\"}"), Some(2.0));
         assert_eq!(sample(&page, "shiftgate_config_generation"), Some(3.0));

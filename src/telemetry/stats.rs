@@ -107,9 +107,10 @@ pub struct RouteStats {
 }
 
 impl RouteStats {
-    pub fn decided(&self, backend: &str, reason: Reason) {
+    /// `chosen` is whom the split chose, `backend` who is asked.
+    pub fn decided(&self, chosen: &str, backend: &str, reason: Reason) {
         if reason.is_share() {
-            bump(&mut lock(&self.chosen), backend);
+            bump(&mut lock(&self.chosen), chosen);
         }
         let mut decisions = lock(&self.decisions);
         let key = (backend.to_owned(), reason.as_str());
@@ -157,6 +158,8 @@ pub struct Stats {
     pub in_flight: Count,
     pub connections: Count,
     pub body_bytes: Count,
+    /// Failovers that the budget did not allow.
+    pub over_budget: Count,
     pub reloads_ok: Count,
     pub reloads_failed: Count,
     /// Lines that an unread pipe cost.
@@ -237,10 +240,10 @@ mod tests {
     #[test]
     fn shares_leave_out_what_was_pinned() {
         let route = RouteStats::default();
-        route.decided("openai", Reason::Split);
-        route.decided("qwen", Reason::Split);
-        route.decided("openai", Reason::Pinned(Pin::Endpoint));
-        assert_eq!(route.chosen().into_values().sum::<u64>(), 2);
+        route.decided("openai", "openai", Reason::Split);
+        route.decided("qwen", "openai", Reason::Overload);
+        route.decided("openai", "openai", Reason::Pinned(Pin::Endpoint));
+        assert_eq!(route.chosen(), BTreeMap::from([("openai".to_owned(), 1), ("qwen".to_owned(), 1)]));
         assert_eq!(route.pinned(), BTreeMap::from([("endpoint", 1)]));
     }
 }

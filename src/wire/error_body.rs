@@ -3,6 +3,9 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+/// Of a backend's message at most so many characters are passed on.
+const MAX_MESSAGE: usize = 2000;
+
 /// One error as an OpenAI client knows it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ApiError {
@@ -27,6 +30,17 @@ impl ApiError {
         Self { message: message.into(), kind: "server_error", param: None, code: Some(code) }
     }
 
+    /// What a backend of any engine said with `status`, in OpenAI's shape: its message, where one can be found.
+    pub fn of_backend(status: u16, body: &[u8]) -> Self {
+        let message = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|said| message_in(&said));
+        let message = message.unwrap_or_else(|| format!("the backend answered {status}"));
+        match status {
+            429 => Self { message, kind: "rate_limit_error", param: None, code: Some("rate_limit_exceeded") },
+            400..=499 => Self::invalid_request(message, None),
+            _ => Self::server(message, "upstream_error"),
+        }
+    }
+
     /// The body of an answer.
     pub fn to_json(&self) -> Bytes {
         // Strings and nulls always serialise; an empty body is still a valid answer should that ever change.
@@ -42,9 +56,33 @@ impl ApiError {
     }
 }
 
+/// `error.message`, `message`, `error` or `detail`, in this order, whichever is a text.
+fn message_in(said: &serde_json::Value) -> Option<String> {
+    let error = said.get("error");
+    let found = error.and_then(|error| error.get("message")).or_else(|| said.get("message")).or(error);
+    let text = found.or_else(|| said.get("detail"))?.as_str()?;
+    Some(text.chars().take(MAX_MESSAGE).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_engines_message_is_found() {
+        for body in [
+            r#"{"error":{"message":"m","type":"BadRequestError","code":400}}"#,
+            r#"{"object":"error","message":"m","code":400}"#,
+            r#"{"error":"m","error_type":"validation"}"#,
+            r#"{"detail":"m"}"#,
+        ] {
+            let error = ApiError::of_backend(400, body.as_bytes());
+            assert_eq!((error.message.as_str(), error.kind), ("m", "invalid_request_error"), "{body}");
+        }
+        for body in ["", "<html>", r#"{"detail":[{"loc":1}]}"#] {
+            assert_eq!(ApiError::of_backend(503, body.as_bytes()).message, "the backend answered 503", "{body}");
+        }
+    }
 
     #[test]
     fn shape_is_that_of_openai() {

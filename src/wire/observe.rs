@@ -31,6 +31,8 @@ pub struct Seen {
     pub usage: Option<Usage>,
     /// A stream said `{"error":…}`.
     pub error_event: bool,
+    /// A stream said that it is whole: `[DONE]`, a finish reason, `response.completed`.
+    pub finished: bool,
 }
 
 /// Reads one answer.
@@ -146,6 +148,8 @@ struct Choice<'a> {
     delta: Option<Delta<'a>>,
     #[serde(borrow)]
     text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    finish_reason: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -182,9 +186,23 @@ impl Event<'_> {
     }
 }
 
+/// A finish reason that is not null, or an event of `/v1/responses` that ends it.
+fn says_end(data: &[u8]) -> bool {
+    const REASON: &[u8] = b"\"finish_reason\":";
+    match memchr::memmem::find(data, REASON) {
+        Some(at) => !data.get(at + REASON.len()..).is_some_and(|rest| rest.trim_ascii_start().starts_with(b"null")),
+        None => memchr::memmem::find(data, b"\"response.").is_some(),
+    }
+}
+
 fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
-    // Once content has begun, only events that can hold usage or an error are worth parsing.
+    if data == b"[DONE]" {
+        seen.finished = true;
+        return;
+    }
+    // Once content has begun, only events that can hold usage, an error or an end are worth parsing.
     if seen.first_content.is_some()
+        && !says_end(data)
         && memchr::memmem::find(data, b"\"usage\"").is_none()
         && memchr::memmem::find(data, b"\"error\"").is_none()
     {
@@ -193,6 +211,10 @@ fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
     let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else { return };
     if seen.first_content.is_none() && event.has_content() {
         seen.first_content = Some(now);
+    }
+    let ended = matches!(event.kind.as_deref(), Some("response.completed" | "response.incomplete"));
+    if ended || event.choices.iter().any(|choice| choice.finish_reason.is_some()) {
+        seen.finished = true;
     }
     if event.error.is_some() || event.kind.as_deref() == Some("response.failed") {
         seen.error_event = true;

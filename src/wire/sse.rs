@@ -6,6 +6,16 @@
 /// An event longer than this is passed over, not kept.
 pub const MAX_EVENT: usize = 1 << 20;
 
+/// Whether `bytes` end with the blank line that ends an event.
+pub fn ends_event(bytes: &[u8]) -> bool {
+    bytes.ends_with(b"\n\n") || bytes.ends_with(b"\r\n\r\n") || bytes.ends_with(b"\r\r")
+}
+
+/// Where the last whole event of `bytes` ends, if it ends after the first `known` of them; 0 when none does.
+pub fn last_event_end(bytes: &[u8], known: usize) -> usize {
+    (known + 1..=bytes.len()).rev().find(|end| bytes.get(..*end).is_some_and(ends_event)).unwrap_or(0)
+}
+
 /// Reads a stream chunk by chunk.
 #[derive(Debug, Default)]
 pub struct Framer {
@@ -125,6 +135,20 @@ mod tests {
     fn line_ends_comments_bom_and_many_data_lines() {
         let stream: &[u8] = b"\xef\xbb\xbfdata: a\n\n: keep-alive\n\ndata:b\r\n\r\nevent: x\rdata: c\rdata: d\r\rid: 7\n\ndata\n\ndatax: no\n\n";
         assert_eq!(events(&[stream]), ["a", "b", "c\nd", ""]);
+    }
+
+    #[test]
+    fn the_end_of_the_last_whole_event() {
+        for (text, end) in [
+            ("data: a\n\ndata: b", 9),
+            ("data: a\r\n\r\nda", 11),
+            ("data: a\r\rx", 9),
+            ("data: a\n", 0),
+            ("data: a\n\n", 9),
+            ("", 0),
+        ] {
+            assert_eq!(last_event_end(text.as_bytes(), 0), end, "{text:?}");
+        }
     }
 
     #[test]

@@ -380,16 +380,26 @@ async fn over_a_limit_it_is_503_at_once_and_the_others_go_on() {
     assert_eq!(openai.requests(), 1);
     let page = get(running.app.admin, "/metrics").await.text();
     assert!(page.contains("shiftgate_refused_total{reason=\"refused:overload\"} 1"), "{page}");
-    // A full candidate leaves its requests to the baseline.
-    let (openai, qwen) = pair(behaviour(Fault::HangBeforeHead)).await;
-    let text = file(&openai, &qwen, 100.0).replace("[backend.qwen]", "[backend.qwen]\nmax_in_flight = 1");
-    let running = launch(&text, false).await;
-    let mut first = TcpStream::connect(running.address()).await.unwrap();
-    first.write_all(&post("/v1/chat/completions", &chat("x", true), "")).await.unwrap();
-    until(qwen.in_flight(), |count| *count == 1).await;
-    let second = ask(&running, &chat("x", false), "").await;
-    assert_eq!((second.status, second.header("x-shiftgate-reason")), (200, Some("overload")));
-    assert_eq!(second.header("x-shiftgate-backend"), Some("openai"));
+    // A full candidate leaves its requests to the baseline, unless nothing may be moved.
+    for (enabled, status, reason, backend) in
+        [(true, 200, "overload", Some("openai")), (false, 503, "refused:overload", None)]
+    {
+        let (openai, qwen) = pair(behaviour(Fault::HangBeforeHead)).await;
+        let text = file(&openai, &qwen, 100.0)
+            .replace("[backend.qwen]", "[backend.qwen]\nmax_in_flight = 1")
+            .replace("enabled = false", &format!("enabled = {enabled}"));
+        let running = launch(&text, false).await;
+        let mut first = TcpStream::connect(running.address()).await.unwrap();
+        first.write_all(&post("/v1/chat/completions", &chat("x", true), "")).await.unwrap();
+        until(qwen.in_flight(), |count| *count == 1).await;
+        let second = ask(&running, &chat("x", false), "").await;
+        assert_eq!((second.status, second.header("x-shiftgate-reason")), (status, Some(reason)));
+        assert_eq!(second.header("x-shiftgate-backend"), backend);
+        if enabled {
+            let got = &running.status().await["routes"][0]["requests"];
+            assert_eq!(*got, serde_json::json!({"qwen": 2}), "the split chose the candidate");
+        }
+    }
 }
 
 #[tokio::test]

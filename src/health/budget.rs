@@ -1,0 +1,95 @@
+//! How many failovers there may be: a share of the requests of the last ten seconds, and ten a second in any case.
+//!
+//! Without it a candidate that fails everything would double the baseline's load just when it is needed most.
+
+use std::time::Instant;
+
+/// Seconds that are remembered.
+const SECONDS: u64 = 10;
+const SLOTS: usize = SECONDS as usize;
+/// So many a second are always allowed: little traffic has no share worth counting.
+const ALWAYS: u32 = 10;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    second: u64,
+    requests: u32,
+    failovers: u32,
+}
+
+#[derive(Debug)]
+pub struct Budget {
+    began: Instant,
+    slots: [Slot; SLOTS],
+}
+
+impl Budget {
+    pub fn new(now: Instant) -> Self {
+        Self { began: now, slots: [Slot::default(); SLOTS] }
+    }
+
+    pub fn request(&mut self, now: Instant) {
+        let (slot, _) = self.slot(now);
+        slot.requests = slot.requests.saturating_add(1);
+    }
+
+    /// Takes one failover if `share` of the requests allows it; a share of 1 allows each of them.
+    pub fn try_failover(&mut self, now: Instant, share: f64) -> bool {
+        let (_, second) = self.slot(now);
+        let (requests, failovers) = self
+            .slots
+            .iter()
+            .filter(|slot| second - slot.second.min(second) < SECONDS)
+            .fold((0_u64, 0_u64), |sum, slot| (sum.0 + u64::from(slot.requests), sum.1 + u64::from(slot.failovers)));
+        let (slot, _) = self.slot(now);
+        #[expect(clippy::cast_precision_loss, reason = "ten seconds of requests are far below 2^52")]
+        let within = share >= 1.0 || (failovers + 1) as f64 <= share * requests as f64;
+        let allowed = within || slot.failovers < ALWAYS;
+        if allowed {
+            slot.failovers = slot.failovers.saturating_add(1);
+        }
+        allowed
+    }
+
+    fn slot(&mut self, now: Instant) -> (&mut Slot, u64) {
+        let second = now.saturating_duration_since(self.began).as_secs();
+        let slot = &mut self.slots[usize::try_from(second % SECONDS).unwrap_or(0)];
+        if slot.second != second {
+            *slot = Slot { second, ..Slot::default() };
+        }
+        (slot, second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn allowed(budget: &mut Budget, now: Instant, share: f64, tries: usize) -> usize {
+        (0..tries).filter(|_| budget.try_failover(now, share)).count()
+    }
+
+    #[test]
+    fn ten_a_second_always_and_a_share_of_the_last_ten_seconds() {
+        let now = Instant::now();
+        let mut budget = Budget::new(now);
+        assert_eq!(allowed(&mut budget, now, 0.0, 50), 10);
+        assert_eq!(allowed(&mut budget, now + Duration::from_secs(1), 0.0, 50), 10);
+        let mut budget = Budget::new(now);
+        for _ in 0..1000 {
+            budget.request(now);
+        }
+        assert_eq!(allowed(&mut budget, now, 0.2, 1000), 200);
+        // The requests still count nine seconds later, and so do their failovers.
+        assert_eq!(allowed(&mut budget, now + Duration::from_secs(9), 0.2, 1000), 10);
+        assert_eq!(allowed(&mut budget, now + Duration::from_secs(11), 0.2, 1000), 10);
+    }
+
+    #[test]
+    fn a_share_of_one_allows_every_failover_however_late() {
+        let now = Instant::now();
+        let mut budget = Budget::new(now);
+        assert_eq!(allowed(&mut budget, now + Duration::from_secs(500), 1.0, 5000), 5000);
+    }
+}

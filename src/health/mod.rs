@@ -1,0 +1,206 @@
+//! Whether a candidate may be asked now: its breaker, its cool-down after a 429, and the budget of failovers.
+//!
+//! Owns: three small state machines that take `now`. Refuses: I/O, clocks, deciding who answers instead.
+//! Invariant: a verdict about an attempt counts once, and only for the state in which the attempt began.
+
+mod breaker;
+mod budget;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use breaker::{Breaker, Pass, State};
+pub use budget::Budget;
+
+use crate::config;
+
+/// A 429 without `retry-after`.
+const COOLDOWN: Duration = Duration::from_secs(1);
+/// A server that asks for more is asked again after this.
+const MAX_COOLDOWN: Duration = Duration::from_secs(60);
+
+/// Why a candidate is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    Cooldown,
+    Breaker,
+}
+
+/// One candidate's health, shared by all requests.
+#[derive(Debug)]
+pub struct Health(Mutex<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    breaker: Option<Breaker>,
+    cool_until: Option<Instant>,
+    opened: u64,
+    cooled: u64,
+}
+
+/// What `/status` and `/metrics` tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    pub state: State,
+    pub cooling: bool,
+    /// How often the breaker opened, and how often a 429 began a cool-down.
+    pub opened: u64,
+    pub cooled: u64,
+}
+
+impl Health {
+    /// Without a breaker only 429s keep requests away.
+    pub fn new(breaker: Option<config::Breaker>) -> Arc<Self> {
+        let inside = Inside { breaker: breaker.map(Breaker::new), cool_until: None, opened: 0, cooled: 0 };
+        Arc::new(Self(Mutex::new(inside)))
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        // Nothing in it can be half done: a poisoned lock still holds a valid state.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// May this candidate be asked? The ticket says later how it went.
+    pub fn admit(self: &Arc<Self>, now: Instant) -> Result<Ticket, Unfit> {
+        let mut inside = self.inside();
+        if inside.cool_until.is_some_and(|until| now < until) {
+            return Err(Unfit::Cooldown);
+        }
+        inside.cool_until = None;
+        let pass = match &mut inside.breaker {
+            Some(breaker) => Some(breaker.admit(now).ok_or(Unfit::Breaker)?),
+            None => None,
+        };
+        drop(inside);
+        Ok(Ticket { health: Arc::clone(self), pass })
+    }
+
+    pub fn report(&self, now: Instant) -> Report {
+        let inside = self.inside();
+        Report {
+            state: inside.breaker.as_ref().map_or(State::Closed, |breaker| breaker.state(now)),
+            cooling: inside.cool_until.is_some_and(|until| now < until),
+            opened: inside.opened,
+            cooled: inside.cooled,
+        }
+    }
+}
+
+/// One attempt's say about a candidate. Dropped without a word it says nothing, and a probe's place is free again.
+#[derive(Debug)]
+pub struct Ticket {
+    health: Arc<Health>,
+    pass: Option<Pass>,
+}
+
+impl Ticket {
+    /// The attempt was answered well to its end.
+    pub fn good(mut self, now: Instant) {
+        self.verdict(now, true);
+    }
+
+    /// Content has begun: a probe has shown enough. The attempt may still break.
+    pub fn begun(&mut self, now: Instant) {
+        if let Some(pass) = self.pass.take() {
+            self.pass = self.health.inside().breaker.as_mut().map(|breaker| breaker.begun(now, pass));
+        }
+    }
+
+    /// No good answer came, and the candidate is to blame. True when that opened its breaker.
+    pub fn bad(mut self, now: Instant) -> bool {
+        self.verdict(now, false)
+    }
+
+    /// 429: leave it alone for a while. No sample: a server that says "later" is alive.
+    pub fn cool_down(self, now: Instant, retry_after: Option<Duration>) {
+        let until = now + retry_after.unwrap_or(COOLDOWN).min(MAX_COOLDOWN);
+        let mut inside = self.health.inside();
+        if inside.cool_until.is_none_or(|before| before <= now) {
+            inside.cooled += 1;
+        }
+        inside.cool_until = Some(inside.cool_until.map_or(until, |before| before.max(until)));
+    }
+
+    fn verdict(&mut self, now: Instant, good: bool) -> bool {
+        let mut inside = self.health.inside();
+        let (Some(pass), Some(breaker)) = (self.pass.take(), inside.breaker.as_mut()) else { return false };
+        let opened = breaker.verdict(now, pass, good);
+        inside.opened += u64::from(opened);
+        opened
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(pass) = self.pass.take()
+            && let Some(breaker) = self.health.inside().breaker.as_mut()
+        {
+            breaker.forget(pass);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: config::Breaker = config::Breaker {
+        failures: 2,
+        ratio: 1.0,
+        min: 1000,
+        window: Duration::from_secs(30),
+        open: Duration::from_secs(10),
+    };
+
+    #[test]
+    fn a_429_keeps_requests_away_until_retry_after_and_is_no_sample() {
+        let health = Health::new(Some(CONFIG));
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        for (retry_after, expected) in
+            [(None, second), (Some(second * 7), second * 7), (Some(second * 999), second * 60)]
+        {
+            let at = now + second * 1000;
+            let health = Health::new(Some(CONFIG));
+            health.admit(at).unwrap().cool_down(at, retry_after);
+            assert_eq!(health.admit(at + expected - Duration::from_millis(1)).unwrap_err(), Unfit::Cooldown);
+            assert!(health.admit(at + expected).is_ok());
+        }
+        for _ in 0..5 {
+            let later = now + second * 2;
+            health.admit(later).unwrap().cool_down(now, Some(second));
+        }
+        assert_eq!(health.report(now).state, State::Closed);
+        assert!(health.report(now).cooling);
+    }
+
+    #[test]
+    fn a_shorter_retry_after_does_not_shorten_a_longer_one() {
+        let health = Health::new(None);
+        let now = Instant::now();
+        let (first, second) = (health.admit(now).unwrap(), health.admit(now).unwrap());
+        first.cool_down(now, Some(Duration::from_secs(30)));
+        second.cool_down(now, Some(Duration::from_secs(1)));
+        assert_eq!(health.admit(now + Duration::from_secs(29)).unwrap_err(), Unfit::Cooldown);
+        assert_eq!(health.report(now).cooled, 1);
+    }
+
+    #[test]
+    fn a_probe_that_says_nothing_frees_its_place() {
+        let health = Health::new(Some(CONFIG));
+        let now = Instant::now();
+        assert!(!health.admit(now).unwrap().bad(now));
+        assert!(health.admit(now).unwrap().bad(now));
+        assert_eq!(health.admit(now).unwrap_err(), Unfit::Breaker);
+        let later = now + CONFIG.open;
+        let probe = health.admit(later).unwrap();
+        assert_eq!(health.admit(later).unwrap_err(), Unfit::Breaker, "one probe at a time");
+        drop(probe);
+        let mut probe = health.admit(later).unwrap();
+        probe.begun(later);
+        assert_eq!(health.report(later).state, State::Closed);
+        probe.good(later);
+        assert!(health.admit(later).is_ok());
+        assert_eq!(health.report(later).opened, 1);
+    }
+}
