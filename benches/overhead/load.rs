@@ -1,0 +1,209 @@
+//! The generator: blocking sockets where one request is under way at a time, one cheap runtime where there are many.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use memchr::memmem;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::origin::ANSWER;
+
+/// The body is some 1 KiB.
+pub(crate) fn body(fields: &str) -> String {
+    let words = "word ".repeat(180);
+    format!("{{\"model\":\"gpt-4o\",{fields}\"messages\":[{{\"role\":\"user\",\"content\":\"{words}\"}}]}}")
+}
+
+pub(crate) fn head(key: &str, length: usize) -> String {
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: application/json\r\n\
+         content-type: application/json\r\nuser-agent: bench\r\nauthorization: Bearer sk-bench\r\n\
+         x-session-id: {key}\r\ncontent-length: {length}\r\n\r\n"
+    )
+}
+
+/// One request in bytes, whose key is another each time.
+struct Request {
+    bytes: Vec<u8>,
+    key_at: usize,
+    number: usize,
+}
+
+impl Request {
+    const DIGITS: usize = 8;
+
+    fn new(connection: usize) -> Self {
+        let body = body("");
+        let head = head("00000000", body.len());
+        let key_at = memmem::find(head.as_bytes(), b"00000000").unwrap_or(0);
+        Self { bytes: [head.as_bytes(), body.as_bytes()].concat(), key_at, number: connection * 100_003 }
+    }
+
+    fn next(&mut self) -> &[u8] {
+        self.number += 1;
+        let mut rest = self.number;
+        for digit in self.bytes.iter_mut().skip(self.key_at).take(Self::DIGITS).rev() {
+            *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+        }
+        &self.bytes
+    }
+}
+
+/// Whether the answer is complete; an error when it is not the origin's.
+fn is_complete(got: &[u8]) -> anyhow::Result<bool> {
+    let Some(end) = memmem::find(got, b"\r\n\r\n") else { return Ok(false) };
+    let wanted = end + 4 + ANSWER.len();
+    ensure!(got.starts_with(b"HTTP/1.1 200 "), "no 200: {}", String::from_utf8_lossy(got));
+    if got.len() < wanted && memmem::find(got, b"chunked").is_none() {
+        return Ok(false);
+    }
+    ensure!(got.len() == wanted && got.ends_with(ANSWER), "not the origin's: {}", String::from_utf8_lossy(got));
+    Ok(true)
+}
+
+/// One kept connection with one request at a time.
+pub(crate) struct One {
+    stream: std::net::TcpStream,
+    request: Request,
+}
+
+impl One {
+    pub(crate) fn connect(address: SocketAddr, connection: usize) -> anyhow::Result<Self> {
+        let stream = std::net::TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(Self { stream, request: Request::new(connection) })
+    }
+
+    fn ask(&mut self) -> anyhow::Result<()> {
+        self.stream.write_all(self.request.next())?;
+        let mut buffer = [0; 8192];
+        let mut filled = 0;
+        loop {
+            let read = self.stream.read(buffer.get_mut(filled..).context("an answer too long")?)?;
+            ensure!(read > 0, "closed without an answer");
+            filled += read;
+            if is_complete(buffer.get(..filled).unwrap_or_default())? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One after the other.
+    pub(crate) fn run(&mut self, requests: usize) -> anyhow::Result<Vec<Duration>> {
+        let mut took = Vec::with_capacity(requests);
+        for _ in 0..requests {
+            let begun = Instant::now();
+            self.ask()?;
+            took.push(begun.elapsed());
+        }
+        Ok(took)
+    }
+
+    /// At fixed times, whatever the answers do; each counted from when it was meant to start.
+    fn run_at(&mut self, first: Instant, every: Duration, requests: usize) -> anyhow::Result<Vec<Duration>> {
+        /// A sleep ends late; the rest is waited for awake.
+        const AWAKE: Duration = Duration::from_micros(100);
+        let mut took = Vec::with_capacity(requests);
+        for number in 0..requests {
+            let meant = first + every * u32::try_from(number)?;
+            std::thread::sleep(meant.saturating_duration_since(Instant::now()).saturating_sub(AWAKE));
+            while Instant::now() < meant {
+                std::hint::spin_loop();
+            }
+            self.ask()?;
+            took.push(meant.elapsed());
+        }
+        Ok(took)
+    }
+}
+
+/// `rate` requests a second for `seconds`, dealt out over a few connections.
+pub(crate) fn open_loop(address: SocketAddr, rate: usize, seconds: f64) -> anyhow::Result<Vec<Duration>> {
+    const CONNECTIONS: usize = 8;
+    let spacing = Duration::from_secs(1) / u32::try_from(rate)?;
+    let every = spacing * u32::try_from(CONNECTIONS)?;
+    let requests = (seconds / every.as_secs_f64()) as usize;
+    let start = Instant::now() + Duration::from_millis(50);
+    let worker = move |connection: usize| {
+        let mut one = One::connect(address, connection)?;
+        one.run(5)?;
+        one.run_at(start + spacing * u32::try_from(connection)?, every, requests)
+    };
+    let workers: Vec<_> = (0..CONNECTIONS).map(|number| std::thread::spawn(move || worker(number))).collect();
+    let mut took = Vec::new();
+    for worker in workers {
+        let Ok(part) = worker.join() else { bail!("a generator's thread panicked") };
+        took.extend(part?);
+    }
+    Ok(took)
+}
+
+/// Many kept connections, each with one request under way.
+pub(crate) struct Many {
+    runtime: tokio::runtime::Runtime,
+    kept: Vec<Kept>,
+}
+
+struct Kept {
+    stream: tokio::net::TcpStream,
+    request: Request,
+    buffer: Vec<u8>,
+}
+
+impl Kept {
+    async fn ask(&mut self) -> anyhow::Result<()> {
+        self.stream.write_all(self.request.next()).await?;
+        self.buffer.clear();
+        loop {
+            ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "closed without an answer");
+            if is_complete(&self.buffer)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Many {
+    /// Connected and warmed up, so that what is counted afterwards has no connection's start in it.
+    pub(crate) fn connect(address: SocketAddr, connections: usize) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut kept = Vec::with_capacity(connections);
+        runtime.block_on(async {
+            for number in 0..connections {
+                let stream = tokio::net::TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                kept.push(Kept { stream, request: Request::new(number), buffer: Vec::with_capacity(4096) });
+            }
+            anyhow::Ok(())
+        })?;
+        let mut many = Self { runtime, kept };
+        many.run(connections * 8)?;
+        Ok(many)
+    }
+
+    pub(crate) fn run(&mut self, requests: usize) -> anyhow::Result<Duration> {
+        let left = Arc::new(AtomicUsize::new(requests));
+        let begun = Instant::now();
+        let kept = std::mem::take(&mut self.kept);
+        self.kept = self.runtime.block_on(async {
+            let mut workers = tokio::task::JoinSet::new();
+            for mut one in kept {
+                let left = Arc::clone(&left);
+                workers.spawn(async move {
+                    while left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+                        one.ask().await?;
+                    }
+                    anyhow::Ok(one)
+                });
+            }
+            workers.join_all().await.into_iter().collect::<anyhow::Result<Vec<_>>>()
+        })?;
+        Ok(begun.elapsed())
+    }
+}

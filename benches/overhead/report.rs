@@ -1,0 +1,60 @@
+//! The table: medians over the rounds, and of each round's ratio, since a noisy moment strikes all of one round alike.
+
+use std::collections::BTreeMap;
+
+/// One row of the table; `values` has one number a round for each target.
+pub(crate) struct Row {
+    pub(crate) label: String,
+    pub(crate) decimals: usize,
+    pub(crate) values: BTreeMap<&'static str, Vec<f64>>,
+}
+
+impl Row {
+    pub(crate) fn new(label: impl Into<String>, decimals: usize) -> Self {
+        Self { label: label.into(), decimals, values: BTreeMap::new() }
+    }
+
+    pub(crate) fn push(&mut self, target: &'static str, value: f64) {
+        self.values.entry(target).or_default().push(value);
+    }
+
+    /// shiftgate's over bare hyper's: the median, and from the least to the most.
+    fn ratio(&self) -> String {
+        let (Some(ours), Some(bare)) = (self.values.get("shiftgate"), self.values.get("bare hyper")) else {
+            return "-".to_owned();
+        };
+        let mut ratios: Vec<f64> =
+            ours.iter().zip(bare).filter(|(_, bare)| **bare > 0.0).map(|(ours, bare)| ours / bare).collect();
+        ratios.sort_unstable_by(f64::total_cmp);
+        match (ratios.first(), ratios.last(), median(&ratios)) {
+            (Some(least), Some(most), Some(median)) if ratios.len() > 1 => {
+                format!("{median:.2} ({least:.2}-{most:.2})")
+            }
+            (_, _, Some(median)) => format!("{median:.2}"),
+            _ => "-".to_owned(),
+        }
+    }
+}
+
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    values.sort_unstable_by(f64::total_cmp);
+    let upper = *values.get(values.len() / 2)?;
+    let lower = *values.get((values.len() - 1) / 2)?;
+    Some(f64::midpoint(lower, upper))
+}
+
+pub(crate) fn table(targets: &[&'static str], rows: &[Row]) -> String {
+    let mut text = format!("| | {} | shiftgate / bare hyper |\n|---|", targets.join(" | "));
+    text.push_str(&"---:|".repeat(targets.len() + 1));
+    for row in rows {
+        text.push_str(&format!("\n| {} |", row.label));
+        for target in targets {
+            let value = row.values.get(target).and_then(|values| median(values));
+            let shown = value.map_or_else(|| "-".to_owned(), |value| format!("{value:.*}", row.decimals));
+            text.push_str(&format!(" {shown} |"));
+        }
+        text.push_str(&format!(" {} |", row.ratio()));
+    }
+    text
+}
