@@ -100,14 +100,15 @@ impl Client {
             && !fresh
             && let Some((sender, alive)) = self.shared_conn()
         {
-            return self.exchange_h2(sender, alive, request, true).await;
+            return Box::pin(self.exchange_h2(sender, alive, request, true)).await;
         }
         if !fresh && let Some(conn) = self.checkout().await {
             return self.exchange(conn, request, true).await;
         }
-        match self.open().await.map_err(|failure| SendError { failure, stale: false })? {
+        // Opening is rare and its future large: kept off the future of every request.
+        match Box::pin(self.open()).await.map_err(|failure| SendError { failure, stale: false })? {
             Opened::Http1(conn) => self.exchange(conn, request, false).await,
-            Opened::Http2(sender, alive) => self.exchange_h2(sender, alive, request, false).await,
+            Opened::Http2(sender, alive) => Box::pin(self.exchange_h2(sender, alive, request, false)).await,
         }
     }
 

@@ -44,7 +44,7 @@ enum Source {
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     source: Source,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
     /// How the record ends when the source ends well.
     end: End,
     observer: Observer,
@@ -56,7 +56,7 @@ pub(super) struct AnswerBody {
 }
 
 impl AnswerBody {
-    pub(super) fn whole(bytes: Bytes, record: Record, end: End) -> Self {
+    pub(super) fn whole(bytes: Bytes, record: Box<Record>, end: End) -> Self {
         Self {
             source: Source::Whole((!bytes.is_empty()).then_some(bytes)),
             record: Some(record),
@@ -88,7 +88,7 @@ impl AnswerBody {
         held: VecDeque<Bytes>,
         body: backend::AnswerBody,
         observer: Observer,
-        record: Record,
+        record: Box<Record>,
         deadlines: Deadlines,
         on_break: OnBreak,
     ) -> Self {

@@ -3,19 +3,20 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 
 use super::answer::{AnswerBody, OnBreak};
-use super::deadlines::Deadlines;
+use super::asked::{Asked, Leg};
 use super::record::Record;
-use crate::backend::{self, Failure, RequestBody, SendError, Target, headers};
-use crate::model::Cause;
+use super::respond::{self, Refused};
+use crate::backend::{self, Failure, RequestBody, SendError, headers};
+use crate::live::Snapshot;
+use crate::model::{Cause, End};
 use crate::wire::observe::Observer;
 
 /// Held back before the first content at most this much; role chunks and comments are far smaller.
@@ -61,61 +62,48 @@ impl From<Failure> for Missed {
     }
 }
 
-/// A request as one backend gets it.
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
-    pub(super) body: RequestBody,
-    /// The same body again, where it may be sent twice.
-    pub(super) again: Option<Bytes>,
-    pub(super) streamed: bool,
-    pub(super) observed: bool,
-    pub(super) is_baseline: bool,
-    pub(super) deadlines: Deadlines,
-}
-
-impl Outgoing {
-    fn request(&mut self) -> Request<RequestBody> {
-        let body = std::mem::replace(&mut self.body, RequestBody::Whole(None));
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request
-    }
-}
-
-/// Sends, and makes of what comes back the application's answer.
+/// Sends, and makes of what comes back the application's answer. `stream` is a body that was not read.
 pub(super) async fn run(
-    target: &Arc<Target>,
-    mut outgoing: Outgoing,
-    mut record: Record,
-) -> Result<Response<AnswerBody>, (Record, Missed)> {
+    asked: &Asked<'_>,
+    snapshot: &Snapshot,
+    backend: usize,
+    stream: Option<RequestBody>,
+    mut record: Box<Record>,
+) -> Result<Response<AnswerBody>, (Box<Record>, Missed)> {
+    let Some(leg) = asked.leg(snapshot, backend, &mut record) else {
+        return Ok(respond::refuse(record, &Refused::MalformedPath));
+    };
     let sent_at = Instant::now();
-    let sent = send(target, &mut outgoing, &mut record).await;
+    let sent = send(&leg, stream, &mut record).await;
     record.watch.waited(sent_at, Instant::now());
     let response = match sent {
         Ok(response) => response,
         Err(failure) => return Err((record, failure.into())),
     };
-    if outgoing.is_baseline {
+    if leg.is_baseline {
         record.release_body();
-        let observer = observer_for(&response, outgoing.observed);
-        return Ok(relay(response, VecDeque::new(), observer, record, &outgoing, OnBreak::Cut));
+        let observer = observer_for(&response, leg.observed);
+        return Ok(relay(response, VecDeque::new(), observer, record, &leg, OnBreak::Cut));
     }
-    let status = response.status();
-    if !status.is_success() {
+    Box::pin(of_candidate(response, &leg, record)).await
+}
+
+/// A candidate's answer is held until it has shown that it is one.
+async fn of_candidate(
+    response: Response<backend::AnswerBody>,
+    leg: &Leg<'_>,
+    mut record: Box<Record>,
+) -> Result<Response<AnswerBody>, (Box<Record>, Missed)> {
+    if !response.status().is_success() {
         let missed = read_refusal(response).await;
         return Err((record, missed));
     }
     let max = record.snapshot.config.server.max_body;
     let waiting = Instant::now();
-    let held = if outgoing.streamed {
-        hold_stream(response, &outgoing, &mut record).await
+    let held = if leg.streamed {
+        hold_stream(response, leg, &mut record).await
     } else {
-        hold_whole(response, &outgoing, max, &mut record).await
+        hold_whole(response, leg, max, &mut record).await
     };
     record.watch.waited(waiting, Instant::now());
     let held = match held {
@@ -126,15 +114,15 @@ pub(super) async fn run(
     record.release_body();
     match held {
         Held::Stream { response, held, observer } => {
-            Ok(relay(response, held, observer, record, &outgoing, OnBreak::ErrorEvent))
+            Ok(relay(response, held, observer, record, leg, OnBreak::ErrorEvent))
         }
         Held::Whole { response, bytes, observer } => {
             record.seen = observer.seen;
-            let (mut parts, _) = response.into_parts();
+            let (mut parts, ()) = response.into_parts();
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
             finish_head(&mut parts.headers, &mut record, parts.status);
             parts.version = http::Version::HTTP_11;
-            Ok(Response::from_parts(parts, AnswerBody::whole(bytes, record, crate::model::End::Complete)))
+            Ok(Response::from_parts(parts, AnswerBody::whole(bytes, record, End::Complete)))
         }
     }
 }
@@ -151,27 +139,26 @@ async fn read_refusal(response: Response<backend::AnswerBody>) -> Missed {
 }
 
 async fn send(
-    target: &Arc<Target>,
-    outgoing: &mut Outgoing,
+    leg: &Leg<'_>,
+    stream: Option<RequestBody>,
     record: &mut Record,
 ) -> Result<Response<backend::AnswerBody>, Failure> {
-    let deadline = outgoing.deadlines.head;
+    let deadline = leg.deadlines.head;
     record.count_attempt();
     // A body that passes unread cannot be sent again: it does not gamble on a kept connection.
-    let fresh = matches!(outgoing.body, RequestBody::Stream { .. });
-    let first = within(deadline, target.client.send(outgoing.request(), fresh)).await?;
+    let fresh = stream.is_some();
+    let first = within(deadline, leg.target.client.send(leg.request(stream), fresh)).await?;
     let SendError { failure, stale } = match first {
         Ok(answer) => return Ok(answer.response),
         Err(error) => error,
     };
-    let Some(bytes) = outgoing.again.clone().filter(|_| stale) else { return Err(failure) };
-    target.stats.replays.add(1);
-    record.count_attempt();
-    outgoing.body = RequestBody::whole(bytes);
-    match within(deadline, target.client.send(outgoing.request(), true)).await? {
-        Ok(answer) => Ok(answer.response),
-        Err(error) => Err(error.failure),
+    if !stale || !leg.replay_safe {
+        return Err(failure);
     }
+    leg.target.stats.replays.add(1);
+    record.count_attempt();
+    let again = Box::pin(within(deadline, leg.target.client.send(leg.request(None), true)));
+    again.await?.map(|answer| answer.response).map_err(|error| error.failure)
 }
 
 async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Result<T, Failure> {
@@ -194,7 +181,7 @@ enum Held {
 /// Nothing of a candidate's stream leaves before its first content.
 async fn hold_stream(
     mut response: Response<backend::AnswerBody>,
-    outgoing: &Outgoing,
+    leg: &Leg<'_>,
     record: &mut Record,
 ) -> Result<Held, Missed> {
     if !is_event_stream(response.headers()) {
@@ -204,7 +191,7 @@ async fn hold_stream(
     let mut held = VecDeque::new();
     let mut length = 0;
     while observer.seen.first_content.is_none() && length <= MAX_HELD {
-        let Some(frame) = within(outgoing.deadlines.first, response.body_mut().frame()).await? else {
+        let Some(frame) = within(leg.deadlines.first, response.body_mut().frame()).await? else {
             if observer.seen.finished {
                 break;
             }
@@ -228,14 +215,14 @@ async fn hold_stream(
 /// A candidate's unstreamed answer is read whole, so that a cut one never reaches the application.
 async fn hold_whole(
     response: Response<backend::AnswerBody>,
-    outgoing: &Outgoing,
+    leg: &Leg<'_>,
     max: u64,
     record: &mut Record,
 ) -> Result<Held, Missed> {
     let (parts, mut body) = response.into_parts();
     let mut read = BytesMut::new();
     let mut only: Option<Bytes> = None;
-    while let Some(frame) = within(outgoing.deadlines.next_byte(Instant::now()), body.frame()).await? {
+    while let Some(frame) = within(leg.deadlines.next_byte(Instant::now()), body.frame()).await? {
         let frame = frame.map_err(|error| Failure::of_exchange(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         if !record.hold_answer(data.len() as u64) {
@@ -267,21 +254,21 @@ fn relay(
     response: Response<backend::AnswerBody>,
     held: VecDeque<Bytes>,
     observer: Observer,
-    mut record: Record,
-    outgoing: &Outgoing,
+    mut record: Box<Record>,
+    leg: &Leg<'_>,
     on_break: OnBreak,
 ) -> Response<AnswerBody> {
     let (mut parts, body) = response.into_parts();
     finish_head(&mut parts.headers, &mut record, parts.status);
     parts.version = http::Version::HTTP_11;
-    let body = AnswerBody::relay(held, body, observer, record, outgoing.deadlines, on_break);
+    let body = AnswerBody::relay(held, body, observer, record, leg.deadlines, on_break);
     Response::from_parts(parts, body)
 }
 
 fn finish_head(head: &mut HeaderMap, record: &mut Record, status: StatusCode) {
     headers::strip_hop_by_hop(head);
     record.answered(status, Instant::now());
-    super::respond::mark(head, record);
+    respond::mark(head, record);
 }
 
 fn observer_for(response: &Response<backend::AnswerBody>, observed: bool) -> Observer {

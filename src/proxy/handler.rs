@@ -1,6 +1,5 @@
 //! The journey of one request, on one screen.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,21 +9,20 @@ use hyper::body::Incoming;
 
 use super::Proxy;
 use super::answer::AnswerBody;
-use super::attempt::{self, Missed, Outgoing};
-use super::deadlines::{ClientPatience, Deadlines};
+use super::asked::Asked;
+use super::attempt::{self, Missed};
 use super::intake::{self, Intake};
 use super::record::Record;
 use super::respond::{self, Refused};
 use super::tunnel;
-use crate::backend::{RequestBody, Target, headers};
+use crate::backend::RequestBody;
 use crate::health::Unfit;
 use crate::live::Snapshot;
 use crate::model::{Cause, Reason};
 use crate::split::{self, Body, Decision};
 use crate::telemetry::stats::lock;
 use crate::wire::endpoint::Endpoint;
-use crate::wire::scan::{self, Scan};
-use crate::wire::splice;
+use crate::wire::scan;
 
 /// Longer targets are refused with 414.
 const MAX_TARGET: usize = 8 * 1024;
@@ -58,7 +56,7 @@ impl Proxy {
         endpoint: Endpoint,
         head: request::Parts,
         intake: Intake,
-        mut record: Record,
+        mut record: Box<Record>,
     ) -> Response<AnswerBody> {
         let (bytes, stream) = match intake {
             Intake::Whole(bytes) => (Some(bytes), None),
@@ -79,30 +77,43 @@ impl Proxy {
         let Some(backend) = place(snapshot, decision, &mut record) else {
             return respond::refuse(record, &Refused::Overload("max_in_flight"));
         };
-        let target = Arc::clone(&snapshot.targets[backend]);
         if tunnel::wanted(&endpoint, &head) {
-            return tunnel::open(self, target, head, record).await;
+            return Box::pin(tunnel::open(self, Arc::clone(&snapshot.targets[backend]), head, record)).await;
         }
         let asked = Asked { endpoint, head: &head, bytes: bytes.as_ref(), scanned: scanned.as_ref() };
-        let (mut record, missed) = match asked.of(snapshot, backend, stream, record).await {
+        let (record, missed) = match attempt::run(&asked, snapshot, backend, stream, record).await {
             Ok(response) => return response,
             Err(missed) => missed,
         };
-        let cause = self.may_fail_over(snapshot, backend, &asked, &missed);
+        // Rare, and large: on the heap it does not burden every request's future.
+        Box::pin(self.without_answer(snapshot, backend, &asked, record, missed)).await
+    }
+
+    /// An attempt gave nothing: the baseline's turn, or the failure is told.
+    async fn without_answer(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        backend: usize,
+        asked: &Asked<'_>,
+        mut record: Box<Record>,
+        missed: Missed,
+    ) -> Response<AnswerBody> {
+        let name = |backend: usize| snapshot.config.backends[backend].name.as_str();
+        let cause = self.may_fail_over(snapshot, backend, asked, &missed);
         record.missed(&missed, cause.is_some(), Instant::now());
         let Some(cause) = cause else {
-            return respond::refuse(record, &Refused::of(missed, &target.config.name));
+            return respond::refuse(record, &Refused::of(missed, name(backend)));
         };
         drop(missed);
         let baseline = snapshot.baseline();
         if !record.fail_over(cause, &snapshot.targets[baseline]) {
             return respond::refuse(record, &Refused::Overload("max_in_flight"));
         }
-        match asked.of(snapshot, baseline, None, record).await {
+        match attempt::run(asked, snapshot, baseline, None, record).await {
             Ok(response) => response,
             Err((mut record, missed)) => {
                 record.missed(&missed, false, Instant::now());
-                respond::refuse(record, &Refused::of(missed, &snapshot.targets[baseline].config.name))
+                respond::refuse(record, &Refused::of(missed, name(baseline)))
             }
         }
     }
@@ -119,70 +130,6 @@ impl Proxy {
         }
         self.stats.over_budget.add(1);
         None
-    }
-}
-
-/// A request as the application sent it, for any backend.
-struct Asked<'a> {
-    endpoint: Endpoint,
-    head: &'a request::Parts,
-    /// The body, where it was read.
-    bytes: Option<&'a Bytes>,
-    scanned: Option<&'a Scan<'a>>,
-}
-
-impl Asked<'_> {
-    /// Sends it to one backend; `stream` is a body that was not read.
-    async fn of(
-        &self,
-        snapshot: &Arc<Snapshot>,
-        backend: usize,
-        stream: Option<RequestBody>,
-        mut record: Record,
-    ) -> Result<Response<AnswerBody>, (Record, Missed)> {
-        let target = &snapshot.targets[backend];
-        match self.outgoing(target, backend == snapshot.baseline(), stream, &mut record) {
-            Some(outgoing) => attempt::run(target, outgoing, record).await,
-            None => Ok(respond::refuse(record, &Refused::MalformedPath)),
-        }
-    }
-
-    fn replay_safe(&self) -> bool {
-        self.bytes.is_some()
-            && (self.endpoint.replay_safe_by_path()
-                || self.scanned.is_some_and(|scan| self.endpoint.replay_safe_by_body(scan)))
-    }
-
-    fn outgoing(
-        &self,
-        target: &Target,
-        is_baseline: bool,
-        stream: Option<RequestBody>,
-        record: &mut Record,
-    ) -> Option<Outgoing> {
-        let head = self.head;
-        let uri = target.uri_for(head.uri.path(), head.uri.query())?;
-        let observed = self.endpoint.split_candidate();
-        let streamed = self.scanned.is_some_and(Scan::stream);
-        let bytes = match (self.bytes, self.scanned) {
-            (Some(bytes), Some(scan)) => Some(translated(target, is_baseline, bytes, scan, record)),
-            (bytes, _) => bytes.cloned(),
-        };
-        let again = bytes.clone().filter(|_| self.replay_safe());
-        let body = stream.unwrap_or_else(|| RequestBody::whole(bytes.unwrap_or_default()));
-        let (started, now) = (record.watch.started, Instant::now());
-        let patience = ClientPatience::of(&head.headers);
-        Some(Outgoing {
-            method: head.method.clone(),
-            uri,
-            headers: headers::for_backend(&head.headers, target, is_baseline, observed),
-            body,
-            again,
-            streamed,
-            observed,
-            is_baseline,
-            deadlines: Deadlines::new(&target.config.timeout, patience, streamed, (started, now)),
-        })
     }
 }
 
@@ -274,16 +221,4 @@ fn place(snapshot: &Arc<Snapshot>, decision: Decision, record: &mut Record) -> O
     let name = |backend: usize| &snapshot.config.backends[backend].name;
     snapshot.routes[decision.route].decided(name(decision.backend), name(backend), reason);
     Some(backend)
-}
-
-/// The body as `target` gets it: for an OpenAI baseline as it came, else with the model's name replaced.
-fn translated(target: &Target, is_baseline: bool, bytes: &Bytes, scan: &Scan<'_>, record: &mut Record) -> Bytes {
-    let Some(model) = scan.model() else { return bytes.clone() };
-    let as_it_came = is_baseline && target.config.engine == crate::model::Engine::OpenAi;
-    let name = if as_it_came { model.as_ref() } else { target.config.model_for(&model).unwrap_or(&model) };
-    record.model = name.to_owned();
-    match (as_it_came || matches!(&model, Cow::Borrowed(same) if *same == name), scan.model_span()) {
-        (false, Some(span)) => splice::replace(bytes, span, name),
-        _ => bytes.clone(),
-    }
 }

@@ -4,6 +4,7 @@
 //! Invariant: a request uses one snapshot, and yields exactly one outcome however it ends.
 
 mod answer;
+mod asked;
 mod attempt;
 mod deadlines;
 mod handler;

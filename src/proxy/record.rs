@@ -55,8 +55,8 @@ impl Record {
         method: Method,
         template: &'static str,
         headers: &HeaderMap,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             proxy: Arc::clone(proxy),
             snapshot,
             watch: Stopwatch::start(Instant::now()),
@@ -78,7 +78,7 @@ impl Record {
             failed: false,
             ticket: None,
             doubt: None,
-        }
+        })
     }
 
     /// Takes a place among the requests in flight.
@@ -228,7 +228,7 @@ impl Record {
         self.proxy.stats.refuse(self.reason.as_str());
     }
 
-    pub(super) fn finish(mut self, end: End) {
+    pub(super) fn finish(mut self: Box<Self>, end: End) {
         self.end = Some(end);
     }
 

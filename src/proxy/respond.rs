@@ -157,7 +157,7 @@ impl Refused {
 }
 
 /// Ends a request without a backend's answer.
-pub(super) fn refuse(mut record: Record, refused: &Refused) -> Response<AnswerBody> {
+pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<AnswerBody> {
     let (status, error, refusal) = refused.explain();
     let body = if status == StatusCode::NO_CONTENT { Bytes::new() } else { error.to_json() };
     let end = match (refusal, refused) {

@@ -32,7 +32,7 @@ pub(super) async fn open(
     proxy: Arc<Proxy>,
     target: Arc<Target>,
     mut head: request::Parts,
-    mut record: Record,
+    mut record: Box<Record>,
 ) -> Response<AnswerBody> {
     let app_side = head.extensions.remove::<OnUpgrade>();
     let Some(uri) = target.uri_for(head.uri.path(), head.uri.query()) else {
@@ -86,7 +86,7 @@ pub(super) async fn open(
 /// A 4xx or a plain 200 goes to the application as it is, and there is no tunnel.
 async fn refused_by_backend(
     answer: Response<hyper::body::Incoming>,
-    mut record: Record,
+    mut record: Box<Record>,
     failed: impl Fn(Failure) -> Refused,
 ) -> Response<AnswerBody> {
     let (mut parts, body) = answer.into_parts();

@@ -102,8 +102,8 @@ impl BackendStats {
 pub struct RouteStats {
     /// By backend: whom the split chose.
     chosen: Mutex<BTreeMap<String, u64>>,
-    /// By (backend, reason): every decision.
-    decisions: Mutex<BTreeMap<(String, &'static str), u64>>,
+    /// By reason and backend: every decision.
+    decisions: Mutex<BTreeMap<&'static str, BTreeMap<String, u64>>>,
 }
 
 impl RouteStats {
@@ -112,9 +112,7 @@ impl RouteStats {
         if reason.is_share() {
             bump(&mut lock(&self.chosen), chosen);
         }
-        let mut decisions = lock(&self.decisions);
-        let key = (backend.to_owned(), reason.as_str());
-        *decisions.entry(key).or_insert(0) += 1;
+        bump(lock(&self.decisions).entry(reason.as_str()).or_default(), backend);
     }
 
     pub fn chosen(&self) -> BTreeMap<String, u64> {
@@ -122,15 +120,19 @@ impl RouteStats {
     }
 
     pub fn decisions(&self) -> BTreeMap<(String, &'static str), u64> {
-        lock(&self.decisions).clone()
+        let decisions = lock(&self.decisions);
+        let flat = decisions
+            .iter()
+            .flat_map(|(reason, counts)| counts.iter().map(|(backend, count)| ((backend.clone(), *reason), *count)));
+        flat.collect()
     }
 
     /// By pin: requests outside the split.
     pub fn pinned(&self) -> BTreeMap<&'static str, u64> {
         let mut pinned = BTreeMap::new();
-        for ((_, reason), count) in &*lock(&self.decisions) {
+        for (reason, counts) in &*lock(&self.decisions) {
             if let Some(pin) = Pin::ALL.iter().find(|pin| reason.strip_prefix("pinned:") == Some(pin.as_str())) {
-                *pinned.entry(pin.as_str()).or_insert(0) += count;
+                *pinned.entry(pin.as_str()).or_insert(0) += counts.values().sum::<u64>();
             }
         }
         pinned
