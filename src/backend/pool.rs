@@ -3,6 +3,7 @@
 //! Bound: at most [`MAX_IDLE`] idle connections; open ones are bounded by the process' requests in flight.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -115,7 +116,7 @@ impl Client {
     /// A connection of its own for a request that may become a tunnel; never pooled.
     pub async fn send_upgrade(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Failure> {
         let (io, _) = Counted::new(self.connector.connect().await?);
-        let (mut sender, conn) =
+        let (sender, conn) =
             builder().handshake(TokioIo::new(io)).await.map_err(|error| Failure::of_exchange(&error))?;
         let guard = self.opened();
         tokio::spawn(async move {
@@ -123,7 +124,8 @@ impl Client {
             // The other half of the exchange reports why it broke.
             drop(conn.with_upgrades().await);
         });
-        sender.send_request(request).await.map_err(|error| Failure::of_exchange(&error))
+        let (sent, _) = answer_on(sender, request).await;
+        sent.map_err(|error| Failure::of_exchange(&error))
     }
 
     fn opened(&self) -> OpenGuard {
@@ -187,20 +189,21 @@ impl Client {
 
     async fn exchange(
         self: &Arc<Self>,
-        mut conn: Http1,
+        conn: Http1,
         request: Request<RequestBody>,
         reused: bool,
     ) -> Result<Answer, SendError> {
-        let before = conn.read.get();
-        match conn.sender.send_request(request).await {
+        let Http1 { sender, read } = conn;
+        let before = read.get();
+        let (sent, sender) = answer_on(sender, request).await;
+        match sent {
             Ok(response) => {
-                let client = Arc::downgrade(self);
-                let response =
-                    response.map(|incoming| AnswerBody { incoming, source: Source::Http1(Some((conn, client))) });
+                let kept = sender.map(|sender| (Http1 { sender, read }, Arc::downgrade(self)));
+                let response = response.map(|incoming| AnswerBody { incoming, source: Source::Http1(kept) });
                 Ok(Answer { response, reused })
             }
             Err(error) => {
-                let silent = conn.read.get() == before;
+                let silent = read.get() == before;
                 let failure = Failure::of_exchange(&error);
                 let stale = reused && silent && matches!(failure, Failure::Reset(_));
                 Err(SendError { failure, stale })
@@ -219,7 +222,10 @@ impl Client {
         request.headers_mut().remove(HOST);
         *request.uri_mut() = self.connector.absolute(request.uri());
         *request.version_mut() = Version::HTTP_2;
-        match sender.send_request(request).await {
+        let sent = sender.send_request(request);
+        // See `answer_on`: a handle that is kept here could keep the answer from ever failing.
+        drop(sender);
+        match sent.await {
             Ok(response) => {
                 let response = response.map(|incoming| AnswerBody { incoming, source: Source::Http2(alive) });
                 Ok(Answer { response, reused })
@@ -297,6 +303,31 @@ impl Drop for OpenGuard {
     fn drop(&mut self) {
         self.0.connections.sub(1);
     }
+}
+
+/// Sends, and waits; the sender comes back while its connection lives.
+///
+/// A request handed over in the very moment in which its connection's task ends can stay in the channel between them,
+/// where it fails only when the last sender is gone (hyper issue 4122). So a sender is not kept beyond its connection.
+async fn answer_on(
+    mut sender: http1::SendRequest<RequestBody>,
+    request: Request<RequestBody>,
+) -> (hyper::Result<Response<Incoming>>, Option<http1::SendRequest<RequestBody>>) {
+    let mut answer = std::pin::pin!(sender.send_request(request));
+    let mut sender = Some(sender);
+    let sent = std::future::poll_fn(|cx| {
+        if let Poll::Ready(sent) = answer.as_mut().poll(cx) {
+            return Poll::Ready(sent);
+        }
+        let ended = sender.as_mut().is_some_and(|sender| matches!(sender.poll_ready(cx), Poll::Ready(Err(_))));
+        if !ended {
+            return Poll::Pending;
+        }
+        sender = None;
+        answer.as_mut().poll(cx)
+    });
+    let sent = sent.await;
+    (sent, sender)
 }
 
 fn builder() -> http1::Builder {
