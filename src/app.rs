@@ -3,7 +3,7 @@
 //! Invariant: nothing is bound before the file is known to be good, and the end always comes within `drain`.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
@@ -11,10 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Admin;
 use crate::config::Config;
-use crate::health::Budget;
 use crate::live::watch::{Timing, WatchHandle, watch};
 use crate::live::{Life, LoadError, Source, Store};
-use crate::proxy::{BindError, Listener, Proxy};
+use crate::proxy::{BindError, Listener, Patience, Proxy};
 use crate::telemetry::stats::Stats;
 
 /// How long new connections are still served after SIGTERM: load balancers and probes need to see `/readyz` first.
@@ -57,6 +56,7 @@ pub struct App {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     pub timing: Timing,
+    pub patience: Patience,
     /// Follow the file on disk.
     pub watch: bool,
 }
@@ -75,13 +75,8 @@ impl App {
         let admin_address = admin_socket.local_addr().map_err(bind_error)?;
         let life = Arc::new(Life::default());
         let (listen, listen_address) = (listener.address().to_owned(), listener.tcp_address());
-        let proxy = Arc::new(Proxy {
-            store: Arc::clone(&store),
-            stats: Arc::clone(&stats),
-            life: Arc::clone(&life),
-            budget: Mutex::new(Budget::new(started)),
-        });
-        tokio::spawn(listener.run(proxy));
+        let proxy = Proxy::new(Arc::clone(&store), Arc::clone(&stats), Arc::clone(&life), options.patience);
+        tokio::spawn(listener.run(Arc::new(proxy)));
         let admin = Arc::new(Admin {
             store: Arc::clone(&store),
             stats: Arc::clone(&stats),

@@ -1,5 +1,6 @@
 //! Why an attempt failed.
 
+use super::request_body::BodyError;
 use crate::model::Cause;
 
 /// One attempt's failure. `Display` names no secret: addresses come from the file, causes from the crates below.
@@ -21,6 +22,8 @@ pub enum Failure {
     Timeout(std::time::Duration),
     #[error("the application's body broke off: {0}")]
     ClientBody(String),
+    #[error("the application stopped sending its body")]
+    ClientSlow,
     #[error("the stream began with an error event")]
     ErrorEvent,
     #[error("the answer is larger than {0} bytes")]
@@ -37,7 +40,7 @@ impl Failure {
             Self::Reset(_) => Some(Cause::Reset),
             Self::BadAnswer(_) | Self::TooLarge(_) => Some(Cause::BadAnswer),
             Self::ErrorEvent => Some(Cause::ErrorEvent),
-            Self::ClientBody(_) => None,
+            Self::ClientBody(_) | Self::ClientSlow => None,
         }
     }
 
@@ -48,6 +51,10 @@ impl Failure {
     /// What hyper says of a request that got no answer.
     pub fn of_exchange(error: &hyper::Error) -> Self {
         if error.is_user() {
+            let cause = std::error::Error::source(error);
+            if matches!(cause.and_then(|cause| cause.downcast_ref()), Some(BodyError::Slow)) {
+                return Self::ClientSlow;
+            }
             return Self::ClientBody(with_source(error));
         }
         if error.is_parse() {

@@ -1,11 +1,14 @@
 //! The body of a request to a backend: held bytes that can be sent again, or the application's stream as it comes.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Sleep;
 
 /// What goes upstream.
 #[derive(Debug)]
@@ -13,55 +16,93 @@ pub enum RequestBody {
     /// Held whole: shared, never copied.
     Whole(Option<Bytes>),
     /// Passed on unread, after what had been read before that was known.
-    Stream { read: Option<Bytes>, rest: Incoming },
+    Stream(Box<Passing>),
+}
+
+/// A body of the application on its way.
+#[derive(Debug)]
+pub struct Passing {
+    read: Option<Bytes>,
+    rest: Incoming,
+    /// How long the application may pause.
+    patience: Duration,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+/// Why the application's body ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    #[error("no more of it came in time")]
+    Slow,
 }
 
 impl RequestBody {
     pub fn whole(bytes: Bytes) -> Self {
         Self::Whole((!bytes.is_empty()).then_some(bytes))
     }
+
+    /// `read` was read before it was known that the body passes.
+    pub fn passing(read: Option<Bytes>, rest: Incoming, patience: Duration) -> Self {
+        Self::Stream(Box::new(Passing { read, rest, patience, pause: None }))
+    }
+}
+
+impl Passing {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(bytes) = self.read.take() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        match Pin::new(&mut self.rest).poll_frame(cx) {
+            Poll::Ready(polled) => {
+                self.pause = None;
+                // Trailers of the application end here: no backend has a use for them.
+                Poll::Ready(polled.filter(|frame| !matches!(frame, Ok(frame) if frame.is_trailers())))
+                    .map_err(BodyError::from)
+            }
+            Poll::Pending => {
+                let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
+                pause.as_mut().poll(cx).map(|()| Some(Err(BodyError::Slow)))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.rest.size_hint();
+        let Some(read) = &self.read else { return rest };
+        let mut hint = SizeHint::new();
+        let read = read.len() as u64;
+        hint.set_lower(read.saturating_add(rest.lower()));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(read)) {
+            hint.set_upper(upper);
+        }
+        hint
+    }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream { read, rest } => {
-                if let Some(bytes) = read.take() {
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                }
-                // Trailers of the application end here: no backend has a use for them.
-                match Pin::new(rest).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
-                    other => other,
-                }
-            }
+            Self::Stream(passing) => passing.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Stream { read, rest } => read.is_none() && rest.is_end_stream(),
+            Self::Stream(passing) => passing.read.is_none() && passing.rest.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Stream { read: None, rest } => rest.size_hint(),
-            Self::Stream { read: Some(read), rest } => {
-                let mut hint = SizeHint::new();
-                let (read, rest) = (read.len() as u64, rest.size_hint());
-                hint.set_lower(read.saturating_add(rest.lower()));
-                if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(read)) {
-                    hint.set_upper(upper);
-                }
-                hint
-            }
+            Self::Stream(passing) => passing.size_hint(),
         }
     }
 }

@@ -65,6 +65,8 @@ pub enum Refusal {
     Overload,
     /// The override header names no backend.
     Override,
+    /// The application was too slow.
+    Timeout,
 }
 
 /// How a request ended.
@@ -163,6 +165,7 @@ impl Refusal {
             Self::Head => "refused:head",
             Self::Overload => "refused:overload",
             Self::Override => "refused:override",
+            Self::Timeout => "refused:timeout",
         }
     }
 }

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
+use super::client_io::Busy;
 use super::deadlines::Deadlines;
 use super::record::Record;
 use crate::backend;
@@ -53,9 +54,15 @@ pub(super) struct AnswerBody {
     on_break: OnBreak,
     /// The event begun but not ended, where a stream may have to end with one of ours.
     unfinished: BytesMut,
+    /// The connection is busy until this goes.
+    busy: Option<Busy>,
 }
 
 impl AnswerBody {
+    pub(super) fn hold(&mut self, busy: Busy) {
+        self.busy = Some(busy);
+    }
+
     pub(super) fn whole(bytes: Bytes, record: Box<Record>, end: End) -> Self {
         Self {
             source: Source::Whole((!bytes.is_empty()).then_some(bytes)),
@@ -66,6 +73,7 @@ impl AnswerBody {
             sleep: None,
             on_break: OnBreak::Cut,
             unfinished: BytesMut::new(),
+            busy: None,
         }
     }
 
@@ -80,6 +88,7 @@ impl AnswerBody {
             sleep: None,
             on_break: OnBreak::Cut,
             unfinished: BytesMut::new(),
+            busy: None,
         }
     }
 
@@ -102,6 +111,7 @@ impl AnswerBody {
             sleep,
             on_break,
             unfinished: BytesMut::new(),
+            busy: None,
         }
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Request, Uri, request};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method, Request, Uri, request};
 
 use super::deadlines::{ClientPatience, Deadlines};
 use super::record::Record;
@@ -80,10 +81,16 @@ impl Leg<'_> {
     /// What is sent; `stream` is a body that was not read, and may be given once.
     pub(super) fn request(&self, stream: Option<RequestBody>) -> Request<RequestBody> {
         let body = stream.unwrap_or_else(|| RequestBody::whole(self.body.clone().unwrap_or_default()));
+        // hyper says no length where there is no body, and some servers then answer 411 (RFC 9110 §8.6).
+        let says_none = http_body::Body::is_end_stream(&body)
+            && matches!(self.head.method, Method::POST | Method::PUT | Method::PATCH);
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers::for_backend(&self.head.headers, self.target, self.is_baseline, self.observed);
+        if says_none {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         request
     }
 }

@@ -22,14 +22,19 @@ use crate::model::{Cause, Reason};
 use crate::split::{self, Body, Decision};
 use crate::telemetry::stats::lock;
 use crate::wire::endpoint::Endpoint;
-use crate::wire::scan;
+use crate::wire::framing::Fault;
+use crate::wire::{head, scan};
 
 /// Longer targets are refused with 414.
 const MAX_TARGET: usize = 8 * 1024;
 
 impl Proxy {
     /// Answers one request.
-    pub(super) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<AnswerBody> {
+    pub(super) async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        fault: Option<Fault>,
+    ) -> Response<AnswerBody> {
         let snapshot = self.store.current();
         let endpoint = Endpoint::of(request.method(), request.uri().path());
         let mut record = Record::begin(
@@ -39,11 +44,12 @@ impl Proxy {
             endpoint.template(),
             request.headers(),
         );
-        if let Err(refused) = admit(&snapshot, &request, &endpoint, &mut record) {
+        let checked = check(&request, fault).and_then(|()| admit(&snapshot, &request, &endpoint, &mut record));
+        if let Err(refused) = checked {
             return respond::refuse(record, &refused);
         }
         let (head, body) = request.into_parts();
-        let intake = match take_body(&snapshot, &endpoint, &head, body, &mut record).await {
+        let intake = match take_body(&self, &snapshot, &endpoint, (&head, body), &mut record).await {
             Ok(intake) => intake,
             Err(refused) => return respond::refuse(record, &refused),
         };
@@ -133,7 +139,20 @@ impl Proxy {
     }
 }
 
-/// What can be refused by the head alone, before a byte of the body is asked for.
+/// What HTTP or a proxy of this kind does not allow.
+fn check(request: &Request<Incoming>, fault: Option<Fault>) -> Result<(), Refused> {
+    let (method, uri) = (request.method(), request.uri());
+    if !head::is_known(method) {
+        return Err(Refused::Method);
+    }
+    head::check(method, uri, request.version(), request.headers(), fault).map_err(Refused::Wrong)?;
+    if *method == Method::OPTIONS && uri.path() == "*" {
+        return Err(Refused::OptionsStar);
+    }
+    Ok(())
+}
+
+/// What else can be refused by the head alone, before a byte of the body is asked for.
 fn admit(
     snapshot: &Snapshot,
     request: &Request<Incoming>,
@@ -141,12 +160,6 @@ fn admit(
     record: &mut Record,
 ) -> Result<(), Refused> {
     let uri = request.uri();
-    if request.method() == Method::CONNECT {
-        return Err(Refused::Connect);
-    }
-    if request.method() == Method::OPTIONS && uri.path() == "*" {
-        return Err(Refused::OptionsStar);
-    }
     if uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
         return Err(Refused::TargetTooLong);
     }
@@ -164,10 +177,10 @@ fn admit(
 }
 
 async fn take_body(
+    proxy: &Proxy,
     snapshot: &Snapshot,
     endpoint: &Endpoint,
-    head: &request::Parts,
-    body: Incoming,
+    (head, body): (&request::Parts, Incoming),
     record: &mut Record,
 ) -> Result<Intake, Refused> {
     let bodyless = matches!(head.method, Method::GET | Method::HEAD) && http_body::Body::is_end_stream(&body);
@@ -175,10 +188,10 @@ async fn take_body(
         return Ok(Intake::Whole(Bytes::new()));
     }
     if !endpoint.is_read() {
-        return Ok(Intake::Stream(RequestBody::Stream { read: None, rest: body }));
+        return Ok(Intake::Stream(RequestBody::passing(None, body, proxy.patience.body)));
     }
     let begun = Instant::now();
-    let intake = intake::read(body, snapshot.config.server.max_body, record).await;
+    let intake = intake::read(body, snapshot.config.server.max_body, proxy.patience.body, record).await;
     record.watch.waited(begun, Instant::now());
     intake
 }

@@ -1,5 +1,7 @@
 //! Reading the application's body: whole and shared up to `max_body`, else passed on unread.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -17,23 +19,36 @@ pub(super) enum Intake {
     Stream(RequestBody),
 }
 
-/// Reads up to `max` bytes. Waiting is not ours: the caller's stopwatch leaves it out.
-pub(super) async fn read(mut body: Incoming, max: u64, record: &mut Record) -> Result<Intake, Refused> {
-    if body.size_hint().lower() > max {
-        return Ok(Intake::Stream(RequestBody::Stream { read: None, rest: body }));
+/// Reads up to `max` bytes; between two pieces the application has `patience`. Waiting is not ours: the caller's
+/// stopwatch leaves it out.
+pub(super) async fn read(
+    mut body: Incoming,
+    max: u64,
+    patience: Duration,
+    record: &mut Record,
+) -> Result<Intake, Refused> {
+    let hint = body.size_hint();
+    if hint.lower() > max {
+        return Ok(Intake::Stream(RequestBody::passing(None, body, patience)));
+    }
+    // What is announced is reserved before it is asked for: a body that has no room is refused before `100 Continue`.
+    let announced = hint.exact();
+    if !record.hold(announced.unwrap_or(0)) {
+        return Err(Refused::Overload("limits.body_bytes"));
     }
     let mut first: Option<Bytes> = None;
     let mut more = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = tokio::time::timeout(patience, body.frame()).await.map_err(|_| Refused::SlowBody)? {
         let frame = frame.map_err(|error| Refused::ClientBody(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
-        if !record.hold(data.len() as u64) {
+        if announced.is_none() && !record.hold(data.len() as u64) {
             return Err(Refused::Overload("limits.body_bytes"));
         }
         match first {
             None => first = Some(data),
             Some(ref first) => {
                 if more.is_empty() {
+                    more.reserve(announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0));
                     more.extend_from_slice(first);
                 }
                 more.extend_from_slice(&data);
@@ -42,7 +57,7 @@ pub(super) async fn read(mut body: Incoming, max: u64, record: &mut Record) -> R
         let length = if more.is_empty() { first.as_ref().map_or(0, Bytes::len) } else { more.len() };
         if length as u64 > max {
             let read = if more.is_empty() { first } else { Some(more.freeze()) };
-            return Ok(Intake::Stream(RequestBody::Stream { read, rest: body }));
+            return Ok(Intake::Stream(RequestBody::passing(read, body, patience)));
         }
     }
     Ok(Intake::Whole(if more.is_empty() { first.unwrap_or_default() } else { more.freeze() }))

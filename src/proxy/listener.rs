@@ -1,6 +1,5 @@
 //! Accepting the application's connections: TCP or a unix socket, HTTP/1.1 or h2c.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -8,16 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::{Proxy, respond};
+use super::{Proxy, connection, respond};
 use crate::config::Listen;
+use http::StatusCode;
 
 /// hyper's floor for a connection's read buffer.
 const MIN_BUFFER: usize = 8 * 1024;
@@ -105,19 +102,28 @@ impl Listener {
     /// Serves until told to close.
     pub async fn run(self, proxy: Arc<Proxy>) {
         let server = Arc::new(server(&proxy));
+        let mut failing = false;
         loop {
             let accepted = tokio::select! {
                 () = proxy.life.closing.cancelled() => return,
                 accepted = self.accept() => accepted,
             };
             match accepted {
+                Err(error) if is_of_one_connection(&error) => continue,
+                Err(error) => {
+                    // Once an outage, however long it is.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!(%error, "cannot accept connections: waiting for some to end");
+                    }
+                    proxy.stats.close("not_accepted");
+                    tokio::time::sleep(BACK_OFF).await;
+                    continue;
+                }
                 Ok(Accepted::Tcp(stream)) => admit(&proxy, &server, stream),
                 Ok(Accepted::Unix(stream)) => admit(&proxy, &server, stream),
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(error) => {
-                    tracing::error!(%error, "cannot accept connections: waiting for some to end");
-                    tokio::time::sleep(BACK_OFF).await;
-                }
+            }
+            if std::mem::replace(&mut failing, false) {
+                tracing::info!("connections are accepted again");
             }
         }
     }
@@ -172,32 +178,21 @@ where
         proxy.stats.refuse("refused:connections");
         proxy.life.tasks.spawn(async move {
             // Whether it hears the refusal is its own affair.
-            drop(tokio::time::timeout(BACK_OFF, stream.write_all(&respond::too_many_connections())).await);
+            drop(
+                tokio::time::timeout(
+                    BACK_OFF,
+                    stream.write_all(&respond::without_request(StatusCode::SERVICE_UNAVAILABLE)),
+                )
+                .await,
+            );
         });
         return;
     }
-    let (proxy, server) = (Arc::clone(proxy), Arc::clone(server));
-    let counted = Counted(Arc::clone(&proxy));
-    proxy.life.tasks.clone().spawn(async move {
+    let counted = Counted(Arc::clone(proxy));
+    let serving = connection::serve(Arc::clone(proxy), Arc::clone(server), stream);
+    proxy.life.tasks.spawn(async move {
         let _counted = counted;
-        let served = Arc::clone(&proxy);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let proxy = Arc::clone(&served);
-            async move { Ok::<_, Infallible>(proxy.handle(request).await) }
-        });
-        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        tokio::pin!(connection);
-        tokio::select! {
-            biased;
-            () = proxy.life.cut.cancelled() => return,
-            () = proxy.life.closing.cancelled() => connection.as_mut().graceful_shutdown(),
-            // What goes wrong on a client's connection ends that connection; requests on it have their own outcome.
-            _ = connection.as_mut() => return,
-        }
-        tokio::select! {
-            () = proxy.life.cut.cancelled() => {}
-            _ = connection.as_mut() => {}
-        }
+        serving.await;
     });
 }
 

@@ -6,6 +6,8 @@
 mod answer;
 mod asked;
 mod attempt;
+mod client_io;
+mod connection;
 mod deadlines;
 mod handler;
 mod intake;
@@ -15,7 +17,9 @@ mod respond;
 mod tunnel;
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
+pub use client_io::Patience;
 pub use listener::{BindError, Listener};
 
 use crate::health::Budget;
@@ -30,4 +34,14 @@ pub struct Proxy {
     pub life: Arc<Life>,
     /// Of the whole process, whatever the file becomes.
     pub budget: Mutex<Budget>,
+    pub patience: Patience,
+    /// Sent where a head never comes.
+    too_slow: Arc<[u8]>,
+}
+
+impl Proxy {
+    pub fn new(store: Arc<Store>, stats: Arc<Stats>, life: Arc<Life>, patience: Patience) -> Self {
+        let budget = Mutex::new(Budget::new(Instant::now()));
+        Self { store, stats, life, budget, patience, too_slow: connection::too_slow() }
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::answer::AnswerBody;
@@ -13,18 +13,22 @@ use super::record::Record;
 use crate::backend::Failure;
 use crate::model::{End, Refusal};
 use crate::wire::error_body::ApiError;
+use crate::wire::head::Wrong;
 
 const BACKEND: HeaderName = HeaderName::from_static("x-shiftgate-backend");
 const REASON: HeaderName = HeaderName::from_static("x-shiftgate-reason");
 const GENERATION: HeaderName = HeaderName::from_static("x-shiftgate-generation");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-shiftgate-trace-id");
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Why a request gets no backend's answer.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// CONNECT, in any version.
-    Connect,
+    /// CONNECT, in any version, and methods that no API uses.
+    Method,
+    /// What the head says breaks HTTP's rules, or is not for us.
+    Wrong(Wrong),
     /// `OPTIONS *`: answered, not refused.
     OptionsStar,
     TargetTooLong,
@@ -33,6 +37,8 @@ pub(super) enum Refused {
     UnknownPath(String),
     UnknownOverride,
     ClientBody(String),
+    /// The application stopped sending.
+    SlowBody,
     Overload(&'static str),
     /// A backend had no answer. `name` is the backend's.
     Failed {
@@ -58,6 +64,7 @@ impl Refused {
         let name = name.to_owned();
         match missed {
             Missed::Failed(Failure::ClientBody(cause)) => Self::ClientBody(cause),
+            Missed::Failed(Failure::ClientSlow) => Self::SlowBody,
             Missed::Failed(failure) => Self::Failed { name, failure },
             Missed::Status { status, .. }
                 if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
@@ -78,10 +85,16 @@ impl Refused {
             ApiError::invalid_request(message, code)
         }
         match self {
-            Self::Connect => (
+            Self::Method => (
                 StatusCode::METHOD_NOT_ALLOWED,
-                invalid("CONNECT is not served here: shiftgate forwards requests under /v1 only", None),
+                invalid(format!("this method is not served here: send one of {METHODS}"), Some("method_not_allowed")),
                 Some(Refusal::Method),
+            ),
+            Self::Wrong(wrong) => (wrong.status, invalid(wrong.what, Some(wrong.code)), Some(Refusal::Request)),
+            Self::SlowBody => (
+                StatusCode::REQUEST_TIMEOUT,
+                invalid("no more of the request's body came in time", Some("request_timeout")),
+                Some(Refusal::Timeout),
             ),
             Self::OptionsStar => (StatusCode::NO_CONTENT, invalid("", None), Some(Refusal::Method)),
             Self::TargetTooLong => (
@@ -130,17 +143,24 @@ impl Refused {
                 ApiError::server(format!("shiftgate is at its limit ({limit}); try again shortly"), "overloaded"),
                 Some(Refusal::Overload),
             ),
+            Self::Failed { .. } | Self::Said { .. } | Self::Misconfigured { .. } => {
+                let (status, error) = self.explain_backend();
+                (status, error, None)
+            }
+        }
+    }
+
+    /// The same, where a backend is to blame.
+    fn explain_backend(&self) -> (StatusCode, ApiError) {
+        match self {
             Self::Failed { name, failure } if failure.is_timeout() => (
                 StatusCode::GATEWAY_TIMEOUT,
                 ApiError::server(format!("backend {name}: {failure}"), "upstream_timeout"),
-                None,
             ),
-            Self::Failed { name, failure } => (
-                StatusCode::BAD_GATEWAY,
-                ApiError::server(format!("backend {name}: {failure}"), "upstream_error"),
-                None,
-            ),
-            Self::Said { status, error, .. } => (*status, error.clone(), None),
+            Self::Failed { name, failure } => {
+                (StatusCode::BAD_GATEWAY, ApiError::server(format!("backend {name}: {failure}"), "upstream_error"))
+            }
+            Self::Said { status, error, .. } => (*status, error.clone()),
             Self::Misconfigured { name, status } => (
                 StatusCode::BAD_GATEWAY,
                 ApiError::server(
@@ -150,8 +170,8 @@ impl Refused {
                     ),
                     "upstream_misconfigured",
                 ),
-                None,
             ),
+            _ => (StatusCode::BAD_GATEWAY, ApiError::server("no backend answered", "upstream_error")),
         }
     }
 }
@@ -185,8 +205,11 @@ pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<Ans
         Refused::Misconfigured { .. } => {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
-        Refused::Connect => {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        Refused::Method => {
+            headers.insert(ALLOW, HeaderValue::from_static(METHODS));
+        }
+        Refused::SlowBody | Refused::Wrong(Wrong { closes: true, .. }) => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}
     }
@@ -212,13 +235,19 @@ pub(super) fn mark(headers: &mut HeaderMap, record: &Record) {
     }
 }
 
-/// For connections above the limit: they are told so before a request is read.
-pub(super) fn too_many_connections() -> Arc<[u8]> {
-    let body =
-        ApiError::server("shiftgate is at its limit (limits.connections); try again shortly", "overloaded").to_json();
+/// An answer in bytes for a connection of which no request was read: one too many (503), or one that is too slow (408).
+pub(super) fn without_request(status: StatusCode) -> Arc<[u8]> {
+    let (error, reason, more) = if status == StatusCode::REQUEST_TIMEOUT {
+        let error = ApiError::invalid_request("the request's head did not come in time", Some("request_timeout"));
+        (error, "refused:timeout", "")
+    } else {
+        let error = ApiError::server("shiftgate is at its limit (limits.connections); try again shortly", "overloaded");
+        (error, "refused:overload", "retry-after: 1\r\nx-should-retry: true\r\n")
+    };
+    let body = error.to_json();
     let mut text = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-         retry-after: 1\r\nx-should-retry: true\r\nx-shiftgate-reason: refused:overload\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{more}\
+         x-shiftgate-reason: {reason}\r\nconnection: close\r\n\r\n",
         body.len()
     )
     .into_bytes();

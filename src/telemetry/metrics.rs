@@ -127,6 +127,11 @@ fn process_families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
             samples: by("reason", stats.refused()),
         },
         Family {
+            name: "shiftgate_connections_closed",
+            help: "Connections of applications that shiftgate ended or did not take, by reason",
+            samples: by("reason", stats.closed()),
+        },
+        Family {
             name: "shiftgate_config_reloads",
             help: "Readings of rollout.toml after the first, by result",
             samples: reloads

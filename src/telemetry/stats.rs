@@ -155,6 +155,8 @@ pub struct Stats {
     routes: Mutex<BTreeMap<String, Arc<RouteStats>>>,
     /// By the reason of the refusal.
     refused: Mutex<BTreeMap<&'static str, u64>>,
+    /// Connections of applications that were not left to their end, by why.
+    closed: Mutex<BTreeMap<&'static str, u64>>,
     /// By `End`.
     ended: Mutex<BTreeMap<&'static str, u64>>,
     pub in_flight: Count,
@@ -195,6 +197,15 @@ impl Stats {
 
     pub fn end(&self, end: &'static str) {
         *lock(&self.ended).entry(end).or_insert(0) += 1;
+    }
+
+    /// `why` is of a closed list.
+    pub fn close(&self, why: &'static str) {
+        *lock(&self.closed).entry(why).or_insert(0) += 1;
+    }
+
+    pub fn closed(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.closed).clone()
     }
 
     pub fn refused(&self) -> BTreeMap<&'static str, u64> {

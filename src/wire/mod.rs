@@ -4,6 +4,8 @@
 
 pub mod endpoint;
 pub mod error_body;
+pub mod framing;
+pub mod head;
 pub mod observe;
 pub mod scan;
 pub mod splice;

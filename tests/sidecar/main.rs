@@ -4,6 +4,7 @@
 
 mod command;
 mod failover;
+mod hostile;
 mod proxy;
 mod reach;
 mod reload;

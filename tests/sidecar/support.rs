@@ -8,6 +8,7 @@ use shiftgate::app::{App, Options};
 use shiftgate::config::{self, Secrets};
 use shiftgate::live::Source;
 use shiftgate::live::watch::Timing;
+use shiftgate::proxy::Patience;
 use shiftgate::sim::{self, Behaviour, Sim, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -37,13 +38,18 @@ impl Running {
 
 /// Starts a sidecar with this text as its file; `watch` follows the file.
 pub(crate) async fn launch(text: &str, watch: bool) -> Running {
+    launch_with(text, watch, Patience::default()).await
+}
+
+/// The same with other patience for the application.
+pub(crate) async fn launch_with(text: &str, watch: bool, patience: Patience) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rollout.toml");
     std::fs::write(&file, text).unwrap();
     let config = config::parse(&file, text.as_bytes(), Secrets::Required, &|_| None).unwrap_or_else(|e| panic!("{e}"));
     let source = Source { env: Box::new(|_| None), secrets: Secrets::Required, adapt: None };
     let timing = Timing { debounce: Duration::from_millis(2), settle: Duration::from_millis(1), ..Timing::default() };
-    let app = App::start(config, text.as_bytes(), source, Options { watch, timing }).await.unwrap();
+    let app = App::start(config, text.as_bytes(), source, Options { watch, timing, patience }).await.unwrap();
     Running { app, _folder: folder, file }
 }
 

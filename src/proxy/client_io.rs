@@ -1,0 +1,273 @@
+//! The application's byte stream, and what a connection shows of its life: between requests, in a head, busy, stuck.
+//!
+//! Invariant: bytes pass unchanged; what is kept here costs no system call and no timer.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::wire::framing::{Fault, Framing};
+
+/// How long an application may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a head, from its first byte: 408.
+    pub head: Duration,
+    /// Between two pieces of a body: 408.
+    pub body: Duration,
+    /// Between two requests: the connection is closed.
+    pub idle: Duration,
+    /// To take any byte of an answer: the connection is closed.
+    pub write: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(30),
+            idle: Duration::from_secs(75),
+            write: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Why a connection has to end, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overdue {
+    Head,
+    Idle,
+    Write,
+}
+
+impl Overdue {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Head => "slow_head",
+            Self::Idle => "idle",
+            Self::Write => "slow_reader",
+        }
+    }
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// Shared by a connection's stream, its task and its requests. Times are milliseconds since it was accepted.
+#[derive(Debug)]
+pub(super) struct Vitals {
+    accepted: Instant,
+    /// Requests that are being answered.
+    busy: AtomicU32,
+    /// Requests so far, and the first of them that must not be trusted.
+    requests: AtomicU64,
+    fault: AtomicU64,
+    idle_since: AtomicU64,
+    head_since: AtomicU64,
+    write_since: AtomicU64,
+    /// The head did not come in time: the stream says so and ends.
+    expired: AtomicBool,
+    /// Another protocol from here on.
+    switched: AtomicBool,
+}
+
+impl Vitals {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            accepted: Instant::now(),
+            busy: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
+            fault: AtomicU64::new(NEVER),
+            idle_since: AtomicU64::new(0),
+            head_since: AtomicU64::new(NEVER),
+            write_since: AtomicU64::new(NEVER),
+            expired: AtomicBool::new(false),
+            switched: AtomicBool::new(false),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(NEVER - 1)
+    }
+
+    /// A request begins; what its parsed head does not show comes along.
+    pub(super) fn begin(self: &Arc<Self>) -> (Busy, Option<Fault>) {
+        self.busy.fetch_add(1, Relaxed);
+        let number = self.requests.fetch_add(1, Relaxed) + 1;
+        let (first, fault) = unpack(self.fault.load(Relaxed));
+        (Busy(Arc::clone(self)), fault.filter(|_| first <= number))
+    }
+
+    pub(super) fn switch(&self) {
+        self.switched.store(true, Relaxed);
+    }
+
+    pub(super) fn expire(&self) {
+        self.expired.store(true, Relaxed);
+    }
+
+    /// When the connection has waited too long, as things stand, and for what.
+    pub(super) fn due(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
+        let after = |since: u64, wait: Duration| self.accepted + Duration::from_millis(since) + wait;
+        let write = self.write_since.load(Relaxed);
+        if write != NEVER {
+            return Some((after(write, patience.write), Overdue::Write));
+        }
+        if self.busy.load(Relaxed) > 0 {
+            return None;
+        }
+        let idle = self.idle_since.load(Relaxed);
+        match self.head_since.load(Relaxed) {
+            NEVER => Some((after(idle, patience.idle), Overdue::Idle)),
+            head => Some((after(head.max(idle), patience.head), Overdue::Head)),
+        }
+    }
+}
+
+/// A request of this connection is being answered while this lives.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Vitals>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.0.busy.fetch_sub(1, Relaxed) == 1 {
+            self.0.idle_since.store(self.0.now(), Relaxed);
+        }
+    }
+}
+
+/// A request's number and its fault in one word.
+fn pack(number: u64, fault: Fault) -> u64 {
+    let fault = match fault {
+        Fault::TwoLengths => 0,
+        Fault::Fragment => 1,
+        Fault::Unclear => 2,
+    };
+    (number << 2) | fault
+}
+
+fn unpack(word: u64) -> (u64, Option<Fault>) {
+    let fault = match word & 3 {
+        0 => Some(Fault::TwoLengths),
+        1 => Some(Fault::Fragment),
+        2 => Some(Fault::Unclear),
+        _ => None,
+    };
+    (word >> 2, fault)
+}
+
+/// The stream as hyper gets it.
+#[derive(Debug)]
+pub(super) struct ClientIo<S> {
+    stream: S,
+    framing: Framing,
+    vitals: Arc<Vitals>,
+    /// What a head that never comes is answered with.
+    too_slow: Arc<[u8]>,
+}
+
+impl<S> ClientIo<S> {
+    pub(super) fn new(stream: S, vitals: Arc<Vitals>, too_slow: Arc<[u8]>) -> Self {
+        Self { stream, framing: Framing::default(), vitals, too_slow }
+    }
+
+    fn saw(&mut self, bytes: &[u8]) {
+        if self.vitals.switched.load(Relaxed) {
+            self.framing.stop();
+        }
+        self.framing.push(bytes);
+        if let Some((number, fault)) = self.framing.fault() {
+            self.vitals.fault.store(pack(number, fault), Relaxed);
+        }
+        let head = &self.vitals.head_since;
+        match (self.framing.in_head(), head.load(Relaxed)) {
+            (true, NEVER) => head.store(self.vitals.now(), Relaxed),
+            (false, since) if since != NEVER => head.store(NEVER, Relaxed),
+            _ => {}
+        }
+    }
+
+    fn wrote<T>(&self, polled: Poll<T>) -> Poll<T> {
+        let since = &self.vitals.write_since;
+        match (&polled, since.load(Relaxed)) {
+            (Poll::Pending, NEVER) => since.store(self.vitals.now(), Relaxed),
+            (Poll::Ready(_), stuck) if stuck != NEVER => since.store(NEVER, Relaxed),
+            _ => {}
+        }
+        polled
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.vitals.expired.load(Relaxed) {
+            // Whether the whole of it fits is the peer's affair: the stream ends here.
+            drop(Pin::new(&mut this.stream).poll_write(cx, &this.too_slow));
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if let Some(bytes) = buf.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
+            this.saw(bytes);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_follows_what_the_connection_does() {
+        let vitals = Vitals::new();
+        let patience = Patience::default();
+        let due = || vitals.due(&patience).map(|(at, overdue)| ((at - vitals.accepted).as_secs(), overdue));
+        assert_eq!(due(), Some((75, Overdue::Idle)));
+        vitals.head_since.store(2000, Relaxed);
+        assert_eq!(due(), Some((12, Overdue::Head)));
+        let (busy, fault) = vitals.begin();
+        assert_eq!((due(), fault), (None, None));
+        vitals.write_since.store(1000, Relaxed);
+        assert_eq!(due(), Some((301, Overdue::Write)));
+        vitals.write_since.store(NEVER, Relaxed);
+        drop(busy);
+        assert_eq!(due().map(|due| due.1), Some(Overdue::Head));
+        vitals.fault.store(pack(3, Fault::Fragment), Relaxed);
+        assert_eq!(vitals.begin().1, None);
+        assert_eq!(vitals.begin().1, Some(Fault::Fragment));
+    }
+}

@@ -1,0 +1,122 @@
+//! One connection of an application: served by hyper, watched for what never comes, ended with the process.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Proxy;
+use super::client_io::{ClientIo, Overdue, Vitals};
+use super::respond;
+
+/// How soon a busy connection is looked at again: nothing of it is due.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+type Server = auto::Builder<TokioExecutor>;
+
+/// Serves until the peer, the process or the clock ends it.
+pub(super) async fn serve<S>(proxy: Arc<Proxy>, server: Arc<Server>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let vitals = Vitals::new();
+    let service = {
+        let (proxy, vitals) = (Arc::clone(&proxy), Arc::clone(&vitals));
+        service_fn(move |request: Request<Incoming>| {
+            let (proxy, vitals) = (Arc::clone(&proxy), Arc::clone(&vitals));
+            async move {
+                let (busy, fault) = vitals.begin();
+                let mut response = proxy.handle(request, fault).await;
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    vitals.switch();
+                }
+                response.body_mut().hold(busy);
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
+    let io = ClientIo::new(stream, Arc::clone(&vitals), Arc::clone(&proxy.too_slow));
+    let mut connection = std::pin::pin!(server.serve_connection_with_upgrades(TokioIo::new(io), service));
+    let life = &proxy.life;
+    let (mut closing, mut cut) = (std::pin::pin!(life.closing.cancelled()), std::pin::pin!(life.cut.cancelled()));
+    let mut is_closing = false;
+    let mut watchdog = Watchdog::new(&proxy, &vitals);
+    std::future::poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(served) = connection.as_mut().poll(cx) {
+                // What goes wrong on a client's connection ends it; requests have their own outcome, these never
+                // became one.
+                let parse = |error: &(dyn std::error::Error + 'static)| {
+                    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
+                };
+                if served.is_err_and(|error| parse(&*error)) {
+                    proxy.stats.close("malformed");
+                }
+                return Poll::Ready(());
+            }
+            if !is_closing && closing.as_mut().poll(cx).is_ready() {
+                is_closing = true;
+                connection.as_mut().graceful_shutdown();
+                continue;
+            }
+            // The cut comes after the closing: until then one token is enough to listen to.
+            if is_closing && cut.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            match std::task::ready!(watchdog.poll(cx)) {
+                Overdue::Head => vitals.expire(),
+                Overdue::Idle => connection.as_mut().graceful_shutdown(),
+                Overdue::Write => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}
+
+/// One timer a connection, moved forward only when something sooner becomes due, so that a request costs none.
+struct Watchdog<'c> {
+    proxy: &'c Proxy,
+    vitals: &'c Vitals,
+    sleep: std::pin::Pin<Box<tokio::time::Sleep>>,
+}
+
+impl<'c> Watchdog<'c> {
+    fn new(proxy: &'c Proxy, vitals: &'c Vitals) -> Self {
+        let first = vitals.due(&proxy.patience).map_or_else(|| Instant::now() + LOOK_AGAIN, |(at, _)| at);
+        Self { proxy, vitals, sleep: Box::pin(tokio::time::sleep_until(first.into())) }
+    }
+
+    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Overdue> {
+        loop {
+            let due = self.vitals.due(&self.proxy.patience);
+            if let Some((at, _)) = due.filter(|(at, _)| *at < self.sleep.deadline().into_std()) {
+                self.sleep.as_mut().reset(at.into());
+            }
+            std::task::ready!(self.sleep.as_mut().poll(cx));
+            let now = Instant::now();
+            let next = match due {
+                Some((at, overdue)) if at <= now => {
+                    self.sleep.as_mut().reset((now + LOOK_AGAIN).into());
+                    self.proxy.stats.close(overdue.as_str());
+                    return Poll::Ready(overdue);
+                }
+                Some((at, _)) => at,
+                None => now + LOOK_AGAIN,
+            };
+            self.sleep.as_mut().reset(next.into());
+        }
+    }
+}
+
+/// Answers in bytes, made once: they are sent where no request was read.
+pub(super) fn too_slow() -> Arc<[u8]> {
+    respond::without_request(StatusCode::REQUEST_TIMEOUT)
+}
