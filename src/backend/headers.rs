@@ -2,42 +2,62 @@
 //!
 //! Invariant: the application's credentials go only to a backend whose `api_key` is `"client"`.
 
+use http::HeaderMap;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, Entry, FORWARDED, HOST,
-    HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, Entry, HOST, HeaderName, HeaderValue,
+    USER_AGENT,
 };
-use http::{HeaderMap, header};
 
 use super::target::{Auth, Target};
 use crate::model::Engine;
+use crate::model::header::X_REQUEST_ID;
 
-/// Named by the sender as meant for the next hop only, or meant so by HTTP itself (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [HeaderName; 7] =
-    [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, header::PROXY_AUTHORIZATION, header::PROXY_AUTHENTICATE];
-const HOP_BY_HOP_NAMES: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
-const TRACE_CONTEXT: [&str; 3] = ["traceparent", "tracestate", "baggage"];
+/// Meant for the next hop only (RFC 9110 §7.6.1, and names that HTTP/1.0 left behind).
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authorization"
+            | "proxy-authenticate"
+            | "http2-settings"
+    )
+}
 
 /// Removes what belongs to one hop: the standard names and those that `Connection` lists, on all of its lines.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            .collect();
-        for name in named {
-            // A sender cannot have the proxy drop what addresses or authorises the request.
-            if name != HOST && name != AUTHORIZATION && name != CONTENT_LENGTH && name != CONTENT_TYPE {
-                headers.remove(name);
-            }
+    strip_named(headers);
+    remove_where(headers, is_hop_by_hop);
+}
+
+fn strip_named(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONNECTION) {
+        return;
+    }
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        // A sender cannot have the proxy drop what addresses or authorises the request.
+        if name != HOST && name != AUTHORIZATION && name != CONTENT_LENGTH && name != CONTENT_TYPE {
+            headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
-    for name in HOP_BY_HOP_NAMES {
+}
+
+/// One look at each name, whose order stays.
+fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
 }
@@ -60,7 +80,7 @@ pub fn for_backend(app: &HeaderMap, target: &Target, is_baseline: bool, observed
     if target.config.engine == Engine::Vllm
         && let Ok(id) = HeaderValue::try_from(format!("{:032x}", rand::random::<u128>()))
     {
-        headers.insert("x-request-id", id);
+        headers.insert(X_REQUEST_ID, id);
     }
     headers
 }
@@ -68,26 +88,22 @@ pub fn for_backend(app: &HeaderMap, target: &Target, is_baseline: bool, observed
 /// Everything end-to-end that the application sent.
 fn from_client(app: &HeaderMap, target: &Target, is_baseline: bool) -> HeaderMap {
     let mut headers = app.clone();
-    strip_hop_by_hop(&mut headers);
-    headers.remove(CONTENT_LENGTH);
-    headers.remove(header::EXPECT);
-    let unwanted: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            let text = name.as_str();
-            text.starts_with("x-shiftgate-")
-                || text.starts_with("x-forwarded-")
-                || *name == FORWARDED
-                || text == "x-real-ip"
-                || *name == header::VIA
-                || (TRACE_CONTEXT.contains(&text) && !target.config.propagate.contains(name))
-                || (!is_baseline && (*name == COOKIE || text.starts_with("openai-")))
-        })
-        .cloned()
-        .collect();
-    for name in unwanted {
-        headers.remove(name);
-    }
+    strip_named(&mut headers);
+    remove_where(&mut headers, |name| {
+        let text = name.as_str();
+        match text {
+            // Host is replaced, the length is the sent body's.
+            "host" | "content-length" | "expect" | "forwarded" | "x-real-ip" | "via" => true,
+            "traceparent" | "tracestate" | "baggage" => !target.config.propagate.contains(name),
+            "cookie" => !is_baseline,
+            _ => {
+                text.starts_with("x-shiftgate-")
+                    || text.starts_with("x-forwarded-")
+                    || (!is_baseline && text.starts_with("openai-"))
+                    || is_hop_by_hop(name)
+            }
+        }
+    });
     headers
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -32,6 +32,8 @@ const MAX_STREAMS: usize = 80;
 const TICK: Duration = Duration::from_secs(1);
 /// Answer heads above this are refused.
 const MAX_HEAD: u32 = 64 * 1024;
+/// A chunk with one byte and its frame.
+const LEAST_CHUNK: u64 = 6;
 /// A pooled connection that is not ready at once is given this long before a new one is opened instead.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -199,7 +201,10 @@ impl Client {
         match sent {
             Ok(response) => {
                 let kept = sender.map(|sender| (Http1 { sender, read }, Arc::downgrade(self)));
-                let response = response.map(|incoming| AnswerBody { incoming, source: Source::Http1(kept) });
+                let passed = before.saturating_add(head_length(&response));
+                let chunked = response.headers().contains_key(TRANSFER_ENCODING);
+                let response =
+                    response.map(|incoming| AnswerBody { incoming, source: Source::Http1(kept), passed, chunked });
                 Ok(Answer { response, reused })
             }
             Err(error) => {
@@ -227,7 +232,10 @@ impl Client {
         drop(sender);
         match sent.await {
             Ok(response) => {
-                let response = response.map(|incoming| AnswerBody { incoming, source: Source::Http2(alive) });
+                let response = response.map(|incoming| {
+                    let source = Source::Http2(alive);
+                    AnswerBody { incoming, source, passed: 0, chunked: false }
+                });
                 Ok(Answer { response, reused })
             }
             Err(error) => {
@@ -330,6 +338,13 @@ async fn answer_on(
     (sent, sender)
 }
 
+/// As servers commonly write it: one space after each colon.
+fn head_length<B>(response: &Response<B>) -> u64 {
+    let fields = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let reason = response.status().canonical_reason().unwrap_or_default();
+    ("HTTP/1.1 200 \r\n\r\n".len() + reason.len() + fields.sum::<usize>()) as u64
+}
+
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.max_header_size(MAX_HEAD as usize);
@@ -342,6 +357,9 @@ fn builder() -> http1::Builder {
 pub struct AnswerBody {
     incoming: Incoming,
     source: Source,
+    /// About how much of what the connection has read is the head, or was handed on.
+    passed: u64,
+    chunked: bool,
 }
 
 #[derive(Debug)]
@@ -351,6 +369,30 @@ enum Source {
 }
 
 impl AnswerBody {
+    /// Whether more of it has been read from the connection than was handed on. A guess: a head with unusual spacing
+    /// makes it wrong until [`Self::settle`].
+    pub fn has_more(&self) -> bool {
+        match &self.source {
+            Source::Http1(Some((conn, _))) => conn.read.get() > self.passed + LEAST_CHUNK,
+            Source::Http1(None) | Source::Http2(_) => false,
+        }
+    }
+
+    /// Nothing more came though it was waited for: what has been read is what was handed on.
+    pub fn settle(&mut self) {
+        if let Source::Http1(Some((conn, _))) = &self.source {
+            self.passed = conn.read.get();
+        }
+    }
+
+    fn pass(&mut self, data: usize) {
+        self.passed += data as u64;
+        if self.chunked {
+            // The size in hexadecimal and two line ends.
+            self.passed += u64::from(usize::BITS - data.leading_zeros()).div_ceil(4) + 4;
+        }
+    }
+
     fn release(&mut self) {
         if let Source::Http1(conn) = &mut self.source
             && let Some((conn, client)) = conn.take()
@@ -374,7 +416,11 @@ impl Body for AnswerBody {
                     *conn = None;
                 }
             }
-            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Ok(frame))) => {
+                let data = frame.data_ref().map_or(0, Bytes::len);
+                self.pass(data);
+            }
+            Poll::Pending => {}
         }
         polled
     }

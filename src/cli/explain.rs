@@ -151,7 +151,7 @@ fn told(config: &Config, decision: &Decision, drawn: bool, body: &Bytes, scan: O
     if let Some(scan) = scan
         && let (Some(model), Some(span)) = (scan.model(), scan.model_span())
         && !as_it_came
-        && let Some(name) = backend.model_for(&model)
+        && let Some(name) = backend.model_for(model)
         && name != model
     {
         sent = Cow::Owned(splice::replace(body, span, name));

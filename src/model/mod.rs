@@ -2,12 +2,15 @@
 
 mod engine;
 mod glob;
+pub mod header;
 mod percent;
 mod reason;
 mod secret;
+mod trace_id;
 
 pub use engine::{Engine, Family};
 pub use glob::Glob;
 pub use percent::{Percent, PercentError};
 pub use reason::{Cause, End, Pin, Reason, Refusal};
 pub use secret::Secret;
+pub use trace_id::TraceId;

@@ -21,6 +21,13 @@ use crate::wire::error_body::ApiError;
 use crate::wire::observe::Observer;
 use crate::wire::sse;
 
+/// Events that come together leave together, at most so much at once.
+const MAX_GATHERED: usize = 16 << 10;
+/// A body held whole leaves in pieces of this size, so that its room is taken until it is nearly sent.
+const PIECE: usize = 64 << 10;
+
+type Polled = Option<Result<Frame<Bytes>, Broken>>;
+
 /// What a broken answer looks like to the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OnBreak {
@@ -37,7 +44,7 @@ pub(super) struct Broken;
 
 #[derive(Debug)]
 enum Source {
-    Whole(Option<Bytes>),
+    Whole(Bytes),
     Relay { held: VecDeque<Bytes>, body: backend::AnswerBody },
     Done,
 }
@@ -51,9 +58,18 @@ pub(super) struct AnswerBody {
     observer: Observer,
     deadlines: Deadlines,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// When waiting for the next byte ends; the timer is moved there only when it has run out.
+    next_byte: Option<Instant>,
     on_break: OnBreak,
     /// The event begun but not ended, where a stream may have to end with one of ours.
     unfinished: BytesMut,
+    /// An event stream: what has already come in is passed on in one write.
+    gathers: bool,
+    gathered: BytesMut,
+    /// The connection to the backend had its turn, and nothing more came.
+    waited: bool,
+    /// Comes after what is gathered.
+    last: Option<Polled>,
     /// The connection is busy until this goes.
     busy: Option<Busy>,
 }
@@ -65,14 +81,19 @@ impl AnswerBody {
 
     pub(super) fn whole(bytes: Bytes, record: Box<Record>, end: End) -> Self {
         Self {
-            source: Source::Whole((!bytes.is_empty()).then_some(bytes)),
+            source: Source::Whole(bytes),
             record: Some(record),
             end,
             observer: Observer::off(),
             deadlines: Deadlines::default(),
             sleep: None,
+            next_byte: None,
             on_break: OnBreak::Cut,
+            gathers: false,
             unfinished: BytesMut::new(),
+            gathered: BytesMut::new(),
+            waited: false,
+            last: None,
             busy: None,
         }
     }
@@ -86,8 +107,13 @@ impl AnswerBody {
             observer: Observer::off(),
             deadlines: Deadlines::default(),
             sleep: None,
+            next_byte: None,
             on_break: OnBreak::Cut,
+            gathers: false,
             unfinished: BytesMut::new(),
+            gathered: BytesMut::new(),
+            waited: false,
+            last: None,
             busy: None,
         }
     }
@@ -101,7 +127,9 @@ impl AnswerBody {
         deadlines: Deadlines,
         on_break: OnBreak,
     ) -> Self {
-        let sleep = deadlines.next_byte(Instant::now()).map(|at| Box::pin(tokio::time::sleep_until(at.into())));
+        let gathers = observer.is_stream();
+        let next_byte = deadlines.next_byte(Instant::now());
+        let sleep = next_byte.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
         Self {
             source: Source::Relay { held, body },
             record: Some(record),
@@ -109,8 +137,13 @@ impl AnswerBody {
             observer,
             deadlines,
             sleep,
+            next_byte,
             on_break,
+            gathers,
             unfinished: BytesMut::new(),
+            gathered: BytesMut::new(),
+            waited: false,
+            last: None,
             busy: None,
         }
     }
@@ -131,7 +164,7 @@ impl AnswerBody {
         }
     }
 
-    fn broke(&mut self, end: End) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn broke(&mut self, end: End) -> Poll<Polled> {
         self.finish(end);
         match self.on_break {
             OnBreak::Cut => Poll::Ready(Some(Err(Broken))),
@@ -160,17 +193,67 @@ impl AnswerBody {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> bool {
-        self.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
+        let Some(sleep) = &mut self.sleep else { return false };
+        while sleep.as_mut().poll(cx).is_ready() {
+            match self.next_byte {
+                Some(at) if at > Instant::now() => sleep.as_mut().reset(at.into()),
+                _ => return true,
+            }
+        }
+        false
     }
 
     fn passed(&mut self, data: &Bytes) {
         let now = Instant::now();
         self.observer.push(data, now);
-        if self.deadlines.idle.is_some()
-            && let (Some(sleep), Some(at)) = (&mut self.sleep, self.deadlines.next_byte(now))
-        {
-            sleep.as_mut().reset(at.into());
+        if self.deadlines.idle.is_some() {
+            self.next_byte = self.deadlines.next_byte(now);
         }
+    }
+
+    fn more_is_here(&self) -> bool {
+        match &self.source {
+            Source::Relay { held, body } => !held.is_empty() || body.has_more(),
+            Source::Whole(_) | Source::Done => false,
+        }
+    }
+
+    /// What leaves now that `data` has come: nothing while more of the stream is here already.
+    fn gather(&mut self, data: Bytes) -> Option<Bytes> {
+        if self.gathers && self.gathered.len() + data.len() <= MAX_GATHERED && self.more_is_here() {
+            self.gathered.extend_from_slice(&data);
+            self.waited = false;
+            return None;
+        }
+        if self.gathered.is_empty() {
+            return Some(data);
+        }
+        self.gathered.extend_from_slice(&data);
+        Some(self.gathered.split().freeze())
+    }
+
+    /// Nothing is ready: the backend's connection gets one turn, then what is gathered leaves.
+    fn nothing_more(&mut self, cx: &Context<'_>) -> Poll<Polled> {
+        if self.gathered.is_empty() {
+            return Poll::Pending;
+        }
+        if !std::mem::replace(&mut self.waited, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if let Source::Relay { body, .. } = &mut self.source {
+            body.settle();
+        }
+        Poll::Ready(Some(Ok(Frame::data(self.gathered.split().freeze()))))
+    }
+
+    /// The end, after what is gathered.
+    fn end_with(&mut self, last: Polled) -> Poll<Polled> {
+        if self.gathered.is_empty() {
+            return Poll::Ready(last);
+        }
+        self.last = Some(last);
+        Poll::Ready(Some(Ok(Frame::data(self.gathered.split().freeze()))))
     }
 }
 
@@ -178,26 +261,33 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Polled> {
         let this = &mut *self;
+        if let Some(last) = this.last.take() {
+            return Poll::Ready(last);
+        }
         loop {
-            let polled = std::task::ready!(this.poll_source(cx));
-            let Some(Ok(frame)) = polled else { return Poll::Ready(polled) };
-            match frame.into_data() {
-                Ok(data) if matches!(this.source, Source::Done) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Ok(data) => {
-                    if let Some(data) = this.whole_events(data) {
-                        return Poll::Ready(Some(Ok(Frame::data(data))));
-                    }
-                }
-                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            let polled = match this.poll_source(cx) {
+                Poll::Ready(polled) => polled,
+                Poll::Pending => return this.nothing_more(cx),
+            };
+            let data = match polled {
+                Some(Ok(frame)) if frame.is_data() && !matches!(this.source, Source::Done) => frame.into_data(),
+                other => return this.end_with(other),
+            };
+            let events = data.ok().and_then(|data| this.whole_events(data));
+            if let Some(data) = events.and_then(|events| this.gather(events)) {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
+        if !self.gathered.is_empty() || self.last.is_some() {
+            return false;
+        }
         match &self.source {
-            Source::Whole(bytes) => bytes.is_none(),
+            Source::Whole(bytes) => bytes.is_empty(),
             // Whether a candidate's stream was whole is known only at its end, which therefore has to be seen.
             Source::Relay { .. } if self.on_break == OnBreak::ErrorEvent => false,
             Source::Relay { held, body } => held.is_empty() && body.is_end_stream(),
@@ -207,7 +297,7 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Relay { .. } if self.on_break == OnBreak::ErrorEvent => SizeHint::default(),
             Source::Relay { held, body } if held.is_empty() => body.size_hint(),
             Source::Relay { .. } => SizeHint::default(),
@@ -223,13 +313,14 @@ impl AnswerBody {
         self.on_break == OnBreak::ErrorEvent && !seen.finished && !seen.error_event
     }
 
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
         let this = self;
         let polled = match &mut this.source {
-            Source::Whole(bytes) => match bytes.take() {
-                Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                None => Poll::Ready(None),
-            },
+            Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Whole(bytes) => {
+                let piece = bytes.split_to(bytes.len().min(PIECE));
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
             Source::Relay { held, body } => match held.pop_front() {
                 Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 None => Pin::new(body).poll_frame(cx),

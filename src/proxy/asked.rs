@@ -99,9 +99,9 @@ impl Leg<'_> {
 fn translated(target: &Target, is_baseline: bool, bytes: &Bytes, scan: &Scan<'_>, record: &mut Record) -> Bytes {
     let Some(model) = scan.model() else { return bytes.clone() };
     let as_it_came = is_baseline && target.config.engine == Engine::OpenAi;
-    let name = if as_it_came { model.as_ref() } else { target.config.model_for(&model).unwrap_or(&model) };
+    let name = if as_it_came { model.as_ref() } else { target.config.model_for(model).unwrap_or(model) };
     record.model = name.to_owned();
-    match (as_it_came || matches!(&model, Cow::Borrowed(same) if *same == name), scan.model_span()) {
+    match (as_it_came || matches!(model, Cow::Borrowed(same) if *same == name), scan.model_span()) {
         (false, Some(span)) => splice::replace(bytes, span, name),
         _ => bytes.clone(),
     }

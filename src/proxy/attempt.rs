@@ -23,6 +23,7 @@ use crate::wire::observe::Observer;
 const MAX_HELD: usize = 1 << 20;
 /// Of what a candidate says with a status other than 2xx at most this much is read, and waited for so long.
 const MAX_REFUSAL: usize = 64 << 10;
+const EVENT_STREAM: &[u8] = b"text/event-stream";
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 /// An attempt of which the application has seen nothing.
@@ -284,6 +285,6 @@ fn observer_for(response: &Response<backend::AnswerBody>, observed: bool) -> Obs
 fn is_event_stream(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+        .and_then(|value| value.as_bytes().trim_ascii_start().get(..EVENT_STREAM.len()))
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM))
 }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::config::Timeouts;
+use crate::model::header::{STAINLESS_READ_TIMEOUT, STAINLESS_TIMEOUT};
 
 /// The SDK's own patience. Python bounds each wait for bytes, Node the wait for the head.
 #[derive(Debug, Clone, Copy, Default)]
@@ -15,12 +16,12 @@ pub(super) struct ClientPatience {
 
 impl ClientPatience {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let seconds = |name: &str| {
+        let seconds = |name: HeaderName| {
             let value: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
             // Beyond a day nothing is bounded in earnest; zero and less mean "none" to the SDKs.
             (value > 0.0 && value < 86_400.0).then(|| Duration::from_secs_f64(value))
         };
-        Self { head: seconds("x-stainless-timeout"), read: seconds("x-stainless-read-timeout") }
+        Self { head: seconds(STAINLESS_TIMEOUT), read: seconds(STAINLESS_READ_TIMEOUT) }
     }
 }
 

@@ -13,7 +13,8 @@ use super::attempt::Missed;
 use crate::backend::Target;
 use crate::health::Ticket;
 use crate::live::Snapshot;
-use crate::model::{Cause, End, Reason, Refusal};
+use crate::model::header::TRACEPARENT;
+use crate::model::{Cause, End, Reason, Refusal, TraceId};
 use crate::telemetry::cost;
 use crate::telemetry::outcome::{Outcome, Stopwatch};
 use crate::wire::observe::Seen;
@@ -25,7 +26,7 @@ pub(super) struct Record {
     pub(super) watch: Stopwatch,
     method: Method,
     template: &'static str,
-    pub(super) trace_id: String,
+    pub(super) trace_id: TraceId,
     pub(super) route: Option<usize>,
     pub(super) reason: Reason,
     /// Who answers; its requests in flight are counted while this is set.
@@ -56,13 +57,15 @@ impl Record {
         template: &'static str,
         headers: &HeaderMap,
     ) -> Box<Self> {
+        let given = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        let trace_id = given.and_then(TraceId::of_traceparent).unwrap_or_else(|| TraceId::new(rand::random()));
         Box::new(Self {
             proxy: Arc::clone(proxy),
             snapshot,
             watch: Stopwatch::start(Instant::now()),
             method,
             template,
-            trace_id: trace_id(headers),
+            trace_id,
             route: None,
             reason: Reason::Refused(Refusal::Request),
             backend: None,
@@ -304,7 +307,7 @@ impl Drop for Record {
                 usage: self.seen.usage,
                 cost_usd: cost,
                 end,
-                trace_id: &self.trace_id,
+                trace_id: self.trace_id.as_str(),
             }
             .log();
         }
@@ -321,42 +324,4 @@ impl Drop for Record {
 fn seconds(value: &HeaderValue) -> Option<Duration> {
     let seconds: f64 = value.to_str().ok()?.trim().parse().ok()?;
     (0.0..1e6).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
-}
-
-/// That of the application's trace, or a new one (W3C Trace Context: 32 lower-case hex digits, not all zero).
-fn trace_id(headers: &HeaderMap) -> String {
-    let given = headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|value| {
-        let mut parts = value.split('-');
-        let (version, id) = (parts.next()?, parts.next()?);
-        let lower_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let valid = version.len() == 2
-            && version != "ff"
-            && lower_hex(version)
-            && id.len() == 32
-            && lower_hex(id)
-            && id.bytes().any(|byte| byte != b'0');
-        valid.then(|| id.to_owned())
-    });
-    given.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>().max(1)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_valid_traceparent_is_followed_and_nothing_else() {
-        let id = "0af7651916cd43dd8448eb211c80319c";
-        let of = |value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("traceparent", HeaderValue::from_str(value).unwrap());
-            trace_id(&headers)
-        };
-        assert_eq!(of(&format!("00-{id}-b7ad6b7169203331-01")), id);
-        for bad in ["", "00", "00-xyz-b7ad6b7169203331-01", &format!("ff-{id}-b7ad6b7169203331-01")] {
-            let made = of(bad);
-            assert_ne!(made, id, "{bad}");
-            assert_eq!(made.len(), 32);
-        }
-    }
 }

@@ -11,11 +11,11 @@ use super::answer::AnswerBody;
 use super::attempt::Missed;
 use super::record::Record;
 use crate::backend::Failure;
+use crate::model::header::{SHIFTGATE_BACKEND, X_REQUEST_ID};
 use crate::model::{End, Refusal};
 use crate::wire::error_body::ApiError;
 use crate::wire::head::Wrong;
 
-const BACKEND: HeaderName = HeaderName::from_static("x-shiftgate-backend");
 const REASON: HeaderName = HeaderName::from_static("x-shiftgate-reason");
 const GENERATION: HeaderName = HeaderName::from_static("x-shiftgate-generation");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-shiftgate-trace-id");
@@ -213,8 +213,8 @@ pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<Ans
         }
         _ => {}
     }
-    if let Ok(id) = HeaderValue::from_str(&format!("req_{}", record.trace_id)) {
-        headers.insert("x-request-id", id);
+    if let Ok(id) = HeaderValue::from_str(&format!("req_{}", record.trace_id.as_str())) {
+        headers.insert(X_REQUEST_ID, id);
     }
     mark(&mut headers, &record);
     let mut response = Response::new(AnswerBody::whole(body, record, end));
@@ -226,11 +226,11 @@ pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<Ans
 /// Tells who answered and why.
 pub(super) fn mark(headers: &mut HeaderMap, record: &Record) {
     if let Some(name) = record.backend_name() {
-        headers.insert(BACKEND, name.clone());
+        headers.insert(SHIFTGATE_BACKEND, name.clone());
     }
     headers.insert(REASON, HeaderValue::from_static(record.reason.as_str()));
     headers.insert(GENERATION, record.snapshot.generation_header.clone());
-    if let Ok(id) = HeaderValue::from_str(&record.trace_id) {
+    if let Ok(id) = HeaderValue::from_str(record.trace_id.as_str()) {
         headers.insert(TRACE_ID, id);
     }
 }

@@ -5,6 +5,7 @@ use http::HeaderMap;
 use super::assign::{Intervals, Purpose, Salt};
 use super::key;
 use crate::config::{Config, RouteMatch};
+use crate::model::header::{SHIFTGATE_BACKEND, STAINLESS_RETRY_COUNT};
 use crate::model::{Engine, Pin, Reason};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::Scan;
@@ -71,7 +72,7 @@ pub fn decide(
     let route = route_of(config, request, scan);
     let at = |backend, reason| Decision { route, backend, reason, unit: None, key: None };
     if config.server.allow_override
-        && let Some(name) = request.headers.get("x-shiftgate-backend")
+        && let Some(name) = request.headers.get(SHIFTGATE_BACKEND)
     {
         let named = name.to_str().ok().and_then(|name| config.backend(name.trim())).ok_or(UnknownBackend)?;
         return Ok(at(named, Reason::Override));
@@ -127,10 +128,10 @@ fn pin(config: &Config, route: usize, request: &Request<'_>, scan: Option<&Scan<
     {
         return Some(Pin::Endpoint);
     }
-    if candidates.any(|one| one.model_for(&model).is_none()) {
+    if candidates.any(|one| one.model_for(model).is_none()) {
         return Some(Pin::Model);
     }
-    let retries = request.headers.get("x-stainless-retry-count").and_then(|count| count.to_str().ok());
+    let retries = request.headers.get(STAINLESS_RETRY_COUNT).and_then(|count| count.to_str().ok());
     if retries.and_then(|count| count.trim().parse::<u32>().ok()).is_some_and(|count| count >= 1) {
         return Some(Pin::Retry);
     }

@@ -28,6 +28,15 @@ pub enum Endpoint {
 
 impl Endpoint {
     pub fn of(method: &Method, path: &str) -> Self {
+        let posted = *method == Method::POST;
+        match path {
+            "/v1/chat/completions" if posted => return Self::ChatCompletions,
+            "/v1/completions" if posted => return Self::Completions,
+            "/v1/embeddings" if posted => return Self::Embeddings,
+            "/v1/moderations" if posted => return Self::Moderations,
+            "/v1/responses" if posted => return Self::Responses,
+            _ => {}
+        }
         let Some(rest) = path.strip_prefix("/v1") else {
             return if path.starts_with('/') && !is_malformed(path) { Self::NotOurs } else { Self::Malformed };
         };
@@ -37,13 +46,7 @@ impl Endpoint {
         if !rest.starts_with('/') {
             return Self::NotOurs;
         }
-        let posted = *method == Method::POST;
         match rest {
-            "/chat/completions" if posted => Self::ChatCompletions,
-            "/completions" if posted => Self::Completions,
-            "/embeddings" if posted => Self::Embeddings,
-            "/moderations" if posted => Self::Moderations,
-            "/responses" if posted => Self::Responses,
             "/models" if *method == Method::GET => Self::Models,
             "/realtime" if *method == Method::GET => Self::Realtime,
             _ if matches!(*method, Method::GET | Method::HEAD) => Self::Read(template(rest)),

@@ -4,7 +4,6 @@
 //! Owns: the refusals that need nothing but the head. Refuses: paths (`endpoint`), sizes, configuration.
 
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
-use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version};
 
 use super::framing::Fault;
@@ -99,18 +98,22 @@ fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), Wrong> {
     };
     let named = match given {
         None => None,
-        Some(value) => match value.to_str().ok().and_then(|text| text.parse::<Authority>().ok()) {
-            Some(host) if !host.as_str().contains('@') => Some(host),
-            _ => return Err(bad("Host is no name or address with an optional port", "invalid_host")),
-        },
+        Some(value) if is_host(value.as_bytes()) => Some(value.as_bytes()),
+        Some(_) => return Err(bad("Host is no name or address with an optional port", "invalid_host")),
     };
     // Absolute form, as a forward proxy gets it; in HTTP/2 every target has an authority.
     match (uri.authority(), named) {
-        (Some(asked), Some(named)) if !asked.as_str().eq_ignore_ascii_case(named.as_str()) => Err(elsewhere()),
+        (Some(asked), Some(named)) if !asked.as_str().as_bytes().eq_ignore_ascii_case(named) => Err(elsewhere()),
         (Some(_), None) if version <= Version::HTTP_11 => Err(elsewhere()),
         (Some(_), _) if version <= Version::HTTP_11 && uri.scheme_str() != Some("http") => Err(elsewhere()),
         _ => Ok(()),
     }
+}
+
+/// The characters of a name or address and a port (RFC 3986 §3.2.2); whether it is ours is no question here.
+fn is_host(value: &[u8]) -> bool {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
+    !value.is_empty() && value.iter().all(is_allowed)
 }
 
 const fn elsewhere() -> Wrong {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use bytes::Bytes;
+use memchr::memmem::find;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -80,6 +81,10 @@ impl Observer {
         }
     }
 
+    pub const fn is_stream(&self) -> bool {
+        matches!(self.kind, Kind::Stream(_))
+    }
+
     /// Whether anything was learnt.
     pub fn has_seen(&self) -> bool {
         self.seen.first_content.is_some() || self.seen.usage.is_some() || self.seen.error_event
@@ -127,7 +132,17 @@ struct Whole {
     usage: Option<Counts>,
 }
 
+/// Where the body says "usage" once, only that is read: inside a text the quotes would be escaped.
 fn read_usage(body: &[u8]) -> Option<Usage> {
+    const USAGE: &[u8] = b"\"usage\"";
+    let at = memchr::memmem::rfind(body, USAGE)?;
+    let (before, rest) = (body.get(..at)?, body.get(at + USAGE.len()..)?);
+    if find(before, USAGE).is_none()
+        && let Some(value) = rest.trim_ascii_start().strip_prefix(b":")
+        && let Ok(counts) = Counts::deserialize(&mut serde_json::Deserializer::from_slice(value))
+    {
+        return Some(counts.into());
+    }
     serde_json::from_slice::<Whole>(body).ok()?.usage.map(Usage::from)
 }
 
@@ -189,10 +204,23 @@ impl Event<'_> {
 /// A finish reason that is not null, or an event of `/v1/responses` that ends it.
 fn says_end(data: &[u8]) -> bool {
     const REASON: &[u8] = b"\"finish_reason\":";
-    match memchr::memmem::find(data, REASON) {
-        Some(at) => !data.get(at + REASON.len()..).is_some_and(|rest| rest.trim_ascii_start().starts_with(b"null")),
-        None => memchr::memmem::find(data, b"\"response.").is_some(),
+    match find(data, REASON) {
+        Some(at) => !is_null(data, at + REASON.len()),
+        None => find(data, b"\"response.").is_some(),
     }
+}
+
+/// Servers that tell usage at the end say null before.
+fn says_usage(data: &[u8]) -> bool {
+    const USAGE: &[u8] = b"\"usage\":";
+    match find(data, USAGE) {
+        Some(at) => !is_null(data, at + USAGE.len()),
+        None => find(data, b"\"usage\"").is_some(),
+    }
+}
+
+fn is_null(data: &[u8], at: usize) -> bool {
+    data.get(at..).is_some_and(|rest| rest.trim_ascii_start().starts_with(b"null"))
 }
 
 fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
@@ -201,11 +229,7 @@ fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
         return;
     }
     // Once content has begun, only events that can hold usage, an error or an end are worth parsing.
-    if seen.first_content.is_some()
-        && !says_end(data)
-        && memchr::memmem::find(data, b"\"usage\"").is_none()
-        && memchr::memmem::find(data, b"\"error\"").is_none()
-    {
+    if seen.first_content.is_some() && !says_end(data) && !says_usage(data) && find(data, b"\"error\"").is_none() {
         return;
     }
     let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else { return };

@@ -27,6 +27,7 @@ pub struct Unparsable;
 pub struct Scan<'a> {
     body: &'a [u8],
     fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+    model: Option<Cow<'a, str>>,
 }
 
 /// Reads the top level of `body`.
@@ -39,7 +40,9 @@ pub fn scan(body: &[u8]) -> Result<Scan<'_>, Unparsable> {
             return Err(Unparsable);
         }
     }
-    Ok(Scan { body, fields })
+    let mut scan = Scan { body, fields, model: None };
+    scan.model = scan.get("model").and_then(text).filter(|model| !model.is_empty());
+    Ok(scan)
 }
 
 struct Fields;
@@ -91,8 +94,8 @@ impl<'a> Scan<'a> {
     }
 
     /// `None` when it is absent, no string or empty.
-    pub fn model(&self) -> Option<Cow<'a, str>> {
-        text(self.get("model")?).filter(|model| !model.is_empty())
+    pub fn model(&self) -> Option<&Cow<'a, str>> {
+        self.model.as_ref()
     }
 
     /// Where the model's value stands in the body, quotes included.

@@ -1,0 +1,10 @@
+//! Names of header fields that every request is asked for: made once, since a name in text is parsed at each look.
+
+use http::HeaderName;
+
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub const STAINLESS_TIMEOUT: HeaderName = HeaderName::from_static("x-stainless-timeout");
+pub const STAINLESS_READ_TIMEOUT: HeaderName = HeaderName::from_static("x-stainless-read-timeout");
+pub const STAINLESS_RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const SHIFTGATE_BACKEND: HeaderName = HeaderName::from_static("x-shiftgate-backend");
