@@ -391,6 +391,9 @@ impl AnswerBody {
             // The size in hexadecimal and two line ends.
             self.passed += u64::from(usize::BITS - data.leading_zeros()).div_ceil(4) + 4;
         }
+        if let Source::Http1(Some((conn, _))) = &self.source {
+            self.passed = self.passed.min(conn.read.get());
+        }
     }
 
     fn release(&mut self) {

@@ -52,9 +52,13 @@ mod tests {
         let of = |value: &str| TraceId::of_traceparent(value).map(|id| id.as_str().to_owned());
         assert_eq!(of(&format!("00-{id}-b7ad6b7169203331-01")).as_deref(), Some(id));
         let zeros = "0".repeat(32);
-        for bad in
-            ["", "00", "00-xyz-b7ad6b7169203331-01", &format!("ff-{id}-b7ad6b7169203331-01"), &format!("00-{zeros}-1-1")]
-        {
+        for bad in [
+            "",
+            "00",
+            "00-xyz-b7ad6b7169203331-01",
+            &format!("ff-{id}-b7ad6b7169203331-01"),
+            &format!("00-{zeros}-1-1"),
+        ] {
             assert_eq!(of(bad), None, "{bad}");
         }
         assert_eq!(TraceId::new(0xabc).as_str(), format!("{:032x}", 0xabc));

@@ -23,6 +23,8 @@ use crate::wire::sse;
 
 /// Events that come together leave together, at most so much at once.
 const MAX_GATHERED: usize = 16 << 10;
+/// How often the connection to a backend gets its turn to hand on what it has read.
+const TURNS: u8 = 4;
 /// A body held whole leaves in pieces of this size, so that its room is taken until it is nearly sent.
 const PIECE: usize = 64 << 10;
 
@@ -66,8 +68,8 @@ pub(super) struct AnswerBody {
     /// An event stream: what has already come in is passed on in one write.
     gathers: bool,
     gathered: BytesMut,
-    /// The connection to the backend had its turn, and nothing more came.
-    waited: bool,
+    /// Turns that the connection to the backend had since anything came.
+    waited: u8,
     /// Comes after what is gathered.
     last: Option<Polled>,
     /// The connection is busy until this goes.
@@ -92,7 +94,7 @@ impl AnswerBody {
             gathers: false,
             unfinished: BytesMut::new(),
             gathered: BytesMut::new(),
-            waited: false,
+            waited: 0,
             last: None,
             busy: None,
         }
@@ -112,7 +114,7 @@ impl AnswerBody {
             gathers: false,
             unfinished: BytesMut::new(),
             gathered: BytesMut::new(),
-            waited: false,
+            waited: 0,
             last: None,
             busy: None,
         }
@@ -142,7 +144,7 @@ impl AnswerBody {
             gathers,
             unfinished: BytesMut::new(),
             gathered: BytesMut::new(),
-            waited: false,
+            waited: 0,
             last: None,
             busy: None,
         }
@@ -222,7 +224,7 @@ impl AnswerBody {
     fn gather(&mut self, data: Bytes) -> Option<Bytes> {
         if self.gathers && self.gathered.len() + data.len() <= MAX_GATHERED && self.more_is_here() {
             self.gathered.extend_from_slice(&data);
-            self.waited = false;
+            self.waited = 0;
             return None;
         }
         if self.gathered.is_empty() {
@@ -232,12 +234,13 @@ impl AnswerBody {
         Some(self.gathered.split().freeze())
     }
 
-    /// Nothing is ready: the backend's connection gets one turn, then what is gathered leaves.
+    /// Nothing is ready: the backend's connection gets its turns, then what is gathered leaves.
     fn nothing_more(&mut self, cx: &Context<'_>) -> Poll<Polled> {
         if self.gathered.is_empty() {
             return Poll::Pending;
         }
-        if !std::mem::replace(&mut self.waited, true) {
+        if self.waited < TURNS {
+            self.waited += 1;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -4,10 +4,11 @@
 //! amount of memory and never fails the answer.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use bytes::Bytes;
-use memchr::memmem::find;
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -15,6 +16,21 @@ use super::sse::Framer;
 
 /// Of an unstreamed answer at most this much is read; above it its usage is not known.
 const MAX_WHOLE: usize = 1 << 20;
+
+/// What is looked for in every event, made ready once.
+static WORDS: LazyLock<Words> = LazyLock::new(|| Words {
+    usage: Finder::new(b"\"usage\""),
+    error: Finder::new(b"\"error\""),
+    finish_reason: Finder::new(b"\"finish_reason\":"),
+    response: Finder::new(b"\"response."),
+});
+
+struct Words {
+    usage: Finder<'static>,
+    error: Finder<'static>,
+    finish_reason: Finder<'static>,
+    response: Finder<'static>,
+}
 
 /// Tokens as the backend counted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,10 +150,10 @@ struct Whole {
 
 /// Where the body says "usage" once, only that is read: inside a text the quotes would be escaped.
 fn read_usage(body: &[u8]) -> Option<Usage> {
-    const USAGE: &[u8] = b"\"usage\"";
-    let at = memchr::memmem::rfind(body, USAGE)?;
-    let (before, rest) = (body.get(..at)?, body.get(at + USAGE.len()..)?);
-    if find(before, USAGE).is_none()
+    let usage = &WORDS.usage;
+    let at = usage.find(body)?;
+    let rest = body.get(at + usage.needle().len()..)?;
+    if usage.find(rest).is_none()
         && let Some(value) = rest.trim_ascii_start().strip_prefix(b":")
         && let Ok(counts) = Counts::deserialize(&mut serde_json::Deserializer::from_slice(value))
     {
@@ -203,19 +219,20 @@ impl Event<'_> {
 
 /// A finish reason that is not null, or an event of `/v1/responses` that ends it.
 fn says_end(data: &[u8]) -> bool {
-    const REASON: &[u8] = b"\"finish_reason\":";
-    match find(data, REASON) {
-        Some(at) => !is_null(data, at + REASON.len()),
-        None => find(data, b"\"response.").is_some(),
+    match WORDS.finish_reason.find(data) {
+        Some(at) => !is_null(data, at + WORDS.finish_reason.needle().len()),
+        None => WORDS.response.find(data).is_some(),
     }
 }
 
 /// Servers that tell usage at the end say null before.
 fn says_usage(data: &[u8]) -> bool {
-    const USAGE: &[u8] = b"\"usage\":";
-    match find(data, USAGE) {
-        Some(at) => !is_null(data, at + USAGE.len()),
-        None => find(data, b"\"usage\"").is_some(),
+    match WORDS.usage.find(data) {
+        Some(at) => data
+            .get(at + WORDS.usage.needle().len()..)
+            .and_then(|rest| rest.trim_ascii_start().strip_prefix(b":"))
+            .is_none_or(|value| !is_null(value, 0)),
+        None => false,
     }
 }
 
@@ -229,7 +246,7 @@ fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
         return;
     }
     // Once content has begun, only events that can hold usage, an error or an end are worth parsing.
-    if seen.first_content.is_some() && !says_end(data) && !says_usage(data) && find(data, b"\"error\"").is_none() {
+    if seen.first_content.is_some() && !says_end(data) && !says_usage(data) && WORDS.error.find(data).is_none() {
         return;
     }
     let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else { return };
