@@ -8,4 +8,5 @@ mod hostile;
 mod proxy;
 mod reach;
 mod reload;
+mod streams;
 mod support;
