@@ -13,7 +13,7 @@ use crate::admin::Admin;
 use crate::config::Config;
 use crate::live::watch::{Timing, WatchHandle, watch};
 use crate::live::{Life, LoadError, Source, Store};
-use crate::proxy::{BindError, Listener, Patience, Proxy};
+use crate::proxy::{BindError, Inherited, Listener, Patience, Proxy, tcp_of};
 use crate::telemetry::stats::Stats;
 
 /// How long new connections are still served after SIGTERM: load balancers and probes need to see `/readyz` first.
@@ -61,17 +61,41 @@ pub struct Options {
     pub watch: bool,
 }
 
+/// Sockets that whoever started the process listens on already; what is not given is bound.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    pub listen: Option<Inherited>,
+    pub admin: Option<std::net::TcpListener>,
+}
+
 impl App {
     /// Binds and serves. `text` is what `config` was read from, so that a save in between is noticed.
     pub async fn start(config: Config, text: &[u8], source: Source, options: Options) -> Result<Self, StartError> {
+        Self::start_on(Sockets::default(), config, text, source, options).await
+    }
+
+    /// The same on sockets that were given.
+    pub async fn start_on(
+        sockets: Sockets,
+        config: Config,
+        text: &[u8],
+        source: Source,
+        options: Options,
+    ) -> Result<Self, StartError> {
         let started = Instant::now();
         let stats = Arc::new(Stats::default());
         let (path, watched) = (config.path.clone(), config.watched.clone());
         let store = Arc::new(Store::new(config, source, Arc::clone(&stats))?);
         let server = store.current().config.server.clone();
-        let listener = Listener::bind(&server.listen).await?;
+        let listener = match sockets.listen {
+            Some(socket) => Listener::inherit(socket).map_err(BindError::Inherited)?,
+            None => Listener::bind(&server.listen).await?,
+        };
         let bind_error = |cause| BindError::new("server.admin", server.admin, cause);
-        let admin_socket = TcpListener::bind(server.admin).await.map_err(bind_error)?;
+        let admin_socket = match sockets.admin {
+            Some(socket) => tcp_of(socket).map_err(BindError::Inherited)?,
+            None => TcpListener::bind(server.admin).await.map_err(bind_error)?,
+        };
         let admin_address = admin_socket.local_addr().map_err(bind_error)?;
         let life = Arc::new(Life::default());
         let (listen, listen_address) = (listener.address().to_owned(), listener.tcp_address());

@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Exit, complain, env};
-use crate::app::{App, Ended, Options};
+use crate::app::{App, Ended, Options, Sockets};
 use crate::config::{self, Config, ConfigError, Secrets};
 use crate::demo;
 use crate::live::Source;
+use crate::proxy::{BindError, Inherited};
 use crate::telemetry::log;
 
 /// Descriptors beside those of connections: the log, watchers, the admin port, files being read.
@@ -24,13 +25,21 @@ pub(super) fn run(path: &Path) -> Exit {
             return Exit::Refused;
         }
     };
+    // Before there are threads: the variables are taken out of the environment.
+    let sockets = match inherited() {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            complain(&format!("shiftgate cannot start: {}", BindError::Inherited(error)));
+            return Exit::Failed;
+        }
+    };
     let log = log::start();
     raise_file_limit(&config);
     for warning in config::warnings(&config, &env) {
         tracing::warn!("{warning}");
     }
     let Some(runtime) = runtime(config.server.threads) else { return Exit::Failed };
-    let exit = runtime.block_on(large(serve(config, text, log.dropped())));
+    let exit = runtime.block_on(large(serve(sockets, config, text, log.dropped())));
     drop(runtime);
     log::finish(log);
     exit
@@ -41,9 +50,24 @@ fn large<T>(future: impl Future<Output = T>) -> std::pin::Pin<Box<impl Future<Ou
     Box::pin(future)
 }
 
-async fn serve(config: Config, text: Vec<u8>, dropped: tracing_appender::non_blocking::ErrorCounter) -> Exit {
+/// Of systemd's socket activation (sd_listen_fds(3)): the first is `listen`, the second `admin`.
+fn inherited() -> std::io::Result<Sockets> {
+    let mut given = listenfd::ListenFd::from_env();
+    let listen = match given.take_tcp_listener(0) {
+        Ok(socket) => socket.map(Inherited::Tcp),
+        Err(_) => given.take_unix_listener(0)?.map(Inherited::Unix),
+    };
+    Ok(Sockets { listen, admin: given.take_tcp_listener(1)? })
+}
+
+async fn serve(
+    sockets: Sockets,
+    config: Config,
+    text: Vec<u8>,
+    dropped: tracing_appender::non_blocking::ErrorCounter,
+) -> Exit {
     let options = Options { watch: true, ..Options::default() };
-    let app = match App::start(config, &text, Source::of_process(), options).await {
+    let app = match App::start_on(sockets, config, &text, Source::of_process(), options).await {
         Ok(app) => app,
         Err(error) => {
             complain(&format!("shiftgate cannot start: {error}"));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
@@ -23,11 +23,18 @@ const MAX_H2_STREAMS: u32 = 100;
 /// After an accept that failed for want of descriptors or memory, others may end first.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
+/// So long without such a failure, and the next one is news again.
+const OUTAGE_OVER: Duration = Duration::from_secs(5);
+
 /// Why a listener cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     #[error("{key} {address} is already in use: stop what listens there, or choose another port (0 takes a free one)")]
     Taken { key: &'static str, address: String },
+    #[error(
+        "a socket of LISTEN_FDS cannot be listened on: {0}; pass listening stream sockets, listen first, then admin"
+    )]
+    Inherited(io::Error),
     #[error("{key} {address} cannot be listened on: {cause}")]
     Io { key: &'static str, address: String, cause: io::Error },
 }
@@ -49,7 +56,15 @@ impl BindError {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, #[expect(dead_code, reason = "held: it removes the file")] SocketFile),
+    /// The file is removed with a socket of our own, not with one that was given.
+    Unix(UnixListener, #[expect(dead_code, reason = "held: it removes the file")] Option<SocketFile>),
+}
+
+/// A listening socket that the process was given.
+#[derive(Debug)]
+pub enum Inherited {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
 }
 
 /// Where applications connect.
@@ -82,7 +97,24 @@ impl Listener {
             Listen::Unix(path) => {
                 let shown = format!("unix:{}", path.display());
                 let socket = bind_unix(path).await.map_err(|cause| BindError::new("server.listen", &shown, cause))?;
-                Ok(Self { socket: Socket::Unix(socket, SocketFile(path.clone())), address: shown })
+                Ok(Self { socket: Socket::Unix(socket, Some(SocketFile(path.clone()))), address: shown })
+            }
+        }
+    }
+
+    /// On a socket that whoever started the process listens on already.
+    pub fn inherit(socket: Inherited) -> io::Result<Self> {
+        match socket {
+            Inherited::Tcp(socket) => {
+                let socket = tcp_of(socket)?;
+                let address = socket.local_addr()?.to_string();
+                Ok(Self { socket: Socket::Tcp(socket), address })
+            }
+            Inherited::Unix(socket) => {
+                socket.set_nonblocking(true)?;
+                let path = socket.local_addr()?.as_pathname().map(|path| path.display().to_string());
+                let address = format!("unix:{}", path.unwrap_or_default());
+                Ok(Self { socket: Socket::Unix(UnixListener::from_std(socket)?, None), address })
             }
         }
     }
@@ -102,7 +134,7 @@ impl Listener {
     /// Serves until told to close.
     pub async fn run(self, proxy: Arc<Proxy>) {
         let server = Arc::new(server(&proxy));
-        let mut failing = false;
+        let mut failed: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 () = proxy.life.closing.cancelled() => return,
@@ -111,8 +143,8 @@ impl Listener {
             match accepted {
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
-                    // Once an outage, however long it is.
-                    if !std::mem::replace(&mut failing, true) {
+                    // Once an outage, however long it is, and though single accepts succeed in between.
+                    if failed.replace(Instant::now()).is_none_or(|last| last.elapsed() > OUTAGE_OVER) {
                         tracing::error!(%error, "cannot accept connections: waiting for some to end");
                     }
                     proxy.stats.close("not_accepted");
@@ -121,9 +153,6 @@ impl Listener {
                 }
                 Ok(Accepted::Tcp(stream)) => admit(&proxy, &server, stream),
                 Ok(Accepted::Unix(stream)) => admit(&proxy, &server, stream),
-            }
-            if std::mem::replace(&mut failing, false) {
-                tracing::info!("connections are accepted again");
             }
         }
     }
@@ -202,6 +231,12 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.stats.connections.sub(1);
     }
+}
+
+/// A given socket, made ready for the runtime.
+pub fn tcp_of(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
 }
 
 /// Binds with mode 0600; a socket left behind by a process that is gone is replaced.

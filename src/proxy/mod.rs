@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub use client_io::Patience;
-pub use listener::{BindError, Listener};
+pub use listener::{BindError, Inherited, Listener, tcp_of};
 
 use crate::health::Budget;
 use crate::live::{Life, Store};

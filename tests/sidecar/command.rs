@@ -23,16 +23,20 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A sidecar in a process of its own; its log is read line by line.
-struct Process {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-    listen: std::net::SocketAddr,
-    admin: String,
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    pub(crate) listen: std::net::SocketAddr,
+    pub(crate) admin: String,
 }
 
 impl Process {
-    fn start(file: &Path) -> Self {
-        let mut child = binary().arg("--config").arg(file).stdout(Stdio::piped()).spawn().unwrap();
+    pub(crate) fn start(file: &Path) -> Self {
+        Self::of(binary().arg("--config").arg(file))
+    }
+
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = loop {
             let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
@@ -44,11 +48,11 @@ impl Process {
         Self { child, lines, listen: of("listen").parse().unwrap(), admin: of("admin") }
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         assert!(Command::new("kill").arg(name).arg(self.child.id().to_string()).status().unwrap().success());
     }
 
-    fn line(&mut self, message: &str) -> serde_json::Value {
+    pub(crate) fn line(&mut self, message: &str) -> serde_json::Value {
         loop {
             let line: serde_json::Value = serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap();
             if line["message"] == message {

@@ -5,6 +5,7 @@
 mod command;
 mod failover;
 mod hostile;
+mod life;
 mod proxy;
 mod reach;
 mod reload;
