@@ -15,6 +15,7 @@ use tower_service::Service;
 
 use super::error::{Failure, with_source};
 use super::io::Stream;
+use super::resolve::Resolver;
 use crate::config::BackendUrl;
 
 /// How one backend is reached.
@@ -24,6 +25,7 @@ pub struct Connector {
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     proxy: Option<(Uri, Option<HeaderValue>)>,
     timeout: Duration,
+    resolver: Resolver,
 }
 
 impl Connector {
@@ -45,7 +47,7 @@ impl Connector {
             .path_and_query("/")
             .build()
             .ok()?;
-        Some(Self { destination, tls, proxy, timeout })
+        Some(Self { destination, tls, proxy, timeout, resolver: Resolver::default() })
     }
 
     pub fn is_tls(&self) -> bool {
@@ -74,7 +76,7 @@ impl Connector {
     }
 
     async fn open_tcp(&self) -> Result<TcpStream, Failure> {
-        let mut connector = HttpConnector::new();
+        let mut connector = HttpConnector::new_with_resolver(self.resolver.clone());
         connector.enforce_http(false);
         connector.set_nodelay(true);
         let opened = match &self.proxy {

@@ -3,17 +3,20 @@
 //! Owns: TCP, TLS, proxies, pools, deadlines, header rules. Refuses: deciding who answers.
 //! Invariant: only configured authorities are dialled, and a key goes to its own backend alone.
 
+mod answer;
 mod connect;
 mod error;
 pub mod headers;
 mod io;
 mod pool;
 mod request_body;
+mod resolve;
 mod target;
 pub mod tls;
 
+pub use answer::AnswerBody;
 pub use connect::Connector;
 pub use error::Failure;
-pub use pool::{Answer, AnswerBody, Client, SendError};
+pub use pool::{Answer, Client, SendError};
 pub use request_body::RequestBody;
 pub use target::{Auth, PrepareError, Target};

@@ -4,20 +4,19 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::header::{HOST, TRANSFER_ENCODING};
+use http::header::HOST;
 use http::{Request, Response, Version};
-use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
+use super::answer::AnswerBody;
 use super::connect::Connector;
 use super::error::Failure;
 use super::io::{BytesRead, Counted};
@@ -26,14 +25,19 @@ use crate::telemetry::stats::{BackendStats, lock};
 
 /// Idle connections kept for one backend.
 const MAX_IDLE: usize = 256;
-/// Streams that share one h2 connection; a further one opens the next. Servers commonly allow 100.
+/// Streams that share one h2 connection; a further one opens the next.
 const MAX_STREAMS: usize = 80;
+/// And of what the server allows at most so many hundredths: a stream too many would wait for another's end.
+const STREAMS_PERCENT: usize = 80;
+/// A connection older than this, and up to a fifth more or less, is not used again: balancers and changed addresses
+/// get their due, and not from all connections at once.
+const MAX_AGE: Duration = Duration::from_secs(300);
 /// How often idle connections are looked at. With uvicorn's five seconds and our three there is room for one tick.
 const TICK: Duration = Duration::from_secs(1);
 /// Answer heads above this are refused.
 const MAX_HEAD: u32 = 64 * 1024;
-/// A chunk with one byte and its frame.
-const LEAST_CHUNK: u64 = 6;
+/// Of an answer that is not taken on so much is read ahead; it holds the largest head.
+const MAX_BUFFER: usize = 128 * 1024;
 /// A pooled connection that is not ready at once is given this long before a new one is opened instead.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -56,9 +60,10 @@ struct Idle {
 }
 
 #[derive(Debug)]
-struct Http1 {
+pub(super) struct Http1 {
     sender: http1::SendRequest<RequestBody>,
-    read: BytesRead,
+    pub(super) read: BytesRead,
+    retire: Instant,
 }
 
 /// An h2 connection; how many streams use it is how often `alive` is held beside the pool's own.
@@ -66,7 +71,29 @@ struct Http1 {
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
     alive: Arc<()>,
+    /// Streams that the server allows at once, as it last said.
+    allowed: Arc<AtomicUsize>,
     idle_since: Instant,
+    retire: Instant,
+}
+
+impl Http1 {
+    fn is_done(&self) -> bool {
+        self.sender.is_closed() || Instant::now() >= self.retire
+    }
+}
+
+impl Shared {
+    fn has_room(&self) -> bool {
+        let allowed = (self.allowed.load(Relaxed).saturating_mul(STREAMS_PERCENT) / 100).max(1);
+        // The pool's own handle is one.
+        Arc::strong_count(&self.alive) <= MAX_STREAMS.min(allowed)
+    }
+}
+
+/// When a connection that is opened now has become old.
+fn retirement() -> Instant {
+    Instant::now() + MAX_AGE.mul_f64(rand::random_range(0.8..1.2))
 }
 
 /// An answer and where it came from.
@@ -146,15 +173,26 @@ impl Client {
                 .keep_alive_interval(Duration::from_secs(20))
                 .keep_alive_timeout(Duration::from_secs(10))
                 .max_header_list_size(MAX_HEAD)
+                // Until the server has said how many it allows.
+                .initial_max_send_streams(1)
                 .handshake(TokioIo::new(io))
                 .await
                 .map_err(|error| Failure::of_exchange(&error))?;
+            let allowed = Arc::new(AtomicUsize::new(1));
+            let told = Arc::clone(&allowed);
             tokio::spawn(async move {
                 let _open = guard;
-                drop(conn.await);
+                let mut conn = std::pin::pin!(conn);
+                let running = std::future::poll_fn(|cx| {
+                    let polled = conn.as_mut().poll(cx);
+                    told.store(conn.current_max_send_streams(), Relaxed);
+                    polled
+                });
+                drop(running.await);
             });
             let alive = Arc::new(());
-            let shared = Shared { sender: sender.clone(), alive: Arc::clone(&alive), idle_since: Instant::now() };
+            let (idle_since, retire) = (Instant::now(), retirement());
+            let shared = Shared { sender: sender.clone(), alive: Arc::clone(&alive), allowed, idle_since, retire };
             lock(&self.shared).push(shared);
             self.reap();
             return Ok(Opened::Http2(sender, alive));
@@ -165,13 +203,13 @@ impl Client {
             let _open = guard;
             drop(conn.await);
         });
-        Ok(Opened::Http1(Http1 { sender, read }))
+        Ok(Opened::Http1(Http1 { sender, read, retire: retirement() }))
     }
 
     async fn checkout(&self) -> Option<Http1> {
         loop {
             let Idle { mut conn, since } = lock(&self.idle).pop_back()?;
-            if since.elapsed() >= self.keepalive || conn.sender.is_closed() {
+            if since.elapsed() >= self.keepalive || conn.is_done() {
                 continue;
             }
             // The last answer's end may reach us before the connection's own task has tidied up.
@@ -184,8 +222,9 @@ impl Client {
     fn shared_conn(&self) -> Option<(http2::SendRequest<RequestBody>, Arc<()>)> {
         let mut shared = lock(&self.shared);
         shared.retain(|conn| !conn.sender.is_closed());
-        let conn = shared.iter_mut().find(|conn| Arc::strong_count(&conn.alive) <= MAX_STREAMS)?;
-        conn.idle_since = Instant::now();
+        let now = Instant::now();
+        let conn = shared.iter_mut().find(|conn| now < conn.retire && conn.has_room())?;
+        conn.idle_since = now;
         Some((conn.sender.clone(), Arc::clone(&conn.alive)))
     }
 
@@ -195,17 +234,13 @@ impl Client {
         request: Request<RequestBody>,
         reused: bool,
     ) -> Result<Answer, SendError> {
-        let Http1 { sender, read } = conn;
+        let Http1 { sender, read, retire } = conn;
         let before = read.get();
         let (sent, sender) = answer_on(sender, request).await;
         match sent {
             Ok(response) => {
-                let kept = sender.map(|sender| (Http1 { sender, read }, Arc::downgrade(self)));
-                let passed = before.saturating_add(head_length(&response));
-                let chunked = response.headers().contains_key(TRANSFER_ENCODING);
-                let response =
-                    response.map(|incoming| AnswerBody { incoming, source: Source::Http1(kept), passed, chunked });
-                Ok(Answer { response, reused })
+                let kept = sender.map(|sender| (Http1 { sender, read, retire }, Arc::downgrade(self)));
+                Ok(Answer { response: AnswerBody::http1(response, kept, before), reused })
             }
             Err(error) => {
                 let silent = read.get() == before;
@@ -232,22 +267,24 @@ impl Client {
         drop(sender);
         match sent.await {
             Ok(response) => {
-                let response = response.map(|incoming| {
-                    let source = Source::Http2(alive);
-                    AnswerBody { incoming, source, passed: 0, chunked: false }
-                });
-                Ok(Answer { response, reused })
+                Ok(Answer { response: response.map(|incoming| AnswerBody::http2(incoming, alive)), reused })
             }
             Err(error) => {
-                // A connection that goes away names the streams it never looked at; those may be sent again.
-                let stale = reused && (error.is_canceled() || error.is_closed());
+                // A server that goes away or is full names the streams that it never looked at (RFC 9113 §8.7).
+                let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+                let refused = cause.is_some_and(|cause| {
+                    cause.reason() == Some(h2::Reason::REFUSED_STREAM)
+                        || (cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR))
+                });
+                // Any other reset of the one stream is the server's word on this request.
+                let stale = refused || (reused && !cause.is_some_and(h2::Error::is_reset));
                 Err(SendError { failure: Failure::of_exchange(&error), stale })
             }
         }
     }
 
-    fn give_back(self: &Arc<Self>, conn: Http1) {
-        if conn.sender.is_closed() {
+    pub(super) fn give_back(self: &Arc<Self>, conn: Http1) {
+        if conn.is_done() {
             return;
         }
         let mut idle = lock(&self.idle);
@@ -282,12 +319,13 @@ impl Client {
 
     fn reap_now(&self) -> bool {
         let keepalive = self.keepalive;
-        lock(&self.idle).retain(|idle| idle.since.elapsed() < keepalive && !idle.conn.sender.is_closed());
+        lock(&self.idle).retain(|idle| idle.since.elapsed() < keepalive && !idle.conn.is_done());
         lock(&self.shared).retain_mut(|conn| {
             if Arc::strong_count(&conn.alive) > 1 {
                 conn.idle_since = Instant::now();
             }
-            !conn.sender.is_closed() && conn.idle_since.elapsed() < keepalive
+            // Running streams keep an old connection open; it takes no new ones.
+            !conn.sender.is_closed() && conn.idle_since.elapsed() < keepalive && Instant::now() < conn.retire
         });
         self.is_empty()
     }
@@ -338,109 +376,8 @@ async fn answer_on(
     (sent, sender)
 }
 
-/// As servers commonly write it: one space after each colon.
-fn head_length<B>(response: &Response<B>) -> u64 {
-    let fields = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-    let reason = response.status().canonical_reason().unwrap_or_default();
-    ("HTTP/1.1 200 \r\n\r\n".len() + reason.len() + fields.sum::<usize>()) as u64
-}
-
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.max_header_size(MAX_HEAD as usize);
+    builder.max_header_size(MAX_HEAD as usize).max_buf_size(MAX_BUFFER);
     builder
-}
-
-/// An answer's body. Read to its end, its connection goes back to the pool; dropped before, the connection is closed,
-/// which is what tells a server to stop generating.
-#[derive(Debug)]
-pub struct AnswerBody {
-    incoming: Incoming,
-    source: Source,
-    /// About how much of what the connection has read is the head, or was handed on.
-    passed: u64,
-    chunked: bool,
-}
-
-#[derive(Debug)]
-enum Source {
-    Http1(Option<(Http1, Weak<Client>)>),
-    Http2(#[expect(dead_code, reason = "held: it counts the stream")] Arc<()>),
-}
-
-impl AnswerBody {
-    /// Whether more of it has been read from the connection than was handed on. A guess: a head with unusual spacing
-    /// makes it wrong until [`Self::settle`].
-    pub fn has_more(&self) -> bool {
-        match &self.source {
-            Source::Http1(Some((conn, _))) => conn.read.get() > self.passed + LEAST_CHUNK,
-            Source::Http1(None) | Source::Http2(_) => false,
-        }
-    }
-
-    /// Nothing more came though it was waited for: what has been read is what was handed on.
-    pub fn settle(&mut self) {
-        if let Source::Http1(Some((conn, _))) = &self.source {
-            self.passed = conn.read.get();
-        }
-    }
-
-    fn pass(&mut self, data: usize) {
-        self.passed += data as u64;
-        if self.chunked {
-            // The size in hexadecimal and two line ends.
-            self.passed += u64::from(usize::BITS - data.leading_zeros()).div_ceil(4) + 4;
-        }
-        if let Source::Http1(Some((conn, _))) = &self.source {
-            self.passed = self.passed.min(conn.read.get());
-        }
-    }
-
-    fn release(&mut self) {
-        if let Source::Http1(conn) = &mut self.source
-            && let Some((conn, client)) = conn.take()
-            && let Some(client) = client.upgrade()
-        {
-            client.give_back(conn);
-        }
-    }
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        match &polled {
-            Poll::Ready(None) => self.release(),
-            Poll::Ready(Some(Err(_))) => {
-                if let Source::Http1(conn) = &mut self.source {
-                    *conn = None;
-                }
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                let data = frame.data_ref().map_or(0, Bytes::len);
-                self.pass(data);
-            }
-            Poll::Pending => {}
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
-    }
-}
-
-impl Drop for AnswerBody {
-    fn drop(&mut self) {
-        if self.incoming.is_end_stream() {
-            self.release();
-        }
-    }
 }

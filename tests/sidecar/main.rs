@@ -4,6 +4,7 @@
 
 mod command;
 mod failover;
+mod h2;
 mod hostile;
 mod life;
 mod proxy;
