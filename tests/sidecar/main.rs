@@ -10,5 +10,6 @@ mod life;
 mod proxy;
 mod reach;
 mod reload;
+mod secrets;
 mod streams;
 mod support;

@@ -11,15 +11,19 @@ use shiftgate::sim::Behaviour;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+/// After a name: its certificate is out of date.
+const EXPIRED: &str = " (expired)";
+
 struct Authority {
     pem: String,
     der: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
 
-fn authority() -> Authority {
+fn authority(name: &str) -> Authority {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let certificate = params.self_signed(&key).unwrap();
     Authority { pem: certificate.pem(), der: certificate.der().clone(), issuer: Issuer::new(params, key) }
@@ -27,8 +31,11 @@ fn authority() -> Authority {
 
 fn leaf(authority: &Authority, name: &str) -> (CertificateDer<'static>, String, KeyPair) {
     let key = KeyPair::generate().unwrap();
-    let certificate =
-        CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &authority.issuer).unwrap();
+    let mut params = CertificateParams::new(vec![name.replace(EXPIRED, "")]).unwrap();
+    if name.ends_with(EXPIRED) {
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2021, 1, 1));
+    }
+    let certificate = params.signed_by(&key, &authority.issuer).unwrap();
     (certificate.der().clone(), certificate.pem(), key)
 }
 
@@ -75,7 +82,7 @@ async fn tls_front(
 async fn tls_with_our_own_authority_and_a_client_certificate() {
     for h2 in [false, true] {
         let (openai, qwen) = pair(Behaviour::default()).await;
-        let authority = authority();
+        let authority = authority("ours");
         let (front, agreed) = tls_front(&authority, "localhost", h2, qwen.address()).await;
         let folder = tempfile::tempdir().unwrap();
         let (_, pem, key) = leaf(&authority, "client");
@@ -103,10 +110,14 @@ async fn tls_with_our_own_authority_and_a_client_certificate() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_name_or_of_nobody_is_refused() {
+async fn a_certificate_for_another_name_out_of_date_or_of_nobody_is_refused() {
     let (openai, qwen) = pair(Behaviour::default()).await;
-    let (ours, foreign) = (authority(), authority());
-    for (signer, name) in [(&ours, "elsewhere.test"), (&foreign, "localhost")] {
+    let (ours, foreign) = (authority("ours"), authority("foreign"));
+    for (signer, name, why) in [
+        (&ours, "elsewhere.test", "not valid for name"),
+        (&ours, "localhost (expired)", "expired"),
+        (&foreign, "localhost", "UnknownIssuer"),
+    ] {
         let (front, _) = tls_front(signer, name, false, qwen.address()).await;
         let folder = tempfile::tempdir().unwrap();
         let ca = folder.path().join("ca.pem");
@@ -117,9 +128,42 @@ async fn a_certificate_for_another_name_or_of_nobody_is_refused() {
         let running = launch(&text, false).await;
         let answer = ask(&running, &chat("x", false), "").await;
         assert_eq!(answer.status, 502);
-        assert!(answer.text().contains("TLS failed"), "{}", answer.text());
+        assert!(answer.text().contains("TLS failed") && answer.text().contains(why), "{}", answer.text());
     }
     assert_eq!(qwen.requests(), 0);
+}
+
+/// Answers every hello with one of TLS 1.1 (RFC 4346 §7.4.1.3).
+async fn tls_1_1() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut hello = [0; 5];
+            stream.read_exact(&mut hello).await.unwrap();
+            let mut rest = vec![0; usize::from(u16::from_be_bytes([hello[3], hello[4]]))];
+            stream.read_exact(&mut rest).await.unwrap();
+            let body = [&[3, 2][..], &[7; 32], &[0], &[0, 0x2f], &[0]].concat();
+            let length = u8::try_from(body.len()).unwrap();
+            stream.write_all(&[&[22, 3, 2, 0, length + 4, 2, 0, 0, length], body.as_slice()].concat()).await.unwrap();
+            drop(stream.read(&mut hello).await);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn old_tls_and_what_is_no_tls_fail_over() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let old = tls_1_1().await;
+    for port in [old.port(), qwen.address().port()] {
+        let text = file(&openai, &qwen, 100.0)
+            .replace(&qwen.url(), &format!("https://localhost:{port}/v1"))
+            .replace("enabled = false", "enabled = true");
+        let running = launch(&text, false).await;
+        let answer = ask(&running, &chat("x", false), "").await;
+        assert_eq!((answer.status, answer.header("x-shiftgate-reason")), (200, Some("failover:tls")), "port {port}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,144 @@
+//! Credentials and content stay where they belong, whatever becomes of a request; configured values inject nothing.
+
+use std::process::{Command, Stdio};
+
+use crate::command::Process;
+use crate::support::*;
+use shiftgate::sim::{Behaviour, Fault, Received};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// What only the application and its own provider may see.
+const OF_THE_APP: [&str; 6] =
+    ["sk-app-canary", "cookie-canary", "org-canary", "x-api-canary", "session-canary", "baggage-canary"];
+const OF_THE_CANDIDATE: &str = "qwen-key-canary";
+const CONTENT: [&str; 2] = ["prompt-canary", "user-canary"];
+
+fn sent(all: &[Received]) -> String {
+    all.iter().map(|got| format!("{} {} {:?}\n", got.method, got.target, got.headers)).collect()
+}
+
+#[tokio::test]
+async fn no_credential_crosses_and_none_is_told() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    let text = file(&openai, &qwen, 100.0)
+        .replace("request_log = false", "request_log = true\nallow_override = true")
+        .replace("enabled = false", "enabled = true\nretry_budget = 1.0")
+        .replace("timeout = { total = \"20s\" }", "timeout = { ttft = \"60ms\", total = \"80ms\" }");
+    std::fs::write(&path, &text).unwrap();
+    let mut process = Process::start(&path);
+    let more = "cookie: c=cookie-canary\r\nopenai-organization: org-canary\r\nx-api-key: x-api-canary\r\n\
+                x-session-id: session-canary\r\nbaggage: b=baggage-canary\r\n";
+    let body = |stream: bool| {
+        serde_json::json!({"model": "gpt-4o", "stream": stream, "user": "user-canary",
+            "messages": [{"role": "user", "content": "prompt-canary"}]})
+        .to_string()
+    };
+    let mut told = String::new();
+    for fault in [
+        Fault::None,
+        Fault::CloseAfterAnswer,
+        Fault::ResetBeforeHead,
+        Fault::CutAfterBytes(900),
+        Fault::Garbage,
+        Fault::Html,
+        Fault::ErrorEventFirst,
+        Fault::ErrorEventAfter(6),
+        Fault::HangBeforeHead,
+        Fault::WrongLength,
+    ] {
+        qwen.set(behaviour(fault));
+        for stream in [false, true] {
+            for extra in ["", "x-shiftgate-backend: qwen\r\n", "x-shiftgate-backend: openai\r\n"] {
+                let request = post("/v1/chat/completions", &body(stream), &format!("{more}{extra}"));
+                let answer = raw(process.listen, &request).await;
+                told.push_str(&format!("{:?}", answer.headers));
+                if answer.status != 200 {
+                    told.push_str(&answer.text());
+                }
+            }
+        }
+    }
+    for status in [401, 403, 404, 429, 500] {
+        qwen.set(Behaviour { status: Some((status, None)), ..Behaviour::default() });
+        raw(process.listen, &post("/v1/chat/completions", &body(false), more)).await;
+    }
+    // Broken ones, and a tunnel.
+    for broken in
+        ["GET /v1/../x HTTP/1.1", "GET /v1/models HTTP/1.1\r\nhost: h", "POST /v1/files HTTP/1.1\r\nexpect: x"]
+    {
+        let answer =
+            raw(process.listen, format!("{broken}\r\nhost: h\r\n{more}connection: close\r\n\r\n").as_bytes()).await;
+        told.push_str(&answer.text());
+    }
+    let mut tunnel = TcpStream::connect(process.listen).await.unwrap();
+    let upgrade = format!(
+        "GET /v1/realtime HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         authorization: Bearer sk-app-canary\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
+    );
+    tunnel.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    tunnel.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 101");
+    drop(tunnel);
+    let admin = process.admin.parse().unwrap();
+    for page in ["/status", "/metrics", "/readyz"] {
+        told.push_str(&get(admin, page).await.text());
+    }
+    // A literal key, where none belongs.
+    std::fs::write(&path, text.replace("api_key = \"client\"", "api_key = \"sk-app-canary-no\"")).unwrap();
+    let mut log = String::new();
+    while !log.contains("rollout file refused") {
+        log.push_str(&process.lines.next().unwrap().unwrap());
+    }
+    process.signal("-TERM");
+    while let Some(Ok(line)) = process.lines.next() {
+        log.push_str(&line);
+    }
+    let (to_qwen, to_openai) = (sent(&qwen.received()), sent(&openai.received()));
+    assert!(to_qwen.contains(OF_THE_CANDIDATE) && to_openai.contains("sk-app-canary"), "the test sees what is sent");
+    assert!(log.matches("\"end\":").count() > 20 && told.contains("failover:"), "and what is told");
+    for canary in OF_THE_APP {
+        assert!(!to_qwen.contains(canary), "{canary} reached the candidate: {to_qwen}");
+        assert!(!log.contains(canary) && !told.contains(canary), "{canary} was told");
+    }
+    assert!(!to_openai.contains(OF_THE_CANDIDATE), "{to_openai}");
+    for canary in CONTENT.into_iter().chain([OF_THE_CANDIDATE]) {
+        assert!(!log.contains(canary) && !told.contains(canary), "{canary} was told");
+    }
+}
+
+#[tokio::test]
+async fn configured_values_inject_no_header_and_no_field() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let good = file(&openai, &qwen, 100.0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    let key = folder.path().join("key");
+    std::fs::write(&key, "key\r\nx-evil: 1").unwrap();
+    let secret = secret_file().display().to_string();
+    for (what, evil) in [
+        ("a key", good.replace(&secret, &key.display().to_string())),
+        (
+            "a name",
+            good.replace("[backend.qwen]", "[backend.\"qwen\\r\\nx-evil: 1\"]")
+                .replace("{ qwen =", "{ \"qwen\\r\\nx-evil: 1\" ="),
+        ),
+        ("a url", good.replace(&qwen.url(), "http://h\\r\\nx-evil: 1/v1")),
+        ("a path", good.replace(&qwen.url(), &format!("{}/\\r\\nx-evil: 1", qwen.url()))),
+        ("a header", good.replacen("models", "headers = [\"x\\r\\nx-evil\"]\nmodels", 1)),
+    ] {
+        std::fs::write(&path, &evil).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shiftgate"));
+        let output = command.arg("--config").arg(&path).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && !said.is_empty(), "{what} is refused: {said}");
+        assert!(!said.contains("\r\n") && said.lines().count() < 8, "{what}: {said:?}");
+    }
+    let running = launch(&good.replace("\"qwen-served\"", "'a\",\"x\":\"b\\'"), false).await;
+    ask(&running, &chat("x", false), "").await;
+    let body: serde_json::Value = serde_json::from_slice(&qwen.received()[0].body).unwrap();
+    assert_eq!((&body["model"], body.get("x")), (&serde_json::json!("a\",\"x\":\"b\\"), None));
+}
