@@ -18,6 +18,28 @@ fn sent(all: &[Received]) -> String {
     all.iter().map(|got| format!("{} {} {:?}\n", got.method, got.target, got.headers)).collect()
 }
 
+/// Requests that are refused, and a tunnel; what the refusals say.
+async fn broken_and_tunnelled(listen: std::net::SocketAddr, more: &str) -> String {
+    let mut told = String::new();
+    for broken in
+        ["GET /v1/../x HTTP/1.1", "GET /v1/models HTTP/1.1\r\nhost: h", "POST /v1/files HTTP/1.1\r\nexpect: x"]
+    {
+        let answer = raw(listen, format!("{broken}\r\nhost: h\r\n{more}connection: close\r\n\r\n").as_bytes()).await;
+        told.push_str(&answer.text());
+    }
+    let mut tunnel = TcpStream::connect(listen).await.unwrap();
+    let upgrade = format!(
+        "GET /v1/realtime HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         authorization: Bearer sk-app-canary\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
+    );
+    tunnel.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    tunnel.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 101");
+    drop(tunnel);
+    told
+}
+
 #[tokio::test]
 async fn no_credential_crosses_and_none_is_told() {
     let (openai, qwen) = pair(Behaviour::default()).await;
@@ -65,24 +87,7 @@ async fn no_credential_crosses_and_none_is_told() {
         qwen.set(Behaviour { status: Some((status, None)), ..Behaviour::default() });
         raw(process.listen, &post("/v1/chat/completions", &body(false), more)).await;
     }
-    // Broken ones, and a tunnel.
-    for broken in
-        ["GET /v1/../x HTTP/1.1", "GET /v1/models HTTP/1.1\r\nhost: h", "POST /v1/files HTTP/1.1\r\nexpect: x"]
-    {
-        let answer =
-            raw(process.listen, format!("{broken}\r\nhost: h\r\n{more}connection: close\r\n\r\n").as_bytes()).await;
-        told.push_str(&answer.text());
-    }
-    let mut tunnel = TcpStream::connect(process.listen).await.unwrap();
-    let upgrade = format!(
-        "GET /v1/realtime HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-         authorization: Bearer sk-app-canary\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
-    );
-    tunnel.write_all(upgrade.as_bytes()).await.unwrap();
-    let mut first = [0; 12];
-    tunnel.read_exact(&mut first).await.unwrap();
-    assert_eq!(&first, b"HTTP/1.1 101");
-    drop(tunnel);
+    told.push_str(&broken_and_tunnelled(process.listen, more).await);
     let admin = process.admin.parse().unwrap();
     for page in ["/status", "/metrics", "/readyz"] {
         told.push_str(&get(admin, page).await.text());
