@@ -1,5 +1,7 @@
 //! Why an attempt failed.
 
+use std::io;
+
 use super::request_body::BodyError;
 use crate::model::Cause;
 
@@ -57,7 +59,11 @@ impl Failure {
             }
             return Self::ClientBody(with_source(error));
         }
-        if error.is_parse() {
+        // What is wrong with a chunk comes as an error of reading.
+        let is_invalid =
+            |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
+        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+        if error.is_parse() || cause.is_some_and(is_invalid) {
             return Self::BadAnswer(with_source(error));
         }
         Self::Reset(with_source(error))

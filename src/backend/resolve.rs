@@ -19,7 +19,14 @@ const FRESH: Duration = Duration::from_secs(30);
 
 /// Of the system (`getaddrinfo`), through a cache.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Resolver(Arc<Mutex<Option<Known>>>);
+pub(super) struct Resolver(Arc<Mutex<Answers>>);
+
+#[derive(Debug, Default)]
+struct Answers {
+    good: Option<Known>,
+    /// When the last lookup failed, and how: whoever waited for it has its answer.
+    failed: Option<(Instant, String)>,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -33,13 +40,17 @@ impl Resolver {
     where
         L: Future<Output = io::Result<Vec<SocketAddr>>>,
     {
-        let mut known = self.0.lock().await;
-        if let Some(known) = known.as_ref().filter(|known| now().saturating_duration_since(known.since) < FRESH) {
-            return Ok(known.addresses.clone());
+        let asked = now();
+        let mut answers = self.0.lock().await;
+        if let Some(good) = answers.good.as_ref().filter(|good| now().saturating_duration_since(good.since) < FRESH) {
+            return Ok(good.addresses.clone());
         }
-        match (lookup.await, known.as_mut()) {
+        if let Some((_, error)) = answers.failed.as_ref().filter(|(at, _)| *at > asked) {
+            return Err(io::Error::other(error.clone()));
+        }
+        match (lookup.await, answers.good.as_mut()) {
             (Ok(addresses), _) => {
-                *known = Some(Known { addresses: addresses.clone(), since: now() });
+                *answers = Answers { good: Some(Known { addresses: addresses.clone(), since: now() }), failed: None };
                 Ok(addresses)
             }
             (Err(_), Some(last)) => {
@@ -47,7 +58,10 @@ impl Resolver {
                 last.since = now();
                 Ok(last.addresses.clone())
             }
-            (Err(error), None) => Err(error),
+            (Err(error), None) => {
+                answers.failed = Some((now(), error.to_string()));
+                Err(error)
+            }
         }
     }
 }

@@ -1,0 +1,89 @@
+//! A client that leaves: how soon its place is free and the backend knows, in every phase.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use shiftgate::sim::{self, Behaviour, Fault, SimConfig, Wire};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::faults::text;
+use crate::sidecar::{PATIENCE, Sidecar, chat};
+
+const TIMES: usize = 200;
+
+pub(crate) async fn run() -> anyhow::Result<()> {
+    println!(
+        "| phase in which the client leaves | times | backend told, p50 ms | max ms | later than 50 ms |\n|---|---:|---:|---:|---:|"
+    );
+    for (phase, fault, stream, percent, read_some) in [
+        ("waiting for the head", Fault::HangBeforeHead, false, "0.0", false),
+        ("waiting for the head, candidate", Fault::HangBeforeHead, true, "100.0", false),
+        ("held before the first content", Fault::HangAfter(1), true, "100.0", false),
+        ("streaming", Fault::NeverEnding, true, "0.0", true),
+        ("streaming, candidate", Fault::NeverEnding, true, "100.0", true),
+        ("a stream that stalls", Fault::HangAfter(4), true, "0.0", true),
+    ] {
+        let quiet = |wire| SimConfig { record: false, ..SimConfig::new(wire) };
+        let behaviour = Behaviour { fault, ..Behaviour::default() };
+        let openai = sim::start(quiet(Wire::OpenAi), behaviour.clone()).await?;
+        let qwen = sim::start(quiet(Wire::Vllm), behaviour).await?;
+        let serving = if percent == "0.0" { &openai } else { &qwen };
+        let sidecar = Sidecar::start(&text(&openai, &qwen.url(), "").replace("100.0", percent))?;
+        let (mut working, mut aborts) = (serving.in_flight(), serving.aborts());
+        let mut took = Vec::new();
+        for number in 0..TIMES {
+            let mut client = TcpStream::connect(sidecar.listen).await?;
+            client.write_all(&chat(stream, number)).await?;
+            tokio::time::timeout(PATIENCE, working.wait_for(|count| *count == 1)).await??;
+            if read_some {
+                ensure!(client.read(&mut [0; 64]).await? > 0);
+            } else {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            let left = Instant::now();
+            drop(client);
+            tokio::time::timeout(PATIENCE, aborts.wait_for(|aborts| aborts.count > number as u64)).await??;
+            took.push(left.elapsed());
+        }
+        row(phase, took);
+        sidecar.settled().await?;
+    }
+    before_connect().await
+}
+
+/// The backend never hears of it: what counts is the place among the requests in flight.
+async fn before_connect() -> anyhow::Result<()> {
+    let openai = sim::start(SimConfig::new(Wire::OpenAi), Behaviour::default()).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind("127.0.0.1:0".parse()?)?;
+    let listener = socket.listen(1)?;
+    let address = listener.local_addr()?;
+    let filling = (0..4).map(|_| tokio::spawn(TcpStream::connect(address))).collect::<Vec<_>>();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let sidecar = Sidecar::start(&text(&openai, &format!("http://{address}/v1"), "timeout = { connect = \"30s\" }"))?;
+    let mut took = Vec::new();
+    for number in 0..20 {
+        let mut client = TcpStream::connect(sidecar.listen).await?;
+        client.write_all(&chat(false, number)).await?;
+        let in_flight = async |wanted: f64| -> anyhow::Result<()> {
+            while sidecar.metrics().await?.get("shiftgate_requests_in_flight").copied() != Some(wanted) {}
+            Ok(())
+        };
+        tokio::time::timeout(PATIENCE, in_flight(1.0)).await??;
+        let left = Instant::now();
+        drop(client);
+        tokio::time::timeout(PATIENCE, in_flight(0.0)).await??;
+        took.push(left.elapsed());
+    }
+    drop((listener, filling));
+    row("before the connection (place free, as /metrics says)", took);
+    Ok(())
+}
+
+fn row(phase: &str, mut took: Vec<Duration>) {
+    took.sort_unstable();
+    let late = took.iter().filter(|took| **took > Duration::from_millis(50)).count();
+    let ms = |at: usize| took.get(at).copied().unwrap_or_default().as_secs_f64() * 1e3;
+    println!("| {phase} | {} | {:.2} | {:.2} | {late} |", took.len(), ms(took.len() / 2), ms(took.len() - 1));
+}

@@ -1,0 +1,45 @@
+//! The promises about losses, faults, capacity and endurance, kept by the built binary:
+//! `cargo bench --bench evidence`, or only some parts: `cargo bench --bench evidence -- faults stale`.
+//! `cargo bench --bench evidence -- soak 20` runs mixed load for 20 minutes. A promise that is broken ends it.
+
+#![expect(clippy::print_stdout, reason = "a bench prints")]
+
+mod capacity;
+mod faults;
+mod gone;
+mod losses;
+mod sidecar;
+mod soak;
+
+use anyhow::{Context, bail};
+
+const PARTS: [&str; 5] = ["faults", "stale", "killed", "gone", "capacity"];
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    // Clients and simulated backends are all in this process.
+    rlimit::increase_nofile_limit(u64::MAX)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        if let [soak, minutes @ ..] = arguments.as_slice()
+            && soak == "soak"
+        {
+            let minutes = minutes.first().map_or(Ok(20.0), |text| text.parse()).context("soak MINUTES")?;
+            return Box::pin(soak::run(minutes)).await;
+        }
+        let chosen: Vec<&str> =
+            if arguments.is_empty() { PARTS.to_vec() } else { arguments.iter().map(String::as_str).collect() };
+        for part in chosen {
+            println!("\n## {part}");
+            match part {
+                "faults" => Box::pin(faults::run()).await?,
+                "stale" => Box::pin(losses::stale()).await?,
+                "killed" => Box::pin(losses::killed()).await?,
+                "gone" => Box::pin(gone::run()).await?,
+                "capacity" => Box::pin(capacity::run()).await?,
+                other => bail!("{other:?} is no part: {PARTS:?}, or soak MINUTES"),
+            }
+        }
+        Ok(())
+    })
+}
