@@ -37,7 +37,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Answer heads above this are refused.
 const MAX_HEAD: u32 = 64 * 1024;
 /// Of an answer that is not taken on so much is read ahead; it holds the largest head.
-const MAX_BUFFER: usize = 128 * 1024;
+const MAX_BUFFER: usize = MAX_HEAD as usize + 8 * 1024;
 /// A pooled connection that is not ready at once is given this long before a new one is opened instead.
 const SETTLE: Duration = Duration::from_millis(50);
 

@@ -16,8 +16,8 @@ use super::{Proxy, connection, respond};
 use crate::config::Listen;
 use http::StatusCode;
 
-/// hyper's floor for a connection's read buffer.
-const MIN_BUFFER: usize = 8 * 1024;
+/// A connection's buffers hold a head with its target and line ends; of an answer that is not read no more is kept.
+const BESIDE_HEAD: usize = 16 * 1024;
 const MAX_HEADERS: usize = 100;
 const MAX_H2_STREAMS: u32 = 100;
 /// After an accept that failed for want of descriptors or memory, others may end first.
@@ -188,7 +188,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 fn server(proxy: &Proxy) -> auto::Builder<TokioExecutor> {
     let head = proxy.store.current().config.limits.head;
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().max_headers(MAX_HEADERS).max_buf_size(head.saturating_mul(2).max(MIN_BUFFER));
+    server.http1().max_headers(MAX_HEADERS).max_buf_size(head.saturating_add(BESIDE_HEAD));
     server
         .http2()
         .max_concurrent_streams(MAX_H2_STREAMS)
