@@ -133,8 +133,7 @@ impl App {
     }
 
     /// Serves until SIGTERM or SIGINT, then drains.
-    pub async fn run_until_signal(self) -> Result<Ended, StartError> {
-        let mut signals = Signals::new().map_err(StartError::Signals)?;
+    pub async fn run_until_signal(self, mut signals: Signals) -> Ended {
         loop {
             if !signals.next_is_hangup().await {
                 break;
@@ -143,7 +142,7 @@ impl App {
         }
         let drain = self.store.current().config.server.drain;
         tracing::info!(drain_s = drain.as_secs_f64(), in_flight = self.stats.in_flight.get(), "draining");
-        Ok(self.drain(drain, signals.stop()).await)
+        self.drain(drain, signals.stop()).await
     }
 
     /// Stops accepting after a second, ends with the running answers, cuts them after `limit` or on `now`.
@@ -180,19 +179,22 @@ impl App {
     }
 }
 
+/// What tells the process to end or to read its file. Had before anybody can know that the process runs: until then a
+/// signal would kill it.
 #[derive(Debug)]
-struct Signals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub fn new() -> Result<Self, StartError> {
+        let of = |kind| signal(kind).map_err(StartError::Signals);
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+            hangup: of(SignalKind::hangup())?,
         })
     }
 

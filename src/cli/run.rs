@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Exit, complain, env};
-use crate::app::{App, Ended, Options, Sockets};
+use crate::app::{App, Ended, Options, Signals, Sockets, StartError};
 use crate::config::{self, Config, ConfigError, Secrets};
 use crate::demo;
 use crate::live::Source;
@@ -67,8 +67,12 @@ async fn serve(
     dropped: tracing_appender::non_blocking::ErrorCounter,
 ) -> Exit {
     let options = Options { watch: true, ..Options::default() };
-    let app = match App::start_on(sockets, config, &text, Source::of_process(), options).await {
-        Ok(app) => app,
+    let started = async {
+        let signals = Signals::new()?;
+        Ok::<_, StartError>((App::start_on(sockets, config, &text, Source::of_process(), options).await?, signals))
+    };
+    let (app, signals) = match started.await {
+        Ok(started) => started,
         Err(error) => {
             complain(&format!("shiftgate cannot start: {error}"));
             return Exit::Failed;
@@ -95,13 +99,9 @@ async fn serve(
             seen = now;
         }
     });
-    match app.run_until_signal().await {
-        Ok(Ended::Drained) => Exit::Done,
-        Ok(Ended::Cut) => Exit::Failed,
-        Err(error) => {
-            complain(&format!("shiftgate cannot run: {error}"));
-            Exit::Failed
-        }
+    match app.run_until_signal(signals).await {
+        Ended::Drained => Exit::Done,
+        Ended::Cut => Exit::Failed,
     }
 }
 
