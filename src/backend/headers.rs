@@ -4,7 +4,7 @@
 
 use http::HeaderMap;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, Entry, HOST, HeaderName,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, Entry, HOST, HeaderName,
     HeaderValue, USER_AGENT,
 };
 
@@ -106,7 +106,19 @@ fn from_client(app: &HeaderMap, target: &Target, is_baseline: bool) -> HeaderMap
             }
         }
     });
+    join_cookies(&mut headers);
     headers
+}
+
+/// HTTP/2 may send a cookie in crumbs; other versions know one line (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    if let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) {
+        let all: Vec<&[u8]> = [first, second].into_iter().chain(crumbs).map(HeaderValue::as_bytes).collect();
+        if let Ok(whole) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+            headers.insert(COOKIE, whole);
+        }
+    }
 }
 
 /// Only what a backend with a key of its own may see.

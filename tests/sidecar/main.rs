@@ -7,6 +7,7 @@ mod failover;
 mod h2;
 mod hostile;
 mod life;
+mod passing;
 mod proxy;
 mod reach;
 mod reload;

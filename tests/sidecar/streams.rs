@@ -1,7 +1,6 @@
 //! When the events of a stream leave: together if they came together, alone if they came alone.
 
 use crate::support::*;
-use shiftgate::sim::Behaviour;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -13,15 +12,6 @@ fn event(number: usize) -> Vec<u8> {
 }
 
 const END: &[u8] = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n";
-
-/// A sidecar before a backend that is played by the test: the baseline, or the candidate.
-async fn before_script(percent: f64) -> (Running, TcpListener) {
-    let (openai, qwen) = pair(Behaviour::default()).await;
-    let script = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/v1", script.local_addr().unwrap());
-    let replaced = if percent > 0.0 { qwen.url() } else { openai.url() };
-    (launch(&file(&openai, &qwen, percent).replace(&replaced, &url), false).await, script)
-}
 
 /// The request has come whole.
 async fn accept(script: &TcpListener) -> TcpStream {

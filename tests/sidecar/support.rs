@@ -143,9 +143,10 @@ pub(crate) async fn raw(address: SocketAddr, request: &[u8]) -> Answer {
 }
 
 pub(crate) fn parse(bytes: &[u8]) -> Answer {
-    let text = String::from_utf8_lossy(bytes);
-    let end = text.find("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
-    let mut lines = text.get(..end).unwrap().split("\r\n");
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let end = end.unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(bytes)));
+    let text = String::from_utf8_lossy(&bytes[..end]);
+    let mut lines = text.split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(':'))
@@ -206,4 +207,13 @@ pub(crate) async fn until<T: Clone>(mut watched: tokio::sync::watch::Receiver<T>
 
 pub(crate) fn behaviour(fault: sim::Fault) -> Behaviour {
     Behaviour { fault, ..Behaviour::default() }
+}
+
+/// A sidecar before a backend that is played by the test: the baseline, or the candidate.
+pub(crate) async fn before_script(percent: f64) -> (Running, tokio::net::TcpListener) {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let script = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", script.local_addr().unwrap());
+    let replaced = if percent > 0.0 { qwen.url() } else { openai.url() };
+    (launch(&file(&openai, &qwen, percent).replace(&replaced, &url), false).await, script)
 }
