@@ -33,6 +33,7 @@ async fn all<T: Send + 'static>(tasks: &mut JoinSet<anyhow::Result<T>>) -> anyho
 pub(crate) async fn run() -> anyhow::Result<()> {
     println!("| load | outcome | resident MiB before | peak |\n|---|---|---:|---:|");
     bodies().await?;
+    upload().await?;
     streams(4000, "in_flight = 5000", 4000).await?;
     streams(1500, "", 1024).await?;
     idle(8000, "", 8000).await?;
@@ -65,6 +66,37 @@ async fn bodies() -> anyhow::Result<()> {
     all(&mut tasks).await?;
     sidecar.settled().await?;
     row(&format!("24 bodies of 20 MiB, {AT_ONCE} at once"), "all answered", before, &sidecar)
+}
+
+/// Over `max_body` and of an endpoint that is not read: it passes, and is nowhere kept.
+async fn upload() -> anyhow::Result<()> {
+    const SIZE: usize = 400 << 20;
+    let sink = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let at = sink.local_addr()?;
+    let taking = tokio::spawn(async move {
+        let (mut stream, _) = sink.accept().await?;
+        let (mut buffer, mut total) = (vec![0; 64 << 10], 0);
+        while total < SIZE {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                read => total += read,
+            }
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await?;
+        anyhow::Ok(total)
+    });
+    let openai = baseline(Behaviour::default()).await?;
+    let text =
+        crate::faults::text(&openai, "http://127.0.0.1:1/v1", "").replace(&openai.url(), &format!("http://{at}/v1"));
+    let sidecar = Sidecar::start(&text)?;
+    let before = sidecar.memory("VmRSS:")?;
+    let mut request =
+        format!("POST /v1/files HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {SIZE}\r\n\r\n")
+            .into_bytes();
+    request.resize(request.len() + SIZE, b'x');
+    let answer = ask(sidecar.listen, &request).await?;
+    ensure!(answer.status == 200 && taking.await?? >= SIZE, "{}", answer.status);
+    row("an upload of 400 MiB", "passed whole", before, &sidecar)
 }
 
 async fn streams(count: usize, limits: &str, fit: usize) -> anyhow::Result<()> {

@@ -49,7 +49,28 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         row(phase, took);
         sidecar.settled().await?;
     }
+    uploading().await?;
     before_connect().await
+}
+
+/// In the middle of a body that passes unread.
+async fn uploading() -> anyhow::Result<()> {
+    let openai = sim::start(SimConfig::new(Wire::OpenAi), Behaviour::default()).await?;
+    let sidecar = Sidecar::start(&text(&openai, "http://127.0.0.1:1/v1", ""))?;
+    let mut connections = openai.connections();
+    let mut took = Vec::new();
+    for _ in 0..TIMES {
+        let mut client = TcpStream::connect(sidecar.listen).await?;
+        client.write_all(b"POST /v1/files HTTP/1.1\r\nhost: h\r\ncontent-length: 1000000\r\n\r\nhello").await?;
+        tokio::time::timeout(PATIENCE, connections.wait_for(|count| *count == 1)).await??;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let left = Instant::now();
+        drop(client);
+        tokio::time::timeout(PATIENCE, connections.wait_for(|count| *count == 0)).await??;
+        took.push(left.elapsed());
+    }
+    row("uploading", took);
+    sidecar.settled().await
 }
 
 /// The backend never hears of it: what counts is the place among the requests in flight.

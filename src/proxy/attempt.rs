@@ -148,7 +148,8 @@ async fn send(
     record.count_attempt();
     // A body that passes unread cannot be sent again: it does not gamble on a kept connection.
     let fresh = stream.is_some();
-    let first = within(deadline, leg.target.client.send(leg.request(stream), fresh)).await?;
+    let sending = std::pin::pin!(leg.target.client.send(leg.request(stream), fresh));
+    let first = within(deadline, sending).await?;
     let SendError { failure, stale } = match first {
         Ok(answer) => return Ok(answer.response),
         Err(error) => error,
@@ -158,11 +159,12 @@ async fn send(
     }
     leg.target.stats.replays.add(1);
     record.count_attempt();
-    let again = Box::pin(within(deadline, leg.target.client.send(leg.request(None), true)));
-    again.await?.map(|answer| answer.response).map_err(|error| error.failure)
+    let again = Box::pin(leg.target.client.send(leg.request(None), true));
+    within(deadline, again).await?.map(|answer| answer.response).map_err(|error| error.failure)
 }
 
-async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Result<T, Failure> {
+/// `work` stays where it is pinned: what is large is not moved for the sake of a deadline.
+async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T> + Unpin) -> Result<T, Failure> {
     match deadline {
         None => Ok(work.await),
         Some(at) => {

@@ -20,6 +20,13 @@ use http::StatusCode;
 const BESIDE_HEAD: usize = 16 * 1024;
 const MAX_HEADERS: usize = 100;
 const MAX_H2_STREAMS: u32 = 100;
+/// What an HTTP/2 application may send ahead of being read: on a stream, and on all of a connection.
+const H2_STREAM_WINDOW: u32 = 256 << 10;
+const H2_WINDOW: u32 = 1 << 20;
+/// Streams reset by the peer before they were looked at, and by us for its errors: one more ends the connection
+/// (rapid reset, CVE-2023-44487; made-you-reset, CVE-2025-8671).
+const H2_RESETS: usize = 20;
+const H2_ERRORS: usize = 100;
 /// After an accept that failed for want of descriptors or memory, others may end first.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -193,8 +200,10 @@ fn server(proxy: &Proxy) -> auto::Builder<TokioExecutor> {
         .http2()
         .max_concurrent_streams(MAX_H2_STREAMS)
         .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
-        .initial_stream_window_size(1 << 18)
-        .initial_connection_window_size(1 << 20);
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_WINDOW)
+        .max_pending_accept_reset_streams(H2_RESETS)
+        .max_local_error_reset_streams(H2_ERRORS);
     server
 }
 
