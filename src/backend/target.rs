@@ -80,8 +80,12 @@ impl Target {
         Ok(Self { config: config.clone(), name, host, auth, client, health, stats })
     }
 
-    /// Where a request for `path` (under `/v1`) goes: the URL's path, one slash, the rest, the query as it came.
-    pub fn uri_for(&self, path: &str, query: Option<&str>) -> Option<Uri> {
+    /// Where a request for `asked` (under `/v1`) goes: the URL's path, one slash, the rest, the query as it came.
+    pub fn uri_for(&self, asked: &Uri) -> Option<Uri> {
+        let (path, query) = (asked.path(), asked.query());
+        if self.config.url.path == "/v1" && path.starts_with("/v1/") {
+            return asked.path_and_query().cloned().map(Uri::from);
+        }
         let rest = path.strip_prefix("/v1").unwrap_or(path);
         let mut target = String::with_capacity(self.config.url.path.len() + path.len() + 1);
         target.push_str(&self.config.url.path);

@@ -55,7 +55,7 @@ impl<'a> Asked<'a> {
     pub(super) fn leg(&self, snapshot: &'a Snapshot, backend: usize, record: &mut Record) -> Option<Leg<'a>> {
         let target = &snapshot.targets[backend];
         let is_baseline = backend == snapshot.baseline();
-        let uri = target.uri_for(self.head.uri.path(), self.head.uri.query())?;
+        let uri = target.uri_for(&self.head.uri)?;
         let streamed = self.scanned.is_some_and(Scan::stream);
         let body = match (self.bytes, self.scanned) {
             (Some(bytes), Some(scan)) => Some(translated(target, is_baseline, bytes, scan, record)),

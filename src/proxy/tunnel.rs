@@ -35,7 +35,7 @@ pub(super) async fn open(
     mut record: Box<Record>,
 ) -> Response<AnswerBody> {
     let app_side = head.extensions.remove::<OnUpgrade>();
-    let Some(uri) = target.uri_for(head.uri.path(), head.uri.query()) else {
+    let Some(uri) = target.uri_for(&head.uri) else {
         return respond::refuse(record, &Refused::MalformedPath);
     };
     let mut upstream = Request::new(RequestBody::Whole(None));
