@@ -51,8 +51,12 @@ enum Source {
     Done,
 }
 
+/// On the heap: an answer is handed from step to step, and what is small is cheap to hand on.
 #[derive(Debug)]
-pub(super) struct AnswerBody {
+pub(super) struct AnswerBody(Box<Inside>);
+
+#[derive(Debug)]
+struct Inside {
     source: Source,
     record: Option<Box<Record>>,
     /// How the record ends when the source ends well.
@@ -78,11 +82,11 @@ pub(super) struct AnswerBody {
 
 impl AnswerBody {
     pub(super) fn hold(&mut self, busy: Busy) {
-        self.busy = Some(busy);
+        self.0.busy = Some(busy);
     }
 
     pub(super) fn whole(bytes: Bytes, record: Box<Record>, end: End) -> Self {
-        Self {
+        Self(Box::new(Inside {
             source: Source::Whole(bytes),
             record: Some(record),
             end,
@@ -97,12 +101,12 @@ impl AnswerBody {
             waited: 0,
             last: None,
             busy: None,
-        }
+        }))
     }
 
     /// For a tunnel, whose task keeps the record.
     pub(super) fn empty() -> Self {
-        Self {
+        Self(Box::new(Inside {
             source: Source::Done,
             record: None,
             end: End::Complete,
@@ -117,7 +121,7 @@ impl AnswerBody {
             waited: 0,
             last: None,
             busy: None,
-        }
+        }))
     }
 
     /// `held` has been observed already.
@@ -132,7 +136,7 @@ impl AnswerBody {
         let gathers = observer.is_stream();
         let next_byte = deadlines.next_byte(Instant::now());
         let sleep = next_byte.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
-        Self {
+        Self(Box::new(Inside {
             source: Source::Relay { held, body },
             record: Some(record),
             end: End::Complete,
@@ -147,9 +151,11 @@ impl AnswerBody {
             waited: 0,
             last: None,
             busy: None,
-        }
+        }))
     }
+}
 
+impl Inside {
     fn finish(&mut self, end: End) {
         self.source = Source::Done;
         self.sleep = None;
@@ -265,7 +271,21 @@ impl Body for AnswerBody {
     type Error = Broken;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Polled> {
-        let this = &mut *self;
+        self.0.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+impl Inside {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
+        let this = self;
         if let Some(last) = this.last.take() {
             return Poll::Ready(last);
         }
@@ -309,7 +329,7 @@ impl Body for AnswerBody {
     }
 }
 
-impl AnswerBody {
+impl Inside {
     /// A candidate's stream that ends without saying so was cut, however politely.
     fn broke_unseen(&self) -> bool {
         let seen = &self.observer.seen;
@@ -351,7 +371,7 @@ impl AnswerBody {
     }
 }
 
-impl Drop for AnswerBody {
+impl Drop for Inside {
     fn drop(&mut self) {
         if self.record.is_some() {
             if self.is_end_stream() {
