@@ -32,7 +32,9 @@ pub struct Scan<'a> {
 
 /// Reads the top level of `body`.
 pub fn scan(body: &[u8]) -> Result<Scan<'_>, Unparsable> {
-    let mut reader = serde_json::Deserializer::from_slice(body);
+    // Checked once, not again for each value.
+    let json = std::str::from_utf8(body).map_err(|_| Unparsable)?;
+    let mut reader = serde_json::Deserializer::from_str(json);
     let fields = reader.deserialize_map(Fields).map_err(|_| Unparsable)?;
     reader.end().map_err(|_| Unparsable)?;
     for name in ACTED_ON {
