@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::header::HOST;
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -260,6 +260,7 @@ impl Client {
     ) -> Result<Answer, SendError> {
         // HTTP/2 says scheme and authority in the target and has no Host.
         request.headers_mut().remove(HOST);
+        request.headers_mut().remove(TRANSFER_ENCODING);
         *request.uri_mut() = self.connector.absolute(request.uri());
         *request.version_mut() = Version::HTTP_2;
         let sent = sender.send_request(request);

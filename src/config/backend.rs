@@ -319,8 +319,12 @@ fn header_name(text: &str) -> Result<HeaderName, Wrong> {
 }
 
 fn extra_header(text: &str) -> Result<HeaderName, Wrong> {
-    const NEVER: [&str; 12] = [
+    const NEVER: [&str; 16] = [
         "authorization",
+        "x-api-key",
+        "api-key",
+        "openai-organization",
+        "openai-project",
         "cookie",
         "host",
         "content-length",

@@ -18,7 +18,7 @@ use super::record::Record;
 use crate::backend;
 use crate::model::End;
 use crate::wire::error_body::ApiError;
-use crate::wire::observe::Observer;
+use crate::wire::observe::{self, Observer};
 use crate::wire::sse;
 
 /// Events that come together leave together, at most so much at once.
@@ -69,6 +69,8 @@ struct Inside {
     on_break: OnBreak,
     /// The event begun but not ended, where a stream may have to end with one of ours.
     unfinished: BytesMut,
+    /// What has left ends within an event that is larger than the bound.
+    in_event: bool,
     /// An event stream: what has already come in is passed on in one write.
     gathers: bool,
     gathered: BytesMut,
@@ -98,6 +100,7 @@ impl AnswerBody {
             gathers: false,
             unfinished: BytesMut::new(),
             gathered: BytesMut::new(),
+            in_event: false,
             waited: 0,
             last: None,
             busy: None,
@@ -118,6 +121,7 @@ impl AnswerBody {
             gathers: false,
             unfinished: BytesMut::new(),
             gathered: BytesMut::new(),
+            in_event: false,
             waited: 0,
             last: None,
             busy: None,
@@ -148,6 +152,7 @@ impl AnswerBody {
             gathers,
             unfinished: BytesMut::new(),
             gathered: BytesMut::new(),
+            in_event: false,
             waited: 0,
             last: None,
             busy: None,
@@ -173,20 +178,40 @@ impl Inside {
     }
 
     fn broke(&mut self, end: End) -> Poll<Polled> {
-        self.finish(end);
+        let (done, said) = (self.observer.seen.done, self.observer.seen.error_event);
+        self.finish(if self.on_break == OnBreak::ErrorEvent && done { self.end } else { end });
         match self.on_break {
             OnBreak::Cut => Poll::Ready(Some(Err(Broken))),
+            // It had said all, or why not.
+            OnBreak::ErrorEvent if done || said => Poll::Ready(None),
             OnBreak::ErrorEvent => {
                 let error =
                     ApiError::server("the answer broke off; what came so far is all there is", "upstream_error");
-                Poll::Ready(Some(Ok(Frame::data(error.to_event()))))
+                let event = error.to_event();
+                let event = if self.in_event { [b"\n\n".as_slice(), &event].concat().into() } else { event };
+                Poll::Ready(Some(Ok(Frame::data(event))))
             }
+        }
+    }
+
+    /// After a candidate's error event nothing follows, least of all `[DONE]`.
+    fn ends_at_error(&self, events: &mut Bytes) -> bool {
+        if self.on_break == OnBreak::Cut || !self.observer.seen.error_event {
+            return false;
+        }
+        match observe::end_of_error(events, Instant::now()) {
+            Some(end) => {
+                events.truncate(end);
+                true
+            }
+            None => false,
         }
     }
 
     /// Of `data`, after what was kept, as much as makes whole events; `None` while there is not one.
     fn whole_events(&mut self, data: Bytes) -> Option<Bytes> {
         if self.on_break == OnBreak::Cut || (self.unfinished.is_empty() && sse::ends_event(&data)) {
+            self.in_event = false;
             return Some(data);
         }
         let known = self.unfinished.len();
@@ -197,7 +222,9 @@ impl Inside {
         } else {
             sse::last_event_end(&self.unfinished, known)
         };
-        (end > 0).then(|| self.unfinished.split_to(end).freeze())
+        let events = (end > 0).then(|| self.unfinished.split_to(end).freeze())?;
+        self.in_event = !sse::ends_event(&events);
+        Some(events)
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> bool {
@@ -271,7 +298,14 @@ impl Body for AnswerBody {
     type Error = Broken;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Polled> {
-        self.0.poll_frame(cx)
+        if let Some(busy) = &mut self.0.busy {
+            busy.gives(false);
+        }
+        let polled = self.0.poll_frame(cx);
+        if let (Poll::Ready(Some(Ok(_))), Some(busy)) = (&polled, &mut self.0.busy) {
+            busy.gives(true);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -298,8 +332,13 @@ impl Inside {
                 Some(Ok(frame)) if frame.is_data() && !matches!(this.source, Source::Done) => frame.into_data(),
                 other => return this.end_with(other),
             };
-            let events = data.ok().and_then(|data| this.whole_events(data));
-            if let Some(data) = events.and_then(|events| this.gather(events)) {
+            let Some(mut events) = data.ok().and_then(|data| this.whole_events(data)) else { continue };
+            if this.ends_at_error(&mut events) {
+                this.finish(End::UpstreamError);
+                this.unfinished.clear();
+                return this.end_with(Some(Ok(Frame::data(events))));
+            }
+            if let Some(data) = this.gather(events) {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Uri, request};
 
 use super::deadlines::{ClientPatience, Deadlines};
@@ -84,12 +84,19 @@ impl Leg<'_> {
         // hyper says no length where there is no body, and some servers then answer 411 (RFC 9110 §8.6).
         let says_none = http_body::Body::is_end_stream(&body)
             && matches!(self.head.method, Method::POST | Method::PUT | Method::PATCH);
+        // And sends none with these methods unless told how it is framed.
+        let is_unusual = matches!(self.head.method, Method::GET | Method::HEAD)
+            && !http_body::Body::is_end_stream(&body)
+            && http_body::Body::size_hint(&body).exact().is_none();
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers::for_backend(&self.head.headers, self.target, self.is_baseline, self.observed);
         if says_none {
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        if is_unusual {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         request
     }

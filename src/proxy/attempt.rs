@@ -6,7 +6,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 
@@ -17,7 +17,7 @@ use super::respond::{self, Refused};
 use crate::backend::{self, Failure, RequestBody, SendError, headers};
 use crate::live::Snapshot;
 use crate::model::{Cause, End};
-use crate::wire::observe::Observer;
+use crate::wire::observe::{self, Observer};
 
 /// Held back before the first content at most this much; role chunks and comments are far smaller.
 const MAX_HELD: usize = 1 << 20;
@@ -81,6 +81,9 @@ pub(super) async fn run(
         Ok(response) => response,
         Err(failure) => return Err((record, failure.into())),
     };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err((record, Failure::BadAnswer("101 for a request that cannot switch".to_owned()).into()));
+    }
     if leg.is_baseline {
         record.release_body();
         let observer = observer_for(&response, leg.observed);
@@ -193,9 +196,13 @@ async fn hold_stream(
     let mut observer = Observer::stream();
     let mut held = VecDeque::new();
     let mut length = 0;
-    while observer.seen.first_content.is_none() && length <= MAX_HELD {
+    while observer.seen.first_content.is_none() {
+        if length > MAX_HELD {
+            return Err(Failure::TooLarge(MAX_HELD as u64).into());
+        }
         let Some(frame) = within(leg.deadlines.first, response.body_mut().frame()).await? else {
-            if observer.seen.finished {
+            // A completion may be empty, but it says why it ended.
+            if observer.seen.has_reason {
                 break;
             }
             return Err(Failure::BadAnswer("the stream ended before it had begun".to_owned()).into());
@@ -244,8 +251,8 @@ async fn hold_whole(
         }
     }
     let bytes = only.unwrap_or_else(|| read.freeze());
-    if serde_json::from_slice::<&serde_json::value::RawValue>(&bytes).is_err() {
-        return Err(Failure::BadAnswer("the body is no JSON".to_owned()).into());
+    if let Some(wrong) = observe::wrong_with(&bytes) {
+        return Err(Failure::BadAnswer(wrong.to_owned()).into());
     }
     let mut observer = Observer::whole();
     observer.push(&bytes, Instant::now());
@@ -262,6 +269,10 @@ fn relay(
     on_break: OnBreak,
 ) -> Response<AnswerBody> {
     let (mut parts, body) = response.into_parts();
+    // A length beside chunks does not count (RFC 9112 §6.3), and a stream that may end with our event has none.
+    if on_break == OnBreak::ErrorEvent || parts.headers.contains_key(TRANSFER_ENCODING) {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
     finish_head(&mut parts.headers, &mut record, parts.status);
     parts.version = http::Version::HTTP_11;
     let body = AnswerBody::relay(held, body, observer, record, leg.deadlines, on_break);

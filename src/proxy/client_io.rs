@@ -69,6 +69,9 @@ pub(super) struct Vitals {
     idle_since: AtomicU64,
     head_since: AtomicU64,
     write_since: AtomicU64,
+    /// Answers that have given data and were not asked for more: over HTTP/2 a peer can let them wait.
+    giving: AtomicU32,
+    given_at: AtomicU64,
     /// The head did not come in time: the stream says so and ends.
     expired: AtomicBool,
     /// Another protocol from here on.
@@ -85,6 +88,8 @@ impl Vitals {
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(NEVER),
             write_since: AtomicU64::new(NEVER),
+            giving: AtomicU32::new(0),
+            given_at: AtomicU64::new(0),
             expired: AtomicBool::new(false),
             switched: AtomicBool::new(false),
         })
@@ -99,7 +104,7 @@ impl Vitals {
         self.busy.fetch_add(1, Relaxed);
         let number = self.requests.fetch_add(1, Relaxed) + 1;
         let (first, fault) = unpack(self.fault.load(Relaxed));
-        (Busy(Arc::clone(self)), fault.filter(|_| first <= number))
+        (Busy(Arc::clone(self), false), fault.filter(|_| first <= number))
     }
 
     pub(super) fn switch(&self) {
@@ -117,6 +122,9 @@ impl Vitals {
         if write != NEVER {
             return Some((after(write, patience.write), Overdue::Write));
         }
+        if self.giving.load(Relaxed) > 0 {
+            return Some((after(self.given_at.load(Relaxed), patience.write), Overdue::Write));
+        }
         if self.busy.load(Relaxed) > 0 {
             return None;
         }
@@ -130,10 +138,28 @@ impl Vitals {
 
 /// A request of this connection is being answered while this lives.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Vitals>);
+pub(super) struct Busy(Arc<Vitals>, bool);
+
+impl Busy {
+    /// Whether the answer has just given data; false as soon as it is asked for more.
+    pub(super) fn gives(&mut self, now: bool) {
+        let vitals = &self.0;
+        match (std::mem::replace(&mut self.1, now), now) {
+            (false, true) => {
+                vitals.given_at.store(vitals.now(), Relaxed);
+                vitals.giving.fetch_add(1, Relaxed);
+            }
+            (true, false) => {
+                vitals.giving.fetch_sub(1, Relaxed);
+            }
+            _ => {}
+        }
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        self.gives(false);
         if self.0.busy.fetch_sub(1, Relaxed) == 1 {
             self.0.idle_since.store(self.0.now(), Relaxed);
         }

@@ -19,6 +19,10 @@ use super::respond;
 
 /// How soon a busy connection is looked at again: nothing of it is due.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// A connection that was told to end has so long for it.
+const TO_END: Duration = Duration::from_secs(5);
+/// At the end of the process what is not busy has so long: a request may just be on its way.
+const AT_CLOSING: Duration = Duration::from_secs(1);
 
 type Server = auto::Builder<TokioExecutor>;
 
@@ -47,7 +51,8 @@ where
     let mut connection = std::pin::pin!(server.serve_connection_with_upgrades(TokioIo::new(io), service));
     let life = &proxy.life;
     let (mut closing, mut cut) = (std::pin::pin!(life.closing.cancelled()), std::pin::pin!(life.cut.cancelled()));
-    let mut is_closing = false;
+    let mut closing_since = None;
+    let mut was_told = false;
     let mut watchdog = Watchdog::new(&proxy, &vitals);
     std::future::poll_fn(|cx| {
         loop {
@@ -62,16 +67,22 @@ where
                 }
                 return Poll::Ready(());
             }
-            if !is_closing && closing.as_mut().poll(cx).is_ready() {
-                is_closing = true;
+            if closing_since.is_none() && closing.as_mut().poll(cx).is_ready() {
+                closing_since = Some(Instant::now());
                 connection.as_mut().graceful_shutdown();
                 continue;
             }
             // The cut comes after the closing: until then one token is enough to listen to.
-            if is_closing && cut.as_mut().poll(cx).is_ready() {
+            if closing_since.is_some() && cut.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            match std::task::ready!(watchdog.poll(cx)) {
+            let overdue = std::task::ready!(watchdog.poll(cx, closing_since));
+            // Told once, a connection ends by itself; one that does not is ended.
+            if closing_since.is_some() || std::mem::replace(&mut was_told, true) {
+                return Poll::Ready(());
+            }
+            proxy.stats.close(overdue.as_str());
+            match overdue {
                 Overdue::Head => vitals.expire(),
                 Overdue::Idle => connection.as_mut().graceful_shutdown(),
                 Overdue::Write => return Poll::Ready(()),
@@ -86,17 +97,25 @@ struct Watchdog<'c> {
     proxy: &'c Proxy,
     vitals: &'c Vitals,
     sleep: std::pin::Pin<Box<tokio::time::Sleep>>,
+    /// Nothing is due before: it was said, and takes its time.
+    quiet_until: Option<Instant>,
 }
 
 impl<'c> Watchdog<'c> {
     fn new(proxy: &'c Proxy, vitals: &'c Vitals) -> Self {
         let first = vitals.due(&proxy.patience).map_or_else(|| Instant::now() + LOOK_AGAIN, |(at, _)| at);
-        Self { proxy, vitals, sleep: Box::pin(tokio::time::sleep_until(first.into())) }
+        Self { proxy, vitals, sleep: Box::pin(tokio::time::sleep_until(first.into())), quiet_until: None }
     }
 
-    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Overdue> {
+    fn due(&self, closing_since: Option<Instant>) -> Option<(Instant, Overdue)> {
+        let (at, overdue) = self.vitals.due(&self.proxy.patience)?;
+        let at = closing_since.filter(|_| overdue != Overdue::Write).map_or(at, |since| at.min(since + AT_CLOSING));
+        Some((self.quiet_until.map_or(at, |until| at.max(until)), overdue))
+    }
+
+    fn poll(&mut self, cx: &mut std::task::Context<'_>, closing_since: Option<Instant>) -> Poll<Overdue> {
         loop {
-            let due = self.vitals.due(&self.proxy.patience);
+            let due = self.due(closing_since);
             if let Some((at, _)) = due.filter(|(at, _)| *at < self.sleep.deadline().into_std()) {
                 self.sleep.as_mut().reset(at.into());
             }
@@ -104,8 +123,8 @@ impl<'c> Watchdog<'c> {
             let now = Instant::now();
             let next = match due {
                 Some((at, overdue)) if at <= now => {
-                    self.sleep.as_mut().reset((now + LOOK_AGAIN).into());
-                    self.proxy.stats.close(overdue.as_str());
+                    self.quiet_until = Some(now + TO_END);
+                    self.sleep.as_mut().reset((now + TO_END).into());
                     return Poll::Ready(overdue);
                 }
                 Some((at, _)) => at,

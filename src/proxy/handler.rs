@@ -27,6 +27,8 @@ use crate::wire::{head, scan};
 
 /// Longer targets are refused with 414.
 const MAX_TARGET: usize = 8 * 1024;
+/// HTTP/1's parser counts for itself.
+pub(super) const MAX_FIELDS: usize = 100;
 
 impl Proxy {
     /// Answers one request.
@@ -167,6 +169,9 @@ fn admit(
     let head: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if head > limit {
         return Err(Refused::HeadTooLarge(limit));
+    }
+    if request.headers().len() > MAX_FIELDS {
+        return Err(Refused::TooManyFields(MAX_FIELDS));
     }
     match endpoint {
         Endpoint::Malformed => return Err(Refused::MalformedPath),

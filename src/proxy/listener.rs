@@ -12,13 +12,13 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
+use super::handler::MAX_FIELDS;
 use super::{Proxy, connection, respond};
 use crate::config::Listen;
 use http::StatusCode;
 
 /// A connection's buffers hold a head with its target and line ends; of an answer that is not read no more is kept.
 const BESIDE_HEAD: usize = 16 * 1024;
-const MAX_HEADERS: usize = 100;
 const MAX_H2_STREAMS: u32 = 100;
 /// What an HTTP/2 application may send ahead of being read: on a stream, and on all of a connection.
 const H2_STREAM_WINDOW: u32 = 256 << 10;
@@ -30,6 +30,9 @@ const H2_ERRORS: usize = 100;
 /// After an accept that failed for want of descriptors or memory, others may end first.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
+/// Connections over the limit that are told so at once, and how long each may take to hear it.
+const MAX_REFUSING: u64 = 256;
+const LINGER: Duration = Duration::from_millis(500);
 /// So long without such a failure, and the next one is news again.
 const OUTAGE_OVER: Duration = Duration::from_secs(5);
 
@@ -195,7 +198,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 fn server(proxy: &Proxy) -> auto::Builder<TokioExecutor> {
     let head = proxy.store.current().config.limits.head;
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().max_headers(MAX_HEADERS).max_buf_size(head.saturating_add(BESIDE_HEAD));
+    server.http1().max_headers(MAX_FIELDS).max_buf_size(head.saturating_add(BESIDE_HEAD));
     server
         .http2()
         .max_concurrent_streams(MAX_H2_STREAMS)
@@ -214,16 +217,15 @@ where
     let limit = proxy.store.current().config.limits.connections as u64;
     if !proxy.stats.connections.try_add(1, limit) {
         proxy.stats.refuse("refused:connections");
-        proxy.life.tasks.spawn(async move {
-            // Whether it hears the refusal is its own affair.
-            drop(
-                tokio::time::timeout(
-                    BACK_OFF,
-                    stream.write_all(&respond::without_request(StatusCode::SERVICE_UNAVAILABLE)),
-                )
-                .await,
-            );
-        });
+        // Above the bound they are closed without a word.
+        if proxy.stats.refusing.try_add(1, MAX_REFUSING) {
+            let stats = Arc::clone(&proxy.stats);
+            proxy.life.tasks.spawn(async move {
+                // Whether it hears the refusal is its own affair.
+                drop(tokio::time::timeout(LINGER, tell_full(&mut stream)).await);
+                stats.refusing.sub(1);
+            });
+        }
         return;
     }
     let counted = Counted(Arc::clone(proxy));
@@ -232,6 +234,13 @@ where
         let _counted = counted;
         serving.await;
     });
+}
+
+/// What it has sent is read away: a connection closed with bytes unread is reset, and the refusal with it.
+async fn tell_full<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Result<()> {
+    stream.write_all(&respond::without_request(StatusCode::SERVICE_UNAVAILABLE)).await?;
+    stream.shutdown().await?;
+    tokio::io::copy(stream, &mut tokio::io::sink()).await.map(drop)
 }
 
 struct Counted(Arc<Proxy>);

@@ -43,6 +43,8 @@ pub(super) struct Record {
     answer_held: u64,
     /// The backend's answer is to blame.
     failed: bool,
+    /// The answer is ours: the backend gave none, or none to be shown.
+    own_words: bool,
     /// A candidate's, to say how the attempt went.
     ticket: Option<Ticket>,
     /// A candidate that blamed the request: the baseline's word decides whose fault it was.
@@ -79,6 +81,7 @@ impl Record {
             held: 0,
             answer_held: 0,
             failed: false,
+            own_words: false,
             ticket: None,
             doubt: None,
         })
@@ -218,6 +221,11 @@ impl Record {
         }
     }
 
+    /// shiftgate speaks for a backend that has no answer.
+    pub(super) fn speak(&mut self) {
+        self.own_words = true;
+    }
+
     /// The backend gave no good answer.
     pub(super) fn blame(&mut self) {
         self.failed = true;
@@ -247,7 +255,7 @@ impl Record {
     fn count(&self, end: End, total: Duration, cost: Option<f64>) {
         let Some(target) = &self.backend else { return };
         let stats = &target.stats;
-        if self.status.is_some() {
+        if self.status.is_some() && !self.own_words {
             stats.served.add(1);
         }
         if self.failed || matches!(end, End::UpstreamError | End::Timeout) || self.seen.error_event {
@@ -320,8 +328,17 @@ impl Drop for Record {
     }
 }
 
-/// `retry-after` in seconds; a date is as good as none.
+/// `retry-after`: seconds, or a date (RFC 9110 §10.2.3).
 fn seconds(value: &HeaderValue) -> Option<Duration> {
-    let seconds: f64 = value.to_str().ok()?.trim().parse().ok()?;
-    (0.0..1e6).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+    /// Longer is not waited for anyway.
+    const LONGEST: f64 = 1e6;
+    let text = value.to_str().ok()?.trim();
+    let seconds = match text.parse::<f64>() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+            at.duration_since(jiff::Timestamp::now()).as_secs_f64().max(0.0)
+        }
+    };
+    (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(LONGEST)))
 }

@@ -33,6 +33,7 @@ pub(super) enum Refused {
     OptionsStar,
     TargetTooLong,
     HeadTooLarge(usize),
+    TooManyFields(usize),
     MalformedPath,
     UnknownPath(String),
     UnknownOverride,
@@ -108,6 +109,11 @@ impl Refused {
                     format!("the request's head is larger than limits.head, {limit} bytes"),
                     Some("head_too_large"),
                 ),
+                Some(Refusal::Head),
+            ),
+            Self::TooManyFields(limit) => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                invalid(format!("the request's head has more than {limit} fields"), Some("head_too_large")),
                 Some(Refusal::Head),
             ),
             Self::MalformedPath => (
@@ -189,6 +195,9 @@ pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<Ans
         (None, Refused::Said { .. }) => End::Complete,
         (None, _) => End::UpstreamError,
     };
+    if !matches!(refused, Refused::Said { .. }) {
+        record.speak();
+    }
     record.answered(status, Instant::now());
     let mut headers = HeaderMap::with_capacity(8);
     if !body.is_empty() {

@@ -161,6 +161,8 @@ pub struct Stats {
     ended: Mutex<BTreeMap<&'static str, u64>>,
     pub in_flight: Count,
     pub connections: Count,
+    /// Connections over the limit that are being told so.
+    pub refusing: Count,
     pub body_bytes: Count,
     /// Failovers that the budget did not allow.
     pub over_budget: Count,

@@ -45,7 +45,8 @@ pub fn check(
             return Err(bad_framing("content-length and transfer-encoding came together: send one of them"));
         }
         Some(Fault::Fragment) => {
-            return Err(bad("the request's target has a fragment (#): leave it out", "invalid_target"));
+            let what = "the request's target has a fragment (#): leave it out";
+            return Err(Wrong { closes: true, ..bad(what, "invalid_target") });
         }
         Some(Fault::Unclear) => return Err(bad_framing("where the request begins is not certain: connect anew")),
     }

@@ -12,7 +12,7 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::sse::Framer;
+use super::sse::{self, Framer};
 
 /// Of an unstreamed answer at most this much is read; above it its usage is not known.
 const MAX_WHOLE: usize = 1 << 20;
@@ -50,6 +50,10 @@ pub struct Seen {
     pub error_event: bool,
     /// A stream said that it is whole: `[DONE]`, a finish reason, `response.completed`.
     pub finished: bool,
+    /// The same, `[DONE]` alone left out.
+    pub has_reason: bool,
+    /// `[DONE]`: nothing comes after it.
+    pub done: bool,
 }
 
 /// Reads one answer.
@@ -143,6 +147,44 @@ impl From<Counts> for Usage {
     }
 }
 
+/// What an unstreamed answer with status 200 must be, to be one.
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow, default)]
+    object: Option<Cow<'a, str>>,
+    error: Option<IgnoredAny>,
+    choices: Option<IgnoredAny>,
+    output: Option<IgnoredAny>,
+    data: Option<IgnoredAny>,
+}
+
+/// Why this body is no answer of OpenAI's API, though it came with 200; `None` when it is one.
+pub fn wrong_with(body: &[u8]) -> Option<&'static str> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Some("the body is no JSON object");
+    }
+    match serde_json::from_slice::<Answer<'_>>(body) {
+        Err(_) => Some("the body is no JSON object"),
+        Ok(answer) if answer.error.is_some() || answer.object.as_deref() == Some("error") => Some("200 with an error"),
+        Ok(Answer { object: None, choices: None, output: None, data: None, .. }) => Some("the body says nothing"),
+        Ok(_) => None,
+    }
+}
+
+/// Where the first event of `events` that is an error ends.
+pub fn end_of_error(events: &[u8], now: Instant) -> Option<usize> {
+    let mut observer = Observer::stream();
+    let mut start = 0;
+    for end in sse::event_ends(events) {
+        observer.push(&Bytes::copy_from_slice(events.get(start..end)?), now);
+        if observer.seen.error_event {
+            return Some(end);
+        }
+        start = end;
+    }
+    None
+}
+
 #[derive(Deserialize)]
 struct Whole {
     usage: Option<Counts>,
@@ -168,6 +210,8 @@ struct Event<'a> {
     kind: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     choices: Vec<Choice<'a>>,
+    #[serde(borrow, default)]
+    object: Option<Cow<'a, str>>,
     usage: Option<Counts>,
     response: Option<Whole>,
     error: Option<IgnoredAny>,
@@ -243,6 +287,7 @@ fn is_null(data: &[u8], at: usize) -> bool {
 fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
     if data == b"[DONE]" {
         seen.finished = true;
+        seen.done = true;
         return;
     }
     // Once content has begun, only events that can hold usage, an error or an end are worth parsing.
@@ -256,8 +301,10 @@ fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
     let ended = matches!(event.kind.as_deref(), Some("response.completed" | "response.incomplete"));
     if ended || event.choices.iter().any(|choice| choice.finish_reason.is_some()) {
         seen.finished = true;
+        seen.has_reason = true;
     }
-    if event.error.is_some() || event.kind.as_deref() == Some("response.failed") {
+    let says_error = event.object.as_deref() == Some("error") || event.kind.as_deref() == Some("error");
+    if event.error.is_some() || says_error || event.kind.as_deref() == Some("response.failed") {
         seen.error_event = true;
     }
     let usage = event.usage.or_else(|| event.response.and_then(|response| response.usage));

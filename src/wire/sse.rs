@@ -16,6 +16,11 @@ pub fn last_event_end(bytes: &[u8], known: usize) -> usize {
     (known + 1..=bytes.len()).rev().find(|end| bytes.get(..*end).is_some_and(ends_event)).unwrap_or(0)
 }
 
+/// Where each whole event of `bytes` ends.
+pub fn event_ends(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    (1..=bytes.len()).filter(|end| bytes.get(..*end).is_some_and(ends_event))
+}
+
 /// Reads a stream chunk by chunk.
 #[derive(Debug, Default)]
 pub struct Framer {
