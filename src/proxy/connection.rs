@@ -123,12 +123,14 @@ impl<'c> Watchdog<'c> {
             let now = Instant::now();
             let next = match due {
                 Some((at, overdue)) if at <= now => {
-                    self.quiet_until = Some(now + TO_END);
-                    self.sleep.as_mut().reset((now + TO_END).into());
+                    let until = now + TO_END.min(self.proxy.patience.idle);
+                    self.quiet_until = Some(until);
+                    self.sleep.as_mut().reset(until.into());
                     return Poll::Ready(overdue);
                 }
                 Some((at, _)) => at,
-                None => now + LOOK_AGAIN,
+                // Over HTTP/2 an answer can get stuck without a word to this task.
+                None => now + LOOK_AGAIN.min(self.proxy.patience.write),
             };
             self.sleep.as_mut().reset(next.into());
         }

@@ -358,3 +358,53 @@ async fn floods_of_http2_end_their_own_connection_only() {
     }
     assert_eq!(running.app.stats.in_flight.get(), 0);
 }
+
+#[tokio::test]
+async fn connections_that_do_not_end_by_themselves_are_ended() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let patience = Patience { idle: Duration::from_millis(60), ..Patience::default() };
+    let running = launch_with(&file(&openai, &qwen, 0.0), false, patience).await;
+    let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, b"")].concat();
+    // hyper waits for more after these, told or not.
+    for silent in [b"\r\n".as_slice(), &preface] {
+        let mut stream = TcpStream::connect(running.address()).await.unwrap();
+        stream.write_all(silent).await.unwrap();
+        drop(tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.expect("it is never ended"));
+    }
+    assert_eq!(running.app.stats.closed().get("idle"), Some(&2), "each is told once");
+    // And they do not hold up the end of the process.
+    let long = launch(&file(&openai, &qwen, 0.0), false).await;
+    let mut kept = Vec::new();
+    for silent in [b"\r\n".as_slice(), &preface, b"GET /v1/mod"] {
+        let mut stream = TcpStream::connect(long.address()).await.unwrap();
+        stream.write_all(silent).await.unwrap();
+        kept.push(stream);
+    }
+    assert_eq!(get(long.address(), "/v1/models").await.status, 401);
+    let ended = long.app.drain(PATIENCE, std::future::pending());
+    let ended = tokio::time::timeout(PATIENCE / 2, ended).await.expect("a drain waits for nobody who asks nothing");
+    assert_eq!(ended, shiftgate::app::Ended::Drained);
+}
+
+#[tokio::test]
+async fn an_http2_reader_that_gives_no_window_is_let_go() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    openai.set(behaviour(Fault::NeverEnding));
+    let short = Duration::from_millis(150);
+    let patience = Patience { write: short, idle: short, ..Patience::default() };
+    let running = launch_with(&file(&openai, &qwen, 0.0), false, patience).await;
+    let mut stream = TcpStream::connect(running.address()).await.unwrap();
+    let body = chat("x", true);
+    let literal = |name: u8, value: &str| [&[name, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat();
+    let authorization = [&[0x40, 13], b"authorization".as_slice(), &[20], b"Bearer sk-app-canary"].concat();
+    let head =
+        [vec![0x83], literal(0x04, "/v1/chat/completions"), vec![0x86], literal(0x41, "h"), authorization].concat();
+    let request = [frame(4, 0, 0, b""), frame(1, 0x4, 1, &head), frame(0, 0x1, 1, body.as_bytes())].concat();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    stream.write_all(&request).await.unwrap();
+    until(openai.in_flight(), |count| *count == 1).await;
+    // All that comes is read, and no window is given back.
+    drop(tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.expect("it is never let go"));
+    until(openai.aborts(), |aborts| aborts.count == 1).await;
+    assert_eq!(running.app.stats.closed().get("slow_reader"), Some(&1));
+}

@@ -230,3 +230,50 @@ async fn crumbs_of_a_cookie_become_one() {
     let got = &openai.received()[0].headers;
     assert_eq!(got.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
 }
+
+#[tokio::test]
+async fn a_body_of_a_get_passes_too() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let running = launch(&file(&openai, &qwen, 0.0), false).await;
+    let head = "GET /v1/files HTTP/1.1\r\nhost: h\r\nauthorization: Bearer sk-app-canary\r\nconnection: close\r\n";
+    for framed in ["content-length: 5\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"] {
+        assert_eq!(raw(running.address(), format!("{head}{framed}").as_bytes()).await.status, 200);
+    }
+    assert!(openai.received().iter().all(|got| got.body == b"hello".as_slice()));
+}
+
+#[tokio::test]
+async fn a_hundred_fields_are_enough_over_http2_too() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let running = launch(&file(&openai, &qwen, 0.0), false).await;
+    let io = hyper_util::rt::TokioIo::new(TcpStream::connect(running.address()).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    for (fields, status) in [(95, 401), (101, 431)] {
+        let request =
+            (0..fields).fold(http::Request::get("http://h/v1/models"), |r, n| r.header(format!("x-{n}"), "1"));
+        let body = http_body_util::Empty::<bytes::Bytes>::new();
+        assert_eq!(sender.send_request(request.body(body).unwrap()).await.unwrap().status(), status);
+    }
+    assert_eq!(openai.requests(), 1);
+}
+
+#[tokio::test]
+async fn one_connection_too_many_hears_why_whatever_it_sends() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let text = file(&openai, &qwen, 0.0).replace("[failover]", "[limits]\nconnections = 1\n[failover]");
+    let running = launch(&text, false).await;
+    let first = TcpStream::connect(running.address()).await.unwrap();
+    let body = chat(&"large ".repeat(40_000), false);
+    for _ in 0..20 {
+        let mut client = TcpStream::connect(running.address()).await.unwrap();
+        client.write_all(&post("/v1/chat/completions", &body, "")).await.expect("all of it is taken");
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.expect("no reset");
+        let answer = parse(&got);
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    }
+    drop(first);
+    assert_eq!(running.app.stats.refused().get("refused:connections"), Some(&20));
+}

@@ -194,7 +194,8 @@ async fn faults_of_a_candidate_never_look_like_an_answer() {
         let answer = ask(&running, &chat("x", stream), "").await;
         assert_eq!(answer.status, status, "{fault:?} streamed={stream}: {}", answer.text());
         assert!(answer.json()["error"]["message"].as_str().unwrap().contains("backend qwen"), "{}", answer.text());
-        assert_eq!(running.status().await["backends"][1]["errors"], 1, "{fault:?}");
+        let candidate = &running.status().await["backends"][1];
+        assert_eq!((&candidate["errors"], &candidate["served"]), (&1.into(), &0.into()), "{fault:?}");
     }
     // After content a stream ends with one error event and without [DONE].
     for fault in [Fault::CutAfterBytes(1800), Fault::ErrorEventAfter(6)] {

@@ -1,0 +1,198 @@
+//! What a candidate may say that is no answer, and how its streams end: byte for byte, by a backend that the test plays.
+
+use crate::support::*;
+use shiftgate::sim::{Behaviour, Sim};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+const CONTENT: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word\"}}]}\n\n";
+const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const ERROR: &str = "data: {\"error\":{\"message\":\"engine died\",\"code\":500}}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    /// The last chunk comes.
+    Ends,
+    /// The connection is closed without it.
+    Cuts,
+    /// Nothing more comes.
+    Stalls,
+}
+
+/// A sidecar whose candidate gives this answer to everybody.
+async fn says(answer: Vec<u8>, then: Then) -> (Running, Sim) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let text = file(&openai, &qwen, 100.0)
+        .replace(&qwen.url(), &format!("http://{}/v1", listener.local_addr().unwrap()))
+        .replace("enabled = false", "enabled = true")
+        .replace("timeout = { total = \"20s\" }", "timeout = { idle = \"60ms\" }");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut got = Vec::new();
+                while !got.ends_with(b"e}") {
+                    if stream.read_buf(&mut got).await.unwrap() == 0 {
+                        return;
+                    }
+                }
+                stream.write_all(&answer).await.unwrap();
+                if then == Then::Stalls {
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    (launch(&text, false).await, openai)
+}
+
+fn whole(body: &str, more: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{more}content-length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
+}
+
+fn stream(events: &[&str], then: Then) -> Vec<u8> {
+    let mut bytes =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for event in events {
+        bytes.extend(format!("{:x}\r\n{event}\r\n", event.len()).bytes());
+    }
+    if then == Then::Ends {
+        bytes.extend(b"0\r\n\r\n");
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_200_that_is_no_answer_fails_over() {
+    for body in [
+        "{\"error\":{\"message\":\"boom\",\"code\":500}}",
+        "null",
+        "[]",
+        "{}",
+        "\"x\"",
+        "{\"object\":\"error\",\"choices\":[]}",
+    ] {
+        let (running, _openai) = says(whole(body, ""), Then::Ends).await;
+        let answer = ask(&running, &chat("x", false), "").await;
+        assert_eq!((answer.status, answer.header("x-shiftgate-reason")), (200, Some("failover:bad_answer")), "{body}");
+    }
+    let long = ": comment\n\n".repeat(120_000);
+    let silent = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n";
+    for (events, then, cause) in [
+        (vec![DONE], Then::Ends, "bad_answer"),
+        (vec![silent, DONE], Then::Ends, "bad_answer"),
+        (vec!["event: error\ndata: {\"message\":\"m\"}\n\n", DONE], Then::Ends, "bad_answer"),
+        (vec!["data: {\"object\":\"error\",\"message\":\"m\"}\n\n", DONE], Then::Ends, "error_event"),
+        (vec![long.as_str()], Then::Stalls, "bad_answer"),
+    ] {
+        let (running, _openai) = says(stream(&events, then), then).await;
+        let answer = ask(&running, &chat("x", true), "").await;
+        let reason = format!("failover:{cause}");
+        assert_eq!((answer.status, answer.header("x-shiftgate-reason")), (200, Some(reason.as_str())));
+        assert!(answer.whole && answer.text().ends_with(DONE));
+    }
+    // An empty completion is one, if it says why it ended.
+    let (running, openai) = says(stream(&[silent, STOP, DONE], Then::Ends), Then::Ends).await;
+    let answer = ask(&running, &chat("x", true), "").await;
+    assert_eq!((answer.header("x-shiftgate-backend"), openai.requests()), (Some("qwen"), 0));
+}
+
+#[tokio::test]
+async fn a_stream_ends_once() {
+    // Events, what follows, what the application gets after the content, and how it ended.
+    const BROKEN: &str = "\"error\":{\"message\":\"the answer broke off";
+    for (events, then, last, errors, dones, end) in [
+        (vec![CONTENT, STOP, DONE], Then::Ends, DONE, 0, 1, "complete"),
+        (vec![CONTENT, STOP, DONE], Then::Cuts, DONE, 0, 1, "complete"),
+        (vec![CONTENT, STOP, DONE], Then::Stalls, DONE, 0, 1, "complete"),
+        (vec![CONTENT, STOP], Then::Cuts, BROKEN, 1, 0, "upstream_error"),
+        (vec![CONTENT], Then::Ends, BROKEN, 1, 0, "upstream_error"),
+        (vec![CONTENT], Then::Stalls, BROKEN, 1, 0, "timeout"),
+        (vec![CONTENT, ERROR], Then::Ends, ERROR, 1, 0, "upstream_error"),
+        (vec![CONTENT, ERROR], Then::Cuts, ERROR, 1, 0, "upstream_error"),
+        (vec![CONTENT, ERROR], Then::Stalls, ERROR, 1, 0, "upstream_error"),
+        (vec![CONTENT, ERROR, DONE], Then::Ends, ERROR, 1, 0, "upstream_error"),
+        (vec![CONTENT, ERROR, CONTENT, ERROR, DONE], Then::Ends, ERROR, 1, 0, "upstream_error"),
+    ] {
+        let what = format!("{events:?}");
+        // In chunks of their own, and all in one, where an error comes before anything has left.
+        let joined = events.concat();
+        let pieces = if errors == 0 { vec![events, vec![joined.as_str()]] } else { vec![events] };
+        for events in pieces {
+            let (running, _openai) = says(stream(&events, then), then).await;
+            let answer = ask(&running, &chat("x", true), "").await;
+            let text = answer.text();
+            assert_eq!((answer.status, answer.whole), (200, true), "{what}");
+            assert!(text.contains(last) && text.ends_with("\n\n"), "{what}: {text}");
+            assert_eq!(
+                (text.matches("\"error\":{").count(), text.matches("[DONE]").count()),
+                (errors, dones),
+                "{what}: {text}"
+            );
+            assert_eq!(running.app.stats.ended().get(end), Some(&1), "{what}: {:?}", running.app.stats.ended());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_event_is_never_glued_to_a_broken_one() {
+    let huge = format!("data: {}", "x".repeat(1_500_000));
+    let (running, _openai) = says(stream(&[CONTENT, &huge], Then::Cuts), Then::Cuts).await;
+    let text = ask(&running, &chat("x", true), "").await.text();
+    assert!(text.contains("xxx\n\ndata: {\"error\":{"));
+}
+
+#[tokio::test]
+async fn a_length_is_passed_only_where_it_holds() {
+    let events = [CONTENT, STOP, DONE].concat();
+    for (said, sent, end, error) in [
+        (events.len(), events.as_str(), "complete", false),
+        (events.len() + 1000, events.as_str(), "complete", false),
+        (CONTENT.len(), CONTENT, "upstream_error", true),
+        (CONTENT.len() + 1000, CONTENT, "upstream_error", true),
+    ] {
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {said}\r\n\r\n{sent}");
+        let (running, _openai) = says(head.into_bytes(), Then::Cuts).await;
+        let answer = ask(&running, &chat("x", true), "").await;
+        assert!(answer.whole && answer.header("content-length").is_none());
+        assert_eq!(answer.text().contains("\"error\":{"), error, "{}", answer.text());
+        assert_eq!(running.app.stats.ended().get(end), Some(&1), "{:?}", running.app.stats.ended());
+    }
+    // RFC 9112 §6.3: chunks win over a length.
+    let (running, script) = before_script(0.0).await;
+    let client = tokio::spawn(async move { ask(&running, &chat("x", false), "").await });
+    let (mut backend, _) = script.accept().await.unwrap();
+    let mut got = Vec::new();
+    while !got.ends_with(b"false}") {
+        backend.read_buf(&mut got).await.unwrap();
+    }
+    let both =
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n";
+    backend.write_all(both).await.unwrap();
+    let answer = client.await.unwrap();
+    assert_eq!((answer.text().as_str(), answer.whole), ("0123456789", true));
+}
+
+#[tokio::test]
+async fn a_101_that_nobody_asked_for_is_a_bad_answer() {
+    let switching = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n".to_vec();
+    let (running, _openai) = says(switching, Then::Cuts).await;
+    let answer = ask(&running, &chat("x", false), "").await;
+    assert_eq!((answer.status, answer.header("x-shiftgate-backend")), (200, Some("openai")), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn retry_after_may_be_a_date_or_far_away() {
+    for value in ["9999999", "Fri, 31 Dec 2100 23:59:59 GMT"] {
+        let head = format!("HTTP/1.1 429 Too Many Requests\r\nretry-after: {value}\r\ncontent-length: 0\r\n\r\n");
+        let (running, _openai) = says(head.into_bytes(), Then::Cuts).await;
+        ask(&running, &chat("x", false), "").await;
+        let health = &running.app.store.current().targets[1].health;
+        let after = |seconds| std::time::Instant::now() + std::time::Duration::from_secs(seconds);
+        assert_eq!((health.report(after(50)).cooling, health.report(after(61)).cooling), (true, false), "{value}");
+    }
+}
