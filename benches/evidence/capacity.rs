@@ -106,7 +106,11 @@ async fn streams(count: usize, limits: &str, fit: usize) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     for number in 0..count {
         let listen = sidecar.listen;
-        tasks.spawn(async move { ask(listen, &chat(true, number)).await });
+        tasks.spawn(async move {
+            // Within a second or so: what is asked is how many run at once, not how many may knock at one moment.
+            tokio::time::sleep(Duration::from_micros(250) * u32::try_from(number)?).await;
+            ask(listen, &chat(true, number)).await
+        });
     }
     let answers: Vec<Answer> = all(&mut tasks).await?;
     let (mut served, mut refused) = (0, 0);
