@@ -2,7 +2,7 @@
 //! `content-length` that comes with `transfer-encoding`, and a target's fragment, and both have to be refused.
 //!
 //! Owns: telling where heads are (RFC 9112 §6 and §7). Refuses: parsing for anybody. Invariant: of what has passed at
-//! most [`MAX_LINE`] bytes are kept, and what cannot be followed is a fault: a request that was not seen is not trusted.
+//! most 128 bytes are kept, and what cannot be followed is a fault: a request that was not seen is not trusted.
 
 /// Of a line so much is kept when it comes in pieces; `content-length` and its value are far shorter.
 const MAX_LINE: usize = 128;
