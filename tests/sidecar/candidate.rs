@@ -196,3 +196,17 @@ async fn retry_after_may_be_a_date_or_far_away() {
         assert_eq!((health.report(after(50)).cooling, health.report(after(61)).cooling), (true, false), "{value}");
     }
 }
+
+#[tokio::test]
+async fn a_head_that_breaks_http_never_passes() {
+    for field in ["x-folded: a\r\n b", "x-spaced : a", "x-nul: a\0b", "x-cr: a\rb", "no colon"] {
+        let head = format!("HTTP/1.1 200 OK\r\n{field}\r\ncontent-length: 14\r\n\r\n{{\"choices\":[]}}");
+        let (running, _openai) = says(head.into_bytes(), Then::Cuts).await;
+        let answer = ask(&running, &chat("x", false), "").await;
+        assert_eq!(
+            (answer.status, answer.header("x-shiftgate-reason")),
+            (200, Some("failover:bad_answer")),
+            "{field:?}"
+        );
+    }
+}
