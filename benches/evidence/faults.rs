@@ -168,16 +168,21 @@ async fn raise(candidate: Candidate) -> anyhow::Result<(String, Box<dyn std::any
             Ok((url, Box::new(Aborting(task))))
         }
         Candidate::BlackHole => {
-            let socket = TcpSocket::new_v4()?;
-            socket.bind("127.0.0.1:0".parse()?)?;
-            let listener = socket.listen(1)?;
-            let address = listener.local_addr()?;
-            // Its queue is full, and nobody takes from it: the system drops what else comes.
-            let filling = (0..4).map(|_| tokio::spawn(TcpStream::connect(address))).collect::<Vec<_>>();
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            Ok((format!("http://{address}/v1"), Box::new((listener, filling))))
+            let (address, kept) = black_hole().await?;
+            Ok((format!("http://{address}/v1"), kept))
         }
     }
+}
+
+/// Where nobody answers: its queue is full, nobody takes from it, and the system drops what else comes.
+pub(crate) async fn black_hole() -> anyhow::Result<(SocketAddr, Box<dyn std::any::Any>)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind("127.0.0.1:0".parse()?)?;
+    let listener = socket.listen(1)?;
+    let address = listener.local_addr()?;
+    let filling = (0..4).map(|_| tokio::spawn(TcpStream::connect(address))).collect::<Vec<_>>();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    Ok((address, Box::new((listener, filling))))
 }
 
 struct Aborting(tokio::task::JoinHandle<()>);

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use shiftgate::sim::{self, Behaviour, Fault, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::faults::text;
+use crate::faults::{black_hole, text};
 use crate::sidecar::{PATIENCE, Sidecar, chat};
 
 const TIMES: usize = 200;
@@ -76,12 +76,7 @@ async fn uploading() -> anyhow::Result<()> {
 /// The backend never hears of it: what counts is the place among the requests in flight.
 async fn before_connect() -> anyhow::Result<()> {
     let openai = sim::start(SimConfig::new(Wire::OpenAi), Behaviour::default()).await?;
-    let socket = TcpSocket::new_v4()?;
-    socket.bind("127.0.0.1:0".parse()?)?;
-    let listener = socket.listen(1)?;
-    let address = listener.local_addr()?;
-    let filling = (0..4).map(|_| tokio::spawn(TcpStream::connect(address))).collect::<Vec<_>>();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let (address, kept) = black_hole().await?;
     let sidecar = Sidecar::start(&text(&openai, &format!("http://{address}/v1"), "timeout = { connect = \"30s\" }"))?;
     let mut took = Vec::new();
     for number in 0..20 {
@@ -97,7 +92,7 @@ async fn before_connect() -> anyhow::Result<()> {
         tokio::time::timeout(PATIENCE, in_flight(0.0)).await??;
         took.push(left.elapsed());
     }
-    drop((listener, filling));
+    drop(kept);
     row("before the connection (place free, as /metrics says)", took);
     Ok(())
 }

@@ -88,44 +88,14 @@ impl AnswerBody {
     }
 
     pub(super) fn whole(bytes: Bytes, record: Box<Record>, end: End) -> Self {
-        Self(Box::new(Inside {
-            source: Source::Whole(bytes),
-            record: Some(record),
-            end,
-            observer: Observer::off(),
-            deadlines: Deadlines::default(),
-            sleep: None,
-            next_byte: None,
-            on_break: OnBreak::Cut,
-            gathers: false,
-            unfinished: BytesMut::new(),
-            gathered: BytesMut::new(),
-            in_event: false,
-            waited: 0,
-            last: None,
-            busy: None,
-        }))
+        let mut inside = Inside::new(Source::Whole(bytes), Some(record));
+        inside.end = end;
+        Self(inside)
     }
 
     /// For a tunnel, whose task keeps the record.
     pub(super) fn empty() -> Self {
-        Self(Box::new(Inside {
-            source: Source::Done,
-            record: None,
-            end: End::Complete,
-            observer: Observer::off(),
-            deadlines: Deadlines::default(),
-            sleep: None,
-            next_byte: None,
-            on_break: OnBreak::Cut,
-            gathers: false,
-            unfinished: BytesMut::new(),
-            gathered: BytesMut::new(),
-            in_event: false,
-            waited: 0,
-            last: None,
-            busy: None,
-        }))
+        Self(Inside::new(Source::Done, None))
     }
 
     /// `held` has been observed already.
@@ -137,30 +107,36 @@ impl AnswerBody {
         deadlines: Deadlines,
         on_break: OnBreak,
     ) -> Self {
-        let gathers = observer.is_stream();
-        let next_byte = deadlines.next_byte(Instant::now());
-        let sleep = next_byte.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
-        Self(Box::new(Inside {
-            source: Source::Relay { held, body },
-            record: Some(record),
-            end: End::Complete,
-            observer,
-            deadlines,
-            sleep,
-            next_byte,
-            on_break,
-            gathers,
-            unfinished: BytesMut::new(),
-            gathered: BytesMut::new(),
-            in_event: false,
-            waited: 0,
-            last: None,
-            busy: None,
-        }))
+        let mut inside = Inside::new(Source::Relay { held, body }, Some(record));
+        inside.next_byte = deadlines.next_byte(Instant::now());
+        inside.sleep = inside.next_byte.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
+        inside.gathers = observer.is_stream();
+        (inside.observer, inside.deadlines, inside.on_break) = (observer, deadlines, on_break);
+        Self(inside)
     }
 }
 
 impl Inside {
+    fn new(source: Source, record: Option<Box<Record>>) -> Box<Self> {
+        Box::new(Self {
+            source,
+            record,
+            end: End::Complete,
+            observer: Observer::off(),
+            deadlines: Deadlines::default(),
+            sleep: None,
+            next_byte: None,
+            on_break: OnBreak::Cut,
+            unfinished: BytesMut::new(),
+            in_event: false,
+            gathers: false,
+            gathered: BytesMut::new(),
+            waited: 0,
+            last: None,
+            busy: None,
+        })
+    }
+
     fn finish(&mut self, end: End) {
         self.source = Source::Done;
         self.sleep = None;

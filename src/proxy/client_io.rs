@@ -104,7 +104,7 @@ impl Vitals {
         self.busy.fetch_add(1, Relaxed);
         let number = self.requests.fetch_add(1, Relaxed) + 1;
         let (first, fault) = unpack(self.fault.load(Relaxed));
-        (Busy(Arc::clone(self), false), fault.filter(|_| first <= number))
+        (Busy { vitals: Arc::clone(self), gives: false }, fault.filter(|_| first <= number))
     }
 
     pub(super) fn switch(&self) {
@@ -113,6 +113,11 @@ impl Vitals {
 
     pub(super) fn expire(&self) {
         self.expired.store(true, Relaxed);
+    }
+
+    /// When the last answer ended.
+    pub(super) fn idle_since(&self) -> Instant {
+        self.accepted + Duration::from_millis(self.idle_since.load(Relaxed))
     }
 
     /// When the connection has waited too long, as things stand, and for what.
@@ -138,13 +143,16 @@ impl Vitals {
 
 /// A request of this connection is being answered while this lives.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Vitals>, bool);
+pub(super) struct Busy {
+    vitals: Arc<Vitals>,
+    gives: bool,
+}
 
 impl Busy {
     /// Whether the answer has just given data; false as soon as it is asked for more.
     pub(super) fn gives(&mut self, now: bool) {
-        let vitals = &self.0;
-        match (std::mem::replace(&mut self.1, now), now) {
+        let vitals = &self.vitals;
+        match (std::mem::replace(&mut self.gives, now), now) {
             (false, true) => {
                 vitals.given_at.store(vitals.now(), Relaxed);
                 vitals.giving.fetch_add(1, Relaxed);
@@ -160,8 +168,8 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.gives(false);
-        if self.0.busy.fetch_sub(1, Relaxed) == 1 {
-            self.0.idle_since.store(self.0.now(), Relaxed);
+        if self.vitals.busy.fetch_sub(1, Relaxed) == 1 {
+            self.vitals.idle_since.store(self.vitals.now(), Relaxed);
         }
     }
 }

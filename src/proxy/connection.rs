@@ -109,7 +109,11 @@ impl<'c> Watchdog<'c> {
 
     fn due(&self, closing_since: Option<Instant>) -> Option<(Instant, Overdue)> {
         let (at, overdue) = self.vitals.due(&self.proxy.patience)?;
-        let at = closing_since.filter(|_| overdue != Overdue::Write).map_or(at, |since| at.min(since + AT_CLOSING));
+        // From the last answer's end: over HTTP/2 its tail may still be waiting for the peer.
+        let at = match closing_since.filter(|_| overdue != Overdue::Write) {
+            Some(since) => at.min(since.max(self.vitals.idle_since()) + AT_CLOSING),
+            None => at,
+        };
         Some((self.quiet_until.map_or(at, |until| at.max(until)), overdue))
     }
 
