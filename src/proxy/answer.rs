@@ -348,7 +348,7 @@ impl Inside {
     /// A candidate's stream that ends without saying so was cut, however politely.
     fn broke_unseen(&self) -> bool {
         let seen = &self.observer.seen;
-        self.on_break == OnBreak::ErrorEvent && !seen.finished && !seen.error_event
+        self.on_break == OnBreak::ErrorEvent && !seen.finished() && !seen.error_event
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {

@@ -48,12 +48,17 @@ pub struct Seen {
     pub usage: Option<Usage>,
     /// A stream said `{"error":…}`.
     pub error_event: bool,
-    /// A stream said that it is whole: `[DONE]`, a finish reason, `response.completed`.
-    pub finished: bool,
-    /// The same, `[DONE]` alone left out.
+    /// A stream said why it ended: a finish reason, `response.completed`.
     pub has_reason: bool,
     /// `[DONE]`: nothing comes after it.
     pub done: bool,
+}
+
+impl Seen {
+    /// Whether a stream said that it is whole.
+    pub const fn finished(&self) -> bool {
+        self.done || self.has_reason
+    }
 }
 
 /// Reads one answer.
@@ -286,7 +291,6 @@ fn is_null(data: &[u8], at: usize) -> bool {
 
 fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
     if data == b"[DONE]" {
-        seen.finished = true;
         seen.done = true;
         return;
     }
@@ -300,7 +304,6 @@ fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
     }
     let ended = matches!(event.kind.as_deref(), Some("response.completed" | "response.incomplete"));
     if ended || event.choices.iter().any(|choice| choice.finish_reason.is_some()) {
-        seen.finished = true;
         seen.has_reason = true;
     }
     let says_error = event.object.as_deref() == Some("error") || event.kind.as_deref() == Some("error");

@@ -120,7 +120,7 @@ pub(crate) fn stream(input: &[u8]) {
         }
         observer.finish();
         let seen = observer.seen;
-        (events, seen.first_content, seen.usage, seen.error_event, seen.finished)
+        (events, seen.first_content, seen.usage, seen.error_event, seen.finished())
     };
     let whole = read(&mut std::iter::once(input));
     let size = input.first().map_or(1, |byte| usize::from(*byte % 7) + 1);
