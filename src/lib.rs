@@ -15,6 +15,7 @@
 //! | [`model`] | the vocabulary: engines, percents, reasons, secrets |
 //! | [`config`] | text of rollout.toml → a validated [`config::Config`], or every problem at once |
 //! | [`wire`] | OpenAI's format as bytes: endpoints, the scan of a body, the splice, SSE, error bodies |
+//! | [`translate`] | the pure translation: a request for each engine, its answer made OpenAI's, the ledger |
 //! | [`split`] | the pure decision: hash, intervals, keys, pins |
 //! | [`health`] | a candidate's breaker and cool-down, the budget of failovers |
 //! | [`telemetry`] | outcomes, counters, latency histograms, logs |
@@ -45,4 +46,5 @@ pub mod proxy;
 pub mod sim;
 pub mod split;
 pub mod telemetry;
+pub mod translate;
 pub mod wire;

@@ -12,6 +12,7 @@ use std::str::Chars;
 const STEPS: &[&[&str]] = &[
     &["model"],
     &["config", "wire"],
+    &["translate"],
     &["split", "health"],
     &["telemetry"],
     &["backend"],
