@@ -39,18 +39,26 @@ pub struct Step {
     pub detail: Cow<'static, str>,
 }
 
-/// Every step, in the order in which it was taken.
+/// More is not kept: a request can have as many unknown names as it likes.
+const MAX_STEPS: usize = 256;
+
+/// Every step once, in the order in which it was first taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ledger(Vec<Step>);
 
 impl Ledger {
-    pub fn note(
-        &mut self,
-        field: impl Into<Cow<'static, str>>,
-        action: Action,
-        detail: impl Into<Cow<'static, str>>,
-    ) {
-        self.0.push(Step { field: field.into(), action, detail: detail.into() });
+    pub fn note(&mut self, field: impl Into<Cow<'static, str>>, action: Action, detail: impl Into<Cow<'static, str>>) {
+        let step = Step { field: field.into(), action, detail: detail.into() };
+        if self.0.len() < MAX_STEPS && !self.0.contains(&step) {
+            self.0.push(step);
+        }
+    }
+
+    /// Whether any step is about this field of the top level.
+    pub(super) fn touches(&self, name: &str) -> bool {
+        self.0.iter().any(|step| {
+            step.field.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
+        })
     }
 
     pub fn steps(&self) -> &[Step] {

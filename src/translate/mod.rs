@@ -2,11 +2,30 @@
 //!
 //! Owns: what differs between engines. Refuses: I/O, clocks, randomness; ids and times are handed in. Invariant: a
 //! request that needs no rule keeps its bytes, and whatever is changed stands in the [`Ledger`].
+//!
+//! A new field is a row of `table`, a new engine a column there; what takes more than a letter is in the module that
+//! the row names.
 
+mod draft;
+mod features;
+mod format;
 mod ids;
 mod ledger;
+mod messages;
+mod openai;
+mod parts;
+mod request;
+mod responses;
+mod sampling;
+mod schema;
+mod table;
+mod thinking;
+mod tokens;
+mod tools;
 mod wants;
 
+pub use features::{pin, pin_exactly};
 pub use ids::{Owner, call_id, owner_of_call, owner_of_response, response_id};
 pub use ledger::{Action, Ledger, Step};
+pub use request::{Ask, Pinned, Stop, Translated, request};
 pub use wants::{Kind, Wants};

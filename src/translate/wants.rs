@@ -9,6 +9,8 @@ use crate::model::Engine;
 pub enum Kind {
     Chat,
     Responses,
+    /// The older `/v1/completions`.
+    Completions,
 }
 
 /// Made with the translated request, used on its answer.

@@ -90,7 +90,27 @@ impl<'de> Deserialize<'de> for Name<'de> {
     }
 }
 
+/// The fields of one JSON object, in its order; `None` when the text is none.
+pub fn object(json: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
+    serde_json::Deserializer::from_str(json).deserialize_map(Fields).ok()
+}
+
+/// The items of one JSON array; `None` when the text is none.
+pub fn list(json: &str) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(json).ok()
+}
+
+/// The text of a JSON string; `None` when it is none.
+pub fn string(json: &str) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Name<'_>>(json).ok().map(|name| name.0)
+}
+
 impl<'a> Scan<'a> {
+    /// In the body's order.
+    pub fn fields(&self) -> &[(Cow<'a, str>, &'a RawValue)] {
+        &self.fields
+    }
+
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| *value)
     }

@@ -1,0 +1,216 @@
+//! What a request asks for that a backend cannot do, told without translating it: before the draw, so that shares are
+//! shares of what could go either way.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+use serde::Deserialize;
+
+use super::draft::Draft;
+use super::format::{self, Format};
+use super::request::{Ask, Pinned, Stop};
+use super::table::{self, Rule};
+use super::tools::{self, Choice};
+use super::{parts, responses, sampling, tokens};
+use crate::config::LogprobsPolicy;
+use crate::model::{Engine, Pin};
+use crate::wire::endpoint::Endpoint;
+use crate::wire::scan;
+
+/// Above this share of its context a backend is not asked: the estimate is one.
+const CONTEXT_SHARE: f64 = 0.9;
+/// Words of which at least one stands in a conversation that is more than text.
+const MORE_THAN_TEXT: [&str; 7] =
+    ["image_url", "input_image", "input_audio", "input_file", "\"file\"", "encrypted_content", "item_reference"];
+
+type Found = Option<Pinned>;
+
+/// Why `ask.backend` cannot serve the request, as far as that shows without translating.
+pub fn pin(ask: &Ask<'_>) -> Found {
+    if ask.backend.model_for(ask.scan.model().map(AsRef::as_ref).unwrap_or_default()).is_none() {
+        return found(Pin::Model, "model", "the backend's `models` does not name this model");
+    }
+    if ask.backend.engine == Engine::OpenAi {
+        return None;
+    }
+    let seen = match ask.endpoint {
+        Endpoint::ChatCompletions => by_table(ask, table::CHAT)
+            .or_else(|| numbers(ask))
+            .or_else(|| chat_tools(ask))
+            .or_else(|| response_format(ask))
+            .or_else(|| conversation(ask, "messages")),
+        Endpoint::Responses => by_table(ask, table::RESPONSES)
+            .or_else(|| hosted_tools(ask))
+            .or_else(|| included(ask))
+            .or_else(|| conversation(ask, "input")),
+        _ => return None,
+    };
+    seen.or_else(|| context(ask))
+}
+
+/// The same, exactly: where only the translation itself can tell, it is made and thrown away.
+pub fn pin_exactly(ask: &Ask<'_>) -> Found {
+    if let Some(pinned) = pin(ask) {
+        return Some(pinned);
+    }
+    let has = |field| ask.scan.has(field);
+    let schemas = has("tools") || has("functions") || has("response_format");
+    let unclear = ask.backend.translation.strict || (ask.backend.engine == Engine::Tgi && schemas);
+    if !unclear {
+        return None;
+    }
+    match super::request::request(ask) {
+        Err(Stop::Pinned(pinned)) => Some(pinned),
+        Ok(_) | Err(Stop::Invalid(_)) => None,
+    }
+}
+
+fn found(pin: Pin, field: impl Into<Cow<'static, str>>, why: &'static str) -> Found {
+    Some(Pinned { pin, field: field.into(), why })
+}
+
+fn by_table(ask: &Ask<'_>, table: &'static [table::Row]) -> Found {
+    for (name, value) in ask.scan.fields() {
+        if value.get() == "null" {
+            continue;
+        }
+        match table::find(table, name) {
+            Some(row) => {
+                if let Rule::Pin(pin) = row.rule(ask.backend.engine) {
+                    return found(pin, row.name, "only OpenAI has this");
+                }
+            }
+            None => {
+                let listed = ask.backend.translation.pin_on_unknown.iter().find(|listed| *listed == name);
+                if let Some(listed) = listed {
+                    return found(Pin::UnknownField, listed.clone(), "it is listed in pin_on_unknown");
+                }
+            }
+        }
+    }
+    None
+}
+
+fn numbers(ask: &Ask<'_>) -> Found {
+    let engine = ask.backend.engine;
+    let text = |field| ask.scan.get(field).map(serde_json::value::RawValue::get);
+    let is_many = |n: &str| n.parse::<f64>().is_ok_and(|n| n > 1.0);
+    if sampling::has_one_choice(engine) && text("n").is_some_and(is_many) {
+        return found(Pin::Choices, "n", "the backend gives one choice only");
+    }
+    if text("logit_bias").is_some_and(sampling::forces_a_token) {
+        return found(Pin::LogitBias, "logit_bias", "its ids are those of OpenAI's tokenizer");
+    }
+    let pins_logprobs = engine == Engine::Compatible || ask.backend.translation.logprobs == LogprobsPolicy::Pin;
+    if pins_logprobs && text("logprobs") == Some("true") {
+        return found(Pin::Logprobs, "logprobs", "the backend's token probabilities are not OpenAI's");
+    }
+    let modalities: Vec<String> =
+        text("modalities").and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default();
+    if modalities.iter().any(|one| one != "text") {
+        return found(Pin::Audio, "modalities", "the backend answers in text only");
+    }
+    None
+}
+
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+fn kinds(list: Option<&serde_json::value::RawValue>) -> Vec<String> {
+    let kinds: Vec<Kind<'_>> = list.and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default();
+    kinds.into_iter().map(|one| one.kind.unwrap_or_default().into_owned()).collect()
+}
+
+fn chat_tools(ask: &Ask<'_>) -> Found {
+    let kinds = kinds(ask.scan.get("tools"));
+    if let Some(at) = kinds.iter().position(|kind| kind != "function") {
+        return found(Pin::Tools, format!("tools[{at}]"), "the backend knows functions only");
+    }
+    let choice = ask.scan.get("tool_choice").filter(|choice| choice.get() != "null" && !kinds.is_empty());
+    let choice = tools::choice(choice?.get());
+    if choice == Choice::Other {
+        return found(Pin::Tools, "tool_choice", "the backend does not know this choice");
+    }
+    let forces = matches!(choice, Choice::Required | Choice::Named(_) | Choice::Allowed { required: true, .. });
+    let format = ask.scan.get("response_format").map_or(Format::Unset, |format| format::kind(format.get()));
+    let formatted = matches!(format, Format::JsonObject | Format::JsonSchema);
+    if ask.backend.engine == Engine::Sglang && forces && formatted {
+        return found(Pin::Format, "response_format", "the backend refuses it beside these tools");
+    }
+    None
+}
+
+fn response_format(ask: &Ask<'_>) -> Found {
+    let format = ask.scan.get("response_format").filter(|format| format.get() != "null")?;
+    match format::kind(format.get()) {
+        Format::Other => found(Pin::Format, "response_format", "the backend does not know this format"),
+        Format::JsonSchema if ask.backend.engine == Engine::Compatible => {
+            found(Pin::Format, "response_format", "not every server follows a schema")
+        }
+        _ => None,
+    }
+}
+
+fn hosted_tools(ask: &Ask<'_>) -> Found {
+    kinds(ask.scan.get("tools")).iter().enumerate().find_map(|(at, kind)| {
+        let (pin, why) = responses::tool_pin(kind)?;
+        found(pin, format!("tools[{at}]"), why)
+    })
+}
+
+fn included(ask: &Ask<'_>) -> Found {
+    let include = ask.scan.get("include")?.get();
+    memmem::find(include.as_bytes(), b"encrypted_content")?;
+    found(Pin::Stateful, "include", "what is encrypted only its maker can read")
+}
+
+/// Parts that are more than text, and items that only their maker knows.
+fn conversation(ask: &Ask<'_>, field: &'static str) -> Found {
+    let text = ask.scan.get(field)?.get();
+    if !MORE_THAN_TEXT.iter().any(|word| memmem::find(text.as_bytes(), word.as_bytes()).is_some()) {
+        return None;
+    }
+    let items = scan::list(text)?;
+    items.iter().enumerate().find_map(|(at, item)| {
+        let item = Draft::parse(item.get())?;
+        let encrypted = item.get("encrypted_content").is_some_and(|content| content != "null");
+        if encrypted || item.string("type").as_deref() == Some("item_reference") {
+            return found(Pin::Stateful, format!("{field}[{at}]"), "only its maker knows it");
+        }
+        let role = item.string("role").unwrap_or_default();
+        let in_system = matches!(role.as_ref(), "system" | "developer");
+        kinds_of_parts(&item).iter().enumerate().find_map(|(part, kind)| {
+            let (pin, why) = parts::pin(kind, in_system, ask.backend)?;
+            found(pin, format!("{field}[{at}].content[{part}]"), why)
+        })
+    })
+}
+
+fn kinds_of_parts(message: &Draft<'_>) -> Vec<String> {
+    let Some(parts) = message.get("content").and_then(scan::list) else { return Vec::new() };
+    let kind = |part: &&serde_json::value::RawValue| {
+        Some(Draft::parse(part.get())?.string("type").unwrap_or_default().into_owned())
+    };
+    parts.iter().map(|part| kind(part).unwrap_or_else(|| "text".to_owned())).collect()
+}
+
+fn context(ask: &Ask<'_>) -> Found {
+    let context = ask.backend.translation.max_model_len.or(ask.max_model_len)?;
+    let text = |field| ask.scan.get(field).map_or("", serde_json::value::RawValue::get);
+    let field = if ask.endpoint == Endpoint::Responses { "input" } else { "messages" };
+    // The bytes of an image are no tokens.
+    let has_images = ask.backend.translation.vision
+        && ["image_url", "input_image"]
+            .iter()
+            .any(|word| memmem::find(text(field).as_bytes(), word.as_bytes()).is_some());
+    if has_images {
+        return None;
+    }
+    let bytes: usize = [field, "tools", "functions", "instructions"].iter().map(|field| text(field).len()).sum();
+    #[expect(clippy::cast_precision_loss, reason = "tokens of a bounded body")]
+    let over = tokens::estimate(bytes as u64) as f64 > CONTEXT_SHARE * context as f64;
+    if over { found(Pin::Context, field, "the prompt is longer than the backend's context") } else { None }
+}

@@ -1,0 +1,184 @@
+//! `response_format`: text, any JSON object, or JSON of a schema, in each server's own grammar.
+
+use std::borrow::Cow;
+
+use super::draft::{Draft, array, quoted};
+use super::ledger::Action;
+use super::request::{Job, Stop};
+use super::schema;
+use crate::model::{Engine, Family, Pin};
+use crate::wire::scan;
+
+/// TGI's grammars by schema give only the properties they name, so an object of any kind is asked for as text of this
+/// form. A regular expression has to end somewhere, and each level makes it four times as long.
+const ANY_OBJECT_DEPTH: usize = 2;
+const JSON_HINT: &str = "Reply in JSON.";
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Unset,
+    Text,
+    JsonObject,
+    JsonSchema,
+    Other,
+}
+
+pub(super) fn of(draft: &Draft<'_>) -> Format {
+    let Some(format) = draft.get("response_format") else { return Format::Unset };
+    kind(format)
+}
+
+pub(super) fn kind(format: &str) -> Format {
+    match Draft::parse(format).as_ref().and_then(|format| format.string("type")).as_deref() {
+        Some("text") => Format::Text,
+        Some("json_object") => Format::JsonObject,
+        Some("json_schema") => Format::JsonSchema,
+        _ => Format::Other,
+    }
+}
+
+pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
+    match of(&job.draft) {
+        Format::Unset => Ok(()),
+        Format::Text => {
+            job.drop_field("response_format", "text is what comes anyway");
+            Ok(())
+        }
+        Format::JsonObject => {
+            json_object(job);
+            Ok(())
+        }
+        Format::JsonSchema => json_schema(job),
+        Format::Other => Err(Stop::pinned(Pin::Format, "response_format", "the backend does not know this format")),
+    }
+}
+
+fn json_object(job: &mut Job<'_>) {
+    match job.engine {
+        Engine::Tgi => {
+            let regex = quoted(&any_object());
+            job.draft.set("response_format", format!("{{\"type\":\"regex\",\"value\":{regex}}}"));
+            job.note("response_format", Action::Rewritten, "a regular expression of an object");
+        }
+        Engine::DashScope => say_json(job),
+        _ => {}
+    }
+    let bounded = job.draft.has("max_tokens")
+        || job.draft.has("max_completion_tokens")
+        || job.backend.translation.default_max_tokens.is_some();
+    if !bounded {
+        job.note("response_format", Action::Flagged, "without max_tokens it can end in endless white space");
+    }
+}
+
+/// DashScope wants the word in the messages, and no thinking.
+fn say_json(job: &mut Job<'_>) {
+    job.plan.enable = Some(false);
+    job.plan.thinks = false;
+    let messages = job.draft.get("messages").unwrap_or_default();
+    let has_word = messages.as_bytes().windows(4).any(|word| word.eq_ignore_ascii_case(b"json"));
+    if !has_word {
+        add_to_system(job, JSON_HINT);
+        job.note("messages", Action::Rewritten, "\"Reply in JSON.\" added");
+    }
+}
+
+/// Adds to the system message, or makes one.
+fn add_to_system(job: &mut Job<'_>, text: &str) {
+    let Some(messages) = job.draft.get("messages").map(str::to_owned) else { return };
+    let Some(items) = scan::list(&messages) else { return };
+    let mut all: Vec<Cow<'_, str>> = items.iter().map(|item| Cow::Borrowed(item.get())).collect();
+    let first = all
+        .first()
+        .and_then(|first| Draft::parse(first))
+        .filter(|first| first.string("role").as_deref() == Some("system") && first.string("content").is_some());
+    match first {
+        Some(mut system) => {
+            let content = format!("{}\n\n{text}", system.string("content").unwrap_or_default());
+            system.set("content", quoted(&content));
+            let json = system.to_json();
+            all.splice(..1, [Cow::Owned(json)]);
+        }
+        None => all.insert(0, Cow::Owned(format!("{{\"role\":\"system\",\"content\":{}}}", quoted(text)))),
+    }
+    let json = array(&all);
+    job.draft.set("messages", json);
+}
+
+fn json_schema(job: &mut Job<'_>) -> Result<(), Stop> {
+    let text = job.draft.get("response_format").unwrap_or_default().to_owned();
+    let wrapper = Draft::parse(&text).and_then(|format| format.get("json_schema").map(str::to_owned));
+    let parsed = wrapper.as_deref().and_then(Draft::parse);
+    let Some(mut inner) = parsed else {
+        return Err(Stop::invalid("response_format.json_schema", "response_format needs a json_schema"));
+    };
+    if inner.string("name").is_none() {
+        return Err(Stop::invalid("response_format.json_schema.name", "json_schema needs a name"));
+    }
+    let Some(schema) = inner.get("schema").filter(|schema| *schema != "null").map(str::to_owned) else {
+        return Err(Stop::invalid("response_format.json_schema.schema", "json_schema needs a schema"));
+    };
+    if Draft::parse(&schema).is_some_and(|schema| schema.names().next().is_none()) {
+        job.drop_field("response_format", "an empty schema asks for nothing");
+        return Ok(());
+    }
+    match job.engine {
+        Engine::Compatible => {
+            return Err(Stop::pinned(Pin::Format, "response_format", "not every server follows a schema"));
+        }
+        Engine::Sglang => {
+            let strict = inner.get("strict").map(str::to_owned);
+            inner.retain(|name, _| ["name", "description", "schema", "strict"].contains(&name));
+            if strict.is_some_and(|strict| !matches!(strict.as_str(), "true" | "false" | "null")) {
+                inner.set("strict", "true");
+            }
+            if inner.is_changed() {
+                job.draft.set(
+                    "response_format",
+                    format!("{{\"type\":\"json_schema\",\"json_schema\":{}}}", inner.to_json()),
+                );
+                job.note("response_format", Action::Rewritten, "as this server takes it");
+            }
+        }
+        Engine::Trtllm => {
+            job.draft.set("response_format", format!("{{\"type\":\"json_schema\",\"json_schema\":{schema}}}"));
+            job.note("response_format", Action::Rewritten, "the schema without its wrapper");
+        }
+        Engine::Tgi => {
+            let rewritten = schema::for_tgi(&schema, false)
+                .map_err(|why| Stop::pinned(Pin::Format, "response_format.json_schema.schema", why))?;
+            let name = inner.get("name").unwrap_or("\"answer\"");
+            let schema = rewritten.as_deref().unwrap_or(&schema);
+            let value = format!("{{\"name\":{name},\"schema\":{schema}}}");
+            job.draft.set("response_format", format!("{{\"type\":\"json_schema\",\"value\":{value}}}"));
+            job.note("response_format", Action::Rewritten, "this server's own grammar");
+        }
+        Engine::DashScope if job.backend.family != Some(Family::Qwen38) => {
+            job.draft.set("response_format", "{\"type\":\"json_object\"}");
+            add_to_system(job, &format!("Reply in JSON that follows this schema: {schema}"));
+            job.plan.enable = Some(false);
+            job.plan.thinks = false;
+            job.note("response_format", Action::Flagged, "json_object, and the schema as an instruction");
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A regular expression of a JSON object with values nested so deep.
+fn any_object() -> String {
+    const WS: &str = "[ \\n\\t]{0,4}";
+    const STRING: &str = "\"([^\"\\\\\\x00-\\x1f]|\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-fA-F]{4})*\"";
+    const NUMBER: &str = "-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]+)?";
+    let scalar = format!("({STRING}|{NUMBER}|true|false|null)");
+    let mut value = scalar.clone();
+    let mut object = String::new();
+    for _ in 0..ANY_OBJECT_DEPTH {
+        let pair = format!("{STRING}{WS}:{WS}{value}");
+        object = format!("\\{{{WS}({pair}({WS},{WS}{pair})*)?{WS}\\}}");
+        let list = format!("\\[{WS}({value}({WS},{WS}{value})*)?{WS}\\]");
+        value = format!("({scalar}|{list}|{object})");
+    }
+    object
+}

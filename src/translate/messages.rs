@@ -1,0 +1,276 @@
+//! The conversation as Qwen's chat templates take it.
+//!
+//! They know three roles and one system message, at the beginning; some raise where no user has spoken.
+
+use std::borrow::Cow;
+
+use super::draft::{Draft, array, quoted};
+use super::ids;
+use super::ledger::Action;
+use super::parts::{self, Content};
+use super::request::{Job, Stop};
+use crate::config::LateSystem;
+use crate::model::{Engine, Family};
+use crate::wire::scan;
+
+/// What a message may have; everything else is an extra of some server or of OpenAI.
+const KEYS: [&str; 5] = ["role", "content", "name", "tool_calls", "tool_call_id"];
+/// Said for a user who has said nothing.
+const CONTINUE: &str = "Continue.";
+
+/// One message, and its text as it came.
+pub(super) struct Turn<'a> {
+    pub(super) draft: Draft<'a>,
+    raw: &'a str,
+    role: Cow<'a, str>,
+}
+
+impl<'a> Turn<'a> {
+    fn new(role: &'static str, content: &str) -> Self {
+        let mut draft = Draft::of(&[]);
+        draft.set("role", quoted(role));
+        draft.set("content", quoted(content));
+        Self { draft, raw: "", role: Cow::Borrowed(role) }
+    }
+
+    fn become_role(&mut self, role: &'static str) {
+        self.role = Cow::Borrowed(role);
+        self.draft.set("role", quoted(role));
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        self.draft.string("content").unwrap_or_default()
+    }
+
+    fn is_system(&self) -> bool {
+        self.role == "system"
+    }
+
+    fn json(&self) -> Cow<'_, str> {
+        if self.draft.is_changed() { Cow::Owned(self.draft.to_json()) } else { Cow::Borrowed(self.raw) }
+    }
+}
+
+/// Rewrites `messages`. What is no list of objects is left for the server to refuse.
+pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
+    let Some(messages) = job.draft.borrowed("messages") else { return Ok(()) };
+    let Some(items) = scan::list(messages) else { return Ok(()) };
+    let mut turns = Vec::with_capacity(items.len() + 1);
+    for (at, item) in items.iter().enumerate() {
+        let Some(draft) = Draft::parse(item.get()) else { return Ok(()) };
+        let Some(role) = draft.string("role").map(Cow::into_owned) else { return Ok(()) };
+        let mut turn = Turn { draft, raw: item.get(), role: Cow::Owned(role) };
+        let before = one(job, &mut turn, at)?;
+        turns.extend(before);
+        turns.push(turn);
+    }
+    link_functions(job, &mut turns);
+    let trailing = turns.last().is_some_and(|turn| turn.role == "assistant");
+    let mut reshaped = let_a_user_speak(job, &mut turns);
+    reshaped |= consolidate(job, &mut turns);
+    if trailing && matches!(job.engine, Engine::Sglang | Engine::Tgi | Engine::DashScope) {
+        job.note(
+            "messages",
+            Action::Flagged,
+            "the last message is the assistant's: this server reads that differently",
+        );
+    }
+    if reshaped || turns.len() != items.len() || turns.iter().any(|turn| turn.draft.is_changed()) {
+        let all: Vec<Cow<'_, str>> = turns.iter().map(Turn::json).collect();
+        let json = array(&all);
+        job.draft.set("messages", json);
+    }
+    Ok(())
+}
+
+/// What one message needs; returns one to be put before it.
+fn one<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>, at: usize) -> Result<Option<Turn<'a>>, Stop> {
+    if turn.role == "developer" {
+        turn.become_role("system");
+        job.note("messages[].role", Action::Rewritten, "developer to system");
+    }
+    content(job, turn, at)?;
+    if turn.role == "assistant" {
+        calls_of_functions(job, turn, at);
+    }
+    let extras: Vec<String> = turn
+        .draft
+        .names()
+        .filter(|(name, value)| {
+            let empty = matches!(*value, "null" | "[]") && *name == "tool_calls" || *value == "null" && *name == "name";
+            !KEYS.contains(name) || empty
+        })
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    for name in &extras {
+        turn.draft.remove(name);
+        let known =
+            ["refusal", "annotations", "audio", "reasoning", "reasoning_content", "tool_calls", "function_call"];
+        let shown = known.iter().find(|known| *known == name).copied().unwrap_or("other");
+        job.note(format!("messages[].{shown}"), Action::Dropped, "not of a message there");
+    }
+    if turn.role == "assistant" {
+        return Ok(assistant(job, turn));
+    }
+    Ok(None)
+}
+
+fn content(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) -> Result<(), Stop> {
+    let Some(text) = turn.draft.get("content").filter(|text| text.starts_with('[')) else { return Ok(()) };
+    let text = text.to_owned();
+    let field = format!("messages[{at}].content");
+    match parts::read(job, &text, &field, turn.is_system())? {
+        Content::Text(joined) => {
+            turn.draft.set("content", quoted(&joined));
+            job.note("messages[].content", Action::Rewritten, "parts to one text");
+        }
+        Content::Parts(Some(rewritten)) => turn.draft.set("content", rewritten),
+        Content::Parts(None) | Content::Unclear => {}
+    }
+    Ok(())
+}
+
+/// `function_call` of an older assistant message becomes the call that it is.
+fn calls_of_functions(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) {
+    let Some(call) = turn.draft.get("function_call").and_then(Draft::parse) else { return };
+    let name = call.get("name").unwrap_or("\"\"").to_owned();
+    let arguments = call.get("arguments").unwrap_or("\"{}\"").to_owned();
+    let id = ids::call_id(job.wants.owner, 0, 0, at as u64);
+    let made = format!(
+        "[{{\"id\":{},\"type\":\"function\",\"function\":{{\"name\":{name},\"arguments\":{arguments}}}}}]",
+        quoted(&id)
+    );
+    turn.draft.remove("function_call");
+    turn.draft.set("tool_calls", made);
+    job.note("messages[].function_call", Action::Renamed, "tool_calls");
+}
+
+/// Calls as each server takes them, and nothing beside them that would lose them.
+fn assistant<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>) -> Option<Turn<'a>> {
+    let calls = turn
+        .draft
+        .get("tool_calls")
+        .and_then(scan::list)
+        .map(|calls| calls.iter().map(|call| one_call(job, call.get())).collect::<Vec<Cow<'_, str>>>());
+    let rewritten =
+        calls.as_ref().and_then(|calls| calls.iter().any(|call| matches!(call, Cow::Owned(_))).then(|| array(calls)));
+    let has_calls = calls.is_some_and(|calls| !calls.is_empty());
+    if let Some(rewritten) = rewritten {
+        turn.draft.set("tool_calls", rewritten);
+    }
+    if job.engine != Engine::Tgi {
+        return None;
+    }
+    if !has_calls {
+        if turn.draft.get("content").is_none_or(|content| content == "null") {
+            turn.draft.set("content", "\"\"");
+            job.note("messages[].content", Action::Rewritten, "empty text");
+        }
+        return None;
+    }
+    // Any text beside the calls makes this server forget them.
+    let content = turn.draft.remove("content");
+    let text = content.as_deref().and_then(scan::string).filter(|text| !text.is_empty())?.into_owned();
+    job.note("messages[].content", Action::Rewritten, "a message of its own before the calls");
+    Some(Turn::new("assistant", &text))
+}
+
+fn one_call<'c>(job: &mut Job<'_>, call: &'c str) -> Cow<'c, str> {
+    let Some(mut draft) = Draft::parse(call) else { return Cow::Borrowed(call) };
+    draft.retain(|name, _| ["id", "type", "function"].contains(&name));
+    draft.set("type", "\"function\"");
+    if let Some(function) = draft.get("function").map(str::to_owned)
+        && let Some(mut function) = Draft::parse(&function)
+    {
+        function.retain(|name, _| ["name", "arguments"].contains(&name));
+        arguments(job, &mut function);
+        if function.is_changed() {
+            draft.set("function", function.to_json());
+        }
+    }
+    if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(call) }
+}
+
+fn arguments(job: &mut Job<'_>, function: &mut Draft<'_>) {
+    let Some(text) = function.string("arguments") else { return };
+    let empty = text.trim().is_empty();
+    let text = if empty { "{}".to_owned() } else { text.into_owned() };
+    if job.engine == Engine::Tgi {
+        // Sent as text they reach the prompt quoted twice.
+        if let Some(object) = scan::object(&text) {
+            let object = Draft::of(&object).to_json();
+            function.set("arguments", object);
+            job.note("messages[].tool_calls", Action::Rewritten, "arguments as an object");
+        }
+    } else if empty {
+        function.set("arguments", quoted("{}"));
+        job.note("messages[].tool_calls", Action::Rewritten, "empty arguments to {}");
+    }
+}
+
+/// The older role `function` answers the call before it.
+fn link_functions(job: &mut Job<'_>, turns: &mut [Turn<'_>]) {
+    let mut last: Option<String> = None;
+    for (at, turn) in turns.iter_mut().enumerate() {
+        if turn.role == "assistant" {
+            let calls = turn.draft.get("tool_calls").and_then(scan::list);
+            let first = calls.and_then(|calls| calls.first().and_then(|call| Draft::parse(call.get())));
+            if let Some(id) = first.and_then(|call| call.string("id").map(Cow::into_owned)) {
+                last = Some(id);
+            }
+        } else if turn.role == "function" {
+            turn.become_role("tool");
+            let id = last.take().unwrap_or_else(|| ids::call_id(job.wants.owner, 0, 0, at as u64));
+            turn.draft.set("tool_call_id", quoted(&id));
+            turn.draft.remove("name");
+            job.note("messages[].role", Action::Rewritten, "function to tool");
+        }
+    }
+}
+
+/// Newer templates raise where there is no user.
+fn let_a_user_speak(job: &mut Job<'_>, turns: &mut Vec<Turn<'_>>) -> bool {
+    let raises = matches!(job.backend.family, Some(Family::Qwen35 | Family::Qwen38));
+    if !raises || turns.is_empty() || turns.iter().any(|turn| turn.role == "user") {
+        return false;
+    }
+    if turns.iter().all(Turn::is_system) {
+        if let Some(last) = turns.last_mut() {
+            last.become_role("user");
+        }
+        job.note("messages[].role", Action::Rewritten, "system to user: no user has spoken");
+        return true;
+    }
+    let after = turns.iter().take_while(|turn| turn.is_system()).count();
+    turns.insert(after, Turn::new("user", CONTINUE));
+    job.note("messages", Action::Rewritten, "a user's message, since none was there");
+    true
+}
+
+/// One system message, at the beginning.
+fn consolidate(job: &mut Job<'_>, turns: &mut Vec<Turn<'_>>) -> bool {
+    let systems = turns.iter().filter(|turn| turn.is_system()).count();
+    let at_the_beginning = turns.iter().take_while(|turn| turn.is_system()).count();
+    if systems == 0 || (systems == 1 && at_the_beginning == 1) {
+        return false;
+    }
+    if job.backend.translation.late_system == LateSystem::AsUser && at_the_beginning < systems {
+        for turn in turns.iter_mut().skip(at_the_beginning).filter(|turn| turn.is_system()) {
+            turn.become_role("user");
+        }
+        job.note("messages[].role", Action::Rewritten, "late system to user");
+    }
+    let texts: Vec<String> = turns
+        .iter()
+        .filter(|turn| turn.is_system())
+        .map(|turn| turn.text().into_owned())
+        .filter(|text| !text.is_empty())
+        .collect();
+    let still = turns.iter().filter(|turn| turn.is_system()).count();
+    if still > 1 || (still == 1 && at_the_beginning == 0) {
+        turns.retain(|turn| !turn.is_system());
+        turns.insert(0, Turn::new("system", &texts.join("\n\n")));
+        job.note("messages", Action::Rewritten, "system messages merged");
+    }
+    true
+}

@@ -1,0 +1,145 @@
+//! A candidate that speaks OpenAI's own API: only what some of its models refuse, and what is Qwen's, is taken away.
+
+use std::borrow::Cow;
+
+use super::draft::{Draft, array, quoted};
+use super::ids;
+use super::ledger::Action;
+use super::request::Job;
+use super::thinking::is_reasoning_model;
+use super::wants::Kind;
+use crate::wire::scan;
+
+/// OpenAI refuses longer ids of calls; servers of other engines make them.
+const MAX_CALL_ID: usize = 40;
+const QWEN_ONLY: [&str; 13] = [
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "chat_template_kwargs",
+    "thinking_token_budget",
+    "thinking_budget",
+    "enable_thinking",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "guided_decoding_backend",
+    "guided_whitespace_pattern",
+];
+/// What models that think refuse.
+const REFUSED_BY_REASONING: [&str; 6] =
+    ["top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "logit_bias"];
+/// Of a message's keys, those that OpenAI does not know.
+const NOT_OPENAIS: [&str; 2] = ["reasoning", "reasoning_content"];
+
+/// `model` is the backend's name for the model.
+pub(super) fn all(job: &mut Job<'_>, model: &str) {
+    for name in QWEN_ONLY {
+        job.drop_field(name, "OpenAI has nothing like it");
+    }
+    if job.wants.kind == Kind::Chat {
+        if is_reasoning_model(model) {
+            for_reasoning(job, model);
+        } else if model.starts_with("gpt-4") || model.starts_with("gpt-3") {
+            job.drop_field("reasoning_effort", "this model does not think");
+        }
+        messages(job);
+    }
+    usage(job);
+}
+
+fn for_reasoning(job: &mut Job<'_>, model: &str) {
+    if let Some(older) = job.draft.remove("max_tokens") {
+        if !job.draft.has("max_completion_tokens") {
+            job.draft.set("max_completion_tokens", older);
+        }
+        job.note("max_tokens", Action::Renamed, "max_completion_tokens");
+    }
+    if job.draft.number("temperature").is_some_and(|temperature| (temperature - 1.0).abs() > f64::EPSILON) {
+        job.drop_field("temperature", "this model takes 1 only");
+    }
+    for name in REFUSED_BY_REASONING.iter().filter(|name| **name != "logit_bias") {
+        job.drop_field(name, "this model refuses it");
+    }
+    if model.starts_with("o3") || model.starts_with("o4-mini") {
+        job.drop_field("stop", "this model refuses it");
+    }
+}
+
+fn messages(job: &mut Job<'_>) {
+    let Some(messages) = job.draft.borrowed("messages") else { return };
+    let Some(items) = scan::list(messages) else { return };
+    let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
+    let mut changed = false;
+    for item in items {
+        let Some(mut draft) = Draft::parse(item.get()) else { return };
+        for name in NOT_OPENAIS {
+            if draft.remove(name).is_some() {
+                job.note(format!("messages[].{name}"), Action::Dropped, "OpenAI does not know it");
+            }
+        }
+        short_ids(job, &mut draft);
+        changed |= draft.is_changed();
+        rewritten.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item.get()) });
+    }
+    if changed {
+        job.draft.set("messages", array(&rewritten));
+    }
+}
+
+/// The same long id becomes the same short one, in the call and in its result.
+fn short_ids(job: &mut Job<'_>, message: &mut Draft<'_>) {
+    let short = |id: &str| {
+        (id.len() > MAX_CALL_ID).then(|| {
+            let seed =
+                id.bytes().fold(0_u128, |seed, byte| seed.wrapping_mul(0x0100_0000_01b3).wrapping_add(byte.into()));
+            ids::call_id(job.wants.owner, seed, 0, id.len() as u64)
+        })
+    };
+    let mut any = false;
+    if let Some(id) = message.string("tool_call_id").and_then(|id| short(&id)) {
+        message.set("tool_call_id", quoted(&id));
+        any = true;
+    }
+    if let Some(calls) = message.get("tool_calls").map(str::to_owned)
+        && let Some(calls) = scan::list(&calls)
+    {
+        let each = calls.iter().map(|call| {
+            let mut draft = Draft::parse(call.get())?;
+            let id = draft.string("id").and_then(|id| short(&id))?;
+            draft.set("id", quoted(&id));
+            Some(draft.to_json())
+        });
+        let each: Vec<Option<String>> = each.collect();
+        if each.iter().any(Option::is_some) {
+            let all: Vec<Cow<'_, str>> = each
+                .into_iter()
+                .zip(&calls)
+                .map(|(new, old)| new.map_or(Cow::Borrowed(old.get()), Cow::Owned))
+                .collect();
+            let json = array(&all);
+            message.set("tool_calls", json);
+            any = true;
+        }
+    }
+    if any {
+        job.note("messages[].tool_calls", Action::Rewritten, "ids shortened to OpenAI's 40 characters");
+    }
+}
+
+/// Streams ask for their usage, so that they can be priced.
+pub(super) fn usage(job: &mut Job<'_>) {
+    let asked = job.draft.get("stream_options").and_then(Draft::parse);
+    let has_usage = asked.as_ref().is_some_and(|options| options.get("include_usage") == Some("true"));
+    job.wants.usage_chunk = has_usage;
+    let applies = job.wants.streamed && job.wants.kind != Kind::Responses && job.backend.inject_usage;
+    if !applies || has_usage {
+        return;
+    }
+    let mut options = asked.unwrap_or_else(|| Draft::of(&[]));
+    options.set("include_usage", "true");
+    let options = options.to_json();
+    job.draft.set("stream_options", options);
+    job.note("stream_options", Action::Rewritten, "include_usage, for the accounting");
+}

@@ -1,0 +1,111 @@
+//! The parts of a message's content: text becomes one string, images stay where the backend sees, the rest is pinned.
+
+use std::borrow::Cow;
+
+use super::draft::{Draft, array};
+use super::ledger::Action;
+use super::request::{Job, Stop};
+use crate::config::Backend;
+use crate::model::{Engine, Pin};
+use crate::wire::scan;
+
+/// What a list of parts amounts to.
+pub(super) enum Content {
+    /// Only text: its parts joined with a newline. Servers join with a newline, a space or nothing.
+    Text(String),
+    /// Something else too; the new text where it had to change.
+    Parts(Option<String>),
+    /// No list of parts: the server will say so.
+    Unclear,
+}
+
+/// Why a part of this kind cannot be sent to this backend.
+pub(super) fn pin(kind: &str, in_system: bool, backend: &Backend) -> Option<(Pin, &'static str)> {
+    match kind {
+        "text" | "refusal" | "input_text" | "output_text" => None,
+        "image_url" | "input_image" => {
+            let sees = backend.translation.vision && !matches!(backend.engine, Engine::Tgi | Engine::Compatible);
+            if !sees {
+                Some((Pin::Vision, "the backend does not see images"))
+            } else if in_system {
+                Some((Pin::Vision, "the model's template allows no image in a system message"))
+            } else {
+                None
+            }
+        }
+        "input_audio" => Some((Pin::Audio, "the backend does not hear audio")),
+        "file" | "input_file" => Some((Pin::File, "files are kept by OpenAI")),
+        _ => Some((Pin::UnknownField, "the backend does not know this kind of part")),
+    }
+}
+
+/// Reads and rewrites the parts in `json`, which stand at `field`.
+pub(super) fn read(job: &mut Job<'_>, json: &str, field: &str, in_system: bool) -> Result<Content, Stop> {
+    let Some(items) = scan::list(json) else { return Ok(Content::Unclear) };
+    let mut texts: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
+    let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
+    let mut only_text = true;
+    for (at, item) in items.iter().enumerate() {
+        // Some clients write a bare string for a part of text.
+        if let Some(text) = scan::string(item.get()) {
+            texts.push(text);
+            rewritten.push(Cow::Borrowed(item.get()));
+            continue;
+        }
+        let Some(mut part) = Draft::parse(item.get()) else { return Ok(Content::Unclear) };
+        let kind = part.string("type").unwrap_or_default().into_owned();
+        if let Some((pin, why)) = pin(&kind, in_system, job.backend) {
+            return Err(Stop::pinned(pin, format!("{field}[{at}]"), why));
+        }
+        match kind.as_str() {
+            "image_url" => {
+                only_text = false;
+                image(job, &mut part);
+            }
+            "refusal" => {
+                let text = part.string("refusal").unwrap_or_default().into_owned();
+                part = text_part(&text);
+                texts.push(Cow::Owned(text));
+            }
+            _ => {
+                part.retain(|name, _| name == "type" || name == "text");
+                texts.push(Cow::Owned(part.string("text").unwrap_or_default().into_owned()));
+            }
+        }
+        rewritten.push(if part.is_changed() { Cow::Owned(part.to_json()) } else { Cow::Borrowed(item.get()) });
+    }
+    if only_text {
+        return Ok(Content::Text(texts.join("\n")));
+    }
+    let changed = rewritten.iter().any(|part| matches!(part, Cow::Owned(_)));
+    Ok(Content::Parts(changed.then(|| array(&rewritten))))
+}
+
+fn text_part(text: &str) -> Draft<'static> {
+    let mut part = Draft::of(&[]);
+    part.set("type", "\"text\"");
+    part.set("text", super::draft::quoted(text));
+    part
+}
+
+fn image(job: &mut Job<'_>, part: &mut Draft<'_>) {
+    part.retain(|name, _| name == "type" || name == "image_url");
+    let Some(image) = part.get("image_url").map(str::to_owned) else { return };
+    let Some(mut image) = Draft::parse(&image) else { return };
+    image.retain(|name, _| name == "url" || name == "detail");
+    match job.engine {
+        Engine::Vllm | Engine::DashScope => {
+            if image.remove("detail").is_some() {
+                job.note("messages[].content[].image_url.detail", Action::Dropped, "ignored there");
+            }
+        }
+        Engine::Sglang if image.get("detail") == Some("\"original\"") => {
+            image.set("detail", "\"high\"");
+            job.note("messages[].content[].image_url.detail", Action::Rewritten, "original to high");
+        }
+        _ => {}
+    }
+    if image.is_changed() {
+        part.set("image_url", image.to_json());
+    }
+}

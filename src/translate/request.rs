@@ -1,0 +1,292 @@
+//! The order of work on one request: allow-list, then the modules, each of which looks after its fields.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::draft::{Draft, quoted};
+use super::ids::Owner;
+use super::ledger::{Action, Ledger};
+use super::table::{self, Row, Rule};
+use super::thinking::Plan;
+use super::wants::{Kind, Wants};
+use super::{features, format, messages, openai, responses, sampling, thinking, tokens, tools};
+use crate::config::Backend;
+use crate::model::{Engine, Pin};
+use crate::wire::endpoint::Endpoint;
+use crate::wire::error_body::ApiError;
+use crate::wire::scan::Scan;
+use crate::wire::splice;
+
+/// An unknown field's name is shown up to this length.
+const MAX_NAME: usize = 64;
+
+/// What is to be translated, and for whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    pub body: &'a Bytes,
+    pub scan: &'a Scan<'a>,
+    pub endpoint: Endpoint,
+    pub backend: &'a Backend,
+    /// One that speaks OpenAI's own API then gets the bytes as they came.
+    pub is_baseline: bool,
+    /// What the server said of itself, where the file says nothing.
+    pub max_model_len: Option<u64>,
+}
+
+impl Ask<'_> {
+    fn as_it_came(&self) -> bool {
+        self.is_baseline && self.backend.engine == Engine::OpenAi
+    }
+}
+
+/// As the backend gets it.
+#[derive(Debug, Clone)]
+pub struct Translated {
+    pub body: Bytes,
+    pub ledger: Ledger,
+    pub wants: Wants,
+}
+
+/// Why there is nothing to send.
+#[derive(Debug, Clone)]
+pub enum Stop {
+    /// This backend cannot do it: another one has to.
+    Pinned(Pinned),
+    /// Nobody can: the application is told.
+    Invalid(Box<ApiError>),
+}
+
+/// What a backend cannot do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    pub pin: Pin,
+    /// The field that asks for it.
+    pub field: Cow<'static, str>,
+    pub why: &'static str,
+}
+
+impl Stop {
+    pub(super) fn pinned(pin: Pin, field: impl Into<Cow<'static, str>>, why: &'static str) -> Self {
+        Self::Pinned(Pinned { pin, field: field.into(), why })
+    }
+
+    pub(super) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        let mut error = ApiError::invalid_request(message, Some("invalid_request"));
+        error.param = Some(param.into());
+        Self::Invalid(Box::new(error))
+    }
+}
+
+impl Pinned {
+    /// What the application is told when no backend can.
+    pub fn to_error(&self) -> ApiError {
+        let message = format!("{}, and no other backend may serve this request", self.why);
+        let mut error = ApiError::invalid_request(message, Some("unsupported_feature"));
+        error.param = Some(self.field.to_string());
+        error
+    }
+}
+
+/// A translation under way.
+pub(super) struct Job<'a> {
+    pub(super) backend: &'a Backend,
+    pub(super) engine: Engine,
+    pub(super) draft: Draft<'a>,
+    pub(super) ledger: Ledger,
+    pub(super) wants: Wants,
+    pub(super) plan: Plan,
+    pub(super) max_model_len: Option<u64>,
+}
+
+impl Job<'_> {
+    pub(super) fn note(
+        &mut self,
+        field: impl Into<Cow<'static, str>>,
+        action: Action,
+        detail: impl Into<Cow<'static, str>>,
+    ) {
+        self.ledger.note(field, action, detail);
+    }
+
+    /// Removes a field and says why, where it is there.
+    pub(super) fn drop_field(&mut self, name: &'static str, why: &'static str) {
+        if self.draft.remove(name).is_some() {
+            self.note(name, Action::Dropped, why);
+        }
+    }
+}
+
+/// Makes a request into the one that `ask.backend` is sent.
+pub fn request(ask: &Ask<'_>) -> Result<Translated, Stop> {
+    let (backend, scan) = (ask.backend, ask.scan);
+    let app_model = scan.model().map(AsRef::as_ref).unwrap_or_default();
+    let mut model = app_model;
+    if !ask.as_it_came() {
+        if let Some(pinned) = features::pin(ask) {
+            return Err(Stop::Pinned(pinned));
+        }
+        model = backend.model_for(app_model).unwrap_or(app_model);
+    }
+    let kind = match ask.endpoint {
+        Endpoint::Responses => Kind::Responses,
+        Endpoint::Completions => Kind::Completions,
+        _ => Kind::Chat,
+    };
+    let mut job = Job {
+        backend,
+        engine: backend.engine,
+        draft: Draft::of(scan.fields()),
+        ledger: Ledger::default(),
+        wants: Wants {
+            engine: backend.engine,
+            owner: Owner::of(&backend.name),
+            kind,
+            model: app_model.to_owned(),
+            streamed: scan.stream(),
+            usage_chunk: false,
+            reasoning: backend.translation.reasoning,
+            thinking_off: false,
+            tools: false,
+            functions: false,
+            forced: false,
+            one_call: false,
+            stop: Vec::new(),
+        },
+        plan: Plan::default(),
+        max_model_len: backend.translation.max_model_len.or(ask.max_model_len),
+    };
+    if model != app_model {
+        job.note("model", Action::Rewritten, model.to_owned());
+    }
+    let is_known = matches!(ask.endpoint, Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Completions);
+    if !is_known {
+        return Ok(renamed_only(ask, job, model));
+    }
+    match backend.engine {
+        Engine::OpenAi if ask.is_baseline => openai::usage(&mut job),
+        Engine::OpenAi => openai::all(&mut job, model),
+        _ => for_qwen(&mut job)?,
+    }
+    finish(ask, job, model)
+}
+
+fn for_qwen(job: &mut Job<'_>) -> Result<(), Stop> {
+    let table = match job.wants.kind {
+        Kind::Chat => table::CHAT,
+        Kind::Responses => table::RESPONSES,
+        Kind::Completions => table::COMPLETIONS,
+    };
+    allow_list(job, table)?;
+    match job.wants.kind {
+        Kind::Chat => {
+            // What asks for more was pinned.
+            job.drop_field("modalities", "text is what comes anyway");
+            thinking::plan(job);
+            messages::all(job)?;
+            tools::all(job)?;
+            format::all(job)?;
+            thinking::apply(job);
+            tokens::all(job)?;
+            sampling::all(job)?;
+        }
+        Kind::Responses => {
+            thinking::plan(job);
+            responses::all(job)?;
+            thinking::apply(job);
+            tokens::all(job)?;
+            sampling::all(job)?;
+        }
+        Kind::Completions => sampling::all(job)?,
+    }
+    Ok(())
+}
+
+/// Nulls go, what the table does not let pass goes, what it pins or refuses ends here.
+fn allow_list(job: &mut Job<'_>, table: &'static [Row]) -> Result<(), Stop> {
+    let mut stop = None;
+    let (engine, translation, ledger) = (job.engine, &job.backend.translation, &mut job.ledger);
+    job.draft.retain(|name, value| {
+        let row = table::find(table, name);
+        let shown = || row.map_or_else(|| Cow::Owned(shown(name)), |row| Cow::Borrowed(row.name));
+        if value == "null" {
+            ledger.note(shown(), Action::Dropped, NULL);
+            return false;
+        }
+        match row.map_or(Rule::Drop, |row| row.rule(engine)) {
+            Rule::Pass | Rule::Work => return true,
+            Rule::Drop => {
+                if row.is_none() && translation.pin_on_unknown.iter().any(|listed| listed == name) {
+                    let why = "it is listed in pin_on_unknown";
+                    stop.get_or_insert_with(|| Stop::pinned(Pin::UnknownField, shown(), why));
+                }
+                let why = if row.is_some() { "this engine has nothing like it" } else { "unknown" };
+                ledger.note(shown(), Action::Dropped, why);
+            }
+            Rule::Pin(pin) => {
+                let why = "only OpenAI has this";
+                stop.get_or_insert_with(|| Stop::pinned(pin, shown(), why));
+            }
+            Rule::Refuse => {
+                let message = format!("{name} is no field of OpenAI's API: use response_format");
+                stop.get_or_insert_with(|| Stop::invalid(name, message));
+            }
+        }
+        false
+    });
+    stop.map_or(Ok(()), Err)
+}
+
+/// Why a field was dropped that said nothing.
+pub(super) const NULL: &str = "null";
+
+/// A name that the application chose, fit to be shown.
+fn shown(name: &str) -> String {
+    name.chars().take(MAX_NAME).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
+}
+
+fn finish(ask: &Ask<'_>, mut job: Job<'_>, model: &str) -> Result<Translated, Stop> {
+    if job.backend.translation.strict
+        && let Some(step) =
+            job.ledger.steps().iter().find(|step| is_silent_change(step.action, &step.field, &step.detail))
+    {
+        let why = "translate = \"strict\" and the backend would answer it differently";
+        return Err(Stop::pinned(Pin::Strict, step.field.clone(), why));
+    }
+    let untouched: Vec<Cow<'static, str>> = ask
+        .scan
+        .fields()
+        .iter()
+        .filter(|(name, _)| !job.ledger.touches(name))
+        .map(|(name, _)| Cow::Owned(shown(name)))
+        .collect();
+    for name in untouched {
+        job.note(name, Action::Passed, "");
+    }
+    if !job.draft.is_changed() {
+        return Ok(renamed_only(ask, job, model));
+    }
+    if ask.scan.model().is_some() && model != job.wants.model {
+        job.draft.set("model", quoted(model));
+    }
+    Ok(Translated { body: Bytes::from(job.draft.to_json()), ledger: job.ledger, wants: job.wants })
+}
+
+fn is_silent_change(action: Action, field: &str, detail: &str) -> bool {
+    match action {
+        Action::Flagged => true,
+        Action::Dropped if detail == NULL => false,
+        Action::Dropped => [table::CHAT, table::RESPONSES, table::COMPLETIONS]
+            .iter()
+            .find_map(|table| table::find(table, field))
+            .map_or(!field.contains(['.', '[']), |row| row.matters),
+        Action::Passed | Action::Renamed | Action::Rewritten | Action::Pinned => false,
+    }
+}
+
+/// Nothing but the model's name changes: every other byte stays.
+fn renamed_only(ask: &Ask<'_>, job: Job<'_>, model: &str) -> Translated {
+    let span = ask.scan.model_span().filter(|_| ask.scan.model().is_some() && model != job.wants.model);
+    let body = span.map_or_else(|| ask.body.clone(), |span| splice::replace(ask.body, span, model));
+    Translated { body, ledger: job.ledger, wants: job.wants }
+}

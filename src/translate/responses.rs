@@ -1,0 +1,194 @@
+//! A stateless `/v1/responses`: its items by the same rules as messages.
+
+use std::borrow::Cow;
+
+use super::draft::{Draft, array, quoted};
+use super::ids;
+use super::ledger::Action;
+use super::parts;
+use super::request::{Job, Stop};
+use crate::model::{Engine, Family, Pin};
+use crate::wire::scan;
+
+/// Tools that OpenAI itself runs.
+pub(super) fn tool_pin(kind: &str) -> Option<(Pin, &'static str)> {
+    match kind {
+        "function" => None,
+        "custom" => Some((Pin::Tools, "the backend knows functions only")),
+        _ => Some((Pin::Hosted, "only OpenAI runs this tool")),
+    }
+}
+
+pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
+    own_id(job);
+    input(job)?;
+    tools(job)?;
+    format(job)
+}
+
+/// The backend knows its response by its own id.
+fn own_id(job: &mut Job<'_>) {
+    let Some(id) = job.draft.string("previous_response_id").map(Cow::into_owned) else { return };
+    if let Some((owner, own)) = ids::owner_of_response(&id)
+        && owner == job.wants.owner
+    {
+        job.draft.set("previous_response_id", quoted(own));
+        job.note("previous_response_id", Action::Rewritten, "the backend's own id");
+    }
+}
+
+fn input(job: &mut Job<'_>) -> Result<(), Stop> {
+    let Some(input) = job.draft.borrowed("input").filter(|input| input.starts_with('[')) else { return Ok(()) };
+    let Some(items) = scan::list(input) else { return Ok(()) };
+    let mut kept: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
+    let mut system: Vec<String> = Vec::new();
+    let mut changed = false;
+    let mut has_user = false;
+    for (at, item) in items.iter().enumerate() {
+        let Some(mut draft) = Draft::parse(item.get()) else { return Ok(()) };
+        let kind = draft.string("type").unwrap_or(Cow::Borrowed("message")).into_owned();
+        match kind.as_str() {
+            "message" => {
+                let role = draft.string("role").unwrap_or_default().into_owned();
+                has_user |= role == "user";
+                let text = message(job, &mut draft, at, &role)?;
+                if matches!(role.as_str(), "developer" | "system") {
+                    system.extend(text);
+                    changed = true;
+                    continue;
+                }
+            }
+            "reasoning" => {
+                job.note("input[].reasoning", Action::Dropped, "thoughts of another model");
+                changed = true;
+                continue;
+            }
+            "function_call" | "function_call_output" => call(job, &mut draft),
+            _ => return Err(Stop::pinned(Pin::Hosted, format!("input[{at}]"), "only OpenAI knows this kind of item")),
+        }
+        changed |= draft.is_changed();
+        kept.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item.get()) });
+    }
+    let raises = matches!(job.backend.family, Some(Family::Qwen35 | Family::Qwen38));
+    if raises && !has_user {
+        kept.insert(0, Cow::Borrowed("{\"role\":\"user\",\"content\":\"Continue.\"}"));
+        job.note("input", Action::Rewritten, "a user's message, since none was there");
+        changed = true;
+    }
+    if !system.is_empty() {
+        let before = job.draft.string("instructions").map(Cow::into_owned);
+        let all: Vec<String> = before.into_iter().chain(system).filter(|text| !text.is_empty()).collect();
+        job.draft.set("instructions", quoted(&all.join("\n\n")));
+        job.note("input", Action::Rewritten, "system messages to instructions");
+    }
+    if changed {
+        let json = array(&kept);
+        job.draft.set("input", json);
+    }
+    Ok(())
+}
+
+/// Checks and tidies a message; its text where it is all text.
+fn message(job: &mut Job<'_>, draft: &mut Draft<'_>, at: usize, role: &str) -> Result<Option<String>, Stop> {
+    draft.retain(|name, value| ["type", "role", "content", "id", "status"].contains(&name) && value != "null");
+    let Some(content) = draft.get("content").map(str::to_owned) else { return Ok(None) };
+    if let Some(text) = scan::string(&content) {
+        return Ok(Some(text.into_owned()));
+    }
+    let Some(items) = scan::list(&content) else { return Ok(None) };
+    let mut texts = Vec::with_capacity(items.len());
+    let in_system = matches!(role, "developer" | "system");
+    for (part, item) in items.iter().enumerate() {
+        let Some(part_draft) = Draft::parse(item.get()) else { return Ok(None) };
+        let kind = part_draft.string("type").unwrap_or_default();
+        if let Some((pin, why)) = parts::pin(&kind, in_system, job.backend) {
+            return Err(Stop::pinned(pin, format!("input[{at}].content[{part}]"), why));
+        }
+        let text = part_draft.string("text").or_else(|| part_draft.string("refusal"));
+        if let Some(text) = text {
+            texts.push(text.into_owned());
+        }
+    }
+    let only_text = texts.len() == items.len();
+    if only_text && role != "assistant" {
+        draft.set("content", quoted(&texts.join("\n")));
+        job.note("input[].content", Action::Rewritten, "parts to one text");
+    }
+    Ok(only_text.then(|| texts.join("\n")))
+}
+
+fn call(job: &mut Job<'_>, draft: &mut Draft<'_>) {
+    draft.retain(|name, value| {
+        ["type", "id", "call_id", "name", "arguments", "output", "status"].contains(&name) && value != "null"
+    });
+    if draft.string("arguments").is_some_and(|arguments| arguments.trim().is_empty()) {
+        draft.set("arguments", quoted("{}"));
+        job.note("input[].arguments", Action::Rewritten, "empty arguments to {}");
+    }
+}
+
+fn tools(job: &mut Job<'_>) -> Result<(), Stop> {
+    let chosen = job.draft.get("tool_choice").map(str::to_owned);
+    let Some(tools) = job.draft.get("tools").map(str::to_owned) else {
+        job.drop_field("tool_choice", "there are no tools");
+        job.drop_field("parallel_tool_calls", "there are no tools");
+        return Ok(());
+    };
+    let Some(items) = scan::list(&tools) else { return Ok(()) };
+    if items.is_empty() {
+        for field in ["tools", "tool_choice", "parallel_tool_calls"] {
+            job.drop_field(field, "there are no tools");
+        }
+        return Ok(());
+    }
+    let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        let Some(mut draft) = Draft::parse(item.get()) else { return Ok(()) };
+        if let Some((pin, why)) = tool_pin(&draft.string("type").unwrap_or_default()) {
+            return Err(Stop::pinned(pin, format!("tools[{at}]"), why));
+        }
+        draft.retain(|name, value| {
+            ["type", "name", "description", "parameters", "strict"].contains(&name) && value != "null"
+        });
+        rewritten.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item.get()) });
+    }
+    if rewritten.iter().any(|tool| matches!(tool, Cow::Owned(_))) {
+        job.draft.set("tools", array(&rewritten));
+        job.note("tools[]", Action::Rewritten, "only what a function has");
+    }
+    job.wants.tools = true;
+    job.wants.one_call = job.draft.get("parallel_tool_calls") == Some("false");
+    let named = chosen.as_deref().and_then(Draft::parse);
+    match named.as_ref().map(|choice| choice.string("type").unwrap_or_default().into_owned()).as_deref() {
+        None => {}
+        Some("function") => job.wants.forced = true,
+        Some(_) => return Err(Stop::pinned(Pin::Tools, "tool_choice", "the backend does not know this choice")),
+    }
+    Ok(())
+}
+
+/// `text` holds the format, and a verbosity that only OpenAI has.
+fn format(job: &mut Job<'_>) -> Result<(), Stop> {
+    let Some(text) = job.draft.get("text").map(str::to_owned) else { return Ok(()) };
+    let Some(mut text) = Draft::parse(&text) else { return Ok(()) };
+    if text.remove("verbosity").is_some() {
+        job.note("text.verbosity", Action::Dropped, "the backend has nothing like it");
+    }
+    let format = text.get("format").and_then(Draft::parse);
+    let kind = format.as_ref().and_then(|format| format.string("type").map(Cow::into_owned));
+    match kind.as_deref() {
+        None | Some("text") => {
+            job.draft.remove("text");
+            return Ok(());
+        }
+        Some("json_schema" | "json_object") if job.engine == Engine::DashScope => {
+            return Err(Stop::pinned(Pin::Format, "text.format", "the backend follows no schema here"));
+        }
+        Some(_) => {}
+    }
+    if text.is_changed() {
+        let json = text.to_json();
+        job.draft.set("text", json);
+    }
+    Ok(())
+}

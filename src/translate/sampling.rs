@@ -1,0 +1,194 @@
+//! Numbers that steer the sampling, and how many answers of which kind are asked for.
+
+use serde_json::Value;
+
+use super::draft::{Draft, array, quoted};
+use super::ledger::Action;
+use super::request::{Job, Stop};
+use super::wants::Kind;
+use crate::config::LogprobsPolicy;
+use crate::model::{Engine, Family, Pin};
+use crate::wire::scan;
+
+/// The smallest `top_p` that servers take who refuse 0.
+const TINY: &str = "1e-6";
+/// Below it a thinking model repeats itself; its makers' own setting is used instead.
+const TOO_COLD: f64 = 0.3;
+/// Of tokens beside each chosen one, where the server's own limit is not known.
+const TOP_LOGPROBS: i64 = 5;
+const STOP_LISTS: [Engine; 2] = [Engine::Tgi, Engine::Compatible];
+
+pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
+    if job.wants.kind != Kind::Responses {
+        choices(job)?;
+        stop(job);
+        stream_options(job);
+        seed(job);
+    }
+    if job.wants.kind == Kind::Chat {
+        logprobs(job)?;
+    }
+    temperature(job);
+    top_p(job);
+    if job.engine == Engine::Trtllm && job.draft.whole_number("top_k") == Some(-1) {
+        // The server crashes on it; 0 says the same.
+        job.draft.set("top_k", "0");
+        job.note("top_k", Action::Rewritten, "0");
+    }
+    Ok(())
+}
+
+fn choices(job: &mut Job<'_>) -> Result<(), Stop> {
+    let Some(n) = job.draft.whole_number("n") else { return Ok(()) };
+    let one_only = has_one_choice(job.engine);
+    if n > 1 && one_only {
+        return Err(Stop::pinned(Pin::Choices, "n", "the backend gives one choice only"));
+    }
+    if one_only {
+        job.drop_field("n", "1 is all it knows");
+    }
+    if n > 1 && job.engine == Engine::Vllm && job.draft.number("temperature") == Some(0.0) {
+        // Refused there: n must be 1 when sampling is greedy.
+        job.draft.set("temperature", "0.01");
+        job.note("temperature", Action::Rewritten, "0.01");
+    }
+    Ok(())
+}
+
+/// Engines that answer with one choice whatever `n` says.
+pub(super) const fn has_one_choice(engine: Engine) -> bool {
+    matches!(engine, Engine::Tgi | Engine::DashScope | Engine::Compatible)
+}
+
+/// The strings of a `stop`, without empty ones; `None` where it is neither string nor list of strings.
+fn stop_strings(text: &str) -> Option<Vec<String>> {
+    if let Some(one) = scan::string(text) {
+        return Some(vec![one.into_owned()]);
+    }
+    serde_json::from_str(text).ok()
+}
+
+fn stop(job: &mut Job<'_>) {
+    let Some(text) = job.draft.get("stop") else { return };
+    let Some(mut strings) = stop_strings(text) else { return };
+    let before = strings.len();
+    // An empty string ends the answer after its first token at some servers, and is refused by others.
+    strings.retain(|string| !string.is_empty());
+    let emptied = strings.len() != before;
+    if strings.is_empty() {
+        job.drop_field("stop", "it is empty");
+        return;
+    }
+    if job.plan.thinks && job.wants.kind == Kind::Chat {
+        job.draft.remove("stop");
+        job.note("stop", Action::Rewritten, "enforced by shiftgate: the server would stop inside a thought");
+        job.wants.stop = strings;
+        return;
+    }
+    let as_list = STOP_LISTS.contains(&job.engine) && text.starts_with('"');
+    if emptied || as_list {
+        let list: Vec<String> = strings.iter().map(|string| quoted(string)).collect();
+        job.draft.set("stop", array(&list));
+        job.note("stop", Action::Rewritten, "a list without empty strings");
+    }
+    if job.engine == Engine::Tgi {
+        // It leaves the string in the text.
+        job.wants.stop = strings;
+    }
+}
+
+fn stream_options(job: &mut Job<'_>) {
+    let asked = job.draft.get("stream_options").and_then(Draft::parse);
+    let wants_usage = asked.as_ref().is_some_and(|options| options.get("include_usage") == Some("true"));
+    let streamed = job.wants.streamed;
+    job.wants.usage_chunk = streamed && wants_usage;
+    if !streamed {
+        job.drop_field("stream_options", "only with stream");
+        return;
+    }
+    const USAGE: &str = "{\"include_usage\":true}";
+    let only_usage = asked.is_some_and(|options| options.names().all(|(name, _)| name == "include_usage"));
+    if wants_usage && only_usage {
+        return;
+    }
+    job.draft.set("stream_options", USAGE);
+    job.note("stream_options", Action::Rewritten, "include_usage, for the accounting");
+}
+
+fn seed(job: &mut Job<'_>) {
+    let Some(seed) = job.draft.whole_number("seed") else { return };
+    match job.engine {
+        Engine::Tgi if seed < 0 => job.drop_field("seed", "negative"),
+        Engine::DashScope => {
+            let within = seed.rem_euclid(1 << 31);
+            if within != seed {
+                job.draft.set("seed", within.to_string());
+                job.note("seed", Action::Rewritten, "modulo 2^31");
+            }
+        }
+        _ => {}
+    }
+}
+
+fn logprobs(job: &mut Job<'_>) -> Result<(), Stop> {
+    if job.draft.get("logprobs") != Some("true") {
+        if job.draft.get("logprobs") == Some("false") || !job.draft.has("logprobs") {
+            // Refused beside `logprobs: false` by some, and it says nothing then.
+            job.drop_field("top_logprobs", "only with logprobs");
+        }
+        return Ok(());
+    }
+    if job.engine == Engine::Compatible || job.backend.translation.logprobs == LogprobsPolicy::Pin {
+        return Err(Stop::pinned(Pin::Logprobs, "logprobs", "the backend's token probabilities are not OpenAI's"));
+    }
+    job.note("logprobs", Action::Flagged, "tokens are those of another tokenizer");
+    let clamps = matches!(job.engine, Engine::Tgi | Engine::DashScope);
+    if clamps && job.draft.whole_number("top_logprobs").is_some_and(|top| top > TOP_LOGPROBS) {
+        job.draft.set("top_logprobs", TOP_LOGPROBS.to_string());
+        job.note("top_logprobs", Action::Rewritten, "5");
+    }
+    Ok(())
+}
+
+fn temperature(job: &mut Job<'_>) {
+    let Some(temperature) = job.draft.number("temperature") else { return };
+    if job.plan.thinks && temperature < TOO_COLD && job.engine != Engine::Tgi {
+        preset(job);
+        return;
+    }
+    if job.engine == Engine::DashScope && temperature >= 2.0 {
+        job.draft.set("temperature", "1.99");
+        job.note("temperature", Action::Rewritten, "1.99");
+    }
+}
+
+/// What Qwen's makers give for thinking: greedy decoding makes it loop.
+fn preset(job: &mut Job<'_>) {
+    let warm = match job.backend.family {
+        Some(Family::Qwen35 | Family::Qwen38) => "1.0",
+        _ => "0.6",
+    };
+    job.draft.set("temperature", warm);
+    job.draft.set("top_p", "0.95");
+    if job.engine != Engine::Compatible {
+        job.draft.set("top_k", "20");
+    }
+    job.note("temperature", Action::Flagged, format!("thinking needs {warm}: greedy decoding loops"));
+}
+
+fn top_p(job: &mut Job<'_>) {
+    let Some(top_p) = job.draft.number("top_p") else { return };
+    let refuses_zero = matches!(job.engine, Engine::Vllm | Engine::Sglang | Engine::Tgi | Engine::DashScope);
+    if job.engine == Engine::Tgi && top_p >= 1.0 {
+        job.drop_field("top_p", "1 is refused there, and means nothing");
+    } else if top_p == 0.0 && (refuses_zero || job.engine == Engine::Compatible) {
+        job.draft.set("top_p", TINY);
+        job.note("top_p", Action::Rewritten, TINY);
+    }
+}
+
+/// Whether one token is forced or forbidden outright: ids are those of OpenAI's tokenizer.
+pub(super) fn forces_a_token(bias: &str) -> bool {
+    let Ok(Value::Object(bias)) = serde_json::from_str(bias) else { return false };
+    bias.values().filter_map(Value::as_f64).any(|weight| weight.abs() >= 100.0)
+}

@@ -1,0 +1,202 @@
+//! The allow-list: what becomes of each field of a chat request, engine by engine.
+//!
+//! A field that stands in no row is dropped. `P` passes, `D` drops, `W` is looked after by the module named beside it,
+//! `X` is refused, and a pin sends the whole request to the baseline.
+
+use crate::model::{Engine, Pin};
+
+/// What happens to a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    Pass,
+    Drop,
+    /// A module decides.
+    Work,
+    Pin(Pin),
+    Refuse,
+}
+
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    /// Dropping it can change the answer: not done in silence under `translate = "strict"`.
+    pub(super) matters: bool,
+    rules: [Rule; 6],
+}
+
+const P: Rule = Rule::Pass;
+const D: Rule = Rule::Drop;
+const W: Rule = Rule::Work;
+const X: Rule = Rule::Refuse;
+const AUDIO: Rule = Rule::Pin(Pin::Audio);
+const HOSTED: Rule = Rule::Pin(Pin::Hosted);
+
+const fn row(name: &'static str, rules: [Rule; 6]) -> Row {
+    Row { name, matters: false, rules }
+}
+
+const fn matters(name: &'static str, rules: [Rule; 6]) -> Row {
+    Row { name, matters: true, rules }
+}
+
+/// Of `/v1/chat/completions`.
+#[rustfmt::skip]
+pub(super) const CHAT: &[Row] = &[
+    //                               vllm sglang tgi trtllm dashscope compatible
+    row("model",                     [W, W, W, W, W, W]), // request
+    row("messages",                  [W, W, W, W, W, W]), // messages
+    row("stream",                    [P, P, P, P, P, P]),
+    row("stream_options",            [W, W, W, W, W, W]), // sampling
+    row("max_tokens",                [W, W, W, W, W, W]), // tokens
+    row("max_completion_tokens",     [W, W, W, W, W, W]), // tokens
+    row("temperature",               [W, W, W, W, W, W]), // sampling
+    row("top_p",                     [W, W, W, W, W, W]), // sampling
+    matters("presence_penalty",      [P, P, D, P, P, D]),
+    matters("frequency_penalty",     [P, P, P, P, P, D]),
+    row("n",                         [W, W, W, W, W, W]), // sampling
+    row("stop",                      [W, W, W, W, W, W]), // sampling
+    matters("seed",                  [P, P, W, P, W, D]), // sampling
+    row("logprobs",                  [W, W, W, W, W, W]), // sampling
+    row("top_logprobs",              [W, W, W, W, W, W]), // sampling
+    matters("logit_bias",            [D, D, D, D, D, D]),
+    row("response_format",           [W, W, W, W, W, W]), // format
+    row("tools",                     [W, W, W, W, W, W]), // tools
+    row("tool_choice",               [W, W, W, W, W, W]), // tools
+    row("parallel_tool_calls",       [W, W, W, W, W, W]), // tools
+    row("functions",                 [W, W, W, W, W, W]), // tools
+    row("function_call",             [W, W, W, W, W, W]), // tools
+    matters("reasoning_effort",      [W, W, D, W, W, D]), // thinking
+    matters("verbosity",             [D, D, D, D, D, D]),
+    row("store",                     [D, D, D, D, D, D]),
+    row("metadata",                  [D, D, D, D, D, D]),
+    row("service_tier",              [D, D, D, D, D, D]),
+    row("user",                      [D, D, D, D, D, D]),
+    row("safety_identifier",         [D, D, D, D, D, D]),
+    row("prompt_cache_key",          [D, D, D, D, D, D]),
+    row("prompt_cache_options",      [D, D, D, D, D, D]),
+    row("prompt_cache_retention",    [D, D, D, D, D, D]),
+    row("prediction",                [D, D, D, D, D, D]),
+    row("modalities",                [W, W, W, W, W, W]), // features
+    row("audio",                     [AUDIO, AUDIO, AUDIO, AUDIO, AUDIO, AUDIO]),
+    row("web_search_options",        [HOSTED, HOSTED, HOSTED, HOSTED, HOSTED, HOSTED]),
+    row("moderation",                [HOSTED, HOSTED, HOSTED, HOSTED, HOSTED, HOSTED]),
+    // What applications that know Qwen send.
+    row("top_k",                     [P, P, D, W, P, D]), // sampling
+    row("min_p",                     [P, P, D, P, D, D]),
+    row("repetition_penalty",        [P, P, D, P, P, D]),
+    row("chat_template_kwargs",      [W, W, D, W, W, D]), // thinking
+    row("enable_thinking",           [W, W, D, W, W, D]), // thinking
+    row("thinking_token_budget",     [P, D, D, P, D, D]),
+    row("thinking_budget",           [D, D, D, D, W, D]), // thinking
+    row("guided_json",               [X, X, X, X, X, X]),
+    row("guided_regex",              [X, X, X, X, X, X]),
+    row("guided_choice",             [X, X, X, X, X, X]),
+    row("guided_grammar",            [X, X, X, X, X, X]),
+    row("guided_decoding_backend",   [X, X, X, X, X, X]),
+    row("guided_whitespace_pattern", [X, X, X, X, X, X]),
+];
+
+/// Of a stateless `/v1/responses`; TGI and `compatible` do not have it.
+#[rustfmt::skip]
+pub(super) const RESPONSES: &[Row] = &[
+    //                               vllm sglang tgi trtllm dashscope compatible
+    row("model",                     [W, W, W, W, W, W]), // request
+    row("input",                     [W, W, W, W, W, W]), // responses
+    row("instructions",              [W, W, W, W, W, W]), // responses
+    row("stream",                    [P, P, P, P, P, P]),
+    row("stream_options",            [D, D, D, D, D, D]),
+    row("store",                     [P, P, P, P, P, P]),
+    row("previous_response_id",      [W, W, W, W, W, W]), // responses
+    row("background",                [D, D, D, D, D, D]),
+    row("include",                   [D, D, D, D, D, D]),
+    row("max_output_tokens",         [W, W, W, W, W, W]), // tokens
+    matters("max_tool_calls",        [D, D, D, D, D, D]),
+    row("temperature",               [W, W, W, W, W, W]), // sampling
+    row("top_p",                     [W, W, W, W, W, W]), // sampling
+    row("top_logprobs",              [P, D, D, D, D, D]),
+    row("text",                      [W, W, W, W, W, W]), // responses
+    row("tools",                     [W, W, W, W, W, W]), // responses
+    row("tool_choice",               [W, W, W, W, W, W]), // responses
+    row("parallel_tool_calls",       [W, W, W, W, W, W]), // responses
+    matters("reasoning",             [W, W, D, W, W, D]), // thinking
+    row("truncation",                [P, P, P, P, P, P]),
+    row("metadata",                  [D, D, D, D, D, D]),
+    row("service_tier",              [D, D, D, D, D, D]),
+    row("user",                      [D, D, D, D, D, D]),
+    row("safety_identifier",         [D, D, D, D, D, D]),
+    row("prompt_cache_key",          [D, D, D, D, D, D]),
+    row("prompt_cache_options",      [D, D, D, D, D, D]),
+    row("prompt_cache_retention",    [D, D, D, D, D, D]),
+    row("moderation",                [HOSTED, HOSTED, HOSTED, HOSTED, HOSTED, HOSTED]),
+    row("chat_template_kwargs",      [W, W, D, W, D, D]), // thinking
+    row("top_k",                     [P, P, D, W, P, D]), // sampling
+    row("min_p",                     [P, P, D, P, D, D]),
+    row("repetition_penalty",        [P, P, D, P, P, D]),
+];
+
+/// Of `/v1/completions`: no chat template, so nothing but names differs.
+#[rustfmt::skip]
+pub(super) const COMPLETIONS: &[Row] = &[
+    //                               vllm sglang tgi trtllm dashscope compatible
+    row("model",                     [W, W, W, W, W, W]), // request
+    row("prompt",                    [P, P, P, P, P, P]),
+    row("stream",                    [P, P, P, P, P, P]),
+    row("stream_options",            [W, W, W, W, W, W]), // sampling
+    row("max_tokens",                [P, P, P, P, P, P]),
+    row("temperature",               [W, W, W, W, W, W]), // sampling
+    row("top_p",                     [W, W, W, W, W, W]), // sampling
+    matters("presence_penalty",      [P, P, D, P, P, D]),
+    matters("frequency_penalty",     [P, P, P, P, P, D]),
+    row("n",                         [W, W, W, W, W, W]), // sampling
+    row("stop",                      [W, W, W, W, W, W]), // sampling
+    matters("seed",                  [P, P, W, P, W, D]), // sampling
+    matters("logit_bias",            [D, D, D, D, D, D]),
+    matters("logprobs",              [P, P, D, P, D, D]),
+    matters("echo",                  [P, P, D, P, D, D]),
+    matters("suffix",                [P, P, P, D, D, D]),
+    matters("best_of",               [P, P, D, P, D, D]),
+    row("user",                      [D, D, D, D, D, D]),
+    row("top_k",                     [P, P, D, W, P, D]), // sampling
+    row("min_p",                     [P, P, D, P, D, D]),
+    row("repetition_penalty",        [P, P, D, P, P, D]),
+];
+
+impl Row {
+    pub(super) const fn rule(&self, engine: Engine) -> Rule {
+        let [vllm, sglang, tgi, trtllm, dashscope, compatible] = self.rules;
+        match engine {
+            Engine::Vllm => vllm,
+            Engine::Sglang => sglang,
+            Engine::Tgi => tgi,
+            Engine::Trtllm => trtllm,
+            Engine::DashScope => dashscope,
+            Engine::Compatible => compatible,
+            Engine::OpenAi => Rule::Pass,
+        }
+    }
+}
+
+pub(super) fn find(table: &'static [Row], name: &str) -> Option<&'static Row> {
+    table.iter().find(|row| row.name == name)
+}
+
+/// Every name a metric's label may have: those of the tables.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    [CHAT, RESPONSES, COMPLETIONS].into_iter().flatten().map(|row| row.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_field_has_one_row() {
+        for table in [CHAT, RESPONSES, COMPLETIONS] {
+            let mut names: Vec<_> = table.iter().map(|row| row.name).collect();
+            names.sort_unstable();
+            let all = names.len();
+            names.dedup();
+            assert_eq!(names.len(), all);
+        }
+    }
+}

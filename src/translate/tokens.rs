@@ -1,0 +1,78 @@
+//! How much may be generated: one field of two, bounds of model and context.
+
+use super::ledger::Action;
+use super::request::{Job, Stop};
+use super::wants::Kind;
+use crate::model::{Engine, Pin};
+
+/// What DashScope's models generate at most.
+const DASHSCOPE_MAX: u64 = 65_536;
+/// TGI rounds what lies above this up to its next multiple.
+const TGI_STEP: u64 = 1024;
+/// Characters of a token, cautiously: Qwen's tokenizer needs fewer tokens than this says.
+const CHARS_PER_TOKEN: u64 = 3;
+
+/// Tokens of a prompt, by the bytes of what it is made of.
+pub(super) const fn estimate(bytes: u64) -> u64 {
+    bytes / CHARS_PER_TOKEN
+}
+
+pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
+    let responses = job.wants.kind == Kind::Responses;
+    let field = if responses { "max_output_tokens" } else { "max_tokens" };
+    if !responses && let Some(newer) = job.draft.remove("max_completion_tokens") {
+        job.note("max_completion_tokens", Action::Renamed, "max_tokens");
+        job.draft.set("max_tokens", newer);
+    }
+    let asked = match job.draft.whole_number(field) {
+        Some(number) => match u64::try_from(number) {
+            Ok(number) => Some(number),
+            // The server's own words about a negative number are as good as ours.
+            Err(_) => return Ok(()),
+        },
+        None if job.draft.has(field) => return Ok(()),
+        None => None,
+    };
+    let mut tokens = asked.or(job.backend.translation.default_max_tokens);
+    let factor = job.backend.translation.thinking_budget_factor;
+    if job.plan.thinks && factor > 1.0 && asked.is_some() {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count of tokens times a small factor, saturating"
+        )]
+        let more = |tokens: u64| (tokens as f64 * factor).ceil() as u64;
+        tokens = tokens.map(more);
+    }
+    let most = bound(job)?;
+    let clamped = match (tokens, most) {
+        (Some(tokens), Some(most)) => Some(tokens.min(most)),
+        (tokens, _) => tokens,
+    };
+    if let Some(value) = clamped
+        && asked != Some(value)
+    {
+        job.draft.set(field, value.to_string());
+        job.note(field, Action::Rewritten, value.to_string());
+    }
+    if job.engine == Engine::Tgi && clamped.is_some_and(|tokens| tokens > TGI_STEP && tokens % TGI_STEP != 0) {
+        job.note(field, Action::Flagged, "rounded up to the next 1024 there");
+    }
+    Ok(())
+}
+
+/// The most that may be asked for, where asking for more is refused.
+fn bound(job: &Job<'_>) -> Result<Option<u64>, Stop> {
+    let dashscope = (job.engine == Engine::DashScope).then_some(DASHSCOPE_MAX);
+    let written = job.backend.translation.max_output_tokens.or(dashscope);
+    let checks_sum = matches!(job.engine, Engine::Sglang | Engine::Tgi);
+    let Some(context) = job.max_model_len.filter(|_| checks_sum) else { return Ok(written) };
+    let prompt = ["messages", "input", "tools", "instructions"];
+    let bytes: usize = prompt.iter().filter_map(|field| job.draft.get(field)).map(str::len).sum();
+    let left = context.saturating_sub(estimate(bytes as u64));
+    if left == 0 {
+        return Err(Stop::pinned(Pin::Context, "messages", "the prompt is longer than the backend's context"));
+    }
+    Ok(Some(written.map_or(left, |written| written.min(left))))
+}

@@ -1,0 +1,261 @@
+//! Tools, which of them may be chosen, and the older functions.
+
+use std::borrow::Cow;
+
+use super::draft::{Draft, array, quoted};
+use super::format::{self, Format};
+use super::ledger::Action;
+use super::request::{Job, Stop};
+use super::schema;
+use crate::model::{Engine, Pin};
+use crate::wire::scan;
+
+const NO_PARAMETERS: &str = "{\"type\":\"object\",\"properties\":{}}";
+
+/// What `tool_choice` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Choice {
+    Auto,
+    None,
+    Required,
+    Named(String),
+    /// Some of the tools, and the mode among them.
+    Allowed {
+        required: bool,
+        names: Vec<String>,
+    },
+    /// Nothing that other servers know.
+    Other,
+}
+
+pub(super) fn choice(text: &str) -> Choice {
+    if let Some(word) = scan::string(text) {
+        return match word.as_ref() {
+            "auto" => Choice::Auto,
+            "none" => Choice::None,
+            "required" => Choice::Required,
+            _ => Choice::Other,
+        };
+    }
+    let Some(choice) = Draft::parse(text) else { return Choice::Other };
+    let of_function = |draft: &Draft<'_>| {
+        let function = draft.get("function").and_then(Draft::parse);
+        function.and_then(|function| function.string("name").map(Cow::into_owned))
+    };
+    match choice.string("type").as_deref() {
+        Some("function") => of_function(&choice).map_or(Choice::Other, Choice::Named),
+        Some("allowed_tools") => {
+            let nested = choice.get("allowed_tools").and_then(Draft::parse);
+            let allowed = nested.as_ref().unwrap_or(&choice);
+            let tools = allowed.get("tools").and_then(scan::list).unwrap_or_default();
+            let named = |tool: &&serde_json::value::RawValue| {
+                let tool = Draft::parse(tool.get())?;
+                of_function(&tool).or_else(|| tool.string("name").map(Cow::into_owned))
+            };
+            let names = tools.iter().filter_map(named).collect();
+            Choice::Allowed { required: allowed.string("mode").as_deref() == Some("required"), names }
+        }
+        _ => Choice::Other,
+    }
+}
+
+pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
+    functions(job);
+    let tools = job.draft.get("tools").map(str::to_owned);
+    let chosen = job.draft.get("tool_choice").map_or(Choice::Auto, choice);
+    let Some(tools) = tools else { return without_tools(job, &chosen) };
+    // Not a list: the server will say so.
+    let Some(items) = scan::list(&tools) else { return Ok(()) };
+    if items.is_empty() {
+        job.drop_field("tools", "it is empty");
+        return without_tools(job, &chosen);
+    }
+    let format = format::of(&job.draft);
+    if job.engine == Engine::Tgi && chosen == Choice::None {
+        // It costs a hidden generation, and is refused beside a response_format.
+        job.drop_field("tools", "tool_choice is none");
+        job.drop_field("tool_choice", "tool_choice is none");
+        job.drop_field("parallel_tool_calls", "tool_choice is none");
+        return Ok(());
+    }
+    let forces = matches!(chosen, Choice::Required | Choice::Named(_) | Choice::Allowed { required: true, .. });
+    check_format(job, format, forces)?;
+    let allowed = match &chosen {
+        Choice::Allowed { names, .. } => Some(names.as_slice()),
+        _ => None,
+    };
+    let mut names = Vec::with_capacity(items.len());
+    let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        let (name, tool) = one(job, item.get(), at, forces)?;
+        if allowed.is_none_or(|allowed| allowed.contains(&name)) {
+            names.push(name);
+            rewritten.push(tool);
+        }
+    }
+    if rewritten.len() != items.len() || rewritten.iter().any(|tool| matches!(tool, Cow::Owned(_))) {
+        job.draft.set("tools", array(&rewritten));
+    }
+    job.wants.tools = true;
+    if let Choice::Named(name) = &chosen {
+        if !names.contains(name) {
+            return Err(Stop::invalid("tool_choice", "tool_choice names a function that is not in tools"));
+        }
+        job.wants.forced = true;
+    }
+    tool_choice(job, &chosen, &names)?;
+    parallel(job);
+    Ok(())
+}
+
+/// OpenAI's older spelling, which these servers ignore in silence.
+fn functions(job: &mut Job<'_>) {
+    if let Some(functions) = job.draft.remove("functions") {
+        let items = scan::list(&functions).unwrap_or_default();
+        let tools: Vec<String> =
+            items.iter().map(|item| format!("{{\"type\":\"function\",\"function\":{}}}", item.get())).collect();
+        if !job.draft.has("tools") {
+            job.draft.set("tools", array(&tools));
+            job.wants.functions = !tools.is_empty();
+        }
+        job.note("functions", Action::Renamed, "tools");
+    }
+    if let Some(call) = job.draft.remove("function_call") {
+        let choice = match Draft::parse(&call) {
+            Some(named) => {
+                format!("{{\"type\":\"function\",\"function\":{{\"name\":{}}}}}", named.get("name").unwrap_or("\"\""))
+            }
+            None => call.into_owned(),
+        };
+        if !job.draft.has("tool_choice") {
+            job.draft.set("tool_choice", choice);
+        }
+        job.note("function_call", Action::Renamed, "tool_choice");
+    }
+}
+
+fn without_tools(job: &mut Job<'_>, chosen: &Choice) -> Result<(), Stop> {
+    match chosen {
+        Choice::Auto | Choice::None => job.drop_field("tool_choice", "there are no tools"),
+        _ => return Err(Stop::invalid("tool_choice", "tool_choice is only allowed when tools are specified")),
+    }
+    job.drop_field("parallel_tool_calls", "there are no tools");
+    Ok(())
+}
+
+fn check_format(job: &Job<'_>, format: Format, forces: bool) -> Result<(), Stop> {
+    let asked = matches!(format, Format::JsonObject | Format::JsonSchema | Format::Other);
+    let clashes = match job.engine {
+        Engine::Tgi => true,
+        Engine::Sglang => forces,
+        _ => false,
+    };
+    if asked && clashes {
+        return Err(Stop::pinned(Pin::Format, "response_format", "the backend refuses it beside these tools"));
+    }
+    Ok(())
+}
+
+/// One tool by the allow-list; its name.
+fn one<'t>(job: &mut Job<'_>, tool: &'t str, at: usize, forces: bool) -> Result<(String, Cow<'t, str>), Stop> {
+    let Some(mut draft) = Draft::parse(tool) else { return Ok((String::new(), Cow::Borrowed(tool))) };
+    if draft.string("type").as_deref() != Some("function") {
+        return Err(Stop::pinned(Pin::Tools, format!("tools[{at}]"), "the backend knows functions only"));
+    }
+    let before = draft.is_changed();
+    draft.retain(|name, _| name == "type" || name == "function");
+    let mut stripped = draft.is_changed() != before;
+    let function = draft.get("function").unwrap_or("{}").to_owned();
+    let Some(mut function) = Draft::parse(&function) else { return Ok((String::new(), Cow::Borrowed(tool))) };
+    let name = function.string("name").unwrap_or_default().into_owned();
+    function.retain(|name, value| ["name", "description", "parameters", "strict"].contains(&name) && value != "null");
+    stripped |= function.is_changed();
+    if stripped {
+        job.note("tools[]", Action::Rewritten, "only what a function has");
+    }
+    if job.engine == Engine::Tgi {
+        let field = || format!("tools[{at}].function.parameters");
+        match function.get("parameters") {
+            None => function.set("parameters", NO_PARAMETERS),
+            Some(parameters) => {
+                if let Some(rewritten) =
+                    schema::for_tgi(parameters, true).map_err(|why| Stop::pinned(Pin::Tools, field(), why))?
+                {
+                    function.set("parameters", rewritten);
+                }
+            }
+        }
+        if function.is_changed() {
+            job.note("tools[].function.parameters", Action::Rewritten, "a schema without references");
+        }
+    }
+    if job.engine == Engine::Sglang && forces && function.get("strict") != Some("true") {
+        // Without it the arguments of a forced call need only be JSON.
+        function.set("strict", "true");
+        job.note("tools[].function.strict", Action::Rewritten, "true");
+    }
+    if function.is_changed() {
+        draft.set("function", function.to_json());
+    }
+    Ok((name, if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(tool) }))
+}
+
+fn tool_choice(job: &mut Job<'_>, chosen: &Choice, names: &[String]) -> Result<(), Stop> {
+    let choice = match chosen {
+        Choice::Other => {
+            return Err(Stop::pinned(Pin::Tools, "tool_choice", "the backend does not know this choice"));
+        }
+        Choice::Allowed { required, .. } => {
+            job.draft.set("tool_choice", if *required { "\"required\"" } else { "\"auto\"" });
+            job.note("tool_choice", Action::Rewritten, "only the allowed tools are offered");
+            if *required { Choice::Required } else { Choice::Auto }
+        }
+        other => other.clone(),
+    };
+    if job.engine != Engine::DashScope {
+        return Ok(());
+    }
+    match (&choice, names) {
+        (Choice::Required, [only]) => {
+            job.draft.set("tool_choice", named(only));
+            job.note("tool_choice", Action::Rewritten, "the only tool by its name");
+            job.plan.enable = Some(false);
+            job.plan.thinks = false;
+        }
+        (Choice::Required, _) => {
+            job.draft.set("tool_choice", "\"auto\"");
+            job.note("tool_choice", Action::Flagged, "auto: the backend cannot be made to call one of several");
+        }
+        (Choice::Named(_), _) => {
+            job.plan.enable = Some(false);
+            job.plan.thinks = false;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn named(function: &str) -> String {
+    format!("{{\"type\":\"function\",\"function\":{{\"name\":{}}}}}", quoted(function))
+}
+
+/// Several calls in one answer.
+fn parallel(job: &mut Job<'_>) {
+    let said = job.draft.get("parallel_tool_calls").map(str::to_owned);
+    job.wants.one_call = said.as_deref() == Some("false");
+    match (job.engine, said.as_deref()) {
+        (Engine::Tgi, said) => {
+            job.draft.remove("parallel_tool_calls");
+            if said == Some("false") {
+                job.note("parallel_tool_calls", Action::Dropped, "it never makes more than one call");
+            } else {
+                job.note("parallel_tool_calls", Action::Flagged, "it never makes more than one call");
+            }
+        }
+        (Engine::DashScope, None) => {
+            job.draft.set("parallel_tool_calls", "true");
+            job.note("parallel_tool_calls", Action::Rewritten, "true, as at OpenAI");
+        }
+        _ => {}
+    }
+}

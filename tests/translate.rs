@@ -1,0 +1,228 @@
+//! The translation of requests, row by row: `tests/data/requests.jsonl` holds a case a line.
+//!
+//! `engine`, `family`, `options` (lines of the backend's section), `baseline` make the backend; `in` is laid over a
+//! small chat request; `out` must be in the translated body, `absent` must not, `ledger` must be among the steps, and
+//! `pin` or `invalid` say how it ends instead.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http::Method;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use shiftgate::config::{self, Backend, Secrets};
+use shiftgate::translate::{self, Ask, Stop, Translated};
+use shiftgate::wire::endpoint::Endpoint;
+use shiftgate::wire::scan;
+
+fn backend(case: &Value) -> Backend {
+    let text = |name: &str, default: &str| case.get(name).and_then(Value::as_str).unwrap_or(default).to_owned();
+    let family = match text("family", "qwen3.5").as_str() {
+        "" => String::new(),
+        family => format!("family = \"{family}\""),
+    };
+    let models = if case["models"] == false { "" } else { "models = { \"*\" = \"qwen\" }" };
+    let file = format!(
+        "[rollout]\nname = \"t\"\nbaseline = \"openai\"\npercent = {{ q = 1.0 }}\n\
+         [backend.openai]\nengine = \"openai\"\nurl = \"http://o/v1\"\napi_key = \"client\"\n\
+         [backend.q]\nengine = \"{}\"\nurl = \"http://q/v1\"\napi_key = \"none\"\n{models}\n{family}\n{}\n",
+        text("engine", "vllm"),
+        text("options", "")
+    );
+    let config = config::parse(Path::new("rollout.toml"), file.as_bytes(), Secrets::Skip, &|_| None);
+    config.unwrap_or_else(|error| panic!("{error}\n{file}")).backends.remove(1)
+}
+
+fn translated(case: &Value, body: &Bytes) -> Result<Translated, Stop> {
+    let backend = backend(case);
+    let path = case.get("path").and_then(Value::as_str).unwrap_or("/v1/chat/completions");
+    let scan = scan::scan(body).unwrap();
+    translate::request(&Ask {
+        body,
+        scan: &scan,
+        endpoint: Endpoint::of(&Method::POST, path),
+        backend: &backend,
+        is_baseline: case["baseline"] == true,
+        max_model_len: None,
+    })
+}
+
+fn body_of(case: &Value) -> Bytes {
+    let mut body = match case.get("path").and_then(Value::as_str) {
+        Some("/v1/responses") => json!({"model": "gpt-4o", "input": "hi", "store": false}),
+        Some("/v1/completions") => json!({"model": "gpt-4o", "prompt": "hi"}),
+        _ => json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}),
+    };
+    for (name, value) in case["in"].as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    Bytes::from(body.to_string())
+}
+
+fn list<'c>(case: &'c Value, name: &str) -> Vec<&'c str> {
+    case.get(name)
+        .and_then(Value::as_array)
+        .map(|all| all.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default()
+}
+
+/// Everything that is wrong with one case.
+fn check(case: &Value) -> Vec<String> {
+    let body = body_of(case);
+    let mut wrong = Vec::new();
+    let done = match (translated(case, &body), case.get("pin"), case.get("invalid")) {
+        (Err(Stop::Pinned(pinned)), Some(pin), _) => {
+            let [name, field] = [0, 1].map(|at| pin[at].as_str().unwrap_or_default());
+            if (pinned.pin.as_str(), pinned.field.as_ref()) != (name, field) {
+                wrong.push(format!("pinned by {} for {}", pinned.field, pinned.pin.as_str()));
+            }
+            return wrong;
+        }
+        (Err(Stop::Invalid(error)), _, Some(param)) => {
+            if error.param.as_deref() != param.as_str() {
+                wrong.push(format!("invalid: {error:?}"));
+            }
+            return wrong;
+        }
+        (Ok(done), None, None) => done,
+        (Ok(done), ..) => return vec![format!("it was translated: {}", String::from_utf8_lossy(&done.body))],
+        (Err(stop), ..) => return vec![format!("stopped: {stop:?}")],
+    };
+    let sent: Value = serde_json::from_slice(&done.body).unwrap();
+    for (name, value) in case.get("out").and_then(Value::as_object).into_iter().flatten() {
+        if sent[name] != *value {
+            wrong.push(format!("{name} is {}", sent[name]));
+        }
+    }
+    for name in list(case, "absent") {
+        if sent.get(name).is_some() {
+            wrong.push(format!("{name} is there: {}", sent[name]));
+        }
+    }
+    let steps: Vec<String> =
+        done.ledger.steps().iter().map(|step| format!("{} {}", step.action.as_str(), step.field)).collect();
+    for step in list(case, "ledger") {
+        if !steps.iter().any(|known| known == step) {
+            wrong.push(format!("no step {step:?} in {steps:?}"));
+        }
+    }
+    if case["same"] == true && done.body != body {
+        wrong.push(format!("changed: {}", String::from_utf8_lossy(&done.body)));
+    }
+    wrong
+}
+
+fn cases() -> Vec<Value> {
+    let text = std::fs::read_to_string("tests/data/requests.jsonl").unwrap();
+    text.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+#[test]
+fn each_row_of_the_tables() {
+    let mut wrong = Vec::new();
+    let cases = cases();
+    assert!(cases.len() > 100);
+    for case in &cases {
+        wrong.extend(check(case).into_iter().map(|what| format!("{case}\n    {what}")));
+    }
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+const ENGINES: [&str; 7] = ["openai", "vllm", "sglang", "trtllm", "tgi", "dashscope", "compatible"];
+
+/// Any JSON, small.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(Value::from),
+        "\\PC{0,8}".prop_map(Value::from),
+        prop_oneof![Just("system"), Just("function"), Just("json_schema"), Just("required"), Just("image_url")]
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let key = prop_oneof![
+            "[a-z_]{1,6}",
+            prop_oneof![
+                Just("role"),
+                Just("content"),
+                Just("type"),
+                Just("tool_calls"),
+                Just("function"),
+                Just("name"),
+                Just("arguments"),
+                Just("schema"),
+                Just("json_schema"),
+                Just("parameters"),
+                Just("properties"),
+            ]
+            .prop_map(str::to_owned),
+        ];
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec((key, inner), 0..4).prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_request_makes_it_panic_and_what_comes_out_is_json(
+        engine in 0..ENGINES.len(),
+        fields in proptest::collection::vec((0..FIELDS.len(), any_json()), 0..6),
+    ) {
+        let mut body = json!({"model": "gpt-5", "messages": [{"role": "user", "content": "hi"}]});
+        for (field, value) in fields {
+            body[FIELDS[field]] = value;
+        }
+        let case = json!({"engine": ENGINES[engine]});
+        let body = Bytes::from(body.to_string());
+        if let Ok(done) = translated(&case, &body) {
+            let once: Value = serde_json::from_slice(&done.body).unwrap();
+            prop_assert!(once.is_object());
+            // What was translated needs no further change of its messages.
+            if let Ok(again) = translated(&case, &done.body) {
+                let twice: Value = serde_json::from_slice(&again.body).unwrap();
+                prop_assert_eq!(&once["messages"], &twice["messages"]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_that_needs_no_rule_keeps_every_byte(
+        space in "[ \\n\\t]{0,3}",
+        text in "\\PC{0,20}",
+        temperature in 0.0..2.0f64,
+    ) {
+        let quoted = Value::from(text).to_string();
+        let body = Bytes::from(format!(
+            "{{{space}\"model\":\"gpt-4o\",{space}\"messages\" : [ {{\"content\":{quoted},\"role\":\"user\"}}],\"temperature\":{temperature}{space}}}\n"
+        ));
+        for engine in ["vllm", "sglang", "trtllm", "tgi", "compatible", "openai"] {
+            let case = json!({"engine": engine, "models": false, "family": "qwen2.5"});
+            prop_assert_eq!(&translated(&case, &body).unwrap().body, &body);
+        }
+    }
+}
+
+const FIELDS: [&str; 16] = [
+    "messages",
+    "tools",
+    "tool_choice",
+    "functions",
+    "function_call",
+    "response_format",
+    "stop",
+    "n",
+    "logit_bias",
+    "stream_options",
+    "chat_template_kwargs",
+    "max_tokens",
+    "temperature",
+    "reasoning_effort",
+    "modalities",
+    "stream",
+];
