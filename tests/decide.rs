@@ -55,7 +55,7 @@ fn decide(config: &Config, path: &str, headers: &[(&str, &str)], body: &str) -> 
         Some(scan) => Body::Scanned(scan),
         None => Body::Unparsable,
     };
-    let request = Request { endpoint: &endpoint, path, headers: &map, body };
+    let request = Request { endpoint: &endpoint, path, headers: &map, body, known: &|_| split::Known::default() };
     let decision: Decision = split::decide(config, &Tables::new(config), &request, &mut || 0).ok()?;
     let name = |index: usize| config.backends[index].name.clone();
     let route = config.routes[decision.route].name.clone();
@@ -111,7 +111,13 @@ fn a_request_without_a_key_is_drawn_and_one_with_a_key_is_not() {
     let mut headers = HeaderMap::new();
     let of = |headers: &HeaderMap, unit: u16| {
         let endpoint = Endpoint::ChatCompletions;
-        let request = Request { endpoint: &endpoint, path: "/v1/x", headers, body: Body::Scanned(&scanned) };
+        let request = Request {
+            endpoint: &endpoint,
+            path: "/v1/x",
+            headers,
+            body: Body::Scanned(&scanned),
+            known: &|_| split::Known::default(),
+        };
         split::decide(&half, &Tables::new(&half), &request, &mut || unit).unwrap()
     };
     // By name "other" is first and grows from 0; "qwen" is second and grows down from the top.

@@ -42,6 +42,9 @@ pub struct RouteView {
     pub got: Option<BTreeMap<String, f64>>,
     pub requests: BTreeMap<String, u64>,
     pub pinned: BTreeMap<String, u64>,
+    /// Of these, the ones that only their translation showed.
+    #[serde(default)]
+    pub pinned_late: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -119,6 +122,7 @@ fn routes(snapshot: &Snapshot) -> Vec<RouteView> {
                 got,
                 requests,
                 pinned: stats.pinned().into_iter().map(|(pin, count)| (pin.to_owned(), count)).collect(),
+                pinned_late: stats.late().into_iter().map(|(pin, count)| (pin.to_owned(), count)).collect(),
             }
         })
         .collect()

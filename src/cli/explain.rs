@@ -1,6 +1,5 @@
 //! `explain`: route, key, bucket and backend of one request under the file, and the body as the backend gets it.
 
-use std::borrow::Cow;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -12,11 +11,11 @@ use serde_json::value::RawValue;
 
 use super::{Exit, complain, load, say};
 use crate::config::{Config, Secrets};
-use crate::model::{Engine, Reason};
-use crate::split::{self, Body, Decision, Request, Tables, UNITS};
+use crate::model::{Reason, Refusal};
+use crate::split::{self, Body, Decision, Known, Request, Tables, UNITS};
+use crate::translate::{self, Action, Ask, Stop, Translated};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
-use crate::wire::splice;
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
@@ -43,7 +42,7 @@ struct Source {
 
 #[derive(Debug, Serialize)]
 struct Step {
-    field: &'static str,
+    field: String,
     action: &'static str,
     detail: String,
 }
@@ -124,6 +123,8 @@ impl Explain {
                 Some(scan) => Body::Scanned(scan),
                 None => Body::Unparsable,
             },
+            // What a running shiftgate has learnt of its backends is not known here.
+            known: &|_| Known::default(),
         };
         let tables = Tables::new(config);
         let mut drawn = false;
@@ -139,34 +140,70 @@ impl Explain {
             })?;
             decision = Decision { backend: named, reason: Reason::Override, unit: None, key: None, ..decision };
         }
-        Ok(told(config, &decision, drawn, body, scanned.as_ref()))
+        Ok(told(config, decision, drawn, (body, scanned.as_ref(), endpoint)))
     }
 }
 
-fn told(config: &Config, decision: &Decision, drawn: bool, body: &Bytes, scan: Option<&Scan<'_>>) -> Explained {
-    let backend = &config.backends[decision.backend];
+type Asked<'a> = (&'a Bytes, Option<&'a Scan<'a>>, Endpoint);
+
+fn told(config: &Config, mut decision: Decision, drawn: bool, asked: Asked<'_>) -> Explained {
     let mut ledger = Vec::new();
-    let mut sent = Cow::Borrowed(body);
-    let as_it_came = decision.backend == config.baseline && backend.engine == Engine::OpenAi;
-    if let Some(scan) = scan
-        && let (Some(model), Some(span)) = (scan.model(), scan.model_span())
-        && !as_it_came
-        && let Some(name) = backend.model_for(model)
-        && name != model
-    {
-        sent = Cow::Owned(splice::replace(body, span, name));
-        ledger.push(Step { field: "model", action: "rewritten", detail: name.to_owned() });
+    let mut sent = None;
+    loop {
+        match translated(config, decision.backend, asked) {
+            Ok(done) => {
+                ledger.extend(done.iter().flat_map(|done| done.ledger.steps()).map(|step| Step {
+                    field: step.field.to_string(),
+                    action: step.action.as_str(),
+                    detail: step.detail.to_string(),
+                }));
+                sent = Some(done.map_or_else(|| asked.0.clone(), |done| done.body));
+                break;
+            }
+            Err(Stop::Pinned(pinned)) => {
+                let again = decision.backend != config.baseline;
+                (decision.backend, decision.reason) = (config.baseline, Reason::Pinned(pinned.pin));
+                ledger.push(Step {
+                    field: pinned.field.to_string(),
+                    action: Action::Pinned.as_str(),
+                    detail: pinned.why.to_owned(),
+                });
+                if !again {
+                    decision.reason = Reason::Refused(Refusal::Request);
+                    break;
+                }
+            }
+            Err(Stop::Invalid(error)) => {
+                decision.reason = Reason::Refused(Refusal::Request);
+                let field = error.param.unwrap_or_default();
+                ledger.push(Step { field, action: "refused", detail: error.message });
+                break;
+            }
+        }
     }
     let key = decision.key.and_then(|source| config.sticky.get(source));
     Explained {
         route: config.routes[decision.route].name.clone(),
         key: key.map(|source| Source { source: source.describe() }),
         bucket: decision.unit.filter(|_| !drawn).map(|unit| f64::from(unit) / f64::from(UNITS)),
-        backend: backend.name.clone(),
+        backend: config.backends[decision.backend].name.clone(),
         reason: decision.reason.as_str(),
-        request: std::str::from_utf8(&sent).ok().and_then(|text| RawValue::from_string(text.trim().to_owned()).ok()),
+        request: sent
+            .and_then(|sent| String::from_utf8(sent.to_vec()).ok())
+            .and_then(|text| RawValue::from_string(text.trim().to_owned()).ok()),
         ledger,
     }
+}
+
+/// `None` where the bytes go as they came.
+fn translated(config: &Config, backend: usize, (body, scan, endpoint): Asked<'_>) -> Result<Option<Translated>, Stop> {
+    let Some(scan) = scan else { return Ok(None) };
+    let is_baseline = backend == config.baseline;
+    let ask = Ask { body, scan, endpoint, backend: &config.backends[backend], is_baseline, max_model_len: None };
+    if ask.passes_untouched() {
+        return Ok(None);
+    }
+    translate::request(&ask).map(Some)
 }
 
 fn plain(explained: &Explained) -> String {
@@ -177,7 +214,8 @@ fn plain(explained: &Explained) -> String {
         explained.route, explained.backend, explained.reason
     );
     for step in &explained.ledger {
-        text.push_str(&format!("changed  {}: {} to {}\n", step.field, step.action, step.detail));
+        text.push_str(format!("ledger   {:<10} {:<28} {}", step.action, step.field, step.detail).trim_end());
+        text.push('\n');
     }
     if let Some(request) = &explained.request {
         text.push_str(request.get());

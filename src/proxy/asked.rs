@@ -2,12 +2,11 @@
 //!
 //! Invariant: for an OpenAI baseline the body's bytes are those that came.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Uri, request};
 
 use super::deadlines::{ClientPatience, Deadlines};
@@ -15,9 +14,9 @@ use super::record::Record;
 use crate::backend::{RequestBody, Target, headers};
 use crate::live::Snapshot;
 use crate::model::Engine;
+use crate::translate::{self, Ask, Ledger, Stop, Wants};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::Scan;
-use crate::wire::splice;
 
 /// What the application asked.
 #[derive(Clone, Copy)]
@@ -27,6 +26,19 @@ pub(super) struct Asked<'a> {
     /// The body, where it was read.
     pub(super) bytes: Option<&'a Bytes>,
     pub(super) scanned: Option<&'a Scan<'a>>,
+}
+
+/// The request as one backend gets it, before anything is sent.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) backend: usize,
+    body: Option<Bytes>,
+    /// What the backend calls the model.
+    model: String,
+    /// `None` where the bytes are those that came.
+    ledger: Option<Ledger>,
+    /// What its answer has to be made into; `None` where it passes as it comes.
+    wants: Option<Arc<Wants>>,
 }
 
 /// The same, towards one backend.
@@ -40,6 +52,7 @@ pub(super) struct Leg<'a> {
     head: &'a request::Parts,
     uri: Uri,
     body: Option<Bytes>,
+    pub(super) wants: Option<Arc<Wants>>,
     /// Sent twice it costs, but does no harm.
     pub(super) replay_safe: bool,
 }
@@ -51,27 +64,51 @@ impl<'a> Asked<'a> {
                 || self.scanned.is_some_and(|scan| self.endpoint.replay_safe_by_body(scan)))
     }
 
-    /// `None` when the path cannot be put behind the backend's.
-    pub(super) fn leg(&self, snapshot: &'a Snapshot, backend: usize, record: &mut Record) -> Option<Leg<'a>> {
+    /// Translates for `backend`; who cannot take the request says why.
+    pub(super) fn prepare(&self, snapshot: &Snapshot, backend: usize) -> Result<Prepared, Stop> {
         let target = &snapshot.targets[backend];
-        let is_baseline = backend == snapshot.baseline();
+        let (Some(body), Some(scan)) = (self.bytes, self.scanned) else {
+            let body = self.bytes.cloned();
+            return Ok(Prepared { backend, body, model: String::new(), ledger: None, wants: None });
+        };
+        let ask = Ask {
+            body,
+            scan,
+            endpoint: self.endpoint,
+            backend: &target.config,
+            is_baseline: backend == snapshot.baseline(),
+            max_model_len: None,
+        };
+        if ask.passes_untouched() {
+            let model = scan.model().map(|model| model.to_string()).unwrap_or_default();
+            return Ok(Prepared { backend, body: Some(body.clone()), model, ledger: None, wants: None });
+        }
+        let done = translate::request(&ask)?;
+        let rewrites = target.config.engine != Engine::OpenAi
+            || (target.config.inject_usage && done.wants.streamed && !done.wants.usage_chunk);
+        let wants = (self.endpoint.is_generation() && rewrites).then(|| Arc::new(done.wants));
+        Ok(Prepared { backend, body: Some(done.body), model: done.model, ledger: Some(done.ledger), wants })
+    }
+
+    /// `None` when the path cannot be put behind the backend's.
+    pub(super) fn leg(&self, snapshot: &'a Snapshot, prepared: Prepared, record: &mut Record) -> Option<Leg<'a>> {
+        let target = &snapshot.targets[prepared.backend];
+        let is_baseline = prepared.backend == snapshot.baseline();
         let uri = target.uri_for(&self.head.uri)?;
         let streamed = self.scanned.is_some_and(Scan::stream);
-        let body = match (self.bytes, self.scanned) {
-            (Some(bytes), Some(scan)) => Some(translated(target, is_baseline, bytes, scan, record)),
-            (bytes, _) => bytes.cloned(),
-        };
+        record.sent_as(prepared.model, prepared.ledger.as_ref(), &target.stats);
         let patience = ClientPatience::of(&self.head.headers);
         let begins = (record.watch.started, Instant::now());
         Some(Leg {
             target,
             is_baseline,
-            observed: self.endpoint.split_candidate(),
+            observed: self.endpoint.split_candidate() || prepared.wants.is_some(),
             streamed,
             deadlines: Deadlines::new(&target.config.timeout, patience, streamed, begins),
             head: self.head,
             uri,
-            body,
+            body: prepared.body,
+            wants: prepared.wants,
             replay_safe: self.replay_safe(),
         })
     }
@@ -92,6 +129,10 @@ impl Leg<'_> {
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers::for_backend(&self.head.headers, self.target, self.is_baseline, self.observed);
+        if self.wants.is_some() && self.target.config.engine != Engine::OpenAi {
+            // Some refuse JSON under another name, or under none.
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         if says_none {
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
@@ -99,17 +140,5 @@ impl Leg<'_> {
             request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         request
-    }
-}
-
-/// The body as `target` gets it: for an OpenAI baseline as it came, else with the model's name replaced.
-fn translated(target: &Target, is_baseline: bool, bytes: &Bytes, scan: &Scan<'_>, record: &mut Record) -> Bytes {
-    let Some(model) = scan.model() else { return bytes.clone() };
-    let as_it_came = is_baseline && target.config.engine == Engine::OpenAi;
-    let name = if as_it_came { model.as_ref() } else { target.config.model_for(model).unwrap_or(model) };
-    record.model = name.to_owned();
-    match (as_it_came || matches!(model, Cow::Borrowed(same) if *same == name), scan.model_span()) {
-        (false, Some(span)) => splice::replace(bytes, span, name),
-        _ => bytes.clone(),
     }
 }

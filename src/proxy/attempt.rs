@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 
 use super::answer::{AnswerBody, OnBreak};
-use super::asked::{Asked, Leg};
+use super::asked::{Asked, Leg, Prepared};
 use super::record::Record;
 use super::respond::{self, Refused};
 use crate::backend::{self, Failure, RequestBody, SendError, headers};
@@ -67,11 +67,11 @@ impl From<Failure> for Missed {
 pub(super) async fn run(
     asked: &Asked<'_>,
     snapshot: &Snapshot,
-    backend: usize,
+    prepared: Prepared,
     stream: Option<RequestBody>,
     mut record: Box<Record>,
 ) -> Result<Response<AnswerBody>, (Box<Record>, Missed)> {
-    let Some(leg) = asked.leg(snapshot, backend, &mut record) else {
+    let Some(leg) = asked.leg(snapshot, prepared, &mut record) else {
         return Ok(respond::refuse(record, &Refused::MalformedPath));
     };
     let sent_at = Instant::now();

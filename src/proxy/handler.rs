@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 
 use super::Proxy;
 use super::answer::AnswerBody;
-use super::asked::Asked;
+use super::asked::{Asked, Prepared};
 use super::attempt::{self, Missed};
 use super::intake::{self, Intake};
 use super::record::Record;
@@ -19,8 +19,9 @@ use crate::backend::RequestBody;
 use crate::health::Unfit;
 use crate::live::Snapshot;
 use crate::model::{Cause, Reason};
-use crate::split::{self, Body, Decision};
+use crate::split::{self, Body, Decision, Known};
 use crate::telemetry::stats::lock;
+use crate::translate::{Action, Ledger, Stop};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::framing::Fault;
 use crate::wire::{head, scan};
@@ -81,15 +82,24 @@ impl Proxy {
             Ok(decision) => decision,
             Err(refused) => return respond::refuse(record, &refused),
         };
+        let asked = Asked { endpoint, head: &head, bytes: bytes.as_ref(), scanned: scanned.as_ref() };
+        let (decision, prepared) = match settle(snapshot, &asked, decision) {
+            Ok(settled) => settled,
+            Err(refused) => {
+                record.route = Some(decision.route);
+                return respond::refuse(record, &refused);
+            }
+        };
         lock(&self.budget).request(record.watch.started);
-        let Some(backend) = place(snapshot, decision, &mut record) else {
+        let Some((backend, prepared)) = place(snapshot, decision, &mut record)
+            .and_then(|backend| Some((backend, as_placed(snapshot, &asked, backend, prepared)?)))
+        else {
             return respond::refuse(record, &Refused::Overload("max_in_flight"));
         };
         if tunnel::wanted(&endpoint, &head) {
             return Box::pin(tunnel::open(self, Arc::clone(&snapshot.targets[backend]), head, record)).await;
         }
-        let asked = Asked { endpoint, head: &head, bytes: bytes.as_ref(), scanned: scanned.as_ref() };
-        let (record, missed) = match attempt::run(&asked, snapshot, backend, stream, record).await {
+        let (record, missed) = match attempt::run(&asked, snapshot, prepared, stream, record).await {
             Ok(response) => return response,
             Err(missed) => missed,
         };
@@ -107,9 +117,9 @@ impl Proxy {
         missed: Missed,
     ) -> Response<AnswerBody> {
         let name = |backend: usize| snapshot.config.backends[backend].name.as_str();
-        let cause = self.may_fail_over(snapshot, backend, asked, &missed);
-        record.missed(&missed, cause.is_some(), Instant::now());
-        let Some(cause) = cause else {
+        let failover = self.may_fail_over(snapshot, backend, asked, &missed);
+        record.missed(&missed, failover.is_some(), Instant::now());
+        let Some((cause, prepared)) = failover else {
             return respond::refuse(record, &Refused::of(missed, name(backend)));
         };
         drop(missed);
@@ -117,7 +127,7 @@ impl Proxy {
         if !record.fail_over(cause, &snapshot.targets[baseline]) {
             return respond::refuse(record, &Refused::Overload("max_in_flight"));
         }
-        match attempt::run(asked, snapshot, baseline, None, record).await {
+        match attempt::run(asked, snapshot, prepared, None, record).await {
             Ok(response) => response,
             Err((mut record, missed)) => {
                 record.missed(&missed, false, Instant::now());
@@ -127,14 +137,22 @@ impl Proxy {
     }
 
     /// Whether the baseline may answer for a candidate that gave nothing, and why it has to.
-    fn may_fail_over(&self, snapshot: &Snapshot, backend: usize, asked: &Asked<'_>, missed: &Missed) -> Option<Cause> {
+    fn may_fail_over(
+        &self,
+        snapshot: &Snapshot,
+        backend: usize,
+        asked: &Asked<'_>,
+        missed: &Missed,
+    ) -> Option<(Cause, Prepared)> {
         let failover = snapshot.config.failover;
         let cause = missed.cause()?;
         if !failover.enabled || backend == snapshot.baseline() || !asked.replay_safe() {
             return None;
         }
+        // A baseline of another engine may not be able to.
+        let prepared = asked.prepare(snapshot, snapshot.baseline()).ok()?;
         if lock(&self.budget).try_failover(Instant::now(), failover.retry_budget) {
-            return Some(cause);
+            return Some((cause, prepared));
         }
         self.stats.over_budget.add(1);
         None
@@ -207,9 +225,37 @@ fn decide(
     head: &request::Parts,
     body: Body<'_>,
 ) -> Result<Decision, Refused> {
-    let request = split::Request { endpoint, path: head.uri.path(), headers: &head.headers, body };
+    let request =
+        split::Request { endpoint, path: head.uri.path(), headers: &head.headers, body, known: &|_| Known::default() };
     split::decide(&snapshot.config, &snapshot.tables, &request, &mut || rand::random_range(0..10_000))
         .map_err(|_| Refused::UnknownOverride)
+}
+
+/// Translates for who was decided for. Who turns out unable leaves the request to the baseline, and where that cannot
+/// either, the application is told which field it is.
+fn settle(snapshot: &Snapshot, asked: &Asked<'_>, decision: Decision) -> Result<(Decision, Prepared), Refused> {
+    let baseline = snapshot.baseline();
+    let refused = |stop: Stop| match stop {
+        Stop::Pinned(pinned) => Refused::Untranslatable(Box::new(pinned.to_error())),
+        Stop::Invalid(error) => Refused::Untranslatable(error),
+    };
+    match asked.prepare(snapshot, decision.backend) {
+        Ok(prepared) => Ok((decision, prepared)),
+        Err(Stop::Pinned(pinned)) if decision.backend != baseline => {
+            let mut ledger = Ledger::default();
+            ledger.note(pinned.field, Action::Pinned, pinned.why);
+            snapshot.targets[decision.backend].stats.translated(&ledger);
+            snapshot.routes[decision.route].pinned_late(pinned.pin);
+            let prepared = asked.prepare(snapshot, baseline).map_err(refused)?;
+            Ok((Decision { backend: baseline, reason: Reason::Pinned(pinned.pin), ..decision }, prepared))
+        }
+        Err(stop) => Err(refused(stop)),
+    }
+}
+
+/// The request for who got it in the end; `None` where that one cannot take it.
+fn as_placed(snapshot: &Snapshot, asked: &Asked<'_>, backend: usize, prepared: Prepared) -> Option<Prepared> {
+    if prepared.backend == backend { Some(prepared) } else { asked.prepare(snapshot, backend).ok() }
 }
 
 /// Counts the decision and takes a place at a backend. A candidate that is full or not well leaves the request to the

@@ -17,6 +17,8 @@ use crate::model::header::TRACEPARENT;
 use crate::model::{Cause, End, Reason, Refusal, TraceId};
 use crate::telemetry::cost;
 use crate::telemetry::outcome::{Outcome, Stopwatch};
+use crate::telemetry::stats::BackendStats;
+use crate::translate::Ledger;
 use crate::wire::observe::Seen;
 
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(super) struct Record {
     backend: Option<Arc<Target>>,
     /// What that backend calls the model, for the price.
     pub(super) model: String,
+    /// What the translation did, for the answer's head.
+    pub(super) translated: Option<HeaderValue>,
     pub(super) attempts: u32,
     pub(super) status: Option<StatusCode>,
     pub(super) seen: Seen,
@@ -72,6 +76,7 @@ impl Record {
             reason: Reason::Refused(Refusal::Request),
             backend: None,
             model: String::new(),
+            translated: None,
             attempts: 0,
             status: None,
             seen: Seen::default(),
@@ -201,6 +206,16 @@ impl Record {
         candidate.stats.errors.add(1);
         if let Some(ticket) = ticket {
             ticket.bad(now);
+        }
+    }
+
+    /// How the request goes to who is asked now.
+    pub(super) fn sent_as(&mut self, model: String, ledger: Option<&Ledger>, stats: &BackendStats) {
+        self.model = model;
+        self.translated = None;
+        if let Some(ledger) = ledger {
+            stats.translated(ledger);
+            self.translated = ledger.summary().and_then(|summary| HeaderValue::try_from(summary).ok());
         }
     }
 

@@ -18,6 +18,7 @@ use crate::wire::head::Wrong;
 
 const REASON: HeaderName = HeaderName::from_static("x-shiftgate-reason");
 const GENERATION: HeaderName = HeaderName::from_static("x-shiftgate-generation");
+const TRANSLATED: HeaderName = HeaderName::from_static("x-shiftgate-translated");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-shiftgate-trace-id");
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -38,6 +39,8 @@ pub(super) enum Refused {
     UnknownPath(String),
     UnknownOverride,
     ClientBody(String),
+    /// No backend can do what is asked, or nobody ever could.
+    Untranslatable(Box<ApiError>),
     /// The application stopped sending.
     SlowBody,
     Overload(&'static str),
@@ -144,6 +147,7 @@ impl Refused {
                 invalid(format!("the request's body could not be read: {cause}"), Some("client_body")),
                 Some(Refusal::Request),
             ),
+            Self::Untranslatable(error) => (StatusCode::BAD_REQUEST, error.as_ref().clone(), Some(Refusal::Request)),
             Self::Overload(limit) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 ApiError::server(format!("shiftgate is at its limit ({limit}); try again shortly"), "overloaded"),
@@ -239,6 +243,9 @@ pub(super) fn mark(headers: &mut HeaderMap, record: &Record) {
     }
     headers.insert(REASON, HeaderValue::from_static(record.reason.as_str()));
     headers.insert(GENERATION, record.snapshot.generation_header.clone());
+    if let Some(translated) = &record.translated {
+        headers.insert(TRANSLATED, translated.clone());
+    }
     if let Ok(id) = HeaderValue::from_str(record.trace_id.as_str()) {
         headers.insert(TRACE_ID, id);
     }

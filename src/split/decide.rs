@@ -1,14 +1,20 @@
-//! The order of decision: override, owner of state, pins, the split.
+//! The order of decision: override, owner of state, pins, owner of a tool's call, the split.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use http::HeaderMap;
+use memchr::memmem;
+use serde::Deserialize;
 
 use super::assign::{Intervals, Purpose, Salt};
 use super::key;
 use crate::config::{Config, RouteMatch};
 use crate::model::header::{SHIFTGATE_BACKEND, STAINLESS_RETRY_COUNT};
 use crate::model::{Engine, Pin, Reason};
+use crate::translate::{self, Ask, Owner};
 use crate::wire::endpoint::Endpoint;
-use crate::wire::scan::Scan;
+use crate::wire::scan::{self, Scan};
 
 /// What there is of a request's body.
 #[derive(Debug, Clone, Copy)]
@@ -21,12 +27,26 @@ pub enum Body<'a> {
 }
 
 /// What a decision is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     pub endpoint: &'a Endpoint,
     pub path: &'a str,
     pub headers: &'a HeaderMap,
     pub body: Body<'a>,
+    /// What was learnt of the backends, by their places in the file.
+    pub known: &'a dyn Fn(usize) -> Known,
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("endpoint", self.endpoint).finish_non_exhaustive()
+    }
+}
+
+/// What a backend said of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Known {
+    pub max_model_len: Option<u64>,
 }
 
 /// Route, backend, reason; and for the split how it came to it.
@@ -77,8 +97,14 @@ pub fn decide(
         let named = name.to_str().ok().and_then(|name| config.backend(name.trim())).ok_or(UnknownBackend)?;
         return Ok(at(named, Reason::Override));
     }
+    if let Some(owner) = owner_of_state(config, request, scan) {
+        return Ok(at(owner, Reason::Affinity));
+    }
     if let Some(pin) = pin(config, route, request, scan) {
         return Ok(at(config.baseline, Reason::Pinned(pin)));
+    }
+    if let Some(owner) = scan.and_then(|scan| owner_of_call(config, route, scan)) {
+        return Ok(at(owner, Reason::Affinity));
     }
     let Some((intervals, salt)) = tables.0.get(route) else { return Ok(at(config.baseline, Reason::Split)) };
     let found = key::find(&config.sticky, request.headers, scan);
@@ -122,14 +148,30 @@ fn pin(config: &Config, route: usize, request: &Request<'_>, scan: Option<&Scan<
         .percent
         .iter()
         .filter(|(_, percent)| percent.hundredths() > 0)
-        .filter_map(|(backend, _)| config.backends.get(*backend));
+        .filter_map(|(backend, _)| Some((*backend, config.backends.get(*backend)?)));
     if *request.endpoint == Endpoint::Responses
-        && candidates.clone().any(|one| !one.translation.responses || one.engine == Engine::Tgi)
+        && candidates.clone().any(|(_, one)| !one.translation.responses || one.engine == Engine::Tgi)
     {
         return Some(Pin::Endpoint);
     }
-    if candidates.any(|one| one.model_for(model).is_none()) {
+    if candidates.clone().any(|(_, one)| one.model_for(model).is_none()) {
         return Some(Pin::Model);
+    }
+    let cannot = candidates.find_map(|(backend, one)| {
+        // Nothing of the body's text is needed to tell.
+        let body = &Bytes::new();
+        let max_model_len = (request.known)(backend).max_model_len;
+        translate::pin_exactly(&Ask {
+            body,
+            scan,
+            endpoint: *request.endpoint,
+            backend: one,
+            is_baseline: false,
+            max_model_len,
+        })
+    });
+    if let Some(pinned) = cannot {
+        return Some(pinned.pin);
     }
     let retries = request.headers.get(STAINLESS_RETRY_COUNT).and_then(|count| count.to_str().ok());
     if retries.and_then(|count| count.trim().parse::<u32>().ok()).is_some_and(|count| count >= 1) {
@@ -143,4 +185,38 @@ fn is_stateful(scan: &Scan<'_>) -> bool {
     !scan.is_false("store")
         || scan.is_true("background")
         || ["previous_response_id", "conversation", "prompt"].iter().any(|field| scan.has(field))
+}
+
+/// The backend of the file whose name an id carries.
+fn named(config: &Config, owner: Owner) -> Option<usize> {
+    config.backends.iter().position(|backend| Owner::of(&backend.name) == owner)
+}
+
+/// Whose server keeps what the request builds on; whatever the percent. Ids of OpenAI are no one's here.
+fn owner_of_state(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> Option<usize> {
+    let of = |id: &str| named(config, translate::owner_of_response(id)?.0);
+    let in_path = request.path.strip_prefix("/v1/responses/").and_then(|rest| of(rest.split('/').next()?));
+    if in_path.is_some() || *request.endpoint != Endpoint::Responses {
+        return in_path;
+    }
+    of(&scan?.field(&["previous_response_id".to_owned()])?)
+}
+
+#[derive(Deserialize)]
+struct Turn<'a> {
+    #[serde(borrow)]
+    tool_call_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    call_id: Option<Cow<'a, str>>,
+}
+
+/// A tool's result goes to who asked for it, as long as that one serves anything at all on this route.
+fn owner_of_call(config: &Config, route: usize, scan: &Scan<'_>) -> Option<usize> {
+    let turns = scan.get("messages").or_else(|| scan.get("input"))?.get();
+    memmem::rfind(turns.as_bytes(), b"call_q_")?;
+    let last = scan::list(turns)?.pop()?;
+    let turn: Turn<'_> = serde_json::from_str(last.get()).ok()?;
+    let owner = named(config, translate::owner_of_call(turn.tool_call_id.or(turn.call_id)?.as_ref())?)?;
+    let serves = |(backend, percent): &(usize, crate::model::Percent)| *backend == owner && percent.hundredths() > 0;
+    (owner == config.baseline || config.routes.get(route)?.percent.iter().any(serves)).then_some(owner)
 }

@@ -8,5 +8,5 @@ mod decide;
 mod key;
 
 pub use assign::{Intervals, Moved, Purpose, Salt, UNITS, unit};
-pub use decide::{Body, Decision, Request, Tables, UnknownBackend, decide};
+pub use decide::{Body, Decision, Known, Request, Tables, UnknownBackend, decide};
 pub use key::{Key, find as find_key};

@@ -105,7 +105,19 @@ fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
     families.extend(route_families(stats));
     families.extend(backend_families(stats));
     families.extend(health_families(in_force));
+    families.push(translation_family(stats));
     families
+}
+
+fn translation_family(stats: &Stats) -> Family {
+    let mut samples = Vec::new();
+    for (backend, stats) in stats.backends() {
+        for ((field, action), count) in stats.translations() {
+            let labels = vec![("backend", backend.clone()), ("field", field.to_owned()), ("action", action.to_owned())];
+            samples.push((labels, Value::Counter(count)));
+        }
+    }
+    Family { name: "shiftgate_translate", help: "Fields of requests by what the translation did to them", samples }
 }
 
 fn process_families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
@@ -179,11 +191,24 @@ fn route_families(stats: &Stats) -> Vec<Family> {
             samples.push((labels, Value::Counter(count)));
         }
     }
-    vec![Family {
-        name: "shiftgate_split_decisions",
-        help: "Decisions by route, backend decided for, and reason",
-        samples,
-    }]
+    let mut late = Vec::new();
+    for (route, stats) in stats.routes() {
+        for (pin, count) in stats.late() {
+            late.push((vec![("route", route.clone()), ("reason", format!("pinned:{pin}"))], Value::Counter(count)));
+        }
+    }
+    vec![
+        Family {
+            name: "shiftgate_split_decisions",
+            help: "Decisions by route, backend decided for, and reason",
+            samples,
+        },
+        Family {
+            name: "shiftgate_split_late_pins",
+            help: "Requests pinned only by their translation, after the split had chosen a candidate",
+            samples: late,
+        },
+    ]
 }
 
 fn health_families(in_force: &InForce) -> Vec<Family> {

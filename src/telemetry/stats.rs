@@ -10,6 +10,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::model::{Pin, Reason};
+use crate::translate::Ledger;
 
 /// Names kept though no longer in the file, before they are forgotten.
 pub const MAX_NAMES: usize = 256;
@@ -86,9 +87,22 @@ pub struct BackendStats {
     pub nano_usd: Count,
     pub ttft: Latency,
     pub total: Latency,
+    /// By field and what was done to it; fields are those of the translation's tables.
+    translated: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
 }
 
 impl BackendStats {
+    pub fn translated(&self, ledger: &Ledger) {
+        let mut counts = lock(&self.translated);
+        for (field, action) in ledger.counted() {
+            *counts.entry((field, action.as_str())).or_insert(0) += 1;
+        }
+    }
+
+    pub fn translations(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        lock(&self.translated).clone()
+    }
+
     /// `None` while no answer could be priced.
     pub fn cost_usd(&self) -> Option<f64> {
         #[expect(clippy::cast_precision_loss, reason = "sums of money below 10^6 USD keep their cents")]
@@ -104,6 +118,8 @@ pub struct RouteStats {
     chosen: Mutex<BTreeMap<String, u64>>,
     /// By reason and backend: every decision.
     decisions: Mutex<BTreeMap<&'static str, BTreeMap<String, u64>>>,
+    /// By pin: requests that the split had chosen a candidate for before their translation showed the pin.
+    late: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl RouteStats {
@@ -125,6 +141,15 @@ impl RouteStats {
             .iter()
             .flat_map(|(reason, counts)| counts.iter().map(|(backend, count)| ((backend.clone(), *reason), *count)));
         flat.collect()
+    }
+
+    /// Only its translation showed that a request cannot go where it was to go.
+    pub fn pinned_late(&self, pin: Pin) {
+        *lock(&self.late).entry(pin.as_str()).or_insert(0) += 1;
+    }
+
+    pub fn late(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.late).clone()
     }
 
     /// By pin: requests outside the split.

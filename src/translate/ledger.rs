@@ -1,6 +1,9 @@
 //! What was done to a request, field by field.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use super::table;
 
 /// What became of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,5 +66,75 @@ impl Ledger {
 
     pub fn steps(&self) -> &[Step] {
         &self.0
+    }
+
+    /// The same for counters: each field by a name of the tables, and `other` for all that the application thought of.
+    pub fn counted(&self) -> impl Iterator<Item = (&'static str, Action)> + '_ {
+        self.0.iter().map(|step| (label(&step.field), step.action))
+    }
+
+    /// `renamed=max_completion_tokens dropped=logit_bias,store`: all that was not merely passed, by what was done to
+    /// it; `None` where there is nothing to say.
+    pub fn summary(&self) -> Option<String> {
+        let mut text = String::new();
+        for action in Action::ALL.into_iter().filter(|action| *action != Action::Passed) {
+            let mut names: Vec<&str> = Vec::new();
+            for step in self.0.iter().filter(|step| step.action == action) {
+                let name = top(&step.field);
+                let fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+                let name = if fits && !name.is_empty() { name } else { OTHER };
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            let Some(list) = Some(names.join(",")).filter(|list| !list.is_empty()) else { continue };
+            let gap = if text.is_empty() { "" } else { " " };
+            if text.len() + gap.len() + action.as_str().len() + 1 + list.len() > MAX_SUMMARY {
+                break;
+            }
+            // Writing into a string cannot fail.
+            let _: std::fmt::Result = write!(text, "{gap}{}={list}", action.as_str());
+        }
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+/// A header's value is not longer.
+const MAX_SUMMARY: usize = 2048;
+const OTHER: &str = "other";
+
+/// The field of the top level that a path is below.
+fn top(field: &str) -> &str {
+    field.split(['[', '.']).next().unwrap_or_default()
+}
+
+fn label(field: &str) -> &'static str {
+    table::names().find(|name| *name == top(field)).unwrap_or(OTHER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_names_each_field_once_and_nothing_that_a_header_cannot_hold() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.summary(), None);
+        for (field, action) in [
+            ("temperature", Action::Passed),
+            ("max_completion_tokens", Action::Renamed),
+            ("logit_bias", Action::Dropped),
+            ("store", Action::Dropped),
+            ("messages[].role", Action::Rewritten),
+            ("messages[].content", Action::Rewritten),
+            ("a b\r\nx: y", Action::Dropped),
+        ] {
+            ledger.note(field, action, "");
+        }
+        assert_eq!(
+            ledger.summary().unwrap(),
+            "renamed=max_completion_tokens dropped=logit_bias,store,other rewritten=messages"
+        );
+        assert_eq!(ledger.counted().last(), Some(("other", Action::Dropped)));
     }
 }

@@ -35,6 +35,11 @@ pub struct Ask<'a> {
 }
 
 impl Ask<'_> {
+    /// Whether anything may be changed at all.
+    pub fn passes_untouched(&self) -> bool {
+        self.as_it_came() && !(self.backend.inject_usage && self.scan.stream())
+    }
+
     fn as_it_came(&self) -> bool {
         self.is_baseline && self.backend.engine == Engine::OpenAi
     }
@@ -44,6 +49,8 @@ impl Ask<'_> {
 #[derive(Debug, Clone)]
 pub struct Translated {
     pub body: Bytes,
+    /// The model as the backend calls it.
+    pub model: String,
     pub ledger: Ledger,
     pub wants: Wants,
 }
@@ -269,7 +276,8 @@ fn finish(ask: &Ask<'_>, mut job: Job<'_>, model: &str) -> Result<Translated, St
     if ask.scan.model().is_some() && model != job.wants.model {
         job.draft.set("model", quoted(model));
     }
-    Ok(Translated { body: Bytes::from(job.draft.to_json()), ledger: job.ledger, wants: job.wants })
+    let body = Bytes::from(job.draft.to_json());
+    Ok(Translated { body, model: model.to_owned(), ledger: job.ledger, wants: job.wants })
 }
 
 fn is_silent_change(action: Action, field: &str, detail: &str) -> bool {
@@ -288,5 +296,5 @@ fn is_silent_change(action: Action, field: &str, detail: &str) -> bool {
 fn renamed_only(ask: &Ask<'_>, job: Job<'_>, model: &str) -> Translated {
     let span = ask.scan.model_span().filter(|_| ask.scan.model().is_some() && model != job.wants.model);
     let body = span.map_or_else(|| ask.body.clone(), |span| splice::replace(ask.body, span, model));
-    Translated { body, ledger: job.ledger, wants: job.wants }
+    Translated { body, model: model.to_owned(), ledger: job.ledger, wants: job.wants }
 }

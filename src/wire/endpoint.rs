@@ -75,6 +75,11 @@ impl Endpoint {
         matches!(self, Self::ChatCompletions | Self::Responses)
     }
 
+    /// Whether its answers are generated text, in one of OpenAI's three formats.
+    pub const fn is_generation(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Completions | Self::Responses)
+    }
+
     /// Whether its body is read, up to `max_body`, before it is sent.
     pub const fn is_read(self) -> bool {
         matches!(

@@ -93,9 +93,8 @@ async fn it_serves_logs_each_request_and_ends_on_sigterm() {
     assert_eq!((&line["status"], &line["generation"], &line["attempts"]), (&200.into(), &1.into(), &1.into()));
     assert_eq!(line["trace_id"], answer.header("x-shiftgate-trace-id").unwrap());
     assert!(line["ttft_ms"].is_f64() && line["total_ms"].is_f64() && line["overhead_us"].is_u64(), "{line}");
-    for unknown in ["input_tokens", "output_tokens", "cost_usd"] {
-        assert!(line.as_object().unwrap().contains_key(unknown) && line[unknown].is_null(), "{unknown}: {line}");
-    }
+    assert!(line["input_tokens"].is_u64() && line["output_tokens"].is_u64(), "{line}");
+    assert!(line.as_object().unwrap().contains_key("cost_usd") && line["cost_usd"].is_null(), "{line}");
     for secret in ["canary", "secret", "Bearer"] {
         assert!(!line.to_string().contains(secret), "{line}");
     }

@@ -67,7 +67,7 @@ async fn the_baseline_gets_the_bytes_and_head_as_they_came() {
 async fn a_candidate_gets_its_own_key_and_model_and_nothing_of_the_app() {
     let (openai, qwen) = pair(Behaviour::default()).await;
     let running = launch(&file(&openai, &qwen, 100.0), false).await;
-    let body = "{\"messages\":[{\"role\":\"user\",\"content\":\"model\"}], \"model\" : \"gpt-4o\" , \"x\":1e2}";
+    let body = "{\"messages\":[{\"role\":\"user\",\"content\":\"model\"}], \"model\" : \"gpt-4o\" , \"top_p\":1e-2}";
     let more = "cookie: c=1\r\nopenai-organization: org\r\nx-session-id: s\r\nuser-agent: ua\r\n\
                 traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nx-request-id: app\r\n";
     let answer = ask(&running, body, more).await;
@@ -75,6 +75,7 @@ async fn a_candidate_gets_its_own_key_and_model_and_nothing_of_the_app() {
     assert_eq!(answer.header("x-shiftgate-backend"), Some("qwen"));
     let got = &qwen.received()[0];
     assert_eq!(got.body, body.replace("gpt-4o", "qwen-served").as_bytes());
+    assert_eq!(answer.header("x-shiftgate-translated"), Some("rewritten=model"));
     let header = |name: &str| got.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     assert_eq!(header("authorization").as_deref(), Some("Bearer qwen-key-canary"));
     assert_eq!(header("user-agent").as_deref(), Some("ua"));

@@ -217,3 +217,20 @@ pub(crate) async fn before_script(percent: f64) -> (Running, tokio::net::TcpList
     let replaced = if percent > 0.0 { qwen.url() } else { openai.url() };
     (launch(&file(&openai, &qwen, percent).replace(&replaced, &url), false).await, script)
 }
+
+/// Reads one request with a length, head and body; `None` when the other side leaves before its end.
+pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut got = Vec::new();
+    loop {
+        if let Some(end) = got.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&got[..end]).to_ascii_lowercase();
+            let length = head.split("\r\n").find_map(|line| line.strip_prefix("content-length:"));
+            if got.len() >= end + 4 + length.map_or(0, |length| length.trim().parse::<usize>().unwrap()) {
+                return Some(got);
+            }
+        }
+        if stream.read_buf(&mut got).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
