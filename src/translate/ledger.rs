@@ -44,12 +44,7 @@ pub struct Step {
 pub struct Ledger(Vec<Step>);
 
 impl Ledger {
-    pub fn note(
-        &mut self,
-        field: impl Into<Cow<'static, str>>,
-        action: Action,
-        detail: impl Into<Cow<'static, str>>,
-    ) {
+    pub fn note(&mut self, field: impl Into<Cow<'static, str>>, action: Action, detail: impl Into<Cow<'static, str>>) {
         self.0.push(Step { field: field.into(), action, detail: detail.into() });
     }
 

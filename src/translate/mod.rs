@@ -3,6 +3,7 @@
 //! Owns: what differs between engines. Refuses: I/O, clocks, randomness; ids and times are handed in. Invariant: a
 //! request that needs no rule keeps its bytes, and whatever is changed stands in the [`Ledger`].
 
+pub mod answer;
 mod ids;
 mod ledger;
 mod wants;
