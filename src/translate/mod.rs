@@ -6,6 +6,7 @@
 //! A new field is a row of `table`, a new engine a column there; what takes more than a letter is in the module that
 //! the row names.
 
+pub mod answer;
 mod draft;
 mod features;
 mod format;

@@ -13,7 +13,7 @@ pub struct ApiError {
     #[serde(rename = "type")]
     pub kind: &'static str,
     pub param: Option<String>,
-    pub code: Option<&'static str>,
+    pub code: Option<Box<str>>,
 }
 
 #[derive(Serialize)]
@@ -23,11 +23,11 @@ struct Envelope<'a> {
 
 impl ApiError {
     pub fn invalid_request(message: impl Into<String>, code: Option<&'static str>) -> Self {
-        Self { message: message.into(), kind: "invalid_request_error", param: None, code }
+        Self { message: message.into(), kind: "invalid_request_error", param: None, code: code.map(Into::into) }
     }
 
     pub fn server(message: impl Into<String>, code: &'static str) -> Self {
-        Self { message: message.into(), kind: "server_error", param: None, code: Some(code) }
+        Self { message: message.into(), kind: "server_error", param: None, code: Some(code.into()) }
     }
 
     /// What a backend of any engine said with `status`, in OpenAI's shape: its message, where one can be found.
@@ -35,7 +35,7 @@ impl ApiError {
         let message = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|said| message_in(&said));
         let message = message.unwrap_or_else(|| format!("the backend answered {status}"));
         match status {
-            429 => Self { message, kind: "rate_limit_error", param: None, code: Some("rate_limit_exceeded") },
+            429 => Self { message, kind: "rate_limit_error", param: None, code: Some("rate_limit_exceeded".into()) },
             400..=499 => Self::invalid_request(message, None),
             _ => Self::server(message, "upstream_error"),
         }

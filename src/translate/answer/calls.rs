@@ -1,0 +1,162 @@
+//! Tool calls of a stream, made anew from what any engine sends: first who is called, then the arguments.
+
+use bytes::{BufMut, BytesMut};
+
+use super::Ids;
+use super::json::{put_number, put_text};
+use super::notes::{Note, Notes};
+use super::read::Call;
+use crate::model::Engine;
+use crate::translate::{Wants, call_id, owner_of_call};
+
+/// More calls than this in one choice are not kept track of.
+const MAX_CALLS: u64 = 128;
+
+/// Arguments that come before the name are kept up to this length.
+const MAX_EARLY: usize = 64 << 10;
+
+/// What a call adds to the stream.
+pub(super) enum Part {
+    Begin { place: u64, id: String, name: String },
+    Arguments { place: u64, text: String },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Calls(Vec<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    place: u64,
+    own_id: Option<String>,
+    announced: bool,
+    /// Arguments that came before the name.
+    early: String,
+    has_arguments: bool,
+    /// Only braces and blanks so far.
+    only_braces: bool,
+}
+
+/// The id under which the application knows a call: one that is ours already stays.
+pub(super) fn shown_id(own: Option<&str>, wants: &Wants, ids: &Ids, choice: u64, place: u64) -> String {
+    match own {
+        Some(own) if owner_of_call(own) == Some(wants.owner) => own.to_owned(),
+        _ => call_id(wants.owner, ids.seed, choice, place),
+    }
+}
+
+impl Calls {
+    /// Whether the application was told of one.
+    pub(super) fn any(&self) -> bool {
+        self.0.iter().any(|call| call.announced)
+    }
+
+    /// What `call` adds, at most two parts.
+    pub(super) fn push(
+        &mut self,
+        call: &Call<'_>,
+        (wants, ids): (&Wants, &Ids),
+        choice: u64,
+        notes: &mut Notes,
+    ) -> [Option<Part>; 2] {
+        let own = call.id.0.as_deref().filter(|id| !id.is_empty());
+        let place = call.index.unwrap_or_else(|| self.place_of(own));
+        if place > 0 && (wants.one_call || wants.functions) {
+            notes.add(Note::FirstCallOnly);
+            return [None, None];
+        }
+        if place >= MAX_CALLS {
+            notes.add(Note::OverBound);
+            return [None, None];
+        }
+        let state = self.at(place);
+        let name = call.function.as_ref().map_or("", |function| function.name());
+        let arguments = call.function.as_ref().map(|function| function.arguments()).unwrap_or_default();
+        if state.own_id.is_none() {
+            state.own_id = own.map(str::to_owned);
+        }
+        if !state.announced && name.is_empty() {
+            if state.early.len() + arguments.len() > MAX_EARLY {
+                notes.add(Note::OverBound);
+            } else {
+                state.early.push_str(&arguments);
+            }
+            return [None, None];
+        }
+        let begin = (!state.announced).then(|| {
+            state.announced = true;
+            state.only_braces = true;
+            let id = shown_id(state.own_id.as_deref(), wants, ids, choice, place);
+            Part::Begin { place, id, name: name.to_owned() }
+        });
+        let mut text = std::mem::take(&mut state.early);
+        text.push_str(&arguments);
+        state.has_arguments |= !text.is_empty();
+        state.only_braces &= text.bytes().all(|byte| b"{} \n\t\r".contains(&byte));
+        [begin, (!text.is_empty()).then_some(Part::Arguments { place, text })]
+    }
+
+    /// Where the server gives no index: a new id is a new call, anything else belongs to the last one.
+    fn place_of(&self, own: Option<&str>) -> u64 {
+        let Some(last) = self.0.last() else { return 0 };
+        let is_new = own.is_some() && last.own_id.is_some() && last.own_id.as_deref() != own;
+        last.place + u64::from(is_new)
+    }
+
+    fn at(&mut self, place: u64) -> &mut State {
+        let at = self.0.iter().position(|call| call.place == place).unwrap_or_else(|| {
+            self.0.push(State { place, ..State::default() });
+            self.0.len() - 1
+        });
+        &mut self.0[at]
+    }
+
+    /// The calls are over: what is missing to make them whole.
+    pub(super) fn finish(&mut self, engine: Engine, notes: &mut Notes) -> Vec<Part> {
+        let mut parts = Vec::new();
+        for call in &mut self.0 {
+            let lost = engine == Engine::Tgi && call.has_arguments && call.only_braces;
+            if !call.announced || lost {
+                notes.add(Note::ArgumentsLost);
+            }
+            if call.announced && !call.has_arguments {
+                call.has_arguments = true;
+                parts.push(Part::Arguments { place: call.place, text: "{}".to_owned() });
+            }
+        }
+        parts
+    }
+}
+
+impl Part {
+    /// As a field of a delta, in the spelling that the application used.
+    pub(super) fn put(&self, out: &mut BytesMut, functions: bool) {
+        match (self, functions) {
+            (Self::Begin { place, id, name }, false) => {
+                out.put_slice(b"\"tool_calls\":[{\"index\":");
+                put_number(out, place);
+                out.put_slice(b",\"id\":");
+                put_text(out, id);
+                out.put_slice(b",\"type\":\"function\",\"function\":{\"name\":");
+                put_text(out, name);
+                out.put_slice(b",\"arguments\":\"\"}}]");
+            }
+            (Self::Arguments { place, text }, false) => {
+                out.put_slice(b"\"tool_calls\":[{\"index\":");
+                put_number(out, place);
+                out.put_slice(b",\"function\":{\"arguments\":");
+                put_text(out, text);
+                out.put_slice(b"}}]");
+            }
+            (Self::Begin { name, .. }, true) => {
+                out.put_slice(b"\"function_call\":{\"name\":");
+                put_text(out, name);
+                out.put_slice(b",\"arguments\":\"\"}");
+            }
+            (Self::Arguments { text, .. }, true) => {
+                out.put_slice(b"\"function_call\":{\"arguments\":");
+                put_text(out, text);
+                out.put_slice(b"}");
+            }
+        }
+    }
+}

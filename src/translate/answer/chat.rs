@@ -1,0 +1,296 @@
+//! A chat stream, event by event.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::Ids;
+use super::calls::{Calls, Part};
+use super::event::{Delta, Writer, put_done};
+use super::filter::{Filter, Watch};
+use super::finish::{Finish, ended, finish};
+use super::logprobs;
+use super::notes::Note;
+use super::read::{Answer, Choice, Message};
+use super::said;
+use super::stream::Progress;
+use super::usage::Counts;
+use crate::config::ReasoningPolicy;
+use crate::translate::Wants;
+
+/// OpenAI's own bound on `n`.
+const MAX_CHOICES: u64 = 128;
+
+/// Log probabilities of text that is held back are kept up to this many bytes.
+const MAX_LOGPROBS: usize = 256 << 10;
+
+pub(super) struct Chat {
+    wants: Arc<Wants>,
+    ids: Ids,
+    /// Made from the first chunk, so that all have the same id.
+    writer: Option<Writer>,
+    choices: Vec<Told>,
+    counts: Option<Counts>,
+}
+
+/// What the application was told of one choice.
+struct Told {
+    index: u64,
+    has_role: bool,
+    is_finished: bool,
+    /// Its answer comes in the field for thoughts.
+    moved: bool,
+    filter: Filter,
+    calls: Calls,
+    logprobs: Vec<u8>,
+    orphan: Watch,
+    call_text: Watch,
+}
+
+impl Told {
+    fn new(index: u64) -> Self {
+        Self {
+            index,
+            has_role: false,
+            is_finished: false,
+            moved: false,
+            filter: Filter::default(),
+            calls: Calls::default(),
+            logprobs: Vec::new(),
+            orphan: Watch::close_of_thought(),
+            call_text: Watch::tool_call(),
+        }
+    }
+}
+
+impl Chat {
+    pub(super) const fn new(wants: Arc<Wants>, ids: Ids) -> Self {
+        Self { wants, ids, writer: None, choices: Vec::new(), counts: None }
+    }
+
+    pub(super) fn event(&mut self, data: &[u8], now: Instant, progress: &mut Progress, out: &mut BytesMut) {
+        if data.trim_ascii() == b"[DONE]" {
+            progress.seen.done = true;
+            self.complete(progress, out);
+            return;
+        }
+        let Ok(answer) = serde_json::from_slice::<Answer<'_>>(data) else {
+            progress.fail(said::failed("the backend sent an event that is no JSON"), out);
+            return;
+        };
+        if answer.is_error() {
+            progress.fail(said::of_event(self.wants.engine, data), out);
+            return;
+        }
+        if let Some(model) = &answer.model {
+            progress.know_model(&model.0);
+        }
+        if let Some(counts) = answer.usage.and_then(|usage| Counts::read(usage.get())) {
+            progress.seen.usage = Some(counts.seen());
+            self.counts = Some(counts);
+        }
+        let Some(choices) = &answer.choices else { return };
+        if choices.is_empty() {
+            return;
+        }
+        let writer = self.writer.get_or_insert_with(|| Writer::new(&answer, &self.wants, &self.ids));
+        for choice in answer.choices.unwrap_or_default() {
+            let index = choice.index.unwrap_or(0);
+            let at = match self.choices.iter().position(|told| told.index == index) {
+                Some(at) => at,
+                None if index < MAX_CHOICES => {
+                    self.choices.push(Told::new(index));
+                    self.choices.len() - 1
+                }
+                None => {
+                    progress.notes.add(Note::OverBound);
+                    continue;
+                }
+            };
+            if let Some(told) = self.choices.get_mut(at) {
+                let mut turn = Turn { wants: &self.wants, ids: &self.ids, writer, told, progress, out };
+                turn.take(choice, now);
+            }
+            if progress.ended {
+                return;
+            }
+        }
+    }
+
+    /// Whether every choice said why it ended.
+    pub(super) fn has_finished(&self) -> bool {
+        !self.choices.is_empty() && self.choices.iter().all(|told| told.is_finished)
+    }
+
+    /// Everything came: what the server left out is added.
+    pub(super) fn complete(&mut self, progress: &mut Progress, out: &mut BytesMut) {
+        if progress.ended {
+            return;
+        }
+        let Some(writer) = &self.writer else {
+            progress.fail(said::failed("the backend ended the answer without having begun it"), out);
+            return;
+        };
+        for told in &mut self.choices {
+            let mut turn = Turn { wants: &self.wants, ids: &self.ids, writer, told, progress, out };
+            let reason = ended(turn.told.calls.any(), turn.wants);
+            turn.finish(reason);
+        }
+        match self.counts {
+            Some(counts) if self.wants.usage_chunk => writer.put_usage(out, counts),
+            Some(_) => {}
+            None if self.wants.usage_chunk => progress.notes.add(Note::UsageUnsure),
+            None => {}
+        }
+        put_done(out);
+        progress.ended = true;
+    }
+}
+
+/// One choice's part of one event.
+struct Turn<'t> {
+    wants: &'t Wants,
+    ids: &'t Ids,
+    writer: &'t Writer,
+    told: &'t mut Told,
+    progress: &'t mut Progress,
+    out: &'t mut BytesMut,
+}
+
+impl Turn<'_> {
+    fn take(&mut self, choice: Choice<'_>, now: Instant) {
+        if self.told.is_finished {
+            return;
+        }
+        let mut message = choice.message.unwrap_or_default();
+        self.texts(&message, choice.logprobs, now);
+        if let Some(refusal) = message.refusal() {
+            self.progress.generated(now);
+            self.send(&Delta { refusal: Some(refusal), ..Delta::default() }, true);
+        }
+        if self.told.filter.is_cut() {
+            self.progress.notes.add(Note::StopCut);
+            self.progress.seen.has_reason = true;
+            self.finish("stop");
+            return;
+        }
+        self.calls(&mut message, now);
+        let reason = choice.finish_reason.as_ref().map(|reason| reason.0.as_ref());
+        match finish(reason, self.told.calls.any(), self.wants, &mut self.progress.notes) {
+            Some(Finish::Failed) => {
+                self.progress.fail(said::failed("the backend gave the answer up"), self.out);
+            }
+            Some(Finish::Reason(reason)) => {
+                self.progress.seen.has_reason = true;
+                self.finish(reason);
+            }
+            None if !self.told.has_role => self.send(&Delta::default(), false),
+            None => {}
+        }
+    }
+
+    /// The text and the thought of an event; a text that shows nothing sends nothing.
+    fn texts(&mut self, message: &Message<'_>, raw: Option<&serde_json::value::RawValue>, now: Instant) {
+        let (mut content, mut thought) = (message.content(), message.reasoning());
+        if !content.is_empty() || !thought.is_empty() {
+            self.progress.generated(now);
+        }
+        if !thought.is_empty() {
+            self.told.filter.thought_passed();
+            // Once the answer has begun where answers belong, what else comes is a thought after all.
+            if self.wants.thinking_off && content.is_empty() && (!self.told.filter.in_text() || self.told.moved) {
+                self.told.moved = true;
+                self.progress.notes.add(Note::ReasoningMoved);
+                (content, thought) = (thought, "");
+            }
+        }
+        let pieces = self.told.filter.push(content, &self.wants.stop);
+        if self.told.filter.found_thought() {
+            self.progress.notes.add(Note::ThinkText);
+        }
+        self.keep_logprobs(raw, &pieces.shown);
+        let thought = if thought.is_empty() { pieces.thought.as_ref() } else { thought };
+        if !thought.is_empty() && self.wants.reasoning != ReasoningPolicy::Strip {
+            self.send(&Delta { thought: Some(thought), ..Delta::default() }, true);
+        }
+        self.show(&pieces.shown);
+    }
+
+    fn show(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        self.watch(text);
+        let logprobs = std::mem::take(&mut self.told.logprobs);
+        self.send(&Delta { content: Some(text), logprobs: &logprobs, ..Delta::default() }, true);
+    }
+
+    /// Only told, not undone: what was sent cannot be called back.
+    fn watch(&mut self, text: &str) {
+        self.told.orphan.push(text);
+        if self.told.orphan.found {
+            self.progress.notes.add(Note::OrphanThink);
+        }
+        if self.wants.tools {
+            self.told.call_text.push(text);
+            if self.told.call_text.found {
+                self.progress.notes.add(Note::ToolCallText);
+            }
+        }
+    }
+
+    /// Those of a thought go with it, those of text wait until it is shown.
+    fn keep_logprobs(&mut self, raw: Option<&serde_json::value::RawValue>, shown: &str) {
+        let entries = raw.map(|raw| logprobs::joined(&logprobs::entries(Some(raw)))).unwrap_or_default();
+        let told = &mut *self.told;
+        let is_hidden = shown.is_empty() && told.filter.hides();
+        if is_hidden || told.logprobs.len() + entries.len() > MAX_LOGPROBS {
+            told.logprobs.clear();
+            return;
+        }
+        if !told.logprobs.is_empty() && !entries.is_empty() {
+            told.logprobs.push(b',');
+        }
+        told.logprobs.extend_from_slice(&entries);
+    }
+
+    fn calls(&mut self, message: &mut Message<'_>, now: Instant) {
+        for call in message.take_calls() {
+            self.progress.generated(now);
+            let index = self.told.index;
+            let parts = self.told.calls.push(&call, (self.wants, self.ids), index, &mut self.progress.notes);
+            for part in parts.into_iter().flatten() {
+                self.call(&part);
+            }
+        }
+    }
+
+    fn call(&mut self, part: &Part) {
+        self.told.logprobs.clear();
+        self.send(&Delta { call: Some(part), ..Delta::default() }, true);
+    }
+
+    fn send(&mut self, delta: &Delta<'_>, shows: bool) {
+        self.writer.put(self.out, self.told.index, !self.told.has_role, delta);
+        self.told.has_role = true;
+        self.progress.shown |= shows;
+    }
+
+    /// Sends what was held back, then why the choice ended.
+    fn finish(&mut self, reason: &str) {
+        if self.told.is_finished {
+            return;
+        }
+        let held = self.told.filter.flush();
+        self.show(&held);
+        for part in self.told.calls.finish(self.wants.engine, &mut self.progress.notes) {
+            self.call(&part);
+        }
+        if !self.told.has_role {
+            self.send(&Delta::default(), false);
+        }
+        self.told.is_finished = true;
+        self.send(&Delta { finish: Some(reason), ..Delta::default() }, false);
+    }
+}

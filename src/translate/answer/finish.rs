@@ -1,0 +1,37 @@
+//! Why an answer ended, in OpenAI's words.
+
+use super::notes::{Note, Notes};
+use crate::translate::Wants;
+
+/// What a server's reason to finish means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finish {
+    Reason(&'static str),
+    /// Not an end but a failure.
+    Failed,
+}
+
+/// `None` where the server gave no reason (TGI's streams of `/v1/completions` say `""`).
+pub(super) fn finish(reason: Option<&str>, has_calls: bool, wants: &Wants, notes: &mut Notes) -> Option<Finish> {
+    let reason = match reason? {
+        "" => return None,
+        "abort" | "error" => return Some(Finish::Failed),
+        "length" => "length",
+        "content_filter" => "content_filter",
+        "stop" | "tool_calls" | "function_call" => ended(has_calls, wants),
+        _ => {
+            notes.add(Note::FinishMapped);
+            ended(has_calls, wants)
+        }
+    };
+    Some(Finish::Reason(reason))
+}
+
+/// The reason of an answer that came to its own end: a tool forced by name is no decision to call it.
+pub(super) const fn ended(has_calls: bool, wants: &Wants) -> &'static str {
+    match (has_calls && !wants.forced, wants.functions) {
+        (false, _) => "stop",
+        (true, true) => "function_call",
+        (true, false) => "tool_calls",
+    }
+}

@@ -1,0 +1,483 @@
+//! Answers of `/v1/responses`, whole and streamed.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::filter::{Filter, Watch};
+use super::items::{MAX_ITEMS, Shaper, counts_of, message, text_part};
+use super::json::{put_number, put_text};
+use super::notes::{Note, Notes};
+use super::read::Text;
+use super::said::{self, of_event};
+use super::stream::Progress;
+use super::usage::Counts;
+use super::whole::{Unusable, Whole};
+use super::{Ids, MAX_ID};
+use crate::translate::Wants;
+use crate::wire::observe::Seen;
+
+pub(super) fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
+    let told: Value = serde_json::from_slice(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;
+    let failed = told.get("status").and_then(Value::as_str) == Some("failed");
+    let is_error = told.get("object").and_then(Value::as_str) == Some("error");
+    if failed || is_error || told.get("error").is_some_and(|error| !error.is_null()) {
+        return Err(Unusable::Error(of_event(wants.engine, body)));
+    }
+    if !told.get("output").is_some_and(Value::is_array) {
+        return Err(Unusable::Garbled("the answer has no output"));
+    }
+    let mut notes = Notes::default();
+    let shaper = Shaper { wants, ids, streamed: false };
+    let output = shaper.output(&told, &mut notes);
+    let counts = told.get("usage").and_then(counts_of);
+    if counts.is_none() {
+        notes.add(Note::UsageUnsure);
+    }
+    let seen = Seen { usage: counts.map(Counts::seen), has_reason: true, ..Seen::default() };
+    let body = shaper.response(&told, output).to_string().into_bytes();
+    Ok(Whole { body, seen, model: model_of(&told), notes })
+}
+
+fn model_of(told: &Value) -> Option<String> {
+    told.get("model").and_then(Value::as_str).map(|model| model.chars().take(MAX_ID).collect())
+}
+
+pub(super) struct Responses {
+    wants: Arc<Wants>,
+    ids: Ids,
+    items: Vec<Item>,
+    /// Of the next event.
+    sequence: u64,
+    /// Of the next item that is shown.
+    place: u64,
+    calls: u64,
+    after_thought: bool,
+}
+
+/// What the application was told of one item.
+struct Item {
+    /// As the server counts.
+    index: u64,
+    id: String,
+    /// As the application counts; `None` while nothing of it was shown.
+    place: Option<u64>,
+    kind: Kind,
+}
+
+enum Kind {
+    Message {
+        filter: Box<Filter>,
+        after_thought: bool,
+        call_text: Watch,
+    },
+    Call {
+        call: u64,
+        has_arguments: bool,
+    },
+    Reasoning,
+    /// Not shown.
+    Hidden,
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    response: Option<&'a RawValue>,
+    #[serde(borrow)]
+    item: Option<&'a RawValue>,
+    #[serde(borrow)]
+    part: Option<&'a RawValue>,
+    output_index: Option<u64>,
+    content_index: Option<u64>,
+    #[serde(borrow)]
+    item_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    delta: Option<&'a RawValue>,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    arguments: Option<Text<'a>>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    logprobs: Option<&'a RawValue>,
+}
+
+impl Event<'_> {
+    fn index(&self) -> u64 {
+        self.output_index.unwrap_or(0)
+    }
+
+    fn delta(&self) -> Cow<'_, str> {
+        let raw = self.delta.filter(|raw| raw.get().starts_with('"'));
+        raw.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok()).map(|text| text.0).unwrap_or_default()
+    }
+
+    fn item(&self) -> Value {
+        parsed(self.item)
+    }
+}
+
+fn parsed(raw: Option<&RawValue>) -> Value {
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+}
+
+impl Responses {
+    pub(super) const fn new(wants: Arc<Wants>, ids: Ids) -> Self {
+        Self { wants, ids, items: Vec::new(), sequence: 0, place: 0, calls: 0, after_thought: false }
+    }
+
+    fn shaper(&self) -> Shaper<'_> {
+        Shaper { wants: &self.wants, ids: &self.ids, streamed: true }
+    }
+
+    pub(super) fn event(&mut self, data: &[u8], now: Instant, progress: &mut Progress, out: &mut BytesMut) {
+        if data.trim_ascii() == b"[DONE]" {
+            progress.seen.done = true;
+            return;
+        }
+        let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else {
+            let says_error = serde_json::from_slice::<Value>(data).is_ok_and(|told| told.get("error").is_some());
+            let said = said::failed("the backend sent an event that is none");
+            progress.fail(if says_error { of_event(self.wants.engine, data) } else { said }, out);
+            return;
+        };
+        match event.kind.0.as_ref() {
+            "response.failed" | "error" => progress.fail(of_event(self.wants.engine, data), out),
+            "response.created" | "response.in_progress" | "response.queued" => {
+                let told = parsed(event.response);
+                self.know(&told, progress);
+                self.put_response(out, &event.kind.0, &told, Vec::new());
+            }
+            "response.completed" | "response.incomplete" => {
+                let told = parsed(event.response);
+                self.know(&told, progress);
+                let output = self.shaper().output(&told, &mut progress.notes);
+                self.put_response(out, &event.kind.0, &told, output);
+                progress.seen.has_reason = true;
+                progress.ended = true;
+            }
+            "response.output_item.added" => self.added(&event, progress, out),
+            "response.output_item.done" => self.done(&event, progress, out),
+            "response.output_text.delta" => {
+                progress.generated(now);
+                self.text(&event, progress, out);
+            }
+            "response.output_text.done" | "response.content_part.done" => self.text_done(&event, progress, out),
+            "response.function_call_arguments.delta" => {
+                progress.generated(now);
+                self.arguments(&event, out);
+            }
+            "response.function_call_arguments.done" => self.arguments_done(&event, out),
+            "response.reasoning_text.delta" => {
+                progress.generated(now);
+                self.thought(&event, progress, out);
+            }
+            "response.reasoning_text.done" | "response.content_part.added" => self.thought(&event, progress, out),
+            _ => {}
+        }
+    }
+
+    fn know(&self, told: &Value, progress: &mut Progress) {
+        if let Some(model) = told.get("model").and_then(Value::as_str) {
+            progress.know_model(model);
+        }
+        if let Some(counts) = told.get("usage").and_then(counts_of) {
+            progress.seen.usage = Some(counts.seen());
+        }
+    }
+
+    fn put_response(&mut self, out: &mut BytesMut, kind: &str, told: &Value, output: Vec<Value>) {
+        let response = self.shaper().response(told, output);
+        self.put(out, kind, |out| {
+            out.put_slice(b",\"response\":");
+            out.put_slice(response.to_string().as_bytes());
+        });
+    }
+
+    fn put(&mut self, out: &mut BytesMut, kind: &str, fields: impl FnOnce(&mut BytesMut)) {
+        out.put_slice(b"event: ");
+        out.put_slice(kind.as_bytes());
+        out.put_slice(b"\ndata: {\"type\":");
+        put_text(out, kind);
+        out.put_slice(b",\"sequence_number\":");
+        put_number(out, self.sequence);
+        self.sequence += 1;
+        fields(out);
+        out.put_slice(b"}\n\n");
+    }
+
+    fn put_item(&mut self, out: &mut BytesMut, kind: &str, place: u64, item: &Value) {
+        self.put(out, kind, |out| {
+            out.put_slice(b",\"output_index\":");
+            put_number(out, place);
+            out.put_slice(b",\"item\":");
+            out.put_slice(item.to_string().as_bytes());
+        });
+    }
+
+    /// An event inside the item at `at`; `None` when that is not shown.
+    fn put_inside(&mut self, out: &mut BytesMut, kind: &str, at: usize, fields: impl FnOnce(&mut BytesMut)) {
+        let Some((id, place)) = self.items.get(at).and_then(|item| Some((item.id.clone(), item.place?))) else {
+            return;
+        };
+        self.put(out, kind, |out| {
+            out.put_slice(b",\"item_id\":");
+            put_text(out, &id);
+            out.put_slice(b",\"output_index\":");
+            put_number(out, place);
+            fields(out);
+        });
+    }
+
+    fn next_place(&mut self) -> u64 {
+        self.place += 1;
+        self.place - 1
+    }
+
+    /// Where the item of this event stands; one that was not announced is a message.
+    fn at(&mut self, event: &Event<'_>, progress: &mut Progress) -> Option<usize> {
+        let index = event.index();
+        if let Some(at) = self.items.iter().position(|item| item.index == index) {
+            return Some(at);
+        }
+        let own = event.item_id.as_ref().map(|id| id.0.as_ref());
+        let id = self.shaper().item_id(own, "msg_", index);
+        let kind = self.new_message();
+        self.remember(Item { index, id, place: None, kind }, progress)
+    }
+
+    fn new_message(&self) -> Kind {
+        let mut filter = Box::new(Filter::default());
+        if self.after_thought {
+            filter.thought_passed();
+        }
+        Kind::Message { filter, after_thought: self.after_thought, call_text: Watch::tool_call() }
+    }
+
+    fn remember(&mut self, item: Item, progress: &mut Progress) -> Option<usize> {
+        if self.items.len() >= MAX_ITEMS {
+            progress.notes.add(Note::OverBound);
+            return None;
+        }
+        self.items.push(item);
+        Some(self.items.len() - 1)
+    }
+
+    fn added(&mut self, event: &Event<'_>, progress: &mut Progress, out: &mut BytesMut) {
+        let (item, index) = (event.item(), event.index());
+        let own = item.get("id").and_then(Value::as_str);
+        let (kind, id, place, shown) = match item.get("type").and_then(Value::as_str) {
+            Some("message") => (self.new_message(), self.shaper().item_id(own, "msg_", index), None, Value::Null),
+            Some("reasoning") => {
+                self.after_thought = true;
+                let id = self.shaper().item_id(own, "rs_", index);
+                let shown = self.shaper().reasoning(&item, index);
+                let is_hidden = self.shaper().hides_thoughts();
+                let place = (!is_hidden).then(|| self.next_place());
+                (if is_hidden { Kind::Hidden } else { Kind::Reasoning }, id, place, shown)
+            }
+            Some("function_call") if self.calls == 0 || !self.wants.one_call => {
+                let call = self.calls;
+                self.calls += 1;
+                let id = self.shaper().item_id(own, "fc_", index);
+                let shown = self.shaper().call_item(&item, index, call, "");
+                (Kind::Call { call, has_arguments: false }, id, Some(self.next_place()), shown)
+            }
+            kind => {
+                if kind == Some("function_call") {
+                    progress.notes.add(Note::FirstCallOnly);
+                }
+                (Kind::Hidden, String::new(), None, Value::Null)
+            }
+        };
+        if self.remember(Item { index, id, place, kind }, progress).is_some()
+            && let Some(place) = place
+        {
+            progress.shown = true;
+            self.put_item(out, "response.output_item.added", place, &shown);
+        }
+    }
+
+    fn text(&mut self, event: &Event<'_>, progress: &mut Progress, out: &mut BytesMut) {
+        let Some(at) = self.at(event, progress) else { return };
+        let delta = event.delta();
+        let Some(Item { kind: Kind::Message { filter, .. }, .. }) = self.items.get_mut(at) else { return };
+        let shown = filter.push(&delta, &[]).shown.into_owned();
+        if filter.found_thought() {
+            progress.notes.add(Note::ThinkText);
+        }
+        self.show(at, &shown, (event.content_index.unwrap_or(0), event.logprobs), progress, out);
+    }
+
+    fn show(
+        &mut self,
+        at: usize,
+        shown: &str,
+        (part, logprobs): (u64, Option<&RawValue>),
+        progress: &mut Progress,
+        out: &mut BytesMut,
+    ) {
+        if shown.is_empty() {
+            return;
+        }
+        let is_new = self.items.get(at).is_some_and(|item| item.place.is_none());
+        if is_new {
+            let place = self.next_place();
+            let Some(item) = self.items.get_mut(at) else { return };
+            item.place = Some(place);
+            let begun = message(&item.id, json!("in_progress"), Vec::new());
+            self.put_item(out, "response.output_item.added", place, &begun);
+            self.put_inside(out, "response.content_part.added", at, |out| {
+                out.put_slice(b",\"content_index\":");
+                put_number(out, part);
+                out.put_slice(b",\"part\":");
+                out.put_slice(text_part("", None).to_string().as_bytes());
+            });
+        }
+        if let Some(Item { kind: Kind::Message { call_text, .. }, .. }) = self.items.get_mut(at)
+            && self.wants.tools
+        {
+            call_text.push(shown);
+            if call_text.found {
+                progress.notes.add(Note::ToolCallText);
+            }
+        }
+        progress.shown = true;
+        self.put_inside(out, "response.output_text.delta", at, |out| {
+            out.put_slice(b",\"content_index\":");
+            put_number(out, part);
+            out.put_slice(b",\"delta\":");
+            put_text(out, shown);
+            out.put_slice(b",\"logprobs\":");
+            let list = logprobs.map(RawValue::get).filter(|list| list.starts_with('['));
+            out.put_slice(list.unwrap_or("[]").as_bytes());
+        });
+    }
+
+    /// The end of a text, or of the part around it.
+    fn text_done(&mut self, event: &Event<'_>, progress: &mut Progress, out: &mut BytesMut) {
+        let Some(at) = self.at(event, progress) else { return };
+        let Some(item) = self.items.get_mut(at) else { return };
+        let Kind::Message { filter, after_thought, .. } = &mut item.kind else {
+            self.thought(event, progress, out);
+            return;
+        };
+        let after_thought = *after_thought;
+        let held = filter.flush();
+        let content = event.content_index.unwrap_or(0);
+        self.show(at, &held, (content, None), progress, out);
+        let part = parsed(event.part);
+        let text = event.text.as_ref().map(|text| text.0.as_ref()).or_else(|| part.get("text")?.as_str());
+        let text = self.shaper().text(text.unwrap_or_default(), after_thought, &mut progress.notes);
+        let is_part = event.kind.0 == "response.content_part.done";
+        self.put_inside(out, &event.kind.0, at, |out| {
+            out.put_slice(b",\"content_index\":");
+            put_number(out, content);
+            if is_part {
+                out.put_slice(b",\"part\":");
+                out.put_slice(text_part(&text, part.get("logprobs")).to_string().as_bytes());
+            } else {
+                out.put_slice(b",\"text\":");
+                put_text(out, &text);
+                out.put_slice(b",\"logprobs\":");
+                let list = event.logprobs.map(RawValue::get).filter(|list| list.starts_with('['));
+                out.put_slice(list.unwrap_or("[]").as_bytes());
+            }
+        });
+    }
+
+    fn arguments(&mut self, event: &Event<'_>, out: &mut BytesMut) {
+        let index = event.index();
+        let Some(at) = self.items.iter().position(|item| item.index == index) else { return };
+        let delta = event.delta();
+        let Some(Item { kind: Kind::Call { has_arguments, .. }, .. }) = self.items.get_mut(at) else { return };
+        if delta.is_empty() {
+            return;
+        }
+        *has_arguments = true;
+        self.put_arguments(at, &delta, out);
+    }
+
+    fn put_arguments(&mut self, at: usize, delta: &str, out: &mut BytesMut) {
+        self.put_inside(out, "response.function_call_arguments.delta", at, |out| {
+            out.put_slice(b",\"delta\":");
+            put_text(out, delta);
+        });
+    }
+
+    fn arguments_done(&mut self, event: &Event<'_>, out: &mut BytesMut) {
+        let index = event.index();
+        let Some(at) = self.items.iter().position(|item| item.index == index) else { return };
+        let told = event.arguments.as_ref().map_or("", |text| &text.0);
+        let arguments = if told.is_empty() { "{}" } else { told };
+        let Some(Item { kind: Kind::Call { has_arguments, .. }, .. }) = self.items.get_mut(at) else { return };
+        if !std::mem::replace(has_arguments, true) {
+            self.put_arguments(at, arguments, out);
+        }
+        self.put_inside(out, "response.function_call_arguments.done", at, |out| {
+            out.put_slice(b",\"name\":");
+            put_text(out, event.name.as_ref().map_or("", |name| &name.0));
+            out.put_slice(b",\"arguments\":");
+            put_text(out, arguments);
+        });
+    }
+
+    /// What stands in a thought, where the application may see it.
+    fn thought(&mut self, event: &Event<'_>, progress: &mut Progress, out: &mut BytesMut) {
+        let index = event.index();
+        let Some(at) = self.items.iter().position(|item| item.index == index) else { return };
+        if !matches!(self.items.get(at), Some(Item { kind: Kind::Reasoning, .. })) {
+            return;
+        }
+        progress.shown = true;
+        let text = if event.delta.is_some() {
+            event.delta()
+        } else {
+            event.text.as_ref().map(|text| text.0.clone()).unwrap_or_default()
+        };
+        let part = parsed(event.part);
+        self.put_inside(out, &event.kind.0, at, |out| {
+            out.put_slice(b",\"content_index\":");
+            put_number(out, event.content_index.unwrap_or(0));
+            if event.part.is_some() {
+                let text = part.get("text").and_then(Value::as_str).unwrap_or_default();
+                out.put_slice(b",\"part\":");
+                out.put_slice(json!({"type": "reasoning_text", "text": text}).to_string().as_bytes());
+            } else {
+                out.put_slice(if event.delta.is_some() { b",\"delta\":" } else { b",\"text\":" });
+                put_text(out, &text);
+            }
+        });
+    }
+
+    fn done(&mut self, event: &Event<'_>, progress: &mut Progress, out: &mut BytesMut) {
+        let index = event.index();
+        let Some(item) = self.items.iter().find(|item| item.index == index) else { return };
+        let Some(place) = item.place else { return };
+        let mut told = event.item();
+        if let Some(fields) = told.as_object_mut() {
+            fields.insert("id".into(), item.id.clone().into());
+        }
+        let shown = match item.kind {
+            Kind::Message { after_thought, .. } => {
+                self.shaper().shown_message(&told, index, after_thought, &mut progress.notes)
+            }
+            Kind::Call { call, .. } => {
+                let arguments = told.get("arguments").and_then(Value::as_str).filter(|text| !text.is_empty());
+                self.shaper().call_item(&told, index, call, arguments.unwrap_or("{}"))
+            }
+            Kind::Reasoning => self.shaper().reasoning(&told, index),
+            Kind::Hidden => return,
+        };
+        self.put_item(out, "response.output_item.done", place, &shown);
+    }
+}

@@ -1,0 +1,344 @@
+//! What a backend refused or failed with, in OpenAI's envelope and status.
+//!
+//! Owns: every engine's way to say no. Invariant: of a backend's words at most one short line is passed on, and nothing
+//! of what it says about its keys and models.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use crate::model::Engine;
+use crate::wire::error_body::ApiError;
+
+/// Of a backend's message at most so many characters are passed on.
+const MAX_MESSAGE: usize = 2000;
+const MAX_NAME: usize = 64;
+
+/// Texts by which engines say that a request does not fit their context.
+const OVER_CONTEXT: [&str; 9] = [
+    "maximum context length is",
+    "cannot be greater than max_model_len",
+    "is longer than the model's context length",
+    "Requested token count exceeds",
+    "max_completion_tokens is too large",
+    "`inputs` tokens + `max_new_tokens` must be <=",
+    "`inputs` must have less than",
+    "Range of input length should be",
+    "context_length_exceeded",
+];
+
+/// A backend's refusal or failure as an OpenAI client may be told it.
+#[derive(Debug, Clone)]
+pub struct Said {
+    pub status: u16,
+    pub error: ApiError,
+    /// Not the client's fault, though the backend answered 4xx.
+    pub unusable: bool,
+    /// The request does not fit the backend's context.
+    pub context: bool,
+    /// Our configuration's fault: the key, the model's name, the URL, the bill.
+    pub misconfigured: bool,
+}
+
+/// What was found in a body or an error event.
+#[derive(Default)]
+struct Found {
+    message: String,
+    param: Option<String>,
+    code: Option<String>,
+    /// TGI's `error_type`.
+    kind: String,
+    /// The status as an error event tells it.
+    status: Option<u16>,
+}
+
+/// The error for a body that came with a status other than 2xx.
+pub fn refusal(engine: Engine, status: u16, body: &[u8]) -> Said {
+    let found = match serde_json::from_slice::<Value>(body) {
+        Ok(value) => Found::of(&value),
+        Err(_) => Found { message: plain(body), ..Found::default() },
+    };
+    found.judge(engine, status)
+}
+
+/// The error for an event that says one, or for a 200 that does.
+pub(super) fn of_event(engine: Engine, data: &[u8]) -> Said {
+    let found = serde_json::from_slice::<Value>(data).map(|value| Found::of(&value)).unwrap_or_default();
+    let status = found.status.unwrap_or(500);
+    found.judge(engine, status)
+}
+
+/// An answer that came with 200 and is none.
+pub(super) fn failed(message: &'static str) -> Said {
+    Said {
+        status: 500,
+        error: ApiError::server(message, "upstream_error"),
+        unusable: false,
+        context: false,
+        misconfigured: false,
+    }
+}
+
+/// A proxy's page is no message.
+fn plain(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    if text.trim_start().starts_with('<') { String::new() } else { text.into_owned() }
+}
+
+impl Found {
+    fn of(value: &Value) -> Self {
+        let error = value.get("response").and_then(|response| response.get("error")).or_else(|| value.get("error"));
+        let inside = error.filter(|error| error.is_object()).unwrap_or(value);
+        let text = |name: &str| inside.get(name).and_then(Value::as_str).map(str::to_owned);
+        let alone = error.or_else(|| value.get("detail")).and_then(Value::as_str).map(str::to_owned);
+        let number = |name: &str| inside.get(name).and_then(Value::as_u64);
+        let status = number("http_status_code").or_else(|| number("code")).or_else(|| number("status_code"));
+        Self {
+            message: text("message").or(alone).unwrap_or_default(),
+            param: text("param"),
+            code: text("code"),
+            kind: value.get("error_type").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            status: status.and_then(|status| u16::try_from(status).ok()).filter(|status| (400..600).contains(status)),
+        }
+    }
+
+    fn judge(self, engine: Engine, told: u16) -> Said {
+        let code = self.code.as_deref().unwrap_or_default();
+        let has = |word: &str| code == word || self.message.contains(word);
+        if OVER_CONTEXT.iter().any(|text| has(text)) {
+            let mut error = self.error(400);
+            (error.param, error.code) = (Some("messages".to_owned()), Some("context_length_exceeded".into()));
+            return Said { status: 400, error, unusable: false, context: true, misconfigured: false };
+        }
+        let dashscope = matches!(engine, Engine::DashScope | Engine::Compatible);
+        if dashscope && (has("DataInspectionFailed") || has("data_inspection_failed")) {
+            let mut error = self.error(400);
+            error.code = Some("content_filter".into());
+            return Said { status: 400, error, unusable: false, context: false, misconfigured: false };
+        }
+        if matches!(told, 401..=405) || (dashscope && (has("Arrearage") || has("InvalidApiKey"))) {
+            let message = format!("the backend refused shiftgate's key, model or path ({told})");
+            let error = ApiError::server(message, "upstream_misconfigured");
+            return Said { status: 502, error, unusable: true, context: false, misconfigured: true };
+        }
+        let status = match engine {
+            Engine::Tgi => self.tgi_status(told),
+            Engine::OpenAi
+            | Engine::Vllm
+            | Engine::Sglang
+            | Engine::Trtllm
+            | Engine::DashScope
+            | Engine::Compatible => shown_status(told),
+        };
+        let unusable = told < 500 && status >= 500;
+        Said { status, error: self.error(status), unusable, context: false, misconfigured: false }
+    }
+
+    /// TGI says 422 whatever went wrong, above all in its streams.
+    fn tgi_status(&self, told: u16) -> u16 {
+        let says = |text: &str| self.message.starts_with(text);
+        if says("Tool error: Failed to parse generated text")
+            || says("Request failed during generation")
+            || says("Incomplete generation")
+            || matches!(self.kind.as_str(), "generation" | "incomplete_generation")
+        {
+            500
+        } else if says("Model is overloaded") || self.kind == "overloaded" {
+            429
+        } else {
+            shown_status(told)
+        }
+    }
+
+    fn error(&self, status: u16) -> ApiError {
+        let message = first_line(&self.message);
+        let message = if message.is_empty() { format!("the backend answered {status}") } else { message };
+        let own = self.code.as_deref().filter(|code| is_openai_code(code)).map(Into::into);
+        let (kind, usual) = match status {
+            429 => ("rate_limit_error", Some("rate_limit_exceeded")),
+            400..=499 => ("invalid_request_error", None),
+            _ => ("server_error", Some("upstream_error")),
+        };
+        ApiError { message, kind, param: self.param(), code: own.or_else(|| usual.map(Into::into)) }
+    }
+
+    /// As OpenAI names fields; a place in the JSON text is none.
+    fn param(&self) -> Option<String> {
+        let param = self.param.as_deref()?;
+        let param = param.strip_prefix("body.").unwrap_or(param);
+        let names_field = param.bytes().any(|byte| byte.is_ascii_alphabetic()) && param != "body";
+        names_field.then(|| param.chars().take(MAX_NAME).collect())
+    }
+}
+
+/// OpenAI's codes are words in small letters.
+fn is_openai_code(code: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    !code.is_empty()
+        && code.len() <= MAX_NAME
+        && code.bytes().all(plain)
+        && !code.starts_with(|c: char| c.is_ascii_digit())
+}
+
+const fn shown_status(told: u16) -> u16 {
+    match told {
+        422 | 501 => 400,
+        424 => 500,
+        400..=599 => told,
+        _ => 502,
+    }
+}
+
+/// Without the paths of the server's files.
+fn first_line(message: &str) -> String {
+    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let is_path = |word: &&str| word.matches('/').count() > 1 && word.contains('.') && !word.contains("://");
+    let line = if line.contains('/') {
+        Cow::Owned(line.split(' ').filter(|word| !is_path(word)).collect::<Vec<_>>().join(" "))
+    } else {
+        Cow::Borrowed(line)
+    };
+    line.chars().take(MAX_MESSAGE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Case<'a> = (Engine, u16, &'a str, u16, &'a str, Option<&'a str>, Option<&'a str>);
+
+    #[test]
+    fn every_engines_refusal() {
+        const CONTEXT: Option<&str> = Some("context_length_exceeded");
+        let cases: [Case<'_>; 16] = [
+            (
+                Engine::Vllm,
+                400,
+                r#"{"error":{"message":"1 validation error:\n  {'loc': 'body.temperature'}","type":"Bad Request","param":"body.temperature","code":400}}"#,
+                400,
+                "1 validation error:",
+                Some("temperature"),
+                None,
+            ),
+            (
+                Engine::Vllm,
+                400,
+                r#"{"error":{"message":"This model's maximum context length is 32768 tokens.","param":"input_tokens","code":400}}"#,
+                400,
+                "This model's maximum context length is 32768 tokens.",
+                Some("messages"),
+                CONTEXT,
+            ),
+            (Engine::Vllm, 400, r#"{"error":{"message":"m","param":"body.10","code":400}}"#, 400, "m", None, None),
+            (Engine::Vllm, 501, r#"{"error":{"message":"m","code":501}}"#, 400, "m", None, None),
+            (
+                Engine::Sglang,
+                400,
+                r#"{"object":"error","message":"bad\n\n  File \"x.py\", line 3","type":"BadRequest","param":null,"code":400}"#,
+                400,
+                "bad",
+                None,
+                None,
+            ),
+            (
+                Engine::Sglang,
+                400,
+                r#"{"object":"error","message":"Failed: [1] /project/cpp/conv.cc:4175: Unsupported","code":400}"#,
+                400,
+                "Failed: [1] Unsupported",
+                None,
+                None,
+            ),
+            (
+                Engine::Sglang,
+                503,
+                r#"{"object":"error","message":"full","type":"503","code":503}"#,
+                503,
+                "full",
+                None,
+                Some("upstream_error"),
+            ),
+            (Engine::Sglang, 500, "Internal Server Error", 500, "Internal Server Error", None, Some("upstream_error")),
+            (Engine::Tgi, 422, r#"{"error":"no","error_type":"validation"}"#, 400, "no", None, None),
+            (
+                Engine::Tgi,
+                424,
+                r#"{"error":"Request failed","error_type":"generation"}"#,
+                500,
+                "Request failed",
+                None,
+                Some("upstream_error"),
+            ),
+            (
+                Engine::Tgi,
+                429,
+                r#"{"error":"Model is overloaded","error_type":"overloaded"}"#,
+                429,
+                "Model is overloaded",
+                None,
+                Some("rate_limit_exceeded"),
+            ),
+            (Engine::Tgi, 413, "too long", 413, "too long", None, None),
+            (Engine::Tgi, 400, "", 400, "the backend answered 400", None, None),
+            (Engine::Trtllm, 400, r#"{"error":"[{'type': 'x'}]"}"#, 400, "[{'type': 'x'}]", None, None),
+            (
+                Engine::DashScope,
+                400,
+                r#"{"error":{"code":"DataInspectionFailed","message":"m"},"request_id":"r"}"#,
+                400,
+                "m",
+                None,
+                Some("content_filter"),
+            ),
+            (Engine::DashScope, 400, r#"{"code":"InvalidParameter","message":"m"}"#, 400, "m", None, None),
+        ];
+        for (engine, told, body, status, message, param, code) in cases {
+            let said = refusal(engine, told, body.as_bytes());
+            assert_eq!(said.status, status, "{body}");
+            assert_eq!(said.error.message, message, "{body}");
+            assert_eq!((said.error.param.as_deref(), said.error.code.as_deref()), (param, code), "{body}");
+            assert_eq!(said.context, code == CONTEXT, "{body}");
+            assert!(!said.misconfigured, "{body}");
+            let kind = match status {
+                429 => "rate_limit_error",
+                400..=499 => "invalid_request_error",
+                _ => "server_error",
+            };
+            assert_eq!(said.error.kind, kind, "{body}");
+        }
+    }
+
+    #[test]
+    fn our_configurations_fault_is_told_without_the_backends_words() {
+        for (engine, status, body) in [
+            (Engine::Vllm, 401, r#"{"error":"Unauthorized"}"#),
+            (Engine::Vllm, 404, r#"{"error":{"message":"The model `q` does not exist.","code":404}}"#),
+            (Engine::Sglang, 404, r#"{"detail":"Not Found"}"#),
+            (Engine::Tgi, 403, ""),
+            (Engine::DashScope, 400, r#"{"error":{"code":"Arrearage","message":"Pay."}}"#),
+        ] {
+            let said = refusal(engine, status, body.as_bytes());
+            assert_eq!((said.status, said.error.code.as_deref()), (502, Some("upstream_misconfigured")), "{body}");
+            assert!(said.misconfigured && said.unusable && said.error.message.starts_with("the backend refused"));
+        }
+    }
+
+    #[test]
+    fn whose_fault_it_was() {
+        let cut = r#"{"error":"Tool error: Failed to parse generated text: EOF","error_type":"tool_error"}"#;
+        let said = refusal(Engine::Tgi, 422, cut.as_bytes());
+        assert_eq!((said.status, said.unusable), (500, true));
+        let asked = r#"{"error":"Tool error: Tool with name nope not found","error_type":"tool_error"}"#;
+        let said = refusal(Engine::Tgi, 422, asked.as_bytes());
+        assert_eq!((said.status, said.unusable), (400, false));
+        for (event, status) in [
+            (r#"{"error":{"message":"Model is overloaded","http_status_code":422}}"#, 429),
+            (r#"{"error":{"message":"Request failed during generation: x","http_status_code":422}}"#, 500),
+            (r#"{"error":{"message":"Input validation error: `top_p`","http_status_code":422}}"#, 400),
+            (r#"{"error":{"object":"error","message":"full","code":503}}"#, 503),
+            (r#"{"error":{"message":"died"}}"#, 500),
+        ] {
+            assert_eq!(of_event(Engine::Tgi, event.as_bytes()).status, status, "{event}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! An answer that comes in one piece.
+
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::Ids;
+use super::calls::shown_id;
+use super::event::{put_logprobs, reasoning_fields};
+use super::filter::settle;
+use super::finish::{Finish, ended, finish};
+use super::json::{put_number, put_text, put_text_or_null};
+use super::logprobs::{self, Entry};
+use super::notes::{Note, Notes};
+use super::read::{Answer, Choice, Message};
+use super::repair::{self, Written};
+use super::said::{Said, failed, of_event};
+use super::usage::Counts;
+use super::{MAX_ID, responses};
+use crate::model::Engine;
+use crate::translate::{Kind, Wants};
+use crate::wire::observe::{Observer, Seen, wrong_with};
+
+/// An unstreamed answer as the application gets it.
+#[derive(Debug)]
+pub struct Whole {
+    pub body: Vec<u8>,
+    pub seen: Seen,
+    /// The model as the backend names it.
+    pub model: Option<String>,
+    pub notes: Notes,
+}
+
+/// Why a body that came with 200 is no answer.
+#[derive(Debug)]
+pub enum Unusable {
+    Error(Said),
+    Garbled(&'static str),
+}
+
+/// An answer that came with 200, made OpenAI's.
+pub fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
+    if wants.engine == Engine::OpenAi {
+        return untouched(body);
+    }
+    match wants.kind {
+        Kind::Chat | Kind::Completions => chat(wants, ids, body),
+        Kind::Responses => responses::whole(wants, ids, body),
+    }
+}
+
+fn untouched(body: &[u8]) -> Result<Whole, Unusable> {
+    if let Some(wrong) = wrong_with(body) {
+        return Err(Unusable::Garbled(wrong));
+    }
+    let mut observer = Observer::whole();
+    observer.push(&Bytes::copy_from_slice(body), Instant::now());
+    observer.finish();
+    Ok(Whole { body: body.to_vec(), seen: observer.seen, model: None, notes: Notes::default() })
+}
+
+fn chat(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
+    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;
+    if answer.is_error() {
+        return Err(Unusable::Error(of_event(wants.engine, body)));
+    }
+    let created = answer.created().unwrap_or(ids.created);
+    let choices = answer.choices.unwrap_or_default();
+    if choices.is_empty() {
+        return Err(Unusable::Garbled("the answer has no choices"));
+    }
+    let mut notes = Notes::default();
+    let mut out = BytesMut::with_capacity(body.len() + 512);
+    out.put_slice(b"{\"id\":");
+    put_text(&mut out, &ids.chat(answer.id.as_ref().map(|id| id.0.as_ref())));
+    out.put_slice(b",\"object\":\"chat.completion\",\"created\":");
+    put_number(&mut out, created);
+    out.put_slice(b",\"model\":");
+    put_text(&mut out, &wants.model);
+    out.put_slice(b",\"choices\":[");
+    for (place, choice) in choices.into_iter().enumerate() {
+        if place > 0 {
+            out.put_u8(b',');
+        }
+        put_choice(&mut out, wants, ids, choice, &mut notes)?;
+    }
+    out.put_u8(b']');
+    let counts = answer.usage.and_then(|usage| Counts::read(usage.get()));
+    match counts {
+        Some(counts) => {
+            out.put_slice(b",\"usage\":");
+            counts.put_chat(&mut out);
+        }
+        None => notes.add(Note::UsageUnsure),
+    }
+    out.put_slice(b",\"service_tier\":null,\"system_fingerprint\":null}");
+    let seen = Seen { usage: counts.map(Counts::seen), has_reason: true, ..Seen::default() };
+    let model = answer.model.map(|model| model.0.chars().take(MAX_ID).collect());
+    Ok(Whole { body: out.into(), seen, model, notes })
+}
+
+/// One choice, settled: what the application is told of it.
+struct Settled {
+    content: String,
+    thought: String,
+    calls: Vec<(Option<String>, Written)>,
+    /// How much of what the tokens spell is a thought, and whether text was cut off.
+    hid_thought: bool,
+    cut: bool,
+}
+
+fn put_choice(
+    out: &mut BytesMut,
+    wants: &Wants,
+    ids: &Ids,
+    choice: Choice<'_>,
+    notes: &mut Notes,
+) -> Result<(), Unusable> {
+    let index = choice.index.unwrap_or(0);
+    let Some(message) = choice.message else { return Err(Unusable::Garbled("a choice has no message")) };
+    let refusal = message.refusal().map(str::to_owned);
+    let reason = choice.finish_reason.as_ref().map(|reason| reason.0.as_ref());
+    let settled = settle_message(message, reason, wants, notes);
+    let has_calls = !settled.calls.is_empty();
+    if wants.engine == Engine::Tgi && wants.tools && !wants.forced && !has_calls {
+        notes.add(Note::UsageUnsure);
+    }
+    let reason = match finish(reason, has_calls, wants, notes) {
+        Some(Finish::Failed) => return Err(Unusable::Error(failed("the backend gave the answer up"))),
+        Some(Finish::Reason(_)) if settled.cut => "stop",
+        Some(Finish::Reason(reason)) => reason,
+        None => ended(has_calls, wants),
+    };
+    out.put_slice(b"{\"index\":");
+    put_number(out, index);
+    out.put_slice(b",\"message\":{\"role\":\"assistant\",\"content\":");
+    let is_null = settled.content.is_empty() && (has_calls || refusal.is_some());
+    put_text_or_null(out, (!is_null).then_some(settled.content.as_str()));
+    out.put_slice(b",\"refusal\":");
+    put_text_or_null(out, refusal.as_deref());
+    out.put_slice(b",\"annotations\":[]");
+    if !settled.thought.is_empty() {
+        for name in reasoning_fields(wants.reasoning) {
+            out.put_u8(b',');
+            put_text(out, name);
+            out.put_u8(b':');
+            put_text(out, &settled.thought);
+        }
+    }
+    put_calls(out, wants, ids, index, &settled.calls);
+    out.put_slice(b"},\"logprobs\":");
+    let entries = logprobs::entries(choice.logprobs);
+    let entries = if is_null { &[][..] } else { shown_entries(&entries, &settled, wants) };
+    put_logprobs(out, &logprobs::joined(entries));
+    out.put_slice(b",\"finish_reason\":");
+    put_text(out, reason);
+    out.put_u8(b'}');
+    Ok(())
+}
+
+fn settle_message(mut message: Message<'_>, reason: Option<&str>, wants: &Wants, notes: &mut Notes) -> Settled {
+    let mut calls: Vec<(Option<String>, Written)> = Vec::new();
+    for call in message.take_calls() {
+        let Some(function) = &call.function else { continue };
+        let arguments =
+            Some(function.arguments()).filter(|text| !text.trim().is_empty()).unwrap_or_else(|| "{}".into());
+        let written = Written { name: function.name().to_owned(), arguments: arguments.into_owned() };
+        calls.push((call.id.0.map(std::borrow::Cow::into_owned), written));
+    }
+    let (content, told) = (message.content(), message.reasoning());
+    let ended_well = !matches!(reason, Some("length" | "content_filter"));
+    let moved = wants.thinking_off && content.is_empty() && !told.is_empty() && calls.is_empty() && ended_well;
+    if moved {
+        notes.add(Note::ReasoningMoved);
+    }
+    let text = settle(if moved { told } else { content }, !told.is_empty(), &wants.stop);
+    for (is_so, note) in [(text.orphan, Note::OrphanThink), (text.in_text, Note::ThinkText), (text.cut, Note::StopCut)]
+    {
+        if is_so {
+            notes.add(note);
+        }
+    }
+    let mut content = text.shown;
+    if wants.tools && calls.is_empty() && repair::has_calls(&content) {
+        notes.add(Note::ToolCallText);
+        if let Some((before, written)) = repair::repair(&content) {
+            notes.add(Note::ToolCallRepaired);
+            content = before;
+            calls.extend(written.into_iter().map(|written| (None, written)));
+        }
+    }
+    if calls.len() > 1 && (wants.one_call || wants.functions) {
+        notes.add(Note::FirstCallOnly);
+        calls.truncate(1);
+    }
+    let hid_thought = !text.thought.is_empty() || (!told.is_empty() && !moved);
+    let thought = if moved || told.is_empty() { text.thought } else { told.to_owned() };
+    Settled { content, thought, calls, hid_thought, cut: text.cut }
+}
+
+fn put_calls(out: &mut BytesMut, wants: &Wants, ids: &Ids, choice: u64, calls: &[(Option<String>, Written)]) {
+    if calls.is_empty() {
+        return;
+    }
+    out.put_slice(if wants.functions { b",\"function_call\":" } else { b",\"tool_calls\":[" });
+    for (place, (own, written)) in (0_u64..).zip(calls) {
+        if place > 0 {
+            out.put_u8(b',');
+        }
+        if !wants.functions {
+            out.put_slice(b"{\"id\":");
+            put_text(out, &shown_id(own.as_deref(), wants, ids, choice, place));
+            out.put_slice(b",\"type\":\"function\",\"function\":");
+        }
+        out.put_slice(b"{\"name\":");
+        put_text(out, &written.name);
+        out.put_slice(b",\"arguments\":");
+        put_text(out, &written.arguments);
+        out.put_slice(if wants.functions { b"}" } else { b"}}" });
+    }
+    if !wants.functions {
+        out.put_u8(b']');
+    }
+}
+
+/// The entries of the tokens that are shown: none of a thought, none after a cut.
+fn shown_entries<'e>(entries: &'e [Entry<'e>], settled: &Settled, wants: &Wants) -> &'e [Entry<'e>] {
+    let mut shown = entries;
+    if settled.hid_thought {
+        let close = shown.iter().rposition(|entry| entry.token().contains("</think>"));
+        let Some(close) = close.filter(|_| wants.reasoning == crate::config::ReasoningPolicy::Strip) else {
+            return if wants.reasoning == crate::config::ReasoningPolicy::Strip { &[] } else { entries };
+        };
+        shown = shown.get(close + 1..).unwrap_or_default();
+        let blank = |entry: &&Entry<'_>| entry.token().bytes().all(|byte| byte == b'\n' || byte == b'\r');
+        let blanks = shown.iter().take_while(blank).count();
+        shown = shown.get(blanks..).unwrap_or_default();
+    }
+    if settled.cut {
+        let mut spelt = 0;
+        let kept = shown.iter().take_while(|entry| {
+            let before = spelt;
+            spelt += entry.token().len();
+            before < settled.content.len()
+        });
+        let kept = kept.count();
+        shown = shown.get(..kept).unwrap_or_default();
+    }
+    shown
+}
