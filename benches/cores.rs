@@ -10,7 +10,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue};
 use shiftgate::config::{self, Config, Secrets};
-use shiftgate::split::{Body, Request, Tables, decide};
+use shiftgate::split::{Body, Known, Request, Tables, decide};
 use shiftgate::wire::endpoint::Endpoint;
 use shiftgate::wire::observe::Observer;
 use shiftgate::wire::scan::scan;
@@ -49,6 +49,7 @@ fn decisions(criterion: &mut Criterion) {
             path: "/v1/chat/completions",
             headers: &headers,
             body: Body::Scanned(&scanned),
+            known: &|_| Known::default(),
         };
         group.bench_function(name, |bencher| {
             bencher.iter(|| decide(&config, &tables, black_box(&request), &mut || 0));

@@ -2,11 +2,10 @@
 //!
 //! Invariant: bytes pass unchanged and at once; a stream that breaks never ends as if it were whole.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
@@ -14,30 +13,23 @@ use tokio::time::Sleep;
 
 use super::client_io::Busy;
 use super::deadlines::Deadlines;
+use super::reader::{Ended, OnBreak, Reader, Taken};
 use super::record::Record;
 use crate::backend;
 use crate::model::End;
-use crate::wire::error_body::ApiError;
-use crate::wire::observe::{self, Observer};
-use crate::wire::sse;
+use crate::translate::answer::KEEP_ALIVE;
+use crate::wire::observe::Observer;
 
 /// Events that come together leave together, at most so much at once.
 const MAX_GATHERED: usize = 16 << 10;
 /// How often the connection to a backend gets its turn to hand on what it has read.
 const TURNS: u8 = 4;
+/// So long after its last byte a rewritten stream says that it is alive: its thoughts may be kept back.
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
 /// A body held whole leaves in pieces of this size, so that its room is taken until it is nearly sent.
 const PIECE: usize = 64 << 10;
 
 type Polled = Option<Result<Frame<Bytes>, Broken>>;
-
-/// What a broken answer looks like to the application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnBreak {
-    /// As it came: cut, without a clean end.
-    Cut,
-    /// A last error event in OpenAI's shape, and a proper end. Until then only whole events leave.
-    ErrorEvent,
-}
 
 /// The upstream broke off; hyper then cuts the connection.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +39,7 @@ pub(super) struct Broken;
 #[derive(Debug)]
 enum Source {
     Whole(Bytes),
-    Relay { held: VecDeque<Bytes>, body: backend::AnswerBody },
+    Relay(backend::AnswerBody),
     Done,
 }
 
@@ -61,16 +53,14 @@ struct Inside {
     record: Option<Box<Record>>,
     /// How the record ends when the source ends well.
     end: End,
-    observer: Observer,
+    reader: Reader,
     deadlines: Deadlines,
     sleep: Option<Pin<Box<Sleep>>>,
     /// When waiting for the next byte ends; the timer is moved there only when it has run out.
     next_byte: Option<Instant>,
-    on_break: OnBreak,
-    /// The event begun but not ended, where a stream may have to end with one of ours.
-    unfinished: BytesMut,
-    /// What has left ends within an event that is larger than the bound.
-    in_event: bool,
+    /// When something last left, and what wakes us when that was long ago; only of rewritten streams.
+    left: Instant,
+    quiet: Option<Pin<Box<Sleep>>>,
     /// An event stream: what has already come in is passed on in one write.
     gathers: bool,
     gathered: BytesMut,
@@ -98,20 +88,20 @@ impl AnswerBody {
         Self(Inside::new(Source::Done, None))
     }
 
-    /// `held` has been observed already.
+    /// `held` has come through the reader already.
     pub(super) fn relay(
-        held: VecDeque<Bytes>,
+        held: BytesMut,
         body: backend::AnswerBody,
-        observer: Observer,
+        reader: Reader,
         record: Box<Record>,
         deadlines: Deadlines,
-        on_break: OnBreak,
     ) -> Self {
-        let mut inside = Inside::new(Source::Relay { held, body }, Some(record));
-        inside.next_byte = deadlines.next_byte(Instant::now());
+        let mut inside = Inside::new(Source::Relay(body), Some(record));
+        inside.next_byte = deadlines.next_byte(inside.left);
         inside.sleep = inside.next_byte.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
-        inside.gathers = observer.is_stream();
-        (inside.observer, inside.deadlines, inside.on_break) = (observer, deadlines, on_break);
+        inside.quiet = reader.is_rewriting().then(|| Box::pin(tokio::time::sleep(KEEP_ALIVE_AFTER)));
+        inside.gathers = reader.is_stream();
+        (inside.reader, inside.deadlines, inside.gathered) = (reader, deadlines, held);
         Self(inside)
     }
 }
@@ -122,13 +112,12 @@ impl Inside {
             source,
             record,
             end: End::Complete,
-            observer: Observer::off(),
+            reader: Reader::passing(Observer::off(), OnBreak::Cut),
             deadlines: Deadlines::default(),
             sleep: None,
             next_byte: None,
-            on_break: OnBreak::Cut,
-            unfinished: BytesMut::new(),
-            in_event: false,
+            left: Instant::now(),
+            quiet: None,
             gathers: false,
             gathered: BytesMut::new(),
             waited: 0,
@@ -139,68 +128,26 @@ impl Inside {
 
     fn finish(&mut self, end: End) {
         self.source = Source::Done;
-        self.sleep = None;
+        (self.sleep, self.quiet) = (None, None);
         if let Some(mut record) = self.record.take() {
-            if end == End::Complete {
-                self.observer.finish();
-            }
             // A whole answer was read before it left, and the record already knows what it says.
-            if self.observer.has_seen() {
-                record.seen = std::mem::take(&mut self.observer.seen);
+            if let Some(seen) = self.reader.into_seen(end == End::Complete) {
+                record.seen = seen;
             }
+            record.noticed(self.reader.stream());
             let end = if record.seen.error_event && end == End::Complete { End::UpstreamError } else { end };
             record.finish(end);
         }
     }
 
     fn broke(&mut self, end: End) -> Poll<Polled> {
-        let (done, said) = (self.observer.seen.done, self.observer.seen.error_event);
-        self.finish(if self.on_break == OnBreak::ErrorEvent && done { self.end } else { end });
-        match self.on_break {
+        let (event, done) = (self.reader.break_event(), self.reader.was_done());
+        let on_break = self.reader.on_break;
+        self.finish(if on_break == OnBreak::ErrorEvent && done { self.end } else { end });
+        match on_break {
             OnBreak::Cut => Poll::Ready(Some(Err(Broken))),
-            // It had said all, or why not.
-            OnBreak::ErrorEvent if done || said => Poll::Ready(None),
-            OnBreak::ErrorEvent => {
-                let error =
-                    ApiError::server("the answer broke off; what came so far is all there is", "upstream_error");
-                let event = error.to_event();
-                let event = if self.in_event { [b"\n\n".as_slice(), &event].concat().into() } else { event };
-                Poll::Ready(Some(Ok(Frame::data(event))))
-            }
+            OnBreak::ErrorEvent => Poll::Ready(event.map(|event| Ok(Frame::data(event)))),
         }
-    }
-
-    /// After a candidate's error event nothing follows, least of all `[DONE]`.
-    fn ends_at_error(&self, events: &mut Bytes) -> bool {
-        if self.on_break == OnBreak::Cut || !self.observer.seen.error_event {
-            return false;
-        }
-        match observe::end_of_error(events, Instant::now()) {
-            Some(end) => {
-                events.truncate(end);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Of `data`, after what was kept, as much as makes whole events; `None` while there is not one.
-    fn whole_events(&mut self, data: Bytes) -> Option<Bytes> {
-        if self.on_break == OnBreak::Cut || (self.unfinished.is_empty() && sse::ends_event(&data)) {
-            self.in_event = false;
-            return Some(data);
-        }
-        let known = self.unfinished.len();
-        self.unfinished.extend_from_slice(&data);
-        // An event beyond the bound passes in pieces: memory counts for more than a tidy break.
-        let end = if self.unfinished.len() > sse::MAX_EVENT {
-            self.unfinished.len()
-        } else {
-            sse::last_event_end(&self.unfinished, known)
-        };
-        let events = (end > 0).then(|| self.unfinished.split_to(end).freeze())?;
-        self.in_event = !sse::ends_event(&events);
-        Some(events)
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> bool {
@@ -214,17 +161,26 @@ impl Inside {
         false
     }
 
-    fn passed(&mut self, data: &Bytes) {
-        let now = Instant::now();
-        self.observer.push(data, now);
-        if self.deadlines.idle.is_some() {
-            self.next_byte = self.deadlines.next_byte(now);
+    /// Nothing has left for long, though the answer goes on.
+    fn poll_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(quiet) = &mut self.quiet else { return false };
+        while quiet.as_mut().poll(cx).is_ready() {
+            let due = self.left + KEEP_ALIVE_AFTER;
+            let is_due = due <= Instant::now();
+            if is_due {
+                self.left = Instant::now();
+            }
+            quiet.as_mut().reset((self.left + KEEP_ALIVE_AFTER).into());
+            if is_due {
+                return true;
+            }
         }
+        false
     }
 
     fn more_is_here(&self) -> bool {
         match &self.source {
-            Source::Relay { held, body } => !held.is_empty() || body.has_more(),
+            Source::Relay(body) => body.has_more(),
             Source::Whole(_) | Source::Done => false,
         }
     }
@@ -253,7 +209,7 @@ impl Inside {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if let Source::Relay { body, .. } = &mut self.source {
+        if let Source::Relay(body) = &mut self.source {
             body.settle();
         }
         Poll::Ready(Some(Ok(Frame::data(self.gathered.split().freeze()))))
@@ -278,6 +234,7 @@ impl Body for AnswerBody {
             busy.gives(false);
         }
         let polled = self.0.poll_frame(cx);
+        let polled = self.0.leaves(polled);
         if let (Poll::Ready(Some(Ok(_))), Some(busy)) = (&polled, &mut self.0.busy) {
             busy.gives(true);
         }
@@ -295,29 +252,54 @@ impl Body for AnswerBody {
 
 impl Inside {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
-        let this = self;
-        if let Some(last) = this.last.take() {
+        if let Some(last) = self.last.take() {
             return Poll::Ready(last);
         }
         loop {
-            let polled = match this.poll_source(cx) {
-                Poll::Ready(polled) => polled,
-                Poll::Pending => return this.nothing_more(cx),
+            let taken = match self.poll_source(cx) {
+                Poll::Ready(Ok(taken)) => taken,
+                Poll::Ready(Err(last)) => return self.end_with(last),
+                Poll::Pending => match self.nothing_more(cx) {
+                    Poll::Pending if self.poll_quiet(cx) => {
+                        return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(KEEP_ALIVE)))));
+                    }
+                    polled => return polled,
+                },
             };
-            let data = match polled {
-                Some(Ok(frame)) if frame.is_data() && !matches!(this.source, Source::Done) => frame.into_data(),
-                other => return this.end_with(other),
+            let events = match taken {
+                Taken::Nothing => continue,
+                Taken::Bytes(events) => events,
+                Taken::Failed(events) => return self.end_after(events, End::UpstreamError),
+                Taken::Over(events) => return self.over(events),
             };
-            let Some(mut events) = data.ok().and_then(|data| this.whole_events(data)) else { continue };
-            if this.ends_at_error(&mut events) {
-                this.finish(End::UpstreamError);
-                this.unfinished.clear();
-                return this.end_with(Some(Ok(Frame::data(events))));
-            }
-            if let Some(data) = this.gather(events) {
+            if let Some(data) = self.gather(events) {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
         }
+    }
+
+    fn leaves(&mut self, polled: Poll<Polled>) -> Poll<Polled> {
+        if self.quiet.is_some() && polled.is_ready() {
+            self.left = Instant::now();
+        }
+        polled
+    }
+
+    /// These are the last bytes.
+    fn end_after(&mut self, events: Bytes, end: End) -> Poll<Polled> {
+        self.finish(end);
+        let last = (!events.is_empty()).then(|| Ok(Frame::data(events)));
+        self.end_with(last)
+    }
+
+    /// The application has all of it: what the backend still says is not waited for.
+    fn over(&mut self, events: Bytes) -> Poll<Polled> {
+        let rest = match self.reader.end() {
+            Ended::Whole(rest) | Ended::Failed(rest) => rest,
+            Ended::Broke => Bytes::new(),
+        };
+        let events = if rest.is_empty() { events } else { [events, rest].concat().into() };
+        self.end_after(events, self.end)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -327,8 +309,8 @@ impl Inside {
         match &self.source {
             Source::Whole(bytes) => bytes.is_empty(),
             // Whether a candidate's stream was whole is known only at its end, which therefore has to be seen.
-            Source::Relay { .. } if self.on_break == OnBreak::ErrorEvent => false,
-            Source::Relay { held, body } => held.is_empty() && body.is_end_stream(),
+            Source::Relay(_) if self.ends_by_itself() => false,
+            Source::Relay(body) => body.is_end_stream(),
             Source::Done => true,
         }
     }
@@ -336,53 +318,51 @@ impl Inside {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Relay { .. } if self.on_break == OnBreak::ErrorEvent => SizeHint::default(),
-            Source::Relay { held, body } if held.is_empty() => body.size_hint(),
-            Source::Relay { .. } => SizeHint::default(),
+            Source::Relay(_) if self.ends_by_itself() => SizeHint::default(),
+            Source::Relay(body) => body.size_hint(),
             Source::Done => SizeHint::with_exact(0),
         }
     }
-}
 
-impl Inside {
-    /// A candidate's stream that ends without saying so was cut, however politely.
-    fn broke_unseen(&self) -> bool {
-        let seen = &self.observer.seen;
-        self.on_break == OnBreak::ErrorEvent && !seen.finished() && !seen.error_event
+    /// What leaves is not what comes, or may end otherwise.
+    fn ends_by_itself(&self) -> bool {
+        self.reader.on_break == OnBreak::ErrorEvent || self.reader.is_rewriting()
     }
 
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
-        let this = self;
-        let polled = match &mut this.source {
+    /// What leaves next, or how it ends.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Taken, Polled>> {
+        let polled = match &mut self.source {
             Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Whole(bytes) => {
                 let piece = bytes.split_to(bytes.len().min(PIECE));
-                return Poll::Ready(Some(Ok(Frame::data(piece))));
+                return Poll::Ready(Ok(Taken::Bytes(piece)));
             }
-            Source::Relay { held, body } => match held.pop_front() {
-                Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                None => Pin::new(body).poll_frame(cx),
-            },
-            Source::Done => return Poll::Ready(None),
+            Source::Relay(body) => Pin::new(body).poll_frame(cx),
+            Source::Done => return Poll::Ready(Err(None)),
         };
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    this.passed(data);
+                let Ok(data) = frame.into_data() else { return Poll::Ready(Ok(Taken::Nothing)) };
+                let now = Instant::now();
+                if self.deadlines.idle.is_some() {
+                    self.next_byte = self.deadlines.next_byte(now);
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Ok(self.reader.take(data, now)))
             }
-            Poll::Ready(None) if this.broke_unseen() => this.broke(End::UpstreamError),
-            Poll::Ready(None) => {
-                let end = this.end;
-                this.finish(end);
-                let rest = std::mem::take(&mut this.unfinished);
-                Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest.freeze()))))
-            }
-            Poll::Ready(Some(Err(_))) => this.broke(End::UpstreamError),
-            Poll::Pending if this.poll_deadline(cx) => this.broke(End::Timeout),
+            Poll::Ready(None) => match self.reader.end() {
+                Ended::Broke => self.broke(End::UpstreamError).map(Err),
+                Ended::Failed(rest) => self.ended(rest, End::UpstreamError),
+                Ended::Whole(rest) => self.ended(rest, self.end),
+            },
+            Poll::Ready(Some(Err(_))) => self.broke(End::UpstreamError).map(Err),
+            Poll::Pending if self.poll_deadline(cx) => self.broke(End::Timeout).map(Err),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    fn ended(&mut self, rest: Bytes, end: End) -> Poll<Result<Taken, Polled>> {
+        self.finish(end);
+        Poll::Ready(Err((!rest.is_empty()).then(|| Ok(Frame::data(rest)))))
     }
 }
 
@@ -393,7 +373,10 @@ impl Drop for Inside {
                 self.finish(self.end);
             } else if let Some(mut record) = self.record.take() {
                 // Neither whole nor broken: the application left, or the drain cut it. The record knows which.
-                record.seen = std::mem::take(&mut self.observer.seen);
+                if let Some(seen) = self.reader.into_seen(false) {
+                    record.seen = seen;
+                }
+                record.noticed(self.reader.stream());
             }
         }
     }

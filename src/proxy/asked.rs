@@ -115,6 +115,11 @@ impl<'a> Asked<'a> {
 }
 
 impl Leg<'_> {
+    /// What the answer is made into, where it is one of another engine.
+    pub(super) fn made_openais(&self) -> Option<&Wants> {
+        self.wants.as_deref().filter(|wants| wants.engine != Engine::OpenAi)
+    }
+
     /// What is sent; `stream` is a body that was not read, and may be given once.
     pub(super) fn request(&self, stream: Option<RequestBody>) -> Request<RequestBody> {
         let body = stream.unwrap_or_else(|| RequestBody::whole(self.body.clone().unwrap_or_default()));

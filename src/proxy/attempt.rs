@@ -1,8 +1,8 @@
 //! One request to one backend: sent within its deadlines, once more if a kept connection turns out dead, and for a
 //! candidate held back until it has shown content.
 
-use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -10,14 +10,16 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING}
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 
-use super::answer::{AnswerBody, OnBreak};
+use super::answer::AnswerBody;
 use super::asked::{Asked, Leg, Prepared};
+use super::reader::{Ended, OnBreak, Reader, Taken};
 use super::record::Record;
 use super::respond::{self, Refused};
 use crate::backend::{self, Failure, RequestBody, SendError, headers};
 use crate::live::Snapshot;
-use crate::model::{Cause, End};
-use crate::wire::observe::{self, Observer};
+use crate::model::{Cause, End, Engine};
+use crate::translate::answer::{self, Ids, Said, Stream, Unusable};
+use crate::wire::observe::{self, Observer, Seen};
 
 /// Held back before the first content at most this much; role chunks and comments are far smaller.
 const MAX_HELD: usize = 1 << 20;
@@ -30,11 +32,13 @@ const REFUSAL_TIME: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Missed {
     Failed(Failure),
-    /// A candidate's answer that is not 2xx.
-    Status {
-        status: StatusCode,
+    /// A backend said no: with a status that is not 2xx, in a 200, or in a stream's first events.
+    Said {
+        /// The status as it came, 200 included.
+        told: StatusCode,
+        cause: Cause,
         retry_after: Option<HeaderValue>,
-        body: Bytes,
+        said: Box<Said>,
     },
     /// The process holds as many bytes as it may.
     NoRoom,
@@ -45,15 +49,29 @@ impl Missed {
     pub(super) const fn cause(&self) -> Option<Cause> {
         match self {
             Self::Failed(failure) => failure.cause(),
-            Self::Status { .. } => Some(Cause::Status),
+            Self::Said { cause, .. } => Some(*cause),
             Self::NoRoom => None,
         }
     }
 
-    /// A status by which a server blames the request. 429 is none: it speaks of the server.
+    /// It has too much to do, and says so.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Said { said, .. } if said.status == StatusCode::TOO_MANY_REQUESTS.as_u16())
+    }
+
+    /// The backend blames the request. What speaks of itself only, as 429 does, is no blame.
     pub(super) fn blames_request(&self) -> bool {
-        matches!(self, Self::Status { status, .. }
-            if status.is_client_error() && *status != StatusCode::TOO_MANY_REQUESTS)
+        match self {
+            Self::Said { told, said, .. } => {
+                let refused = told.is_client_error() || (400..500).contains(&said.status);
+                refused && !self.is_busy() && (!said.unusable || said.misconfigured)
+            }
+            Self::Failed(_) | Self::NoRoom => false,
+        }
+    }
+
+    pub(super) fn is_misconfigured(&self) -> bool {
+        matches!(self, Self::Said { said, .. } if said.misconfigured)
     }
 }
 
@@ -84,22 +102,23 @@ pub(super) async fn run(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err((record, Failure::BadAnswer("101 for a request that cannot switch".to_owned()).into()));
     }
-    if leg.is_baseline {
+    // OpenAI's own answers pass as they come; those of a baseline of another engine are made OpenAI's first.
+    if leg.is_baseline && leg.made_openais().is_none() {
         record.release_body();
-        let observer = observer_for(&response, leg.observed);
-        return Ok(relay(response, VecDeque::new(), observer, record, &leg, OnBreak::Cut));
+        let reader = reader_of_baseline(&response, &leg, &record);
+        return Ok(relay(response, BytesMut::new(), reader, record, &leg));
     }
-    Box::pin(of_candidate(response, &leg, record)).await
+    Box::pin(checked(response, &leg, record)).await
 }
 
-/// A candidate's answer is held until it has shown that it is one.
-async fn of_candidate(
+/// An answer that is held until it has shown that it is one.
+async fn checked(
     response: Response<backend::AnswerBody>,
     leg: &Leg<'_>,
     mut record: Box<Record>,
 ) -> Result<Response<AnswerBody>, (Box<Record>, Missed)> {
     if !response.status().is_success() {
-        let missed = read_refusal(response).await;
+        let missed = read_refusal(response, leg.target.config.engine).await;
         return Err((record, missed));
     }
     let max = record.snapshot.config.server.max_body;
@@ -117,14 +136,12 @@ async fn of_candidate(
     record.begun(Instant::now());
     record.release_body();
     match held {
-        Held::Stream { response, held, observer } => {
-            Ok(relay(response, held, observer, record, leg, OnBreak::ErrorEvent))
-        }
-        Held::Whole { response, bytes, observer } => {
-            record.seen = observer.seen;
+        Held::Stream { response, held, reader } => Ok(relay(response, held, reader, record, leg)),
+        Held::Whole { response, bytes, seen } => {
+            record.seen = seen;
             let (mut parts, ()) = response.into_parts();
+            finish_head(&mut parts.headers, &mut record, parts.status, leg);
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-            finish_head(&mut parts.headers, &mut record, parts.status);
             parts.version = http::Version::HTTP_11;
             Ok(Response::from_parts(parts, AnswerBody::whole(bytes, record, End::Complete)))
         }
@@ -132,14 +149,24 @@ async fn of_candidate(
 }
 
 /// Read to its end it leaves a connection that can be used again; a body that does not come is done without.
-async fn read_refusal(response: Response<backend::AnswerBody>) -> Missed {
+async fn read_refusal(response: Response<backend::AnswerBody>, engine: Engine) -> Missed {
     let (parts, body) = response.into_parts();
     let reading = http_body_util::Limited::new(body, MAX_REFUSAL).collect();
     let body = match tokio::time::timeout(REFUSAL_TIME, reading).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) | Err(_) => Bytes::new(),
     };
-    Missed::Status { status: parts.status, retry_after: parts.headers.get(RETRY_AFTER).cloned(), body }
+    Missed::Said {
+        told: parts.status,
+        cause: Cause::Status,
+        retry_after: parts.headers.get(RETRY_AFTER).cloned(),
+        said: Box::new(answer::refusal(engine, parts.status.as_u16(), &body)),
+    }
+}
+
+/// The backend's own error in an answer that came with 200.
+fn said_in(cause: Cause, said: Said) -> Missed {
+    Missed::Said { told: StatusCode::OK, cause, retry_after: None, said: Box::new(said) }
 }
 
 async fn send(
@@ -180,11 +207,11 @@ async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T> + Un
 }
 
 enum Held {
-    Stream { response: Response<backend::AnswerBody>, held: VecDeque<Bytes>, observer: Observer },
-    Whole { response: Response<()>, bytes: Bytes, observer: Observer },
+    Stream { response: Response<backend::AnswerBody>, held: BytesMut, reader: Reader },
+    Whole { response: Response<()>, bytes: Bytes, seen: Seen },
 }
 
-/// Nothing of a candidate's stream leaves before its first content.
+/// Nothing of a stream leaves before its first content.
 async fn hold_stream(
     mut response: Response<backend::AnswerBody>,
     leg: &Leg<'_>,
@@ -193,33 +220,53 @@ async fn hold_stream(
     if !is_event_stream(response.headers()) {
         return Err(Failure::BadAnswer("a stream was asked for and something else came".to_owned()).into());
     }
-    let mut observer = Observer::stream();
-    let mut held = VecDeque::new();
+    let mut reader = reader_of_stream(leg, record, OnBreak::ErrorEvent);
+    let mut held = BytesMut::new();
     let mut length = 0;
-    while observer.seen.first_content.is_none() {
+    while !reader.has_shown() {
         if length > MAX_HELD {
             return Err(Failure::TooLarge(MAX_HELD as u64).into());
         }
-        let Some(frame) = within(leg.deadlines.first, response.body_mut().frame()).await? else {
+        // Thoughts that the application does not get to see are generated all the same: the server is at work.
+        let deadline = if reader.seen().first_content.is_some() {
+            leg.deadlines.next_byte(Instant::now())
+        } else {
+            leg.deadlines.first
+        };
+        let Some(frame) = within(deadline, response.body_mut().frame()).await? else {
             // A completion may be empty, but it says why it ended.
-            if observer.seen.has_reason {
-                break;
+            if !reader.seen().has_reason {
+                return Err(Failure::BadAnswer("the stream ended before it had begun".to_owned()).into());
             }
-            return Err(Failure::BadAnswer("the stream ended before it had begun".to_owned()).into());
+            match reader.end() {
+                Ended::Whole(rest) => held.extend_from_slice(&rest),
+                Ended::Failed(_) | Ended::Broke => return Err(error_event(&reader)),
+            }
+            break;
         };
         let frame = frame.map_err(|error| Failure::of_exchange(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         if !record.hold_answer(data.len() as u64) {
             return Err(Missed::NoRoom);
         }
-        observer.push(&data, Instant::now());
-        length += data.len();
-        held.push_back(data);
-        if observer.seen.error_event {
-            return Err(Failure::ErrorEvent.into());
+        let kept = held.len();
+        match reader.take(data, Instant::now()) {
+            Taken::Nothing => {}
+            Taken::Bytes(events) | Taken::Over(events) => held.extend_from_slice(&events),
+            Taken::Failed(_) => return Err(error_event(&reader)),
         }
+        length += held.len() - kept;
     }
-    Ok(Held::Stream { response, held, observer })
+    Ok(Held::Stream { response, held, reader })
+}
+
+fn error_event(reader: &Reader) -> Missed {
+    match reader.error() {
+        // It said that it was done, and had said nothing.
+        Some(said) if reader.was_done() => said_in(Cause::BadAnswer, said.clone()),
+        Some(said) => said_in(Cause::ErrorEvent, said.clone()),
+        None => Failure::ErrorEvent.into(),
+    }
 }
 
 /// A candidate's unstreamed answer is read whole, so that a cut one never reaches the application.
@@ -251,47 +298,78 @@ async fn hold_whole(
         }
     }
     let bytes = only.unwrap_or_else(|| read.freeze());
-    if let Some(wrong) = observe::wrong_with(&bytes) {
-        return Err(Failure::BadAnswer(wrong.to_owned()).into());
+    let response = Response::from_parts(parts, ());
+    let Some(wants) = leg.made_openais() else {
+        if let Some(wrong) = observe::wrong_with(&bytes) {
+            return Err(Failure::BadAnswer(wrong.to_owned()).into());
+        }
+        let mut observer = Observer::whole();
+        observer.push(&bytes, Instant::now());
+        observer.finish();
+        return Ok(Held::Whole { response, bytes, seen: observer.seen });
+    };
+    match answer::whole(wants, &ids(record), &bytes) {
+        Ok(whole) => {
+            record.notice(whole.model.as_deref(), whole.notes);
+            Ok(Held::Whole { response, bytes: Bytes::from(whole.body), seen: whole.seen })
+        }
+        Err(Unusable::Error(said)) => Err(said_in(Cause::BadAnswer, said)),
+        Err(Unusable::Garbled(wrong)) => Err(Failure::BadAnswer(wrong.to_owned()).into()),
     }
-    let mut observer = Observer::whole();
-    observer.push(&bytes, Instant::now());
-    observer.finish();
-    Ok(Held::Whole { response: Response::from_parts(parts, ()), bytes, observer })
 }
 
 fn relay(
     response: Response<backend::AnswerBody>,
-    held: VecDeque<Bytes>,
-    observer: Observer,
+    held: BytesMut,
+    reader: Reader,
     mut record: Box<Record>,
     leg: &Leg<'_>,
-    on_break: OnBreak,
 ) -> Response<AnswerBody> {
     let (mut parts, body) = response.into_parts();
-    // A length beside chunks does not count (RFC 9112 §6.3), and a stream that may end with our event has none.
-    if on_break == OnBreak::ErrorEvent || parts.headers.contains_key(TRANSFER_ENCODING) {
+    // A length beside chunks does not count (RFC 9112 §6.3), and what may end otherwise than it came has none.
+    let ends_by_itself = reader.on_break == OnBreak::ErrorEvent || reader.is_rewriting();
+    if ends_by_itself || parts.headers.contains_key(TRANSFER_ENCODING) {
         parts.headers.remove(CONTENT_LENGTH);
     }
-    finish_head(&mut parts.headers, &mut record, parts.status);
+    record.noticed(reader.stream());
+    finish_head(&mut parts.headers, &mut record, parts.status, leg);
     parts.version = http::Version::HTTP_11;
-    let body = AnswerBody::relay(held, body, observer, record, leg.deadlines, on_break);
+    let body = AnswerBody::relay(held, body, reader, record, leg.deadlines);
     Response::from_parts(parts, body)
 }
 
-fn finish_head(head: &mut HeaderMap, record: &mut Record, status: StatusCode) {
+fn finish_head(head: &mut HeaderMap, record: &mut Record, status: StatusCode, leg: &Leg<'_>) {
     headers::strip_hop_by_hop(head);
     record.answered(status, Instant::now());
+    if leg.made_openais().is_some() {
+        respond::as_openai(head, record, leg.streamed);
+    }
     respond::mark(head, record);
 }
 
-fn observer_for(response: &Response<backend::AnswerBody>, observed: bool) -> Observer {
-    if !observed || !response.status().is_success() {
-        Observer::off()
+/// What an answer's ids are made of where its server made none.
+fn ids(record: &Record) -> Ids {
+    Ids { seed: rand::random(), created: record.created() }
+}
+
+fn reader_of_stream(leg: &Leg<'_>, record: &Record, on_break: OnBreak) -> Reader {
+    match &leg.wants {
+        Some(wants) => {
+            // TGI knows the stop strings and ends by itself; who asked for usage waits for it.
+            let cuts = wants.engine != Engine::Tgi && !wants.usage_chunk;
+            Reader::rewriting(Stream::new(Arc::clone(wants), ids(record)), on_break, cuts)
+        }
+        None => Reader::passing(Observer::stream(), on_break),
+    }
+}
+
+fn reader_of_baseline(response: &Response<backend::AnswerBody>, leg: &Leg<'_>, record: &Record) -> Reader {
+    if !leg.observed || !response.status().is_success() {
+        Reader::passing(Observer::off(), OnBreak::Cut)
     } else if is_event_stream(response.headers()) {
-        Observer::stream()
+        reader_of_stream(leg, record, OnBreak::Cut)
     } else {
-        Observer::whole()
+        Reader::passing(Observer::whole(), OnBreak::Cut)
     }
 }
 

@@ -12,6 +12,7 @@ mod deadlines;
 mod handler;
 mod intake;
 mod listener;
+mod reader;
 mod record;
 mod respond;
 mod tunnel;

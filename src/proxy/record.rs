@@ -19,6 +19,7 @@ use crate::telemetry::cost;
 use crate::telemetry::outcome::{Outcome, Stopwatch};
 use crate::telemetry::stats::BackendStats;
 use crate::translate::Ledger;
+use crate::translate::answer::{Notes, Stream};
 use crate::wire::observe::Seen;
 
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(super) struct Record {
     pub(super) model: String,
     /// What the translation did, for the answer's head.
     pub(super) translated: Option<HeaderValue>,
+    /// The model as the backend that answers calls it.
+    pub(super) real_model: Option<HeaderValue>,
     pub(super) attempts: u32,
     pub(super) status: Option<StatusCode>,
     pub(super) seen: Seen,
@@ -77,6 +80,7 @@ impl Record {
             backend: None,
             model: String::new(),
             translated: None,
+            real_model: None,
             attempts: 0,
             status: None,
             seen: Seen::default(),
@@ -156,7 +160,7 @@ impl Record {
         let ticket = self.ticket.take();
         match missed {
             _ if missed.cause().is_none() => {}
-            Missed::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after, .. } => {
+            Missed::Said { retry_after, .. } if missed.is_busy() => {
                 self.failed = true;
                 if let Some(ticket) = ticket {
                     ticket.cool_down(now, retry_after.as_ref().and_then(seconds));
@@ -165,9 +169,7 @@ impl Record {
             _ if missed.blames_request() && fails_over => {
                 self.doubt = self.backend.clone().map(|target| (target, ticket));
             }
-            Missed::Status { status, .. } if missed.blames_request() => {
-                self.failed = matches!(status.as_u16(), 401 | 403 | 404);
-            }
+            _ if missed.blames_request() => self.failed = missed.is_misconfigured(),
             _ => {
                 self.failed = true;
                 if let Some(ticket) = ticket {
@@ -217,6 +219,26 @@ impl Record {
             stats.translated(ledger);
             self.translated = ledger.summary().and_then(|summary| HeaderValue::try_from(summary).ok());
         }
+    }
+
+    /// What its answer says of itself.
+    pub(super) fn notice(&mut self, model: Option<&str>, notes: Notes) {
+        self.real_model = model.and_then(|model| HeaderValue::from_str(model).ok());
+        if let Some(target) = &self.backend {
+            target.stats.noticed(notes);
+        }
+    }
+
+    /// The same of a rewritten stream: its model is known at its head, the rest at its end.
+    pub(super) fn noticed(&mut self, stream: Option<&Stream>) {
+        let Some(stream) = stream else { return };
+        let notes = if self.status.is_some() { stream.notes() } else { Notes::default() };
+        self.notice(stream.model(), notes);
+    }
+
+    /// Now, in seconds since 1970.
+    pub(super) fn created(&self) -> i64 {
+        jiff::Timestamp::now().as_second()
     }
 
     pub(super) fn count_attempt(&mut self) {

@@ -18,6 +18,8 @@ use crate::wire::head::Wrong;
 
 const REASON: HeaderName = HeaderName::from_static("x-shiftgate-reason");
 const GENERATION: HeaderName = HeaderName::from_static("x-shiftgate-generation");
+const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
+const MODEL: HeaderName = HeaderName::from_static("x-shiftgate-model");
 const TRANSLATED: HeaderName = HeaderName::from_static("x-shiftgate-translated");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-shiftgate-trace-id");
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -70,15 +72,16 @@ impl Refused {
             Missed::Failed(Failure::ClientBody(cause)) => Self::ClientBody(cause),
             Missed::Failed(Failure::ClientSlow) => Self::SlowBody,
             Missed::Failed(failure) => Self::Failed { name, failure },
-            Missed::Status { status, .. }
-                if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
-                    || !(status.is_client_error() || status.is_server_error()) =>
+            Missed::Said { told, said, .. }
+                if said.misconfigured || told.is_informational() || told.is_redirection() =>
             {
-                Self::Misconfigured { name, status }
+                Self::Misconfigured { name, status: told }
             }
-            Missed::Status { status, retry_after, body } => {
-                Self::Said { status, retry_after, error: ApiError::of_backend(status.as_u16(), &body) }
-            }
+            Missed::Said { retry_after, said, .. } => Self::Said {
+                status: StatusCode::from_u16(said.status).unwrap_or(StatusCode::BAD_GATEWAY),
+                retry_after,
+                error: said.error,
+            },
             Missed::NoRoom => Self::Overload("limits.body_bytes"),
         }
     }
@@ -212,8 +215,12 @@ pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<Ans
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
         }
-        Refused::Said { retry_after: Some(value), .. } => {
-            headers.insert(RETRY_AFTER, value.clone());
+        Refused::Said { retry_after, status, .. } => {
+            let busy = matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+            if let Some(value) = retry_after.clone().or_else(|| busy.then(|| HeaderValue::from_static("1"))) {
+                headers.insert(RETRY_AFTER, value);
+                headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
+            }
         }
         Refused::Misconfigured { .. } => {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -234,6 +241,21 @@ pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<Ans
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+/// The head of an answer that another engine gave, as OpenAI's would look: nothing of the engine's stays.
+pub(super) fn as_openai(headers: &mut HeaderMap, record: &Record, streamed: bool) {
+    headers.clear();
+    let kind = if streamed { "text/event-stream; charset=utf-8" } else { "application/json" };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if let Ok(id) = HeaderValue::from_str(&format!("req_{}", record.trace_id.as_str())) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    let took = Instant::now().saturating_duration_since(record.watch.started).as_millis();
+    headers.insert(PROCESSING_MS, HeaderValue::from(u64::try_from(took).unwrap_or(u64::MAX)));
+    if let Some(model) = &record.real_model {
+        headers.insert(MODEL, model.clone());
+    }
 }
 
 /// Tells who answered and why.

@@ -105,19 +105,31 @@ fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
     families.extend(route_families(stats));
     families.extend(backend_families(stats));
     families.extend(health_families(in_force));
-    families.push(translation_family(stats));
+    families.extend(translation_families(stats));
     families
 }
 
-fn translation_family(stats: &Stats) -> Family {
+fn translation_families(stats: &Stats) -> [Family; 2] {
     let mut samples = Vec::new();
+    let mut noticed = Vec::new();
     for (backend, stats) in stats.backends() {
         for ((field, action), count) in stats.translations() {
             let labels = vec![("backend", backend.clone()), ("field", field.to_owned()), ("action", action.to_owned())];
             samples.push((labels, Value::Counter(count)));
         }
+        for (note, count) in stats.notices() {
+            let labels = vec![("backend", backend.clone()), ("note", note.to_owned())];
+            noticed.push((labels, Value::Counter(count)));
+        }
     }
-    Family { name: "shiftgate_translate", help: "Fields of requests by what the translation did to them", samples }
+    [
+        Family { name: "shiftgate_translate", help: "Fields of requests by what the translation did to them", samples },
+        Family {
+            name: "shiftgate_answer_notes",
+            help: "Answers of other engines by what had to be repaired in them",
+            samples: noticed,
+        },
+    ]
 }
 
 fn process_families(stats: &Stats, in_force: &InForce) -> Vec<Family> {

@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 
 use crate::model::{Pin, Reason};
 use crate::translate::Ledger;
+use crate::translate::answer::Notes;
 
 /// Names kept though no longer in the file, before they are forgotten.
 pub const MAX_NAMES: usize = 256;
@@ -89,6 +90,8 @@ pub struct BackendStats {
     pub total: Latency,
     /// By field and what was done to it; fields are those of the translation's tables.
     translated: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    /// By what was noticed in an answer.
+    noticed: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl BackendStats {
@@ -97,6 +100,20 @@ impl BackendStats {
         for (field, action) in ledger.counted() {
             *counts.entry((field, action.as_str())).or_insert(0) += 1;
         }
+    }
+
+    pub fn noticed(&self, notes: Notes) {
+        if notes == Notes::default() {
+            return;
+        }
+        let mut counts = lock(&self.noticed);
+        for note in notes.iter() {
+            *counts.entry(note.as_str()).or_insert(0) += 1;
+        }
+    }
+
+    pub fn notices(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.noticed).clone()
     }
 
     pub fn translations(&self) -> BTreeMap<(&'static str, &'static str), u64> {

@@ -2,12 +2,14 @@
 
 use crate::support::*;
 use shiftgate::sim::{Behaviour, Sim};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 const CONTENT: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word\"}}]}\n\n";
 const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 const ERROR: &str = "data: {\"error\":{\"message\":\"engine died\",\"code\":500}}\n\n";
+/// The same as the application gets it.
+const TOLD: &str = "data: {\"error\":{\"message\":\"engine died\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream_error\"}}\n\n";
 const DONE: &str = "data: [DONE]\n\n";
 
 #[derive(Clone, Copy, PartialEq)]
@@ -108,11 +110,11 @@ async fn a_stream_ends_once() {
         (vec![CONTENT, STOP], Then::Cuts, BROKEN, 1, 0, "upstream_error"),
         (vec![CONTENT], Then::Ends, BROKEN, 1, 0, "upstream_error"),
         (vec![CONTENT], Then::Stalls, BROKEN, 1, 0, "timeout"),
-        (vec![CONTENT, ERROR], Then::Ends, ERROR, 1, 0, "upstream_error"),
-        (vec![CONTENT, ERROR], Then::Cuts, ERROR, 1, 0, "upstream_error"),
-        (vec![CONTENT, ERROR], Then::Stalls, ERROR, 1, 0, "upstream_error"),
-        (vec![CONTENT, ERROR, DONE], Then::Ends, ERROR, 1, 0, "upstream_error"),
-        (vec![CONTENT, ERROR, CONTENT, ERROR, DONE], Then::Ends, ERROR, 1, 0, "upstream_error"),
+        (vec![CONTENT, ERROR], Then::Ends, TOLD, 1, 0, "upstream_error"),
+        (vec![CONTENT, ERROR], Then::Cuts, TOLD, 1, 0, "upstream_error"),
+        (vec![CONTENT, ERROR], Then::Stalls, TOLD, 1, 0, "upstream_error"),
+        (vec![CONTENT, ERROR, DONE], Then::Ends, TOLD, 1, 0, "upstream_error"),
+        (vec![CONTENT, ERROR, CONTENT, ERROR, DONE], Then::Ends, TOLD, 1, 0, "upstream_error"),
     ] {
         let what = format!("{events:?}");
         // In chunks of their own, and all in one, where an error comes before anything has left.
@@ -139,7 +141,7 @@ async fn an_error_event_is_never_glued_to_a_broken_one() {
     let huge = format!("data: {}", "x".repeat(1_500_000));
     let (running, _openai) = says(stream(&[CONTENT, &huge], Then::Cuts), Then::Cuts).await;
     let text = ask(&running, &chat("x", true), "").await.text();
-    assert!(text.contains("xxx\n\ndata: {\"error\":{"));
+    assert!(!text.contains("xxx") && text.contains("\n\ndata: {\"error\":{") && text.ends_with("}}\n\n"), "{text}");
 }
 
 #[tokio::test]

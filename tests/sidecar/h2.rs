@@ -13,7 +13,8 @@ use shiftgate::sim::Behaviour;
 use tokio::net::TcpListener;
 use tokio::sync::Barrier;
 
-const ANSWER: &str = "{\"object\":\"chat.completion\",\"choices\":[]}";
+const ANSWER: &str =
+    r#"{"object":"chat.completion","choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}"#;
 
 /// A sidecar whose candidate is the test's own h2 server.
 async fn before(listener: &TcpListener) -> Running {

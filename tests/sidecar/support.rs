@@ -83,6 +83,7 @@ engine = "vllm"
 url = "{}"
 api_key = {{ file = "{}" }}
 models = {{ "*" = "qwen-served" }}
+family = "qwen3"
 timeout = {{ total = "20s" }}
 "#,
         openai.url(),
