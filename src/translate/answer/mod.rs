@@ -6,6 +6,7 @@
 
 mod calls;
 mod chat;
+mod completions;
 mod event;
 mod filter;
 mod finish;

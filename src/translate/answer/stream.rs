@@ -7,6 +7,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::Ids;
 use super::chat::Chat;
+use super::completions::Completions;
 use super::notes::Notes;
 use super::pass::Pass;
 use super::responses::Responses;
@@ -77,6 +78,7 @@ pub struct Stream {
 enum Rewriter {
     Chat(Box<Chat>),
     Responses(Box<Responses>),
+    Completions(Box<Completions>),
     Pass(Box<Pass>),
 }
 
@@ -84,8 +86,11 @@ impl Stream {
     /// An answer of OpenAI's passes as it is, but for usage that the application did not ask for.
     pub fn new(wants: Arc<Wants>, ids: Ids) -> Self {
         let rewriter = match (wants.engine, wants.kind) {
-            (Engine::OpenAi, _) => Rewriter::Pass(Box::new(Pass::new(!wants.usage_chunk && wants.kind == Kind::Chat))),
-            (_, Kind::Chat | Kind::Completions) => Rewriter::Chat(Box::new(Chat::new(wants, ids))),
+            (Engine::OpenAi, _) => {
+                Rewriter::Pass(Box::new(Pass::new(!wants.usage_chunk && wants.kind != Kind::Responses)))
+            }
+            (_, Kind::Completions) => Rewriter::Completions(Box::new(Completions::new(wants, ids))),
+            (_, Kind::Chat) => Rewriter::Chat(Box::new(Chat::new(wants, ids))),
             (_, Kind::Responses) => Rewriter::Responses(Box::new(Responses::new(wants, ids))),
         };
         Self { framer: Framer::default(), rewriter, progress: Progress::default() }
@@ -96,10 +101,15 @@ impl Stream {
         let Self { framer, rewriter, progress } = self;
         match rewriter {
             Rewriter::Pass(pass) => return pass.push(chunk, now, progress, out),
-            Rewriter::Chat(_) | Rewriter::Responses(_) if progress.ended => return,
+            Rewriter::Chat(_) | Rewriter::Responses(_) | Rewriter::Completions(_) if progress.ended => return,
             Rewriter::Chat(chat) => framer.push(chunk, |data| {
                 if !progress.ended {
                     chat.event(data, now, progress, out);
+                }
+            }),
+            Rewriter::Completions(completions) => framer.push(chunk, |data| {
+                if !progress.ended {
+                    completions.event(data, now, progress, out);
                 }
             }),
             Rewriter::Responses(responses) => framer.push(chunk, |data| {
@@ -119,7 +129,8 @@ impl Stream {
         match &mut self.rewriter {
             Rewriter::Pass(pass) => pass.end(out),
             Rewriter::Chat(chat) if chat.has_finished() => chat.complete(progress, out),
-            Rewriter::Chat(_) | Rewriter::Responses(_) => {}
+            Rewriter::Completions(completions) if completions.has_finished() => completions.complete(progress, out),
+            Rewriter::Chat(_) | Rewriter::Responses(_) | Rewriter::Completions(_) => {}
         }
         if progress.error.is_some() {
             Ending::Failed
@@ -143,6 +154,7 @@ impl Stream {
     pub fn is_over(&self) -> bool {
         match &self.rewriter {
             Rewriter::Chat(chat) => chat.has_finished(),
+            Rewriter::Completions(completions) => completions.has_finished(),
             Rewriter::Responses(_) | Rewriter::Pass(_) => self.progress.ended,
         }
     }

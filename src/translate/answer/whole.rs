@@ -16,7 +16,7 @@ use super::read::{Answer, Choice, Message};
 use super::repair::{self, Written};
 use super::said::{Said, failed, of_event};
 use super::usage::Counts;
-use super::{MAX_ID, responses};
+use super::{MAX_ID, completions, responses};
 use crate::model::Engine;
 use crate::translate::{Kind, Wants};
 use crate::wire::observe::{Observer, Seen, wrong_with};
@@ -44,7 +44,8 @@ pub fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
         return untouched(body);
     }
     match wants.kind {
-        Kind::Chat | Kind::Completions => chat(wants, ids, body),
+        Kind::Completions => completions::whole(wants, ids, body),
+        Kind::Chat => chat(wants, ids, body),
         Kind::Responses => responses::whole(wants, ids, body),
     }
 }

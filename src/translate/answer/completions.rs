@@ -1,0 +1,237 @@
+//! Answers of the older `/v1/completions`: text without roles, calls or thoughts.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut, BytesMut};
+use serde_json::{Map, Value, json};
+
+use super::event::put_done;
+use super::filter::Filter;
+use super::finish::{Finish, finish};
+use super::notes::{Note, Notes};
+use super::said;
+use super::stream::Progress;
+use super::usage::Counts;
+use super::whole::{Unusable, Whole};
+use super::{Ids, is_plain_id};
+use crate::translate::Wants;
+use crate::wire::observe::Seen;
+
+/// More choices of one answer than this are not told apart: several prompts times `n`.
+const MAX_CHOICES: usize = 1024;
+/// Ends of a turn that some servers leave in the text.
+const END_OF_TURN: [&str; 2] = ["<|im_end|>", "<|endoftext|>"];
+
+struct Told {
+    index: u64,
+    filter: Filter,
+    finished: bool,
+}
+
+pub(super) struct Completions {
+    wants: Arc<Wants>,
+    ids: Ids,
+    stops: Vec<String>,
+    /// What every chunk begins with, from the first one on.
+    head: Option<Map<String, Value>>,
+    choices: Vec<Told>,
+    counts: Option<Counts>,
+}
+
+fn stops_of(wants: &Wants) -> Vec<String> {
+    wants.stop.iter().cloned().chain(END_OF_TURN.map(str::to_owned)).collect()
+}
+
+/// Without choices and usage.
+fn head_of(answer: &Value, wants: &Wants, ids: &Ids) -> Map<String, Value> {
+    let own = answer.get("id").and_then(Value::as_str).filter(|own| is_plain_id(own));
+    let id = match own {
+        Some(own) if own.starts_with("cmpl-") => own.to_owned(),
+        Some(own) => format!("cmpl-{own}"),
+        None => format!("cmpl-{:032x}", ids.seed),
+    };
+    let created = answer.get("created").and_then(Value::as_i64).filter(|created| *created > 1_000_000_000);
+    let head = json!({"id": id, "object": "text_completion", "created": created.unwrap_or(ids.created),
+        "model": wants.model, "system_fingerprint": null});
+    if let Value::Object(head) = head { head } else { Map::new() }
+}
+
+fn choice(index: u64, text: &str, logprobs: Option<&Value>, reason: Option<&str>) -> Value {
+    json!({"text": text, "index": index, "logprobs": logprobs.cloned().unwrap_or(Value::Null), "finish_reason": reason})
+}
+
+fn counts_of(answer: &Value) -> Option<Counts> {
+    answer.get("usage").filter(|usage| usage.is_object()).and_then(|usage| Counts::read(&usage.to_string()))
+}
+
+fn usage_json(counts: Counts) -> Value {
+    let mut json = BytesMut::new();
+    counts.put_chat(&mut json);
+    serde_json::from_slice(&json).unwrap_or(Value::Null)
+}
+
+/// An answer in one piece.
+pub(super) fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
+    let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+        return Err(Unusable::Garbled("the body is no JSON object"));
+    };
+    if answer.get("error").is_some_and(|error| !error.is_null()) || answer.get("object") == Some(&json!("error")) {
+        return Err(Unusable::Error(said::of_event(wants.engine, body)));
+    }
+    let Some(given) = answer.get("choices").and_then(Value::as_array).filter(|given| !given.is_empty()) else {
+        return Err(Unusable::Garbled("the answer has no choices"));
+    };
+    let (mut notes, stops) = (Notes::default(), stops_of(wants));
+    let mut choices = Vec::with_capacity(given.len());
+    for (at, one) in given.iter().enumerate() {
+        let mut filter = Filter::default();
+        let text = one.get("text").and_then(Value::as_str).unwrap_or_default();
+        let mut shown = filter.push(text, &stops).shown.into_owned();
+        let cut = filter.is_cut();
+        shown.push_str(&filter.flush());
+        let reason = match finish(one.get("finish_reason").and_then(Value::as_str), false, wants, &mut notes) {
+            Some(Finish::Failed) => return Err(Unusable::Error(said::failed("the backend gave the answer up"))),
+            Some(Finish::Reason(reason)) if !cut => reason,
+            _ => "stop",
+        };
+        let index = one.get("index").and_then(Value::as_u64).unwrap_or(at as u64);
+        choices.push((index, choice(index, &shown, one.get("logprobs"), Some(reason))));
+    }
+    // Several prompts come back in the order in which they ended.
+    choices.sort_by_key(|(index, _)| *index);
+    let counts = counts_of(&answer);
+    if counts.is_none() {
+        notes.add(Note::UsageUnsure);
+    }
+    let mut shown = head_of(&answer, wants, ids);
+    shown.insert("choices".to_owned(), choices.into_iter().map(|(_, choice)| choice).collect());
+    shown.insert("usage".to_owned(), usage_json(counts.unwrap_or_default()));
+    let seen = Seen { usage: counts.map(Counts::seen), ..Seen::default() };
+    let model = answer.get("model").and_then(Value::as_str).map(|model| model.chars().take(super::MAX_ID).collect());
+    Ok(Whole { body: Value::Object(shown).to_string().into_bytes(), seen, model, notes })
+}
+
+impl Completions {
+    pub(super) fn new(wants: Arc<Wants>, ids: Ids) -> Self {
+        let stops = stops_of(&wants);
+        Self { wants, ids, stops, head: None, choices: Vec::new(), counts: None }
+    }
+
+    pub(super) fn has_finished(&self) -> bool {
+        !self.choices.is_empty() && self.choices.iter().all(|told| told.finished)
+    }
+
+    pub(super) fn event(&mut self, data: &[u8], now: Instant, progress: &mut Progress, out: &mut BytesMut) {
+        if data.trim_ascii() == b"[DONE]" {
+            progress.seen.done = true;
+            self.complete(progress, out);
+            return;
+        }
+        let Ok(answer) = serde_json::from_slice::<Value>(data) else {
+            progress.fail(said::failed("the backend sent an event that is no JSON"), out);
+            return;
+        };
+        if answer.get("error").is_some_and(|error| !error.is_null()) || answer.get("object") == Some(&json!("error")) {
+            progress.fail(said::of_event(self.wants.engine, data), out);
+            return;
+        }
+        if let Some(model) = answer.get("model").and_then(Value::as_str) {
+            progress.know_model(model);
+        }
+        if let Some(counts) = counts_of(&answer) {
+            progress.seen.usage = Some(counts.seen());
+            self.counts = Some(counts);
+        }
+        for one in answer.get("choices").and_then(Value::as_array).into_iter().flatten() {
+            self.take(&answer, one, now, progress, out);
+            if progress.ended {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, answer: &Value, one: &Value, now: Instant, progress: &mut Progress, out: &mut BytesMut) {
+        let index = one.get("index").and_then(Value::as_u64).unwrap_or(0);
+        if !self.choices.iter().any(|told| told.index == index) {
+            if self.choices.len() == MAX_CHOICES {
+                progress.notes.add(Note::OverBound);
+                return;
+            }
+            self.choices.push(Told { index, filter: Filter::default(), finished: false });
+        }
+        let head = self.head.get_or_insert_with(|| head_of(answer, &self.wants, &self.ids));
+        let Some(told) = self.choices.iter_mut().find(|told| told.index == index) else { return };
+        if told.finished {
+            return;
+        }
+        let text = one.get("text").and_then(Value::as_str).unwrap_or_default();
+        if !text.is_empty() {
+            progress.generated(now);
+        }
+        let mut shown = told.filter.push(text, &self.stops).shown.into_owned();
+        let cut = told.filter.is_cut();
+        let given = one.get("finish_reason").and_then(Value::as_str);
+        let reason = match finish(given, false, &self.wants, &mut progress.notes) {
+            Some(Finish::Failed) => {
+                progress.fail(said::failed("the backend gave the answer up"), out);
+                return;
+            }
+            Some(Finish::Reason(reason)) => {
+                progress.seen.has_reason = true;
+                Some(if cut { "stop" } else { reason })
+            }
+            None => cut.then_some("stop"),
+        };
+        if cut {
+            progress.notes.add(Note::StopCut);
+        }
+        if reason.is_some() {
+            told.finished = true;
+            shown.push_str(&told.filter.flush());
+        }
+        if shown.is_empty() && reason.is_none() {
+            return;
+        }
+        progress.shown |= !shown.is_empty();
+        let mut chunk = head.clone();
+        chunk.insert("choices".to_owned(), json!([choice(index, &shown, one.get("logprobs"), reason)]));
+        if self.wants.usage_chunk {
+            chunk.insert("usage".to_owned(), Value::Null);
+        }
+        put_event(out, chunk);
+    }
+
+    /// Everything came: what the server left out is added.
+    pub(super) fn complete(&mut self, progress: &mut Progress, out: &mut BytesMut) {
+        if progress.ended {
+            return;
+        }
+        let Some(head) = &self.head else {
+            progress.fail(said::failed("the backend ended the answer without having begun it"), out);
+            return;
+        };
+        for told in self.choices.iter_mut().filter(|told| !told.finished) {
+            told.finished = true;
+            let rest = told.filter.flush();
+            progress.shown |= !rest.is_empty();
+            let mut chunk = head.clone();
+            chunk.insert("choices".to_owned(), json!([choice(told.index, &rest, None, Some("stop"))]));
+            put_event(out, chunk);
+        }
+        if self.wants.usage_chunk {
+            let mut chunk = head.clone();
+            chunk.insert("choices".to_owned(), json!([]));
+            chunk.insert("usage".to_owned(), usage_json(self.counts.unwrap_or_default()));
+            put_event(out, chunk);
+        }
+        put_done(out);
+        progress.ended = true;
+    }
+}
+
+fn put_event(out: &mut BytesMut, chunk: Map<String, Value>) {
+    out.put_slice(b"data: ");
+    out.put_slice(Value::Object(chunk).to_string().as_bytes());
+    out.put_slice(b"\n\n");
+}
