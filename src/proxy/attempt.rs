@@ -246,16 +246,17 @@ async fn hold_stream(
         };
         let frame = frame.map_err(|error| Failure::of_exchange(&error))?;
         let Ok(data) = frame.into_data() else { continue };
-        if !record.hold_answer(data.len() as u64) {
-            return Err(Missed::NoRoom);
-        }
-        let kept = held.len();
+        let (came, kept) = (data.len(), held.len());
         match reader.take(data, Instant::now()) {
             Taken::Nothing => {}
             Taken::Bytes(events) | Taken::Over(events) => held.extend_from_slice(&events),
             Taken::Failed(_) => return Err(error_event(&reader)),
         }
-        length += held.len() - kept;
+        if !record.hold_answer((held.len() - kept) as u64) {
+            return Err(Missed::NoRoom);
+        }
+        // A thought may be long, and nothing of it is kept; before it begins a server has little to say.
+        length += if reader.seen().first_content.is_some() { held.len() - kept } else { came };
     }
     Ok(Held::Stream { response, held, reader })
 }

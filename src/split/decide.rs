@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::assign::{Intervals, Purpose, Salt};
 use super::key;
-use crate::config::{Config, RouteMatch};
+use crate::config::{Backend, Config, RouteMatch};
 use crate::model::header::{SHIFTGATE_BACKEND, STAINLESS_RETRY_COUNT};
-use crate::model::{Engine, Pin, Reason};
+use crate::model::{Engine, Lacks, Pin, Reason};
 use crate::translate::{self, Ask, Owner};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
@@ -47,6 +47,10 @@ impl std::fmt::Debug for Request<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Known {
     pub max_model_len: Option<u64>,
+    /// What a probe found not to work there.
+    pub lacks: Lacks,
+    /// A probe has looked; what it did not miss works.
+    pub probed: bool,
 }
 
 /// Route, backend, reason; and for the split how it came to it.
@@ -150,12 +154,16 @@ fn pin(config: &Config, route: usize, request: &Request<'_>, scan: Option<&Scan<
         .filter(|(_, percent)| percent.hundredths() > 0)
         .filter_map(|(backend, _)| Some((*backend, config.backends.get(*backend)?)));
     if *request.endpoint == Endpoint::Responses
-        && candidates.clone().any(|(_, one)| !one.translation.responses || one.engine == Engine::Tgi)
+        && candidates.clone().any(|(backend, one)| !serves_responses(one, (request.known)(backend)))
     {
         return Some(Pin::Endpoint);
     }
     if candidates.clone().any(|(_, one)| one.model_for(model).is_none()) {
         return Some(Pin::Model);
+    }
+    let needs = translate::needs(scan, *request.endpoint);
+    if candidates.clone().any(|(backend, _)| (request.known)(backend).lacks.intersects(needs)) {
+        return Some(Pin::Probe);
     }
     let cannot = candidates.find_map(|(backend, one)| {
         // Nothing of the body's text is needed to tell.
@@ -178,6 +186,12 @@ fn pin(config: &Config, route: usize, request: &Request<'_>, scan: Option<&Scan<
         return Some(Pin::Retry);
     }
     None
+}
+
+/// The file says so, or a probe has seen it. TGI has no such endpoint.
+fn serves_responses(backend: &Backend, known: Known) -> bool {
+    let seen = known.probed && !known.lacks.contains(Lacks::RESPONSES);
+    backend.engine != Engine::Tgi && (backend.translation.responses || seen)
 }
 
 /// Whether the answer, or what it builds on, is kept by a server. An unset `store` means yes at OpenAI.

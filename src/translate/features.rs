@@ -13,9 +13,9 @@ use super::table::{self, Rule};
 use super::tools::{self, Choice};
 use super::{parts, responses, sampling, tokens};
 use crate::config::LogprobsPolicy;
-use crate::model::{Engine, Pin};
+use crate::model::{Engine, Lacks, Pin};
 use crate::wire::endpoint::Endpoint;
-use crate::wire::scan;
+use crate::wire::scan::{self, Scan};
 
 /// Above this share of its context a backend is not asked: the estimate is one.
 const CONTEXT_SHARE: f64 = 0.9;
@@ -62,6 +62,22 @@ pub fn pin_exactly(ask: &Ask<'_>) -> Found {
     match super::request::request(ask) {
         Err(Stop::Pinned(pinned)) => Some(pinned),
         Ok(_) | Err(Stop::Invalid(_)) => None,
+    }
+}
+
+/// What a probe may have found not to work.
+pub fn needs(scan: &Scan<'_>, endpoint: Endpoint) -> Lacks {
+    let mut needs = Lacks::NONE;
+    if endpoint == Endpoint::Responses {
+        needs = needs | Lacks::RESPONSES;
+    }
+    if scan.has("tools") || scan.has("functions") {
+        needs = needs | if scan.stream() { Lacks::TOOLS_STREAMED } else { Lacks::TOOLS };
+    }
+    match scan.get("response_format").map_or(Format::Unset, |format| format::kind(format.get())) {
+        Format::JsonSchema => needs | Lacks::JSON_SCHEMA,
+        Format::JsonObject => needs | Lacks::JSON_OBJECT,
+        _ => needs,
     }
 }
 

@@ -25,7 +25,7 @@ mod tokens;
 mod tools;
 mod wants;
 
-pub use features::{pin, pin_exactly};
+pub use features::{needs, pin, pin_exactly};
 pub use ids::{Owner, call_id, owner_of_call, owner_of_response, response_id};
 pub use ledger::{Action, Ledger, Step};
 pub use request::{Ask, Pinned, Stop, Translated, request};
