@@ -4,6 +4,8 @@
 //! small chat request; `out` must be in the translated body, `absent` must not, `ledger` must be among the steps, and
 //! `pin` or `invalid` say how it ends instead.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 use std::path::Path;
 
 use bytes::Bytes;

@@ -24,8 +24,6 @@ use crate::wire::observe::Observer;
 const MAX_GATHERED: usize = 16 << 10;
 /// How often the connection to a backend gets its turn to hand on what it has read.
 const TURNS: u8 = 4;
-/// So long after its last byte a rewritten stream says that it is alive: its thoughts may be kept back.
-const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
 /// A body held whole leaves in pieces of this size, so that its room is taken until it is nearly sent.
 const PIECE: usize = 64 << 10;
 
@@ -60,7 +58,7 @@ struct Inside {
     next_byte: Option<Instant>,
     /// When something last left, and what wakes us when that was long ago; only of rewritten streams.
     left: Instant,
-    quiet: Option<Pin<Box<Sleep>>>,
+    quiet: Option<(Duration, Pin<Box<Sleep>>)>,
     /// An event stream: what has already come in is passed on in one write.
     gathers: bool,
     gathered: BytesMut,
@@ -96,10 +94,11 @@ impl AnswerBody {
         record: Box<Record>,
         deadlines: Deadlines,
     ) -> Self {
+        let quiet = record.quiet();
         let mut inside = Inside::new(Source::Relay(body), Some(record));
         inside.next_byte = deadlines.next_byte(inside.left);
         inside.sleep = inside.next_byte.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
-        inside.quiet = reader.is_rewriting().then(|| Box::pin(tokio::time::sleep(KEEP_ALIVE_AFTER)));
+        inside.quiet = reader.is_rewriting().then(|| (quiet, Box::pin(tokio::time::sleep(quiet))));
         inside.gathers = reader.is_stream();
         (inside.reader, inside.deadlines, inside.gathered) = (reader, deadlines, held);
         Self(inside)
@@ -131,7 +130,7 @@ impl Inside {
         (self.sleep, self.quiet) = (None, None);
         if let Some(mut record) = self.record.take() {
             // A whole answer was read before it left, and the record already knows what it says.
-            if let Some(seen) = self.reader.into_seen(end == End::Complete) {
+            if let Some(seen) = self.reader.take_seen(end == End::Complete) {
                 record.seen = seen;
             }
             record.noticed(self.reader.stream());
@@ -163,14 +162,14 @@ impl Inside {
 
     /// Nothing has left for long, though the answer goes on.
     fn poll_quiet(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(quiet) = &mut self.quiet else { return false };
+        let Some((after, quiet)) = &mut self.quiet else { return false };
         while quiet.as_mut().poll(cx).is_ready() {
-            let due = self.left + KEEP_ALIVE_AFTER;
-            let is_due = due <= Instant::now();
+            let now = Instant::now();
+            let is_due = self.left + *after <= now;
             if is_due {
-                self.left = Instant::now();
+                self.left = now;
             }
-            quiet.as_mut().reset((self.left + KEEP_ALIVE_AFTER).into());
+            quiet.as_mut().reset((self.left + *after).into());
             if is_due {
                 return true;
             }
@@ -373,7 +372,7 @@ impl Drop for Inside {
                 self.finish(self.end);
             } else if let Some(mut record) = self.record.take() {
                 // Neither whole nor broken: the application left, or the drain cut it. The record knows which.
-                if let Some(seen) = self.reader.into_seen(false) {
+                if let Some(seen) = self.reader.take_seen(false) {
                     record.seen = seen;
                 }
                 record.noticed(self.reader.stream());

@@ -136,7 +136,7 @@ async fn checked(
     record.begun(Instant::now());
     record.release_body();
     match held {
-        Held::Stream { response, held, reader } => Ok(relay(response, held, reader, record, leg)),
+        Held::Stream { response, held, reader } => Ok(relay(response, held, *reader, record, leg)),
         Held::Whole { response, bytes, seen } => {
             record.seen = seen;
             let (mut parts, ()) = response.into_parts();
@@ -207,7 +207,7 @@ async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T> + Un
 }
 
 enum Held {
-    Stream { response: Response<backend::AnswerBody>, held: BytesMut, reader: Reader },
+    Stream { response: Response<backend::AnswerBody>, held: BytesMut, reader: Box<Reader> },
     Whole { response: Response<()>, bytes: Bytes, seen: Seen },
 }
 
@@ -258,7 +258,7 @@ async fn hold_stream(
         // A thought may be long, and nothing of it is kept; before it begins a server has little to say.
         length += if reader.seen().first_content.is_some() { held.len() - kept } else { came };
     }
-    Ok(Held::Stream { response, held, reader })
+    Ok(Held::Stream { response, held, reader: Box::new(reader) })
 }
 
 fn error_event(reader: &Reader) -> Missed {

@@ -24,6 +24,8 @@ pub struct Patience {
     pub idle: Duration,
     /// To take any byte of an answer: the connection is closed.
     pub write: Duration,
+    /// Without a byte of a stream whose thoughts may be kept back: it is told that the stream goes on.
+    pub quiet: Duration,
 }
 
 impl Default for Patience {
@@ -33,6 +35,7 @@ impl Default for Patience {
             body: Duration::from_secs(30),
             idle: Duration::from_secs(75),
             write: Duration::from_secs(300),
+            quiet: Duration::from_secs(15),
         }
     }
 }

@@ -99,7 +99,7 @@ impl Reader {
     }
 
     /// All that was seen, at the end; `None` where nothing was looked at.
-    pub(super) fn into_seen(&mut self, whole: bool) -> Option<Seen> {
+    pub(super) fn take_seen(&mut self, whole: bool) -> Option<Seen> {
         match &mut self.kind {
             Kind::Passes(passing) => {
                 if whole {
@@ -212,7 +212,7 @@ impl Reader {
 
 /// Every choice met a stop string, and the server goes on.
 fn is_cut(stream: &Stream) -> bool {
-    stream.is_over() && stream.notes().has(Note::StopCut) && !stream.seen().finished()
+    stream.is_over() && stream.notes().has(Note::StopCut) && !stream.seen().done
 }
 
 impl Passing {

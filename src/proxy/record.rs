@@ -236,6 +236,11 @@ impl Record {
         self.notice(stream.model(), notes);
     }
 
+    /// After how long a silence a stream says that it goes on.
+    pub(super) fn quiet(&self) -> Duration {
+        self.proxy.patience.quiet
+    }
+
     /// Now, in seconds since 1970.
     pub(super) fn created(&self) -> i64 {
         jiff::Timestamp::now().as_second()

@@ -1,7 +1,6 @@
 //! What was done to a request, field by field.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use super::table;
 
@@ -92,8 +91,7 @@ impl Ledger {
             if text.len() + gap.len() + action.as_str().len() + 1 + list.len() > MAX_SUMMARY {
                 break;
             }
-            // Writing into a string cannot fail.
-            let _: std::fmt::Result = write!(text, "{gap}{}={list}", action.as_str());
+            text.extend([gap, action.as_str(), "=", &list]);
         }
         (!text.is_empty()).then_some(text)
     }

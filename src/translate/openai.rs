@@ -90,11 +90,12 @@ fn messages(job: &mut Job<'_>) {
 
 /// The same long id becomes the same short one, in the call and in its result.
 fn short_ids(job: &mut Job<'_>, message: &mut Draft<'_>) {
+    let owner = job.wants.owner;
     let short = |id: &str| {
         (id.len() > MAX_CALL_ID).then(|| {
             let seed =
                 id.bytes().fold(0_u128, |seed, byte| seed.wrapping_mul(0x0100_0000_01b3).wrapping_add(byte.into()));
-            ids::call_id(job.wants.owner, seed, 0, id.len() as u64)
+            ids::call_id(owner, seed, 0, id.len() as u64)
         })
     };
     let mut any = false;
@@ -116,7 +117,7 @@ fn short_ids(job: &mut Job<'_>, message: &mut Draft<'_>) {
             let all: Vec<Cow<'_, str>> = each
                 .into_iter()
                 .zip(&calls)
-                .map(|(new, old)| new.map_or(Cow::Borrowed(old.get()), Cow::Owned))
+                .map(|(new, old)| new.map_or_else(|| Cow::Borrowed(old.get()), Cow::Owned))
                 .collect();
             let json = array(&all);
             message.set("tool_calls", json);

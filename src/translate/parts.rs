@@ -94,10 +94,8 @@ fn image(job: &mut Job<'_>, part: &mut Draft<'_>) {
     let Some(mut image) = Draft::parse(&image) else { return };
     image.retain(|name, _| name == "url" || name == "detail");
     match job.engine {
-        Engine::Vllm | Engine::DashScope => {
-            if image.remove("detail").is_some() {
-                job.note("messages[].content[].image_url.detail", Action::Dropped, "ignored there");
-            }
+        Engine::Vllm | Engine::DashScope if image.remove("detail").is_some() => {
+            job.note("messages[].content[].image_url.detail", Action::Dropped, "ignored there");
         }
         Engine::Sglang if image.get("detail") == Some("\"original\"") => {
             image.set("detail", "\"high\"");

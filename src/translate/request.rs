@@ -287,9 +287,14 @@ fn is_silent_change(action: Action, field: &str, detail: &str) -> bool {
         Action::Dropped => [table::CHAT, table::RESPONSES, table::COMPLETIONS]
             .iter()
             .find_map(|table| table::find(table, field))
-            .map_or(!field.contains(['.', '[']), |row| row.matters),
+            .map_or_else(|| !is_below_the_top(field), |row| row.matters),
         Action::Passed | Action::Renamed | Action::Rewritten | Action::Pinned => false,
     }
+}
+
+/// `messages[].name` is a part of a field that the tables know; `foo.bar` may be a field of the application's own.
+fn is_below_the_top(field: &str) -> bool {
+    table::names().any(|name| field.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '['])))
 }
 
 /// Nothing but the model's name changes: every other byte stays.

@@ -225,7 +225,7 @@ async fn an_application_that_stops_sending_is_told_so() {
     let short = Duration::from_millis(60);
     let long = Duration::from_secs(60);
     let text = file(&openai, &qwen, 0.0);
-    let patience = Patience { head: short, body: short, idle: long, write: long };
+    let patience = Patience { head: short, body: short, idle: long, write: long, quiet: long };
     let running = launch_with(&text, false, patience).await;
     for head in ["G", "GET /v1/models HTTP/1.1\r\nhost: h\r\n", "POST /v1/files HTTP/1.1\r\ncontent-le"] {
         let answer = trickle(&running, head.as_bytes()).await.unwrap();

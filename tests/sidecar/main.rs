@@ -15,4 +15,6 @@ mod reach;
 mod reload;
 mod secrets;
 mod streams;
+
 mod support;
+mod translation;

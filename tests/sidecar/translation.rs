@@ -1,0 +1,283 @@
+//! The translation on its way through the proxy: what each side receives, and what is counted.
+
+use crate::support::*;
+use serde_json::{Value, json};
+use shiftgate::proxy::Patience;
+use shiftgate::sim::{Behaviour, Sim};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+const CHAT: &str = "/v1/chat/completions";
+
+async fn at(percent: f64) -> (Running, Sim, Sim) {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    (launch(&file(&openai, &qwen, percent), false).await, openai, qwen)
+}
+
+fn with(fields: Value) -> String {
+    let mut body = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]});
+    for (name, value) in fields.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body.to_string()
+}
+
+fn sent(sim: &Sim) -> Value {
+    serde_json::from_slice(&sim.received().last().unwrap().body).unwrap()
+}
+
+fn events(answer: &Answer) -> Vec<Value> {
+    let text = answer.text();
+    text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
+}
+
+#[tokio::test]
+async fn what_a_candidate_cannot_do_is_pinned_before_the_draw_and_counted() {
+    let (running, _openai, qwen) = at(100.0).await;
+    let image =
+        json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}]);
+    for (fields, reason) in [
+        (json!({"messages": image}), "pinned:vision"),
+        (json!({"web_search_options": {}}), "pinned:hosted"),
+        (json!({"tools": [{"type": "custom", "custom": {"name": "x"}}]}), "pinned:tools"),
+        (json!({"logit_bias": {"1": 100}}), "pinned:logit_bias"),
+        (json!({"modalities": ["text", "audio"]}), "pinned:audio"),
+    ] {
+        let answer = ask(&running, &with(fields), "").await;
+        assert_eq!(
+            (answer.header("x-shiftgate-backend"), answer.header("x-shiftgate-reason")),
+            (Some("openai"), Some(reason))
+        );
+    }
+    assert_eq!(qwen.requests(), 0);
+    let route = &running.status().await["routes"][0];
+    assert_eq!(route["pinned"], json!({"audio": 1, "hosted": 1, "logit_bias": 1, "tools": 1, "vision": 1}));
+    assert_eq!((&route["pinned_late"], &route["got"]), (&json!({}), &Value::Null), "outside the split");
+}
+
+#[tokio::test]
+async fn what_only_shows_while_translating_is_pinned_after_the_draw_and_counted_apart() {
+    let (running, _openai, qwen) = at(100.0).await;
+    let part = json!([{"role": "user", "content": [{"type": "hologram", "hologram": {}}]}]);
+    let answer = ask(&running, &with(json!({"messages": part})), "").await;
+    assert_eq!(answer.header("x-shiftgate-reason"), Some("pinned:unknown_field"));
+    assert_eq!(qwen.requests(), 0);
+    let route = &running.status().await["routes"][0];
+    assert_eq!((&route["pinned_late"], &route["got"]), (&json!({"unknown_field": 1}), &Value::Null));
+    let page = get(running.app.admin, "/metrics").await.text();
+    for line in [
+        "shiftgate_split_late_pins_total{route=\"default\",reason=\"pinned:unknown_field\"} 1",
+        "shiftgate_translate_total{backend=\"qwen\",field=\"messages\",action=\"pinned\"} 1",
+    ] {
+        assert!(page.contains(line), "{line}\n{page}");
+    }
+}
+
+#[tokio::test]
+async fn where_no_backend_can_the_application_is_told_the_field() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let text = file(&openai, &qwen, 0.0)
+        .replace("baseline = \"openai\"", "baseline = \"qwen\"")
+        .replace("percent = { qwen = 0.0 }", "percent = {}");
+    let running = launch(&text, false).await;
+    let content = json!([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:,"}}]);
+    let answer = ask(&running, &with(json!({"messages": [{"role": "user", "content": content}]})), "").await;
+    let error = &answer.json()["error"];
+    assert_eq!(answer.status, 400);
+    assert_eq!(
+        (&error["param"], &error["code"], &error["type"]),
+        (&json!("messages[0].content[1]"), &json!("unsupported_feature"), &json!("invalid_request_error"))
+    );
+    // A baseline of another engine is translated like a candidate.
+    let answer = ask(&running, &with(json!({"max_completion_tokens": 7, "store": true})), "").await;
+    assert_eq!(answer.json()["model"], "gpt-4o", "{}", answer.text());
+    assert_eq!((&sent(&qwen)["max_tokens"], &sent(&qwen)["store"]), (&json!(7), &Value::Null));
+    assert_eq!(openai.requests(), 0);
+    for (fields, param) in
+        [(json!({"guided_json": {}}), "guided_json"), (json!({"tools": [], "tool_choice": "required"}), "tool_choice")]
+    {
+        let answer = ask(&running, &with(fields), "").await;
+        assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!(param)));
+    }
+}
+
+#[tokio::test]
+async fn streams_ask_for_usage_and_only_who_asked_sees_it() {
+    let (running, openai, qwen) = at(100.0).await;
+    for (options, chunks) in
+        [(Value::Null, 0), (json!({"include_usage": false}), 0), (json!({"include_usage": true}), 1)]
+    {
+        let answer = ask(&running, &with(json!({"stream": true, "stream_options": options})), "").await;
+        assert_eq!(sent(&qwen)["stream_options"], json!({"include_usage": true}));
+        let events = events(&answer);
+        let told = events.iter().filter(|event| event["choices"] == json!([])).count();
+        assert_eq!((told, answer.text().matches("data: [DONE]\n\n").count()), (chunks, 1), "{}", answer.text());
+        assert_eq!(events.iter().filter(|event| event["usage"].is_object()).count(), chunks);
+        assert!(events.iter().all(|event| event["model"] == "gpt-4o"));
+    }
+    assert!(running.status().await["backends"][1]["tokens"]["output"].as_u64().unwrap() > 0);
+    // OpenAI's own stream, priced without the application's knowledge.
+    let text = file(&openai, &qwen, 0.0).replace("engine = \"openai\"", "engine = \"openai\"\ninject_usage = true");
+    let running = launch(&text, false).await;
+    let answer = ask(&running, &with(json!({"stream": true})), "").await;
+    assert_eq!(sent(&openai)["stream_options"], json!({"include_usage": true}));
+    assert!(!answer.text().contains("usage") && answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+    assert!(running.status().await["backends"][0]["tokens"]["output"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_tools_result_goes_home_while_its_owner_serves_at_all() {
+    let (running, openai, qwen) = at(100.0).await;
+    let tools = json!([{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]);
+    let asked = json!([{"role": "user", "content": "weather?"}]);
+    let answer = ask(&running, &with(json!({"tools": tools, "messages": asked})), "").await.json();
+    let message = answer["choices"][0]["message"].clone();
+    let id = message["tool_calls"][0]["id"].as_str().unwrap().to_owned();
+    assert!(id.starts_with("call_q_") && id.len() <= 40, "{answer}");
+    let turn = with(json!({"tools": tools, "messages": [
+        {"role": "user", "content": "hi"}, message, {"role": "tool", "tool_call_id": id, "content": "18 C"}]}));
+    // Drawn anew for each request, and nearly never for the candidate.
+    let seldom = file(&openai, &qwen, 0.01).replace("name = \"test\"", "name = \"test\"\nsticky = []");
+    let running = launch(&seldom, false).await;
+    for _ in 0..5 {
+        let answer = ask(&running, &turn, "").await;
+        assert_eq!(
+            (answer.header("x-shiftgate-backend"), answer.header("x-shiftgate-reason")),
+            (Some("qwen"), Some("affinity"))
+        );
+    }
+    let never = launch(&file(&openai, &qwen, 0.0), false).await;
+    let answer = ask(&never, &turn, "").await;
+    assert_eq!(
+        (answer.header("x-shiftgate-backend"), answer.header("x-shiftgate-reason")),
+        (Some("openai"), Some("split"))
+    );
+}
+
+#[tokio::test]
+async fn the_ledger_is_told_in_the_answers_head_and_counted() {
+    let (running, _openai, qwen) = at(100.0).await;
+    let body = with(json!({"max_completion_tokens": 9, "logit_bias": {"1": 5}, "store": true, "x-evil\r\n": 1}));
+    let answer = ask(&running, &body, "").await;
+    assert_eq!(
+        answer.header("x-shiftgate-translated"),
+        Some("renamed=max_completion_tokens dropped=logit_bias,store,other rewritten=model,chat_template_kwargs")
+    );
+    assert_eq!(answer.header("x-shiftgate-model"), Some("qwen-served"));
+    assert!(answer.header("x-request-id").is_some_and(|id| id.starts_with("req_")));
+    assert!(answer.header("openai-processing-ms").is_some_and(|ms| ms.parse::<u64>().is_ok()));
+    assert_eq!(qwen.received()[0].headers["content-type"], "application/json");
+    let page = get(running.app.admin, "/metrics").await.text();
+    for (field, action) in [("max_completion_tokens", "renamed"), ("store", "dropped"), ("other", "dropped")] {
+        let line = format!("shiftgate_translate_total{{backend=\"qwen\",field=\"{field}\",action=\"{action}\"}} 1");
+        assert!(page.contains(&line), "{line}");
+    }
+}
+
+/// A candidate that answers with `answer` and then, if told so, goes on without saying anything.
+async fn playing(answer: String, stalls: bool, options: &str, patience: Patience) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let text = file(&openai, &qwen, 100.0)
+        .replace(&qwen.url(), &format!("http://{}/v1", listener.local_addr().unwrap()))
+        .replace("family = \"qwen3\"", options);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                if read_request(&mut stream).await.is_some() {
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    if stalls {
+                        std::future::pending::<()>().await;
+                    }
+                }
+            });
+        }
+    });
+    launch_with(&text, false, patience).await
+}
+
+fn streamed(events: &[Value]) -> String {
+    let mut text =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
+    for event in events {
+        let event = format!("data: {event}\n\n");
+        text.push_str(&format!("{:x}\r\n{event}\r\n", event.len()));
+    }
+    text
+}
+
+fn delta(delta: Value) -> Value {
+    json!({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "q", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
+}
+
+#[tokio::test]
+async fn while_thoughts_are_kept_back_the_stream_says_that_it_goes_on() {
+    let answer = streamed(&[delta(json!({"content": "word"})), delta(json!({"reasoning": "hm"}))]);
+    let patience = Patience { quiet: Duration::from_millis(20), ..Patience::default() };
+    let running = playing(answer, true, "family = \"qwen3\"", patience).await;
+    let mut client = tokio::net::TcpStream::connect(running.address()).await.unwrap();
+    client.write_all(&post(CHAT, &chat("x", true), "")).await.unwrap();
+    let mut got = Vec::new();
+    while got.windows(16).filter(|window| window == b": keep-alive\n\n\r\n").count() < 2 {
+        let read = tokio::io::AsyncReadExt::read_buf(&mut client, &mut got);
+        assert!(tokio::time::timeout(PATIENCE, read).await.expect("it never says so").unwrap() > 0);
+    }
+    let text = String::from_utf8_lossy(&got).into_owned();
+    assert!(text.contains("word") && !text.contains("hm"), "{text}");
+}
+
+#[tokio::test]
+async fn a_thinking_models_stop_strings_are_enforced_here_and_the_server_is_left() {
+    let words = ["one ", "two EN", "D three", " four"].map(|word| delta(json!({"content": word})));
+    let answer = streamed(&[vec![delta(json!({"reasoning": "is END near?"}))], words.to_vec()].concat());
+    let running = playing(answer, true, "family = \"qwen3\"", Patience::default()).await;
+    let body = with(json!({"model": "gpt-5", "stop": "END", "stream": true}));
+    let answer = ask(&running, &body, "").await;
+    let said: String = events(&answer)
+        .iter()
+        .filter_map(|event| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(said, "one two ", "{}", answer.text());
+    assert!(answer.text().contains("\"finish_reason\":\"stop\"") && answer.text().ends_with("data: [DONE]\n\n"));
+    assert_eq!(running.app.stats.ended().get("complete"), Some(&1), "though the server never ended");
+}
+
+#[tokio::test]
+async fn what_an_engine_refuses_is_told_in_openais_words() {
+    let long = "This model's maximum context length is 32768 tokens. However, you requested 40000 tokens.";
+    for (status, body, told, code) in [
+        (
+            400,
+            json!({"error": {"message": long, "type": "BadRequestError", "param": null, "code": 400}}),
+            400,
+            json!("context_length_exceeded"),
+        ),
+        (422, json!({"error": {"message": "a\nb", "code": 422}}), 400, Value::Null),
+        (401, json!({"error": "Unauthorized"}), 502, json!("upstream_misconfigured")),
+        (404, json!({"detail": "Not Found"}), 502, json!("upstream_misconfigured")),
+        (503, json!({"error": {"message": "full", "code": 503}}), 503, json!("upstream_error")),
+    ] {
+        let body = body.to_string();
+        let head = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nx-engine: v\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let running = playing(head + &body, false, "", Patience::default()).await;
+        let answer = ask(&running, &chat("x", false), "").await;
+        let error = &answer.json()["error"];
+        assert_eq!((answer.status, &error["code"]), (told, &code), "{body}");
+        assert!(!error["message"].as_str().unwrap().contains('\n'));
+        let fields: Vec<&String> = error.as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["message", "type", "param", "code"]);
+        assert_eq!(answer.header("x-engine"), None);
+        let again = (answer.header("retry-after"), answer.header("x-should-retry"));
+        let expected = match told {
+            503 => (Some("1"), Some("true")),
+            502 => (None, Some("false")),
+            _ => (None, None),
+        };
+        assert_eq!(again, expected, "{body}");
+    }
+}
