@@ -19,6 +19,7 @@ mod repair;
 mod responses;
 mod said;
 mod stream;
+mod told;
 mod usage;
 mod whole;
 
