@@ -4,13 +4,17 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue};
-use shiftgate::config::{self, Config, Secrets};
+use shiftgate::config::{self, Config, ReasoningPolicy, Secrets};
+use shiftgate::model::Engine;
 use shiftgate::split::{Body, Known, Request, Tables, decide};
+use shiftgate::translate::answer::{Ids, Stream};
+use shiftgate::translate::{Kind, Owner, Wants};
 use shiftgate::wire::endpoint::Endpoint;
 use shiftgate::wire::observe::Observer;
 use shiftgate::wire::scan::scan;
@@ -95,5 +99,66 @@ fn events(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(cores, decisions, bodies, events);
+/// Events as the engines send them in the middle of an answer.
+const TRANSLATED: [(&str, Engine, &str); 4] = [
+    (
+        "vllm text",
+        Engine::Vllm,
+        r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1795373323,"model":"qwen-235b-a22b","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null,"token_ids":null}]}"#,
+    ),
+    (
+        "vllm reasoning",
+        Engine::Vllm,
+        r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1795373323,"model":"qwen-235b-a22b","choices":[{"index":0,"delta":{"reasoning":" word"},"logprobs":null,"finish_reason":null,"token_ids":null}]}"#,
+    ),
+    (
+        "tgi text",
+        Engine::Tgi,
+        r#"{"object":"chat.completion.chunk","id":"","created":1795375856,"model":"Qwen/Qwen3-235B-A22B","system_fingerprint":"3.3.6-dev0-native","choices":[{"index":0,"delta":{"role":"assistant","content":" word"},"logprobs":null,"finish_reason":null}],"usage":null}"#,
+    ),
+    (
+        "sglang call",
+        Engine::Sglang,
+        r#"{"id":"091fe478","object":"chat.completion.chunk","created":1795376061,"model":"qwen","choices":[{"index":0,"delta":{"role":null,"content":null,"reasoning_content":null,"tool_calls":[{"id":"call_1","index":0,"type":"function","function":{"name":"f","arguments":"{\"city\": \""}}]},"logprobs":null,"finish_reason":null,"matched_stop":null}],"usage":null}"#,
+    ),
+];
+
+fn translations(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("answer");
+    let now = Instant::now();
+    for (name, engine, data) in TRANSLATED {
+        let event = format!("data: {data}\n\n");
+        let mut stream = Stream::new(Arc::new(wants(engine)), Ids { seed: 7, created: 1_795_000_000 });
+        let mut out = BytesMut::with_capacity(64 << 10);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                stream.push(black_box(event.as_bytes()), now, &mut out);
+                out.len()
+            });
+        });
+        assert!(stream.error().is_none() && stream.seen().first_content.is_some(), "{name} is translated");
+    }
+    group.finish();
+}
+
+fn wants(engine: Engine) -> Wants {
+    Wants {
+        engine,
+        owner: Owner::of("qwen"),
+        kind: Kind::Chat,
+        model: "gpt-4o".to_owned(),
+        streamed: true,
+        usage_chunk: false,
+        reasoning: ReasoningPolicy::Strip,
+        thinking_off: false,
+        tools: true,
+        functions: false,
+        forced: false,
+        one_call: false,
+        stop: vec!["END".to_owned()],
+    }
+}
+
+criterion_group!(cores, decisions, bodies, events, translations);
 criterion_main!(cores);

@@ -69,9 +69,10 @@ async fn every_failure_before_content_is_answered_by_the_baseline() {
 #[tokio::test]
 async fn a_dead_port_and_a_name_that_is_nobodys_are_failures_to_connect() {
     let (openai, qwen) = pair(Behaviour::default()).await;
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // Bound and not listening: nobody else can get the port meanwhile.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let dead = taken.local_addr().unwrap();
-    drop(taken);
     for url in [format!("http://{dead}/v1"), "http://nobody.invalid:1/v1".to_owned()] {
         let running = launch(&failing_over(&openai, &qwen, NO_BREAKER).replace(&qwen.url(), &url), false).await;
         let answer = ask(&running, &chat("x", false), "").await;

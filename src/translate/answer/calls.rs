@@ -2,10 +2,10 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::Ids;
 use super::json::{put_number, put_text};
 use super::notes::{Note, Notes};
 use super::read::Call;
+use super::{Ids, MAX_ID};
 use crate::model::Engine;
 use crate::translate::{Wants, call_id, owner_of_call};
 
@@ -13,7 +13,7 @@ use crate::translate::{Wants, call_id, owner_of_call};
 const MAX_CALLS: u64 = 128;
 
 /// Arguments that come before the name are kept up to this length.
-const MAX_EARLY: usize = 64 << 10;
+const MAX_EARLY: usize = 4 << 10;
 
 /// What a call adds to the stream.
 pub(super) enum Part {
@@ -58,7 +58,7 @@ impl Calls {
         choice: u64,
         notes: &mut Notes,
     ) -> [Option<Part>; 2] {
-        let own = call.id.0.as_deref().filter(|id| !id.is_empty());
+        let own = call.id.0.as_deref().filter(|id| !id.is_empty() && id.len() <= MAX_ID);
         let place = call.index.unwrap_or_else(|| self.place_of(own));
         if place > 0 && (wants.one_call || wants.functions) {
             notes.add(Note::FirstCallOnly);

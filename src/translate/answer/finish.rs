@@ -14,7 +14,8 @@ pub(super) enum Finish {
 /// `None` where the server gave no reason (TGI's streams of `/v1/completions` say `""`).
 pub(super) fn finish(reason: Option<&str>, has_calls: bool, wants: &Wants, notes: &mut Notes) -> Option<Finish> {
     let reason = match reason? {
-        "" => return None,
+        // The word is what DashScope's own API says in the middle of an answer.
+        "" | "null" => return None,
         "abort" | "error" => return Some(Finish::Failed),
         "length" => "length",
         "content_filter" => "content_filter",

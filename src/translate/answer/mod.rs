@@ -20,6 +20,7 @@ mod repair;
 mod responses;
 mod said;
 mod stream;
+mod told;
 mod usage;
 mod whole;
 

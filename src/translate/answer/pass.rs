@@ -65,8 +65,9 @@ impl Pass {
         let seen: &Seen = &self.observer.seen;
         progress.shown |= seen.first_content.is_some();
         if seen.error_event && !progress.seen.error_event {
-            let data = chunk.strip_prefix(b"data:").unwrap_or(chunk).trim_ascii();
-            progress.note_error(said::of_event(Engine::OpenAi, data));
+            let mut lines = chunk.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
+            let data = lines.find(|data| memchr::memmem::find(data, b"\"error\"").is_some());
+            progress.note_error(said::of_event(Engine::OpenAi, data.unwrap_or_default()));
         }
         progress.seen = seen.clone();
     }

@@ -53,11 +53,14 @@ pub(super) struct Answer<'a> {
     pub(super) usage: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) error: Option<&'a RawValue>,
+    message: Option<IgnoredAny>,
+    code: Option<IgnoredAny>,
 }
 
 impl Answer<'_> {
     pub(super) fn is_error(&self) -> bool {
-        self.error.is_some() || self.object.as_ref().is_some_and(|object| object.0 == "error")
+        let is_flat = self.choices.is_none() && self.message.is_some() && self.code.is_some();
+        is_flat || self.error.is_some() || self.object.as_ref().is_some_and(|object| object.0 == "error")
     }
 
     /// When it was made, in seconds: milliseconds and zeros are not taken for it.

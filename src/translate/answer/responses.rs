@@ -1,11 +1,9 @@
 //! Answers of `/v1/responses`, whole and streamed.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{BufMut, BytesMut};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -13,9 +11,9 @@ use super::filter::{Filter, Watch};
 use super::items::{MAX_ITEMS, Shaper, counts_of, message, text_part};
 use super::json::{put_number, put_text};
 use super::notes::{Note, Notes};
-use super::read::Text;
 use super::said::{self, of_event};
 use super::stream::Progress;
+use super::told::{Event, parsed};
 use super::usage::Counts;
 use super::whole::{Unusable, Whole};
 use super::{Ids, MAX_ID};
@@ -83,51 +81,6 @@ enum Kind {
     Reasoning,
     /// Not shown.
     Hidden,
-}
-
-#[derive(Deserialize)]
-struct Event<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
-    #[serde(borrow)]
-    response: Option<&'a RawValue>,
-    #[serde(borrow)]
-    item: Option<&'a RawValue>,
-    #[serde(borrow)]
-    part: Option<&'a RawValue>,
-    output_index: Option<u64>,
-    content_index: Option<u64>,
-    #[serde(borrow)]
-    item_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    delta: Option<&'a RawValue>,
-    #[serde(borrow)]
-    text: Option<Text<'a>>,
-    #[serde(borrow)]
-    arguments: Option<Text<'a>>,
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    logprobs: Option<&'a RawValue>,
-}
-
-impl Event<'_> {
-    fn index(&self) -> u64 {
-        self.output_index.unwrap_or(0)
-    }
-
-    fn delta(&self) -> Cow<'_, str> {
-        let raw = self.delta.filter(|raw| raw.get().starts_with('"'));
-        raw.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok()).map(|text| text.0).unwrap_or_default()
-    }
-
-    fn item(&self) -> Value {
-        parsed(self.item)
-    }
-}
-
-fn parsed(raw: Option<&RawValue>) -> Value {
-    raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
 }
 
 impl Responses {

@@ -79,10 +79,22 @@ pub(super) fn failed(message: &'static str) -> Said {
     }
 }
 
-/// A proxy's page is no message.
+/// A proxy's page is no message, and of a body that was cut (some are 39,000 characters) only its message is one.
 fn plain(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    if text.trim_start().starts_with('<') { String::new() } else { text.into_owned() }
+    match text.trim_start().bytes().next() {
+        Some(b'{' | b'[') => torn_message(&text).unwrap_or_default(),
+        Some(b'<') => String::new(),
+        _ => text.into_owned(),
+    }
+}
+
+/// Up to its first line's end, which is all that is passed on.
+fn torn_message(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("\"message\":")?;
+    let rest = rest.trim_start().strip_prefix('"')?;
+    let mut ends = [rest.find("\\n"), rest.find('"')].into_iter().flatten();
+    ends.find_map(|end| serde_json::from_str(&format!("\"{}\"", rest.get(..end)?)).ok())
 }
 
 impl Found {
@@ -205,138 +217,34 @@ fn first_line(message: &str) -> String {
 mod tests {
     use super::*;
 
-    type Case<'a> = (Engine, u16, &'a str, u16, &'a str, Option<&'a str>, Option<&'a str>);
-
+    /// The rest of the table is in `tests/data/answers/errors.jsonl`.
     #[test]
-    fn every_engines_refusal() {
-        const CONTEXT: Option<&str> = Some("context_length_exceeded");
-        let cases: [Case<'_>; 16] = [
-            (
-                Engine::Vllm,
-                400,
-                r#"{"error":{"message":"1 validation error:\n  {'loc': 'body.temperature'}","type":"Bad Request","param":"body.temperature","code":400}}"#,
-                400,
-                "1 validation error:",
-                Some("temperature"),
-                None,
-            ),
-            (
-                Engine::Vllm,
-                400,
-                r#"{"error":{"message":"This model's maximum context length is 32768 tokens.","param":"input_tokens","code":400}}"#,
-                400,
-                "This model's maximum context length is 32768 tokens.",
-                Some("messages"),
-                CONTEXT,
-            ),
-            (Engine::Vllm, 400, r#"{"error":{"message":"m","param":"body.10","code":400}}"#, 400, "m", None, None),
-            (Engine::Vllm, 501, r#"{"error":{"message":"m","code":501}}"#, 400, "m", None, None),
-            (
-                Engine::Sglang,
-                400,
-                r#"{"object":"error","message":"bad\n\n  File \"x.py\", line 3","type":"BadRequest","param":null,"code":400}"#,
-                400,
-                "bad",
-                None,
-                None,
-            ),
-            (
-                Engine::Sglang,
-                400,
-                r#"{"object":"error","message":"Failed: [1] /project/cpp/conv.cc:4175: Unsupported","code":400}"#,
-                400,
-                "Failed: [1] Unsupported",
-                None,
-                None,
-            ),
-            (
-                Engine::Sglang,
-                503,
-                r#"{"object":"error","message":"full","type":"503","code":503}"#,
-                503,
-                "full",
-                None,
-                Some("upstream_error"),
-            ),
-            (Engine::Sglang, 500, "Internal Server Error", 500, "Internal Server Error", None, Some("upstream_error")),
-            (Engine::Tgi, 422, r#"{"error":"no","error_type":"validation"}"#, 400, "no", None, None),
-            (
-                Engine::Tgi,
-                424,
-                r#"{"error":"Request failed","error_type":"generation"}"#,
-                500,
-                "Request failed",
-                None,
-                Some("upstream_error"),
-            ),
-            (
-                Engine::Tgi,
-                429,
-                r#"{"error":"Model is overloaded","error_type":"overloaded"}"#,
-                429,
-                "Model is overloaded",
-                None,
-                Some("rate_limit_exceeded"),
-            ),
-            (Engine::Tgi, 413, "too long", 413, "too long", None, None),
-            (Engine::Tgi, 400, "", 400, "the backend answered 400", None, None),
-            (Engine::Trtllm, 400, r#"{"error":"[{'type': 'x'}]"}"#, 400, "[{'type': 'x'}]", None, None),
-            (
-                Engine::DashScope,
-                400,
-                r#"{"error":{"code":"DataInspectionFailed","message":"m"},"request_id":"r"}"#,
-                400,
-                "m",
-                None,
-                Some("content_filter"),
-            ),
-            (Engine::DashScope, 400, r#"{"code":"InvalidParameter","message":"m"}"#, 400, "m", None, None),
-        ];
-        for (engine, told, body, status, message, param, code) in cases {
-            let said = refusal(engine, told, body.as_bytes());
-            assert_eq!(said.status, status, "{body}");
-            assert_eq!(said.error.message, message, "{body}");
-            assert_eq!((said.error.param.as_deref(), said.error.code.as_deref()), (param, code), "{body}");
-            assert_eq!(said.context, code == CONTEXT, "{body}");
-            assert!(!said.misconfigured, "{body}");
-            let kind = match status {
-                429 => "rate_limit_error",
-                400..=499 => "invalid_request_error",
-                _ => "server_error",
-            };
-            assert_eq!(said.error.kind, kind, "{body}");
-        }
-    }
-
-    #[test]
-    fn our_configurations_fault_is_told_without_the_backends_words() {
-        for (engine, status, body) in [
-            (Engine::Vllm, 401, r#"{"error":"Unauthorized"}"#),
-            (Engine::Vllm, 404, r#"{"error":{"message":"The model `q` does not exist.","code":404}}"#),
-            (Engine::Sglang, 404, r#"{"detail":"Not Found"}"#),
-            (Engine::Tgi, 403, ""),
-            (Engine::DashScope, 400, r#"{"error":{"code":"Arrearage","message":"Pay."}}"#),
+    fn of_a_message_the_first_line_without_paths() {
+        for (body, message) in [
+            (r#"{"message":"bad\n\n  File \"x.py\", line 3"}"#, "bad"),
+            (r#"{"message":"Failed: [1] /project/cpp/conv.cc:4175: Unsupported"}"#, "Failed: [1] Unsupported"),
+            (r#"{"message":"see https://a.b/c/d.html"}"#, "see https://a.b/c/d.html"),
+            (r#"{"message":"29 \"validation\" errors:\n  {'type': 'stri"#, "29 \"validation\" errors:"),
+            (r#"{"message":"whole","type":"torn\n"#, "whole"),
+            (r#"{"message":"torn"#, "the backend answered 400"),
+            ("\n\ntext\nmore", "text"),
+            ("[1]", "the backend answered 400"),
         ] {
-            let said = refusal(engine, status, body.as_bytes());
-            assert_eq!((said.status, said.error.code.as_deref()), (502, Some("upstream_misconfigured")), "{body}");
-            assert!(said.misconfigured && said.unusable && said.error.message.starts_with("the backend refused"));
+            assert_eq!(refusal(Engine::Sglang, 400, body.as_bytes()).error.message, message, "{body}");
         }
+        let long = format!(r#"{{"message":"{}"}}"#, "é".repeat(10_000));
+        assert_eq!(refusal(Engine::Vllm, 400, long.as_bytes()).error.message.chars().count(), MAX_MESSAGE);
     }
 
     #[test]
-    fn whose_fault_it_was() {
-        let cut = r#"{"error":"Tool error: Failed to parse generated text: EOF","error_type":"tool_error"}"#;
-        let said = refusal(Engine::Tgi, 422, cut.as_bytes());
-        assert_eq!((said.status, said.unusable), (500, true));
-        let asked = r#"{"error":"Tool error: Tool with name nope not found","error_type":"tool_error"}"#;
-        let said = refusal(Engine::Tgi, 422, asked.as_bytes());
-        assert_eq!((said.status, said.unusable), (400, false));
+    fn an_event_tells_its_status() {
         for (event, status) in [
             (r#"{"error":{"message":"Model is overloaded","http_status_code":422}}"#, 429),
             (r#"{"error":{"message":"Request failed during generation: x","http_status_code":422}}"#, 500),
             (r#"{"error":{"message":"Input validation error: `top_p`","http_status_code":422}}"#, 400),
             (r#"{"error":{"object":"error","message":"full","code":503}}"#, 503),
             (r#"{"error":{"message":"died"}}"#, 500),
+            (r#"{"error":{"message":"odd","code":7}}"#, 500),
         ] {
             assert_eq!(of_event(Engine::Tgi, event.as_bytes()).status, status, "{event}");
         }

@@ -1,5 +1,6 @@
 //! An answer that comes as a stream, whatever API it belongs to.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -80,6 +81,13 @@ enum Rewriter {
     Responses(Box<Responses>),
     Completions(Box<Completions>),
     Pass(Box<Pass>),
+}
+
+impl fmt::Debug for Stream {
+    /// Without what the answer says.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Stream").field("progress", &self.progress).finish_non_exhaustive()
+    }
 }
 
 impl Stream {
@@ -180,5 +188,91 @@ impl Stream {
 
     pub const fn notes(&self) -> Notes {
         self.progress.notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ReasoningPolicy;
+    use crate::translate::Owner;
+
+    fn stream(engine: Engine) -> Stream {
+        let wants = Wants {
+            engine,
+            owner: Owner::of("qwen"),
+            kind: Kind::Chat,
+            model: "gpt-4o".to_owned(),
+            streamed: true,
+            usage_chunk: false,
+            reasoning: ReasoningPolicy::Strip,
+            thinking_off: false,
+            tools: false,
+            functions: false,
+            forced: false,
+            one_call: false,
+            stop: vec!["END".to_owned()],
+        };
+        Stream::new(Arc::new(wants), Ids { seed: 7, created: 1_795_000_000 })
+    }
+
+    fn delta(delta: &str) -> Vec<u8> {
+        format!("data: {{\"model\":\"qwen\",\"choices\":[{{\"index\":0,\"delta\":{delta}}}]}}\n\n").into_bytes()
+    }
+
+    #[test]
+    fn a_thought_is_generated_but_not_shown() {
+        let (mut stream, mut out) = (stream(Engine::Vllm), BytesMut::new());
+        stream.push(&delta(r#"{"role":"assistant","content":""}"#), Instant::now(), &mut out);
+        assert!(stream.seen().first_content.is_none() && !stream.has_shown());
+        out.clear();
+        stream.push(&delta(r#"{"reasoning":"x"}"#), Instant::now(), &mut out);
+        assert!(stream.seen().first_content.is_some() && !stream.has_shown() && out.is_empty());
+        stream.push(&delta(r#"{"content":"x"}"#), Instant::now(), &mut out);
+        assert!(stream.has_shown() && stream.model() == Some("qwen"));
+    }
+
+    #[test]
+    fn a_stream_is_over_when_its_text_was_cut() {
+        let (mut stream, mut out) = (stream(Engine::Vllm), BytesMut::new());
+        stream.push(&delta(r#"{"content":"a EN"}"#), Instant::now(), &mut out);
+        assert!(!stream.is_over());
+        stream.push(&delta(r#"{"content":"D b"}"#), Instant::now(), &mut out);
+        assert!(stream.is_over());
+        assert_eq!(stream.end(&mut out), Ending::Complete);
+        assert!(out.ends_with(b"\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"));
+    }
+
+    #[test]
+    fn what_broke_off_is_told_once() {
+        let (mut stream, mut out) = (stream(Engine::Sglang), BytesMut::new());
+        stream.push(&delta(r#"{"content":"a"}"#), Instant::now(), &mut out);
+        assert_eq!(stream.end(&mut out), Ending::Broke);
+        out.clear();
+        stream.broke_off(&mut out);
+        stream.broke_off(&mut out);
+        let told = String::from_utf8(out.to_vec()).unwrap();
+        assert!(told.starts_with("data: {\"error\":{\"message\":") && told.matches("data:").count() == 1, "{told}");
+        assert!(!format!("{stream:?}").contains("\"a\""));
+    }
+
+    #[test]
+    fn an_event_that_is_too_long_ends_the_answer() {
+        let (mut stream, mut out) = (stream(Engine::Vllm), BytesMut::new());
+        let long = delta(&format!("{{\"content\":\"{}\"}}", "x".repeat(crate::wire::sse::MAX_EVENT)));
+        long.chunks(10_000).for_each(|chunk| stream.push(chunk, Instant::now(), &mut out));
+        assert!(stream.error().is_some() && out.is_empty());
+        assert_eq!(stream.end(&mut out), Ending::Failed);
+    }
+
+    #[test]
+    fn an_error_of_openais_passes_and_is_told() {
+        let (mut stream, mut out) = (stream(Engine::OpenAi), BytesMut::new());
+        let text =
+            [&delta(r#"{"content":"a"}"#)[..], b"data: {\"error\":{\"message\":\"no\",\"code\":\"x\"}}\n\n"].concat();
+        stream.push(&text, Instant::now(), &mut out);
+        assert_eq!(out, text);
+        assert_eq!(stream.error().map(|said| said.error.message.as_str()), Some("no"));
+        assert_eq!(stream.end(&mut out), Ending::Failed);
     }
 }

@@ -105,7 +105,7 @@ struct Settled {
     content: String,
     thought: String,
     calls: Vec<(Option<String>, Written)>,
-    /// How much of what the tokens spell is a thought, and whether text was cut off.
+    /// The tokens spell a thought too.
     hid_thought: bool,
     cut: bool,
 }
