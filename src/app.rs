@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Admin;
 use crate::config::Config;
+use crate::fleet::{Fleet, Pace};
 use crate::live::watch::{Timing, WatchHandle, watch};
 use crate::live::{Life, LoadError, Source, Store};
 use crate::proxy::{BindError, Inherited, Listener, Patience, Proxy, tcp_of};
@@ -50,6 +51,8 @@ pub struct App {
     pub stats: Arc<Stats>,
     life: Arc<Life>,
     watcher: Option<WatchHandle>,
+    /// Held: its tasks end with it.
+    _fleet: Option<Arc<Fleet>>,
 }
 
 /// What an embedder or a test may choose.
@@ -59,6 +62,8 @@ pub struct Options {
     pub patience: Patience,
     /// Follow the file on disk.
     pub watch: bool,
+    /// Ask backends for their load, their models and what works; `None` sends them requests only.
+    pub ask: Option<Pace>,
 }
 
 /// Sockets that whoever started the process listens on already; what is not given is bound.
@@ -110,19 +115,28 @@ impl App {
             started,
         });
         tokio::spawn(admin.run(admin_socket));
+        let fleet = options.ask.map(|pace| Arc::new(Fleet::new(pace)));
+        if let Some(fleet) = &fleet {
+            fleet.follow(&store.current().targets);
+        }
         let watcher = match options.watch {
             false => None,
             true => {
                 // Inside the runtime: a new snapshot's pools belong to it.
                 let (store, runtime) = (Arc::clone(&store), tokio::runtime::Handle::current());
+                let fleet = fleet.clone();
                 let apply = move |reading| {
                     let _inside = runtime.enter();
-                    store.reload(reading)
+                    let watched = store.reload(reading);
+                    if let Some(fleet) = &fleet {
+                        fleet.follow(&store.current().targets);
+                    }
+                    watched
                 };
                 Some(watch(path, watched, text, options.timing, apply).map_err(StartError::Watch)?)
             }
         };
-        Ok(Self { listen, listen_address, admin: admin_address, store, stats, life, watcher })
+        Ok(Self { listen, listen_address, admin: admin_address, store, stats, life, watcher, _fleet: fleet })
     }
 
     /// Reads the file again now.

@@ -20,6 +20,7 @@
 //! | [`health`] | a candidate's breaker and cool-down, the budget of failovers |
 //! | [`telemetry`] | outcomes, counters, latency histograms, logs |
 //! | [`backend`] | connections to backends: TCP, TLS, proxies, pools, deadlines, headers |
+//! | [`fleet`] | what backends say of themselves, asked off the request path: load, context, the probe |
 //! | [`live`] | the snapshot in force, how it is built, published and watched |
 //! | [`proxy`] | the path of a request, from the listener to the last byte of the answer |
 //! | [`admin`] | `/healthz`, `/readyz`, `/status`, `/metrics` |
@@ -39,6 +40,7 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod fleet;
 pub mod health;
 pub mod live;
 pub mod model;

@@ -16,7 +16,7 @@ const STEPS: &[&[&str]] = &[
     &["split", "health"],
     &["telemetry"],
     &["backend"],
-    &["live"],
+    &["live", "fleet"],
     &["proxy", "admin"],
     &["app"],
     &["demo"],

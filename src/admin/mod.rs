@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::live::{Life, Store};
-use crate::telemetry::metrics::{self, InForce};
+use crate::telemetry::metrics::{self, FleetView, InForce};
 use crate::telemetry::stats::Stats;
 
 /// Scrapers and probes at once; a further one waits its turn.
@@ -106,7 +106,14 @@ impl Admin {
         let (now, baseline) = (std::time::Instant::now(), snapshot.baseline());
         let candidates = snapshot.targets.iter().enumerate().filter(|(index, _)| *index != baseline);
         let health = candidates.map(|(_, target)| (target.config.name.clone(), target.health.report(now))).collect();
-        InForce { generation: snapshot.generation, reload_failed, health, percents }
+        let read = snapshot.targets.iter().filter(|target| !target.config.metrics.is_empty());
+        let fleet = read.map(|target| FleetView {
+            backend: target.config.name.clone(),
+            load: target.load.report(target.limits(), now),
+            polls: (target.stats.polls_ok.get(), target.stats.polls_failed.get()),
+        });
+        let fleet = fleet.collect();
+        InForce { generation: snapshot.generation, reload_failed, health, fleet, percents }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
+use crate::health::LoadReport;
 use crate::live::Snapshot;
 use crate::telemetry::log::rfc3339;
 
@@ -64,6 +65,29 @@ pub struct BackendView {
     pub total_ms: Quantiles,
     pub tokens: Tokens,
     pub cost_usd: Option<f64>,
+    /// `null` when no metrics of it are read.
+    pub fleet: Option<FleetView>,
+}
+
+/// What its servers say of their load.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FleetView {
+    pub waiting: Option<u64>,
+    pub running: Option<u64>,
+    pub kv_usage: Option<f64>,
+    pub tokens_per_second: Option<f64>,
+    pub gpu_memory_bytes: GpuMemory,
+    pub gpu_utilization: Option<f64>,
+    pub age_s: Option<f64>,
+    pub error: Option<String>,
+    /// Above `max_waiting` or `max_kv_usage`: its requests go to the baseline.
+    pub overloaded: bool,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct GpuMemory {
+    pub used: Option<u64>,
+    pub total: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -157,7 +181,29 @@ fn backends(snapshot: &Snapshot) -> Vec<BackendView> {
                 total_ms: quantiles(&stats.total),
                 tokens: Tokens { input: stats.input_tokens.get(), output: stats.output_tokens.get() },
                 cost_usd: stats.cost_usd(),
+                fleet: (!config.metrics.is_empty()).then(|| fleet(target.load.report(target.limits(), now))),
             }
         })
         .collect()
+}
+
+fn fleet(load: LoadReport) -> FleetView {
+    let LoadReport { reading, age, error, overloaded } = load;
+    let rounded = |value: f64, to: f64| (value * to).round() / to;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "requests and bytes, never below 0")]
+    let whole = |value: f64| value as u64;
+    FleetView {
+        waiting: reading.waiting.map(whole),
+        running: reading.running.map(whole),
+        kv_usage: reading.kv_usage.map(|usage| rounded(usage, 1e4)),
+        tokens_per_second: reading.tokens_per_second.map(|speed| rounded(speed, 10.0)),
+        gpu_memory_bytes: GpuMemory {
+            used: reading.gpu_memory_used.map(whole),
+            total: reading.gpu_memory_total.map(whole),
+        },
+        gpu_utilization: reading.gpu_utilization.map(|share| rounded(share, 1e4)),
+        age_s: age.map(|age| rounded(age.as_secs_f64(), 10.0)),
+        error,
+        overloaded,
+    }
 }

@@ -6,6 +6,7 @@
 mod answer;
 mod connect;
 mod error;
+mod facts;
 pub mod headers;
 mod io;
 mod pool;
@@ -17,6 +18,7 @@ pub mod tls;
 pub use answer::AnswerBody;
 pub use connect::Connector;
 pub use error::Failure;
+pub use facts::Facts;
 pub use pool::{Answer, Client, SendError};
 pub use request_body::RequestBody;
 pub use target::{Auth, PrepareError, Target};

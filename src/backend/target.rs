@@ -1,15 +1,17 @@
 //! A backend made ready for requests: everything that can be worked out when the file is read.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri};
 
 use super::connect::Connector;
+use super::facts::Facts;
 use super::pool::Client;
 use super::tls::{self, TlsError};
 use crate::config::{ApiKey, Backend, BackendUrl, Proxy};
-use crate::health::Health;
+use crate::health::{Health, Limits, Load};
 use crate::model::Secret;
 use crate::telemetry::stats::BackendStats;
 
@@ -31,6 +33,9 @@ pub struct Target {
     pub client: Arc<Client>,
     /// As a candidate: whether it may be asked.
     pub health: Arc<Health>,
+    /// What its servers say of their load.
+    pub load: Arc<Load>,
+    pub facts: Arc<Facts>,
     pub stats: Arc<BackendStats>,
 }
 
@@ -63,21 +68,32 @@ impl Target {
         let (client, health) = match previous.filter(|previous| previous.config == *config) {
             Some(previous) => (Arc::clone(&previous.client), Arc::clone(&previous.health)),
             None => {
-                let tls = match config.url.is_https() {
-                    true => Some(
-                        tls::client_config(config.tls.as_ref(), config.h2)
-                            .map_err(|cause| PrepareError::Tls { backend: config.name.clone(), cause })?,
-                    ),
-                    false => None,
-                };
-                let proxy = proxy_of(config).map_err(unusable)?;
-                let connector = Connector::new(&config.url, tls, proxy, config.timeout.connect)
-                    .ok_or_else(|| unusable("its host is no name that TLS could verify"))?;
+                let connector = connector(config, &config.url, true, config.h2)?;
                 let client = Client::new(connector, config.h2, config.keepalive, Arc::clone(&stats));
                 (client, Health::new(config.breaker))
             }
         };
-        Ok(Self { config: config.clone(), name, host, auth, client, health, stats })
+        let load = kept(previous, |before| before.config.metrics == config.metrics, |before| &before.load);
+        let facts = kept(previous, |before| is_same_server(&before.config, config), |before| &before.facts);
+        Ok(Self { config: config.clone(), name, host, auth, client, health, load, facts, stats })
+    }
+
+    /// A way to another server that belongs to this backend: a page of its metrics.
+    pub fn client_for(&self, url: &BackendUrl) -> Result<Arc<Client>, PrepareError> {
+        // A page on this machine is not what a proxy is for.
+        let is_here = url.host() == "localhost" || url.host().parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
+        let connector = connector(&self.config, url, !is_here, false)?;
+        Ok(Client::new(connector, false, self.config.keepalive, Arc::default()))
+    }
+
+    /// Above these it is not asked.
+    pub fn limits(&self) -> Limits {
+        Limits { max_waiting: self.config.max_waiting, max_kv_usage: self.config.max_kv_usage }
+    }
+
+    /// The longest context: as the file says, else as the server does.
+    pub fn max_model_len(&self) -> Option<u64> {
+        self.config.translation.max_model_len.or_else(|| self.facts.max_model_len())
     }
 
     /// Where a request for `asked` (under `/v1`) goes: the URL's path, one slash, the rest, the query as it came.
@@ -99,6 +115,37 @@ impl Target {
         }
         PathAndQuery::try_from(target).ok().map(Uri::from)
     }
+}
+
+/// What of `previous` still holds, or a new beginning.
+fn kept<T: Default>(
+    previous: Option<&Target>,
+    holds: impl FnOnce(&Target) -> bool,
+    part: impl FnOnce(&Target) -> &Arc<T>,
+) -> Arc<T> {
+    previous.filter(|before| holds(before)).map(|before| Arc::clone(part(before))).unwrap_or_default()
+}
+
+/// Whether what was learned of one holds for the other.
+fn is_same_server(before: &Backend, now: &Backend) -> bool {
+    let parts = |backend: &Backend| {
+        (backend.url.clone(), backend.engine, backend.models.clone(), backend.family, backend.translation.probe)
+    };
+    parts(before) == parts(now)
+}
+
+fn connector(config: &Backend, url: &BackendUrl, proxied: bool, h2: bool) -> Result<Connector, PrepareError> {
+    let unusable = |what| PrepareError::Unusable { backend: config.name.clone(), what };
+    let tls = match url.is_https() {
+        true => Some(
+            tls::client_config(config.tls.as_ref(), h2)
+                .map_err(|cause| PrepareError::Tls { backend: config.name.clone(), cause })?,
+        ),
+        false => None,
+    };
+    let proxy = if proxied { proxy_of(config).map_err(unusable)? } else { None };
+    Connector::new(url, tls, proxy, config.timeout.connect)
+        .ok_or_else(|| unusable("its host is no name that TLS could verify"))
 }
 
 type ProxyParts = (Uri, Option<HeaderValue>);

@@ -10,6 +10,7 @@ use super::{Exit, complain, env};
 use crate::app::{App, Ended, Options, Signals, Sockets, StartError};
 use crate::config::{self, Config, ConfigError, Secrets};
 use crate::demo;
+use crate::fleet::Pace;
 use crate::live::Source;
 use crate::proxy::{BindError, Inherited};
 use crate::telemetry::log;
@@ -66,7 +67,7 @@ async fn serve(
     text: Vec<u8>,
     dropped: tracing_appender::non_blocking::ErrorCounter,
 ) -> Exit {
-    let options = Options { watch: true, ..Options::default() };
+    let options = Options { watch: true, ask: Some(Pace::default()), ..Options::default() };
     let started = async {
         let signals = Signals::new()?;
         Ok::<_, StartError>((App::start_on(sockets, config, &text, Source::of_process(), options).await?, signals))

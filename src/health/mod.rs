@@ -1,16 +1,18 @@
-//! Whether a candidate may be asked now: its breaker, its cool-down after a 429, and the budget of failovers.
+//! Whether a candidate may be asked now: its breaker, its cool-down after a 429, its load, and the budget of failovers.
 //!
-//! Owns: three small state machines that take `now`. Refuses: I/O, clocks, deciding who answers instead.
+//! Owns: small state machines that take `now`. Refuses: I/O, clocks, deciding who answers instead.
 //! Invariant: a verdict about an attempt counts once, and only for the state in which the attempt began.
 
 mod breaker;
 mod budget;
+mod load;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use breaker::{Breaker, Pass, State};
 pub use budget::Budget;
+pub use load::{Limits, Load, LoadReport, Reading, is_fresh};
 
 use crate::config;
 

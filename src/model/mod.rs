@@ -3,6 +3,7 @@
 mod engine;
 mod glob;
 pub mod header;
+mod lacks;
 mod percent;
 mod reason;
 mod secret;
@@ -10,6 +11,7 @@ mod trace_id;
 
 pub use engine::{Engine, Family};
 pub use glob::Glob;
+pub use lacks::Lacks;
 pub use percent::{Percent, PercentError};
 pub use reason::{Cause, End, Pin, Reason, Refusal};
 pub use secret::Secret;

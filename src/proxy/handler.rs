@@ -258,21 +258,24 @@ fn as_placed(snapshot: &Snapshot, asked: &Asked<'_>, backend: usize, prepared: P
     if prepared.backend == backend { Some(prepared) } else { asked.prepare(snapshot, backend).ok() }
 }
 
-/// Counts the decision and takes a place at a backend. A candidate that is full or not well leaves the request to the
-/// baseline; with `[failover]` off nothing is moved.
+/// Counts the decision and takes a place at a backend. A candidate that is full, overloaded or not well leaves the
+/// request to the baseline; with `[failover]` off nothing is moved.
 fn place(snapshot: &Arc<Snapshot>, decision: Decision, record: &mut Record) -> Option<usize> {
     record.route = Some(decision.route);
     let baseline = snapshot.baseline();
     let (mut backend, mut reason) = (decision.backend, decision.reason);
     let moves = snapshot.config.failover.enabled && backend != baseline;
     let target = &snapshot.targets[backend];
-    if !record.assign(target) {
+    let now = Instant::now();
+    if moves && target.load.is_over(target.limits(), now) {
+        (backend, reason) = (baseline, Reason::Overload);
+    } else if !record.assign(target) {
         if !moves {
             return None;
         }
         (backend, reason) = (baseline, Reason::Overload);
     } else if moves {
-        match target.health.admit(Instant::now()) {
+        match target.health.admit(now) {
             Ok(ticket) => record.admit(ticket),
             Err(Unfit::Cooldown) => (backend, reason) = (baseline, Reason::Cooldown),
             Err(Unfit::Breaker) => (backend, reason) = (baseline, Reason::Breaker),

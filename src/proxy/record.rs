@@ -331,7 +331,8 @@ impl Drop for Record {
             }
         }
         let price = self.backend.as_ref().and_then(|target| target.config.price.as_ref());
-        let cost = self.seen.usage.and_then(|usage| cost::usd(price, &self.model, usage));
+        let measured = || self.backend.as_ref()?.load.reading(now).tokens_per_second;
+        let cost = self.seen.usage.and_then(|usage| cost::usd(price, &self.model, usage, measured));
         self.count(end, total, cost);
         self.proxy.stats.end(end.as_str());
         let config = &self.snapshot.config;

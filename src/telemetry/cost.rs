@@ -1,14 +1,15 @@
 //! USD of one request, from the price table and the tokens that the backend itself counted.
 //!
 //! Token prices: `(input·(prompt − cached) + cached_input·cached + output·completion) / 10⁶`, the way OpenAI bills.
-//! A machine's price: its second's cost divided by the tokens it sustains in a second, times the tokens generated.
+//! A machine's price: its second's cost divided by the tokens it sustains in a second, times the tokens generated; what
+//! it sustains is what the file says, else what its servers generate just now.
 
 use crate::config::Price;
 use crate::model::Glob;
 use crate::wire::observe::Usage;
 
 /// `None` where the price or the speed is not known: never 0.
-pub fn usd(price: Option<&Price>, model: &str, usage: Usage) -> Option<f64> {
+pub fn usd(price: Option<&Price>, model: &str, usage: Usage, measured: impl FnOnce() -> Option<f64>) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
     let tokens = |count: u64| count as f64;
     match price? {
@@ -24,7 +25,8 @@ pub fn usd(price: Option<&Price>, model: &str, usage: Usage) -> Option<f64> {
             )
         }
         Price::Gpu { gpu_hour, gpus, tokens_per_second } => {
-            let per_second = (*tokens_per_second)?;
+            // An idle machine's tokens would cost any price.
+            let per_second = tokens_per_second.or_else(|| measured().filter(|speed| *speed > 0.0))?;
             Some(gpu_hour * gpus / 3600.0 / per_second * tokens(usage.output))
         }
     }
@@ -44,12 +46,17 @@ mod tests {
         ]);
         let usage = Usage { input: 1_000_000, cached_input: 400_000, output: 100_000 };
         let close = |a: Option<f64>, b: f64| assert!((a.unwrap() - b).abs() < 1e-9, "{a:?} is not {b}");
-        close(usd(Some(&table), "gpt-4o", usage), 2.5 * 0.6 + 1.25 * 0.4 + 1.0);
-        close(usd(Some(&table), "gpt-4o-mini", usage), 0.15 + 0.06);
-        assert_eq!(usd(Some(&table), "o3", usage), None);
-        assert_eq!(usd(None, "gpt-4o", usage), None);
+        let unknown = || None;
+        close(usd(Some(&table), "gpt-4o", usage, unknown), 2.5 * 0.6 + 1.25 * 0.4 + 1.0);
+        close(usd(Some(&table), "gpt-4o-mini", usage, unknown), 0.15 + 0.06);
+        assert_eq!(usd(Some(&table), "o3", usage, unknown), None);
+        assert_eq!(usd(None, "gpt-4o", usage, unknown), None);
         let gpu = |speed| Price::Gpu { gpu_hour: 2.5, gpus: 1.0, tokens_per_second: speed };
-        close(usd(Some(&gpu(Some(2000.0))), "x", Usage { output: 1000, ..usage }), 0.000_347_222_222);
-        assert_eq!(usd(Some(&gpu(None)), "x", usage), None);
+        let usage = Usage { output: 1000, ..usage };
+        close(usd(Some(&gpu(Some(2000.0))), "x", usage, || Some(1.0)), 0.000_347_222_222);
+        close(usd(Some(&gpu(None)), "x", usage, || Some(2000.0)), 0.000_347_222_222);
+        for idle in [None, Some(0.0)] {
+            assert_eq!(usd(Some(&gpu(None)), "x", usage, || idle), None);
+        }
     }
 }

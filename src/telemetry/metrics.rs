@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::stats::{BackendStats, Stats};
-use crate::health::{Report, State};
+use crate::health::{LoadReport, Report, State};
 
 /// What only the snapshot in force knows.
 #[derive(Debug, Clone, Default)]
@@ -22,8 +22,18 @@ pub struct InForce {
     pub reload_failed: bool,
     /// (backend, report) of each candidate.
     pub health: Vec<(String, Report)>,
+    /// Of each backend whose metrics are read.
+    pub fleet: Vec<FleetView>,
     /// (route, backend, percent)
     pub percents: Vec<(String, String, f64)>,
+}
+
+/// One backend's load, and how often it was asked for: (good, failed).
+#[derive(Debug, Clone)]
+pub struct FleetView {
+    pub backend: String,
+    pub load: LoadReport,
+    pub polls: (u64, u64),
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -106,6 +116,7 @@ fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
     families.extend(backend_families(stats));
     families.extend(health_families(in_force));
     families.extend(translation_families(stats));
+    families.extend(fleet_families(in_force));
     families
 }
 
@@ -245,6 +256,46 @@ fn health_families(in_force: &InForce) -> Vec<Family> {
     table.into_iter().map(|(name, help, read)| Family { name, help, samples: samples(read) }).collect()
 }
 
+/// What is not known has no sample.
+fn fleet_families(in_force: &InForce) -> Vec<Family> {
+    type Read = fn(&LoadReport) -> Option<f64>;
+    let table: [(&'static str, &'static str, Read); 9] = [
+        ("shiftgate_fleet_waiting_requests", "Requests in the queues of its servers", |load| load.reading.waiting),
+        ("shiftgate_fleet_running_requests", "Requests that its servers work on", |load| load.reading.running),
+        ("shiftgate_fleet_kv_cache_usage_ratio", "KV cache in use, of its fullest server", |load| {
+            load.reading.kv_usage
+        }),
+        ("shiftgate_fleet_tokens_per_second", "Tokens that its servers generate in a second", |load| {
+            load.reading.tokens_per_second
+        }),
+        ("shiftgate_fleet_gpu_memory_used_bytes", "Memory in use on its GPUs", |load| load.reading.gpu_memory_used),
+        ("shiftgate_fleet_gpu_memory_total_bytes", "Memory of its GPUs", |load| load.reading.gpu_memory_total),
+        ("shiftgate_fleet_gpu_utilization_ratio", "Mean utilization of its GPUs", |load| load.reading.gpu_utilization),
+        ("shiftgate_fleet_age_seconds", "How old these numbers are", |load| load.age.map(|age| age.as_secs_f64())),
+        ("shiftgate_fleet_overloaded", "1 while above max_waiting or max_kv_usage", |load| {
+            Some(if load.overloaded { 1.0 } else { 0.0 })
+        }),
+    ];
+    let of = |view: &FleetView| vec![("backend", view.backend.clone())];
+    let mut families: Vec<Family> = table
+        .into_iter()
+        .map(|(name, help, read)| {
+            let known = in_force.fleet.iter().filter_map(|view| Some((of(view), Value::Gauge(read(&view.load)?))));
+            Family { name, help, samples: known.collect() }
+        })
+        .collect();
+    let polls = in_force.fleet.iter().flat_map(|view| {
+        [("ok", view.polls.0), ("failed", view.polls.1)].map(|(result, count)| {
+            let mut labels = of(view);
+            labels.push(("result", result.to_owned()));
+            (labels, Value::Counter(count))
+        })
+    });
+    let help = "Polls of its metrics pages, by result";
+    families.push(Family { name: "shiftgate_fleet_polls", help, samples: polls.collect() });
+    families
+}
+
 fn backend_families(stats: &Stats) -> Vec<Family> {
     type Read = fn(&BackendStats) -> Value;
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats in this format")]
@@ -290,6 +341,7 @@ fn sample(page: &str, name: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::Reading;
     use crate::model::Reason;
 
     #[test]
@@ -299,7 +351,13 @@ mod tests {
         stats.route("default").decided("openai", "openai", Reason::Split);
         stats.reloads_ok.add(2);
         let percents = vec![("default".to_owned(), "qwen".to_owned(), 2.5)];
-        let page = render(&stats, &InForce { generation: 3, percents, ..InForce::default() });
+        let load =
+            LoadReport { reading: Reading { kv_usage: Some(0.5), ..Reading::default() }, ..LoadReport::default() };
+        let fleet = vec![FleetView { backend: "qwen".to_owned(), load, polls: (7, 1) }];
+        let page = render(&stats, &InForce { generation: 3, percents, fleet, ..InForce::default() });
+        assert_eq!(sample(&page, "shiftgate_fleet_kv_cache_usage_ratio{backend=\"qwen\"}"), Some(0.5), "{page}");
+        assert_eq!(sample(&page, "shiftgate_fleet_polls_total{backend=\"qwen\",result=\"failed\"}"), Some(1.0));
+        assert!(!page.contains("shiftgate_fleet_waiting"), "{page}");
         assert_eq!(sample(&page, "shiftgate_attempts_total{backend=\"qwen \\\"72b\\\"\"}"), Some(3.0), "{page}");
         assert_eq!(sample(&page, "shiftgate_config_reloads_total{result=\"ok\"}"), Some(2.0));
         assert_eq!(sample(&page, "shiftgate_config_generation"), Some(3.0));

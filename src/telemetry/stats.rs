@@ -86,6 +86,9 @@ pub struct BackendStats {
     /// Answers whose cost is known, and their sum in 10⁻⁹ USD.
     pub priced: Count,
     pub nano_usd: Count,
+    /// Polls of its metrics pages.
+    pub polls_ok: Count,
+    pub polls_failed: Count,
     pub ttft: Latency,
     pub total: Latency,
     /// By field and what was done to it; fields are those of the translation's tables.

@@ -5,6 +5,7 @@
 mod candidate;
 mod command;
 mod failover;
+mod fleet;
 mod h2;
 mod hostile;
 mod life;

@@ -108,7 +108,7 @@ async fn a_key_file_that_changes_is_used_from_the_next_request() {
     assert!(!format!("{:?}", running.app.store.current()).contains("second-key"));
 }
 
-async fn eventually(mut holds: impl FnMut() -> bool) {
+pub(crate) async fn eventually(mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, async {
         while !holds() {
             tokio::task::yield_now().await;

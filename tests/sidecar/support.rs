@@ -43,13 +43,18 @@ pub(crate) async fn launch(text: &str, watch: bool) -> Running {
 
 /// The same with other patience for the application.
 pub(crate) async fn launch_with(text: &str, watch: bool, patience: Patience) -> Running {
+    launch_as(text, Options { watch, patience, ..Options::default() }).await
+}
+
+/// The same; only the timing is the tests' own.
+pub(crate) async fn launch_as(text: &str, options: Options) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rollout.toml");
     std::fs::write(&file, text).unwrap();
     let config = config::parse(&file, text.as_bytes(), Secrets::Required, &|_| None).unwrap_or_else(|e| panic!("{e}"));
     let source = Source { env: Box::new(|_| None), secrets: Secrets::Required, adapt: None };
     let timing = Timing { debounce: Duration::from_millis(2), settle: Duration::from_millis(1), ..Timing::default() };
-    let app = App::start(config, text.as_bytes(), source, Options { watch, timing, patience }).await.unwrap();
+    let app = App::start(config, text.as_bytes(), source, Options { timing, ..options }).await.unwrap();
     Running { app, _folder: folder, file }
 }
 

@@ -1,0 +1,88 @@
+//! One task for each backend of the snapshot in force, begun and ended as snapshots come and go.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use super::learn::learn;
+use super::poll::poll;
+use crate::backend::{Client, Target};
+use crate::model::Engine;
+use crate::telemetry::stats::lock;
+
+/// How often backends are asked, and how long they may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Between two polls of a page, and up to a fifth more or less.
+    pub poll: Duration,
+    /// For one page.
+    pub deadline: Duration,
+    /// Before a question that got no answer is asked again; doubled each time, up to a minute.
+    pub retry: Duration,
+    /// Before a probe that found something lacking looks again.
+    pub probe_again: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_secs(2),
+            deadline: Duration::from_secs(3),
+            retry: Duration::from_secs(1),
+            probe_again: Duration::from_secs(300),
+        }
+    }
+}
+
+/// The tasks; they end when this is dropped.
+#[derive(Debug)]
+pub struct Fleet {
+    pace: Pace,
+    running: Mutex<Vec<Running>>,
+}
+
+/// A backend whose section did not change keeps its client, and its task.
+#[derive(Debug)]
+struct Running {
+    client: Arc<Client>,
+    task: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Fleet {
+    pub fn new(pace: Pace) -> Self {
+        Self { pace, running: Mutex::default() }
+    }
+
+    /// From now on these are asked, and no others. Inside a runtime.
+    pub fn follow(&self, targets: &[Arc<Target>]) {
+        let mut running = lock(&self.running);
+        running.retain(|one| targets.iter().any(|target| Arc::ptr_eq(&target.client, &one.client)));
+        for target in targets {
+            if !is_asked(target) || running.iter().any(|one| Arc::ptr_eq(&target.client, &one.client)) {
+                continue;
+            }
+            let (of, pace) = (Arc::clone(target), self.pace);
+            let task = tokio::spawn(async move {
+                let polled = async {
+                    if !of.config.metrics.is_empty() {
+                        poll(&of, pace).await;
+                    }
+                };
+                tokio::join!(polled, learn(&of, pace));
+            });
+            running.push(Running { client: Arc::clone(&target.client), task: task.abort_handle() });
+        }
+    }
+}
+
+/// Whether there is anything to ask of it.
+fn is_asked(target: &Target) -> bool {
+    !target.config.metrics.is_empty() || target.config.engine != Engine::OpenAi || target.config.translation.probe
+}

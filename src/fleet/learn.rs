@@ -1,0 +1,107 @@
+//! What a backend is asked once: the length of its context, and what works when its section says `probe = true`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Uri};
+use serde_json::Value;
+
+use super::exchange::{Answer, Question};
+use super::follow::Pace;
+use super::probe;
+use crate::backend::Target;
+use crate::model::Engine;
+
+/// Between two tries at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+pub(super) async fn learn(target: &Target, pace: Pace) {
+    learn_length(target, pace).await;
+    if target.config.translation.probe {
+        probe::keep_probed(target, pace).await;
+    }
+}
+
+/// Asks until the server has said something, a refusal included.
+async fn learn_length(target: &Target, pace: Pace) {
+    if target.config.engine == Engine::OpenAi || target.config.translation.max_model_len.is_some() {
+        return;
+    }
+    let Some(question) = length_question(target) else { return };
+    let mut pause = Pause::new(pace);
+    loop {
+        match question.ask(&target.client).await {
+            Ok(answer) if is_final(&answer) => {
+                let length = length_in(&answer.body, |id| target.config.models.iter().any(|(_, name)| name == id));
+                if let Some(length) = length {
+                    target.facts.set_max_model_len(length);
+                    tracing::debug!(backend = target.config.name, length, "the backend says how long a context may be");
+                }
+                return;
+            }
+            Ok(_) | Err(_) => pause.wait().await,
+        }
+    }
+}
+
+/// TGI's list of models says nothing of lengths, its `/info` beside the API does.
+fn length_question(target: &Target) -> Option<Question> {
+    let mut question = Question::of_target(target, Method::GET, "/v1/models", Bytes::new())?;
+    if target.config.engine == Engine::Tgi {
+        let path = target.config.url.path.as_str();
+        question.uri = format!("{}/info", path.strip_suffix("/v1").unwrap_or(path)).parse::<Uri>().ok()?;
+    }
+    Some(question)
+}
+
+/// Whether asking again would only be told the same.
+pub(super) fn is_final(answer: &Answer) -> bool {
+    !(answer.status.is_server_error() || answer.status.as_u16() == 429)
+}
+
+/// The shortest of the models that are asked for; of all, when none of these is in the list.
+pub(super) fn length_in(body: &[u8], is_ours: impl Fn(&str) -> bool) -> Option<u64> {
+    let said: Value = serde_json::from_slice(body).ok()?;
+    if let Some(length) = said.get("max_total_tokens").and_then(Value::as_u64) {
+        return Some(length);
+    }
+    let length = |model: &Value| Some((is_ours(model.get("id")?.as_str()?), model.get("max_model_len")?.as_u64()?));
+    let models: Vec<(bool, u64)> = said.get("data")?.as_array()?.iter().filter_map(length).collect();
+    let ours = models.iter().any(|(ours, _)| *ours);
+    models.iter().filter(|(is, _)| *is || !ours).map(|(_, length)| *length).filter(|length| *length > 0).min()
+}
+
+/// The time between tries: longer each time, and never the same for all sidecars.
+#[derive(Debug)]
+pub(super) struct Pause(Duration);
+
+impl Pause {
+    pub(super) fn new(pace: Pace) -> Self {
+        Self(pace.retry)
+    }
+
+    pub(super) async fn wait(&mut self) {
+        tokio::time::sleep(self.0.mul_f64(rand::random_range(0.8..1.2))).await;
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_is_that_of_the_models_asked_for() {
+        let list = br#"{"data":[{"id":"a","max_model_len":4096},{"id":"b","max_model_len":32768},{"id":"lora","max_model_len":null}]}"#;
+        for (ours, expected) in [(vec!["b"], 32_768), (vec!["a", "b"], 4096), (vec!["x"], 4096), (vec!["lora"], 4096)] {
+            assert_eq!(length_in(list, |id| ours.contains(&id)), Some(expected), "{ours:?}");
+        }
+        let info = br#"{"model_id":"Qwen","max_input_tokens":32767,"max_total_tokens":32768}"#;
+        assert_eq!(length_in(info, |_| false), Some(32_768));
+        for nothing in
+            ["", "[]", "{}", r#"{"data":[]}"#, r#"{"data":[{"id":"a"}]}"#, r#"{"data":[{"id":"a","max_model_len":0}]}"#]
+        {
+            assert_eq!(length_in(nothing.as_bytes(), |_| true), None, "{nothing}");
+        }
+    }
+}

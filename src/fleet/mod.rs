@@ -1,0 +1,14 @@
+//! What backends say of themselves, asked off the request path: their load, the length of their context, what works.
+//!
+//! Owns: polls of metrics pages, the question for models, the conformance probe. Refuses: requests of applications.
+//! Invariant: nothing here holds a request up; each answer is bounded in time and bytes, and each backend has one task.
+
+mod exchange;
+mod follow;
+mod learn;
+mod poll;
+pub mod probe;
+mod prometheus;
+mod signals;
+
+pub use follow::{Fleet, Pace};

@@ -1,0 +1,131 @@
+//! The pages of one backend's `metrics`, asked again and again.
+//!
+//! Bound: one page of each URL is held as a few numbers; a page is at most [`MAX_PAGE`] while it is read.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Uri};
+use tokio::task::JoinSet;
+
+use super::exchange::{Question, key_of};
+use super::follow::Pace;
+use super::signals::{Page, Rate, Signals};
+use crate::backend::{Client, Target};
+use crate::config::BackendUrl;
+use crate::health::is_fresh;
+
+/// vLLM's page is 64 KiB; one of many engines is not hundreds of times that.
+const MAX_PAGE: u64 = 8 << 20;
+
+/// One URL, and what it last said.
+#[derive(Debug)]
+struct Source {
+    url: String,
+    question: Question,
+    client: Arc<Client>,
+    page: Option<(Instant, Signals)>,
+    generated: Rate,
+    error: Option<String>,
+}
+
+/// Asks for ever; ends with its task.
+pub(super) async fn poll(target: &Target, pace: Pace) {
+    let mut sources = Vec::new();
+    let mut unusable = Vec::new();
+    for url in &target.config.metrics {
+        match Source::new(target, url, pace) {
+            Ok(source) => sources.push(source),
+            Err(cause) => unusable.push(format!("{url}: {cause}")),
+        }
+    }
+    loop {
+        sources = ask_all(sources, target).await;
+        tell(target, &sources, &unusable);
+        tokio::time::sleep(pace.poll.mul_f64(rand::random_range(0.8..1.2))).await;
+    }
+}
+
+/// All at once: a server that hangs does not age what the others say.
+async fn ask_all(sources: Vec<Source>, target: &Target) -> Vec<Source> {
+    let mut asked = JoinSet::new();
+    for source in sources {
+        asked.spawn(source.ask());
+    }
+    let sources = asked.join_all().await;
+    for source in &sources {
+        let counter = if source.error.is_none() { &target.stats.polls_ok } else { &target.stats.polls_failed };
+        counter.add(1);
+    }
+    sources
+}
+
+fn tell(target: &Target, sources: &[Source], unusable: &[String]) {
+    let now = Instant::now();
+    let mut all = Signals::default();
+    let (mut since, mut tokens) = (None, None);
+    for source in sources {
+        let Some((at, signals)) = source.page.as_ref().filter(|(at, _)| is_fresh(*at, now)) else { continue };
+        all = all.and(signals);
+        since = Some(since.map_or(*at, |oldest: Instant| oldest.min(*at)));
+        if let Some(own) = signals.tokens_per_second(source.generated.per_second()) {
+            tokens = Some(tokens.unwrap_or(0.0) + own);
+        }
+    }
+    let errors =
+        sources.iter().filter_map(|source| source.error.as_ref().map(|error| format!("{}: {error}", source.url)));
+    let errors: Vec<String> = errors.chain(unusable.iter().cloned()).collect();
+    target.load.tell(all.reading(tokens), since, (!errors.is_empty()).then(|| errors.join("; ")));
+}
+
+impl Source {
+    fn new(target: &Target, url: &BackendUrl, pace: Pace) -> Result<Self, String> {
+        let client = target.client_for(url).map_err(|error| error.to_string())?;
+        let path = if url.path.is_empty() { "/" } else { url.path.as_str() };
+        let uri: Uri = path.parse().map_err(|_| "its path cannot be asked for".to_owned())?;
+        let host =
+            HeaderValue::from_str(url.authority.as_str()).map_err(|_| "its host is no header's value".to_owned())?;
+        // A page of another server is none of the key's business.
+        let own = url.scheme == target.config.url.scheme && url.authority == target.config.url.authority;
+        let question = Question {
+            method: Method::GET,
+            uri,
+            host,
+            key: key_of(target).filter(|_| own),
+            body: Bytes::new(),
+            deadline: pace.deadline,
+            max_answer: MAX_PAGE,
+        };
+        Ok(Self { url: url.to_string(), question, client, page: None, generated: Rate::default(), error: None })
+    }
+
+    async fn ask(mut self) -> Self {
+        self.error = match self.question.ask(&self.client).await {
+            Ok(answer) if answer.status.is_success() => self.take(&String::from_utf8_lossy(&answer.body)),
+            Ok(answer) => Some(format!("it answered {}", answer.status.as_u16())),
+            Err(failure) => Some(failure.to_string()),
+        };
+        self
+    }
+
+    fn take(&mut self, text: &str) -> Option<String> {
+        let now = Instant::now();
+        match Page::read(text) {
+            Page::Signals(signals) => {
+                if let Some(total) = signals.generated() {
+                    self.generated.count(now, total);
+                }
+                self.page = Some((now, *signals));
+                None
+            }
+            Page::NothingNew => {
+                if !self.page.as_ref().is_some_and(|(at, _)| is_fresh(*at, now)) {
+                    self.page = Some((now, Signals::default()));
+                }
+                None
+            }
+            Page::Foreign => Some("there is no metric of a known engine in it".to_owned()),
+        }
+    }
+}

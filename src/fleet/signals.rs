@@ -1,0 +1,367 @@
+//! What the pages of each server software mean: names of metrics to what a reading holds.
+//!
+//! Owns: the table of names, how series and servers add up. Adding an engine is adding rows.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use super::prometheus::{Sample, samples};
+use crate::health::Reading;
+
+/// Counters are compared over so long: engines that count at a request's end would look idle in between.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Points kept within the window, far more than polls in it.
+const MAX_POINTS: usize = 64;
+const MIB: f64 = 1_048_576.0;
+
+/// What a series says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    Waiting,
+    Running,
+    KvUsage,
+    KvUsed,
+    KvMax,
+    /// Tokens generated since the server began.
+    Generated,
+    /// Tokens generated in a second, as the server measures it.
+    Throughput,
+    GpuUsed,
+    GpuFree,
+    GpuTotal,
+    GpuUtilization,
+    /// What the engine itself holds of the GPUs: asked where no exporter tells of the GPUs.
+    EngineMemory,
+}
+
+/// Name, a label that has to have this value, what it says, and what one of its unit is.
+type Row = (&'static str, Option<(&'static str, &'static str)>, Says, f64);
+
+const TRITON_REQUESTS: &str = "nv_trt_llm_request_metrics";
+const TRITON_BLOCKS: &str = "nv_trt_llm_kv_cache_block_metrics";
+const KIND: &str = "request_type";
+const BLOCKS: &str = "kv_cache_block_type";
+
+const TABLE: [Row; 32] = [
+    ("vllm:num_requests_waiting", None, Says::Waiting, 1.0),
+    ("vllm:num_requests_running", None, Says::Running, 1.0),
+    ("vllm:kv_cache_usage_perc", None, Says::KvUsage, 1.0),
+    ("vllm:gpu_cache_usage_perc", None, Says::KvUsage, 1.0),
+    ("vllm:generation_tokens_total", None, Says::Generated, 1.0),
+    ("sglang:num_queue_reqs", None, Says::Waiting, 1.0),
+    ("sglang:num_running_reqs", None, Says::Running, 1.0),
+    ("sglang:token_usage", None, Says::KvUsage, 1.0),
+    ("sglang:generation_tokens_total", None, Says::Generated, 1.0),
+    ("sglang:gen_throughput", None, Says::Throughput, 1.0),
+    ("trtllm_num_requests_waiting", None, Says::Waiting, 1.0),
+    ("trtllm_num_requests_running", None, Says::Running, 1.0),
+    ("trtllm_kv_cache_utilization", None, Says::KvUsage, 1.0),
+    ("trtllm_generation_tokens_total", None, Says::Generated, 1.0),
+    ("trtllm_gpu_memory_usage_bytes", None, Says::EngineMemory, 1.0),
+    (TRITON_REQUESTS, Some((KIND, "waiting")), Says::Waiting, 1.0),
+    (TRITON_REQUESTS, Some((KIND, "scheduled")), Says::Running, 1.0),
+    (TRITON_BLOCKS, Some((BLOCKS, "fraction")), Says::KvUsage, 1.0),
+    (TRITON_BLOCKS, Some((BLOCKS, "used")), Says::KvUsed, 1.0),
+    (TRITON_BLOCKS, Some((BLOCKS, "max")), Says::KvMax, 1.0),
+    ("nv_trt_llm_runtime_memory_metrics", Some(("memory_type", "gpu")), Says::EngineMemory, 1.0),
+    ("nv_gpu_memory_used_bytes", None, Says::GpuUsed, 1.0),
+    ("nv_gpu_memory_total_bytes", None, Says::GpuTotal, 1.0),
+    ("nv_gpu_utilization", None, Says::GpuUtilization, 1.0),
+    ("tgi_queue_size", None, Says::Waiting, 1.0),
+    ("tgi_batch_current_size", None, Says::Running, 1.0),
+    ("tgi_request_generated_tokens_sum", None, Says::Generated, 1.0),
+    ("DCGM_FI_DEV_FB_USED", None, Says::GpuUsed, MIB),
+    ("DCGM_FI_DEV_FB_FREE", None, Says::GpuFree, MIB),
+    ("DCGM_FI_DEV_FB_TOTAL", None, Says::GpuTotal, MIB),
+    ("DCGM_FI_DEV_GPU_UTIL", None, Says::GpuUtilization, 0.01),
+    ("vllm:avg_generation_throughput_toks_per_s", None, Says::Throughput, 1.0),
+];
+
+/// What all series of one kind add up to.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Total {
+    sum: f64,
+    max: f64,
+    series: u32,
+}
+
+/// One page, or several together.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Signals([Total; 12]);
+
+/// TensorRT-LLM's own page: a list of what it did in each of its last iterations, oldest first.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Iteration {
+    num_active_requests: Option<f64>,
+    num_queued_requests: Option<f64>,
+    gpu_mem_usage: Option<f64>,
+    kv_cache_stats: Option<Blocks>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Blocks {
+    used_num_blocks: Option<f64>,
+    max_num_blocks: Option<f64>,
+}
+
+/// What one answer of a server turned out to be.
+#[derive(Debug, PartialEq)]
+pub(super) enum Page {
+    Signals(Box<Signals>),
+    /// No iteration since the last time: what was known stays.
+    NothingNew,
+    /// Not one name that is known.
+    Foreign,
+}
+
+impl Page {
+    pub(super) fn read(text: &str) -> Self {
+        if text.trim_start().starts_with(['[', '{']) {
+            return iterations(text);
+        }
+        let mut signals = Signals::default();
+        for sample in samples(text) {
+            signals.take(&sample);
+        }
+        if signals == Signals::default() { Self::Foreign } else { Self::Signals(Box::new(signals)) }
+    }
+}
+
+fn iterations(text: &str) -> Page {
+    let last = match serde_json::from_str::<Vec<Iteration>>(text) {
+        Ok(mut all) => match all.pop() {
+            Some(last) => last,
+            None => return Page::NothingNew,
+        },
+        Err(_) => match serde_json::from_str::<Iteration>(text) {
+            Ok(only) => only,
+            Err(_) => return Page::Foreign,
+        },
+    };
+    let mut signals = Signals::default();
+    let blocks = last.kv_cache_stats.unwrap_or(Blocks { used_num_blocks: None, max_num_blocks: None });
+    for (says, value) in [
+        (Says::Waiting, last.num_queued_requests),
+        (Says::Running, last.num_active_requests),
+        (Says::EngineMemory, last.gpu_mem_usage),
+        (Says::KvUsed, blocks.used_num_blocks),
+        (Says::KvMax, blocks.max_num_blocks),
+    ] {
+        if let Some(value) = value {
+            signals.add(says, value);
+        }
+    }
+    if signals == Signals::default() { Page::Foreign } else { Page::Signals(Box::new(signals)) }
+}
+
+impl Signals {
+    fn take(&mut self, sample: &Sample<'_>) {
+        for (name, label, says, unit) in &TABLE {
+            if *name == sample.name && label.is_none_or(|(key, value)| sample.label(key) == Some(value)) {
+                self.add(*says, sample.value * unit);
+            }
+        }
+    }
+
+    fn add(&mut self, says: Says, value: f64) {
+        let value = value.max(0.0);
+        let total = &mut self.0[says as usize];
+        *total = Total { sum: total.sum + value, max: total.max.max(value), series: total.series + 1 };
+    }
+
+    fn sum(&self, says: Says) -> Option<f64> {
+        let total = self.0[says as usize];
+        (total.series > 0).then_some(total.sum)
+    }
+
+    /// Tokens generated since the server began.
+    pub(super) fn generated(&self) -> Option<f64> {
+        self.sum(Says::Generated)
+    }
+
+    /// `counted` is what the counter says; a server's own measure is of its last work, however long ago that was.
+    pub(super) fn tokens_per_second(&self, counted: Option<f64>) -> Option<f64> {
+        let works = self.sum(Says::Running).is_some_and(|running| running > 0.0);
+        self.sum(Says::Throughput).filter(|_| works).or(counted)
+    }
+
+    pub(super) fn and(mut self, other: &Self) -> Self {
+        for (total, more) in self.0.iter_mut().zip(&other.0) {
+            *total =
+                Total { sum: total.sum + more.sum, max: total.max.max(more.max), series: total.series + more.series };
+        }
+        self
+    }
+
+    /// The throughput is each server's own, added up by the caller.
+    pub(super) fn reading(&self, tokens_per_second: Option<f64>) -> Reading {
+        let ratio = |part: Option<f64>, of: Option<f64>| match (part, of) {
+            (Some(part), Some(of)) if of > 0.0 => Some(part / of),
+            _ => None,
+        };
+        let kv = self.0[Says::KvUsage as usize];
+        let utilization = self.0[Says::GpuUtilization as usize];
+        let (used, free) = (self.sum(Says::GpuUsed), self.sum(Says::GpuFree));
+        Reading {
+            waiting: self.sum(Says::Waiting),
+            running: self.sum(Says::Running),
+            kv_usage: (kv.series > 0)
+                .then_some(kv.max)
+                .or_else(|| ratio(self.sum(Says::KvUsed), self.sum(Says::KvMax))),
+            tokens_per_second,
+            gpu_memory_used: used.or_else(|| self.sum(Says::EngineMemory)),
+            gpu_memory_total: self.sum(Says::GpuTotal).or_else(|| Some(used? + free?)),
+            gpu_utilization: (utilization.series > 0).then(|| utilization.sum / f64::from(utilization.series)),
+        }
+    }
+}
+
+/// A counter's growth in a second.
+#[derive(Debug, Default)]
+pub(super) struct Rate(VecDeque<(Instant, f64)>);
+
+impl Rate {
+    /// A counter that is smaller than before began anew: what it was says nothing of what it is.
+    pub(super) fn count(&mut self, now: Instant, total: f64) {
+        if self.0.back().is_some_and(|(_, last)| total < *last) {
+            self.0.clear();
+        }
+        let old = |(at, _): &(Instant, f64)| now.saturating_duration_since(*at) > WINDOW;
+        // The point before the window stays: without it a slow poll would leave nothing to compare with.
+        while self.0.len() > MAX_POINTS || self.0.get(1).is_some_and(old) {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, total));
+    }
+
+    /// `None` before there are two points.
+    pub(super) fn per_second(&self) -> Option<f64> {
+        let ((from, first), (to, last)) = (self.0.front()?, self.0.back()?);
+        let seconds = to.saturating_duration_since(*from).as_secs_f64();
+        (seconds > 0.0).then(|| (last - first) / seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Reading {
+        match Page::read(text) {
+            Page::Signals(signals) => signals.reading(signals.tokens_per_second(None)),
+            other => panic!("{other:?} of {text}"),
+        }
+    }
+
+    fn load(waiting: f64, running: f64, kv_usage: f64) -> Reading {
+        Reading { waiting: Some(waiting), running: Some(running), kv_usage: Some(kv_usage), ..Reading::default() }
+    }
+
+    #[test]
+    fn each_server_is_understood() {
+        let triton = "nv_trt_llm_request_metrics{model=\"m\",request_type=\"waiting\",version=\"1\"} 2\n\
+                      nv_trt_llm_request_metrics{model=\"m\",request_type=\"scheduled\",version=\"1\"} 4\n\
+                      nv_trt_llm_request_metrics{model=\"m\",request_type=\"max\",version=\"1\"} 512\n\
+                      nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"fraction\",model=\"m\"} 0.25\n\
+                      nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"used\",model=\"m\"} 10\n\
+                      nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"max\",model=\"m\"} 100\n";
+        for (page, expected) in [
+            (
+                "vllm:num_requests_running{engine=\"0\"} 3.0\nvllm:num_requests_running{engine=\"1\"} 1.0\n\
+                 vllm:num_requests_waiting{engine=\"0\"} 2.0\nvllm:num_requests_waiting{engine=\"1\"} 0.0\n\
+                 vllm:num_requests_waiting_by_reason{reason=\"capacity\"} 90.0\n\
+                 vllm:kv_cache_usage_perc{engine=\"0\"} 0.5\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.25\n",
+                load(2.0, 4.0, 0.5),
+            ),
+            (
+                "vllm:num_requests_running 1\nvllm:num_requests_waiting 0\nvllm:gpu_cache_usage_perc 0.75\n",
+                load(0.0, 1.0, 0.75),
+            ),
+            (
+                "sglang:num_running_reqs{tp_rank=\"0\"} 5.0\nsglang:num_queue_reqs 6\nsglang:token_usage 0.5\n\
+                 sglang:gen_throughput 31.5\n",
+                Reading { tokens_per_second: Some(31.5), ..load(6.0, 5.0, 0.5) },
+            ),
+            (
+                "sglang:num_running_reqs 0\nsglang:num_queue_reqs 0\nsglang:token_usage 0\nsglang:gen_throughput 31.5\n",
+                load(0.0, 0.0, 0.0),
+            ),
+            (
+                "trtllm_num_requests_running 2\ntrtllm_num_requests_waiting 1\ntrtllm_kv_cache_utilization 0.125\n\
+                 trtllm_gpu_memory_usage_bytes 1024\n",
+                Reading { gpu_memory_used: Some(1024.0), ..load(1.0, 2.0, 0.125) },
+            ),
+            (triton, load(2.0, 4.0, 0.25)),
+            (
+                "[{\"iter\":7,\"numActiveRequests\":90,\"numQueuedRequests\":9},{\"iter\":8,\"numActiveRequests\":3,\
+                  \"numQueuedRequests\":1,\"gpuMemUsage\":2048,\"kvCacheStats\":{\"usedNumBlocks\":25,\"maxNumBlocks\":100}}]",
+                Reading { gpu_memory_used: Some(2048.0), ..load(1.0, 3.0, 0.25) },
+            ),
+            (
+                "tgi_queue_size 4\ntgi_batch_current_size 2\n",
+                Reading { waiting: Some(4.0), running: Some(2.0), ..Reading::default() },
+            ),
+            (
+                "DCGM_FI_DEV_FB_USED{gpu=\"0\"} 1024\nDCGM_FI_DEV_FB_USED{gpu=\"1\"} 512\n\
+                 DCGM_FI_DEV_FB_FREE{gpu=\"0\"} 0\nDCGM_FI_DEV_FB_FREE{gpu=\"1\"} 512\n\
+                 DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} 100\nDCGM_FI_DEV_GPU_UTIL{gpu=\"1\"} 50\n",
+                Reading {
+                    gpu_memory_used: Some(1536.0 * MIB),
+                    gpu_memory_total: Some(2048.0 * MIB),
+                    gpu_utilization: Some(0.75),
+                    ..Reading::default()
+                },
+            ),
+        ] {
+            assert_eq!(read(page), expected, "{page}");
+        }
+    }
+
+    #[test]
+    fn blocks_stand_in_for_a_fraction_that_is_not_told() {
+        let page = "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"used\"} 10\n\
+                    nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"max\"} 40\n";
+        assert_eq!(read(page).kv_usage, Some(0.25));
+    }
+
+    #[test]
+    fn what_no_engine_says_is_not_a_reading() {
+        for page in ["", "<html>", "go_goroutines 7\n", "{}", "[{}]", "{\"detail\":\"Not Found\"}", "[1]"] {
+            assert_eq!(Page::read(page), Page::Foreign, "{page}");
+        }
+        assert_eq!(Page::read(" []"), Page::NothingNew);
+    }
+
+    #[test]
+    fn the_gpus_exporter_wins_over_what_the_engine_holds() {
+        let Page::Signals(engine) = Page::read("trtllm_gpu_memory_usage_bytes 5\n") else { panic!() };
+        let Page::Signals(gpus) = Page::read("DCGM_FI_DEV_FB_USED 1\n") else { panic!() };
+        assert_eq!(engine.and(&gpus).reading(None).gpu_memory_used, Some(MIB));
+    }
+
+    #[test]
+    fn a_rate_is_of_the_window_and_survives_a_restart() {
+        let (mut rate, begin) = (Rate::default(), Instant::now());
+        let at = |seconds: u64| begin + Duration::from_secs(seconds);
+        rate.count(at(0), 1000.0);
+        assert_eq!(rate.per_second(), None);
+        rate.count(at(2), 1400.0);
+        assert_eq!(rate.per_second(), Some(200.0));
+        rate.count(at(4), 0.0);
+        assert_eq!(rate.per_second(), None, "the server began anew");
+        rate.count(at(6), 100.0);
+        assert_eq!(rate.per_second(), Some(50.0));
+        for second in [8, 10, 12, 14, 16, 18] {
+            rate.count(at(second), 100.0);
+        }
+        assert_eq!(rate.per_second(), Some(0.0), "what is older than the window does not count");
+        for _ in 0..1000 {
+            rate.count(at(18), 100.0);
+        }
+        assert!(rate.0.len() <= MAX_POINTS + 1);
+    }
+}

@@ -1,0 +1,77 @@
+//! What a probe found that a backend cannot do.
+
+use std::ops::BitOr;
+
+/// A set of features that do not work at a backend; requests that need one are pinned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lacks(u8);
+
+impl Lacks {
+    pub const NONE: Self = Self(0);
+    pub const TOOLS: Self = Self(1);
+    pub const TOOLS_STREAMED: Self = Self(1 << 1);
+    pub const JSON_SCHEMA: Self = Self(1 << 2);
+    pub const JSON_OBJECT: Self = Self(1 << 3);
+    pub const RESPONSES: Self = Self(1 << 4);
+
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::TOOLS, "tools"),
+        (Self::TOOLS_STREAMED, "tools_streamed"),
+        (Self::JSON_SCHEMA, "json_schema"),
+        (Self::JSON_OBJECT, "json_object"),
+        (Self::RESPONSES, "responses"),
+    ];
+
+    /// Whether every feature of `other` is lacking.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether any feature of `other` is lacking.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The words of the lacking features.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::ALL.into_iter().filter(move |(feature, _)| self.contains(*feature)).map(|(_, name)| name)
+    }
+
+    /// For an atomic; the upper three bits are free.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// What is no feature is left out.
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits & 0b1_1111)
+    }
+}
+
+impl BitOr for Lacks {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_knows_its_features() {
+        let both = Lacks::TOOLS | Lacks::RESPONSES;
+        assert!(both.contains(Lacks::TOOLS) && !both.contains(Lacks::TOOLS | Lacks::JSON_SCHEMA));
+        assert!(both.intersects(Lacks::TOOLS | Lacks::JSON_SCHEMA) && !both.intersects(Lacks::JSON_OBJECT));
+        assert_eq!(both.names().collect::<Vec<_>>(), ["tools", "responses"]);
+        assert_eq!(Lacks::from_bits(both.bits() | 0x80), both);
+        let all = Lacks::ALL.into_iter().fold(Lacks::NONE, |all, (feature, _)| all | feature);
+        assert_eq!((all.names().count(), Lacks::from_bits(u8::MAX)), (Lacks::ALL.len(), all));
+    }
+}
