@@ -77,7 +77,7 @@ impl<'a> Asked<'a> {
             endpoint: self.endpoint,
             backend: &target.config,
             is_baseline: backend == snapshot.baseline(),
-            max_model_len: None,
+            max_model_len: target.facts.max_model_len(),
         };
         if ask.passes_untouched() {
             let model = scan.model().map(|model| model.to_string()).unwrap_or_default();

@@ -225,8 +225,8 @@ fn decide(
     head: &request::Parts,
     body: Body<'_>,
 ) -> Result<Decision, Refused> {
-    let request =
-        split::Request { endpoint, path: head.uri.path(), headers: &head.headers, body, known: &|_| Known::default() };
+    let known = |backend: usize| Known { max_model_len: snapshot.targets[backend].facts.max_model_len() };
+    let request = split::Request { endpoint, path: head.uri.path(), headers: &head.headers, body, known: &known };
     split::decide(&snapshot.config, &snapshot.tables, &request, &mut || rand::random_range(0..10_000))
         .map_err(|_| Refused::UnknownOverride)
 }
