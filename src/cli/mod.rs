@@ -3,6 +3,7 @@
 //! Owns: what is printed. Refuses: doing the work itself; each command is a call into the room that does it.
 
 mod explain;
+mod probe;
 mod run;
 mod status;
 mod table;
@@ -38,6 +39,12 @@ enum Command {
         /// Environment variables and files that it names may be missing.
         #[arg(long)]
         without_secrets: bool,
+        /// Ask each backend what works there; costs a few tokens.
+        #[arg(long, conflicts_with = "without_secrets")]
+        probe: bool,
+        /// Print what was probed as JSON.
+        #[arg(long, requires = "probe")]
+        json: bool,
     },
     /// Say where a request would go, and as what.
     Explain(explain::Explain),
@@ -96,7 +103,7 @@ pub fn main() -> ExitCode {
     let path = arguments.config.as_path();
     let exit = match arguments.command {
         None | Some(Command::Run) => run::run(path),
-        Some(Command::Check { without_secrets }) => check(path, without_secrets),
+        Some(Command::Check { without_secrets, probe, json }) => check(path, without_secrets, probe.then_some(json)),
         Some(Command::Explain(explain)) => explain.run(path),
         Some(Command::Demo { seconds, rate }) => run::demo(path, seconds, rate),
         Some(Command::Shift { backend, percent, route }) => shift(path, &backend, percent, route.as_deref()),
@@ -125,17 +132,20 @@ fn load(path: &Path, secrets: Secrets) -> Result<Config, Exit> {
     })
 }
 
-fn check(path: &Path, without_secrets: bool) -> Exit {
+/// `probe` says whether what was probed is printed as JSON, and then as nothing else.
+fn check(path: &Path, without_secrets: bool, probe: Option<bool>) -> Exit {
     let secrets = if without_secrets { Secrets::Skip } else { Secrets::Required };
     let config = match load(path, secrets) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    say(&config::describe(&config));
+    if probe != Some(true) {
+        say(&config::describe(&config));
+    }
     for warning in config::warnings(&config, &env) {
         complain(&format!("warning: {warning}"));
     }
-    Exit::Done
+    probe.map_or(Exit::Done, |json| probe::run(&config, json))
 }
 
 fn shift(path: &Path, backend: &str, percent: f64, route: Option<&str>) -> Exit {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::admin::status::Status;
+use crate::admin::status::{FleetView, Status};
 
 /// As plain text, one row a backend and route.
 pub fn render(status: &Status) -> String {
@@ -75,5 +75,27 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
             one.cost_usd.map_or_else(|| "-".to_owned(), |usd| format!("{usd:.4}"))
         )?;
     }
+    for one in &status.backends {
+        if let Some(fleet) = &one.fleet {
+            write_fleet(text, &one.name, fleet)?;
+        }
+    }
     Ok(())
+}
+
+/// What is known of a backend's servers; `-` is what is not.
+fn write_fleet(text: &mut String, name: &str, fleet: &FleetView) -> std::fmt::Result {
+    let count = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0));
+    let speed = fleet.tokens_per_second.map_or_else(|| "-".to_owned(), |speed| format!("{speed:.0}"));
+    let overloaded = if fleet.overloaded { ", overloaded: its requests go to the baseline" } else { "" };
+    let error = fleet.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+    writeln!(
+        text,
+        "servers of {name}: waiting {}, running {}, KV cache {}, {speed} tokens/s, GPUs {}{overloaded}{error}",
+        count(fleet.waiting),
+        count(fleet.running),
+        percent(fleet.kv_usage),
+        percent(fleet.gpu_utilization)
+    )
 }

@@ -12,6 +12,11 @@ use crate::backend::{Auth, Client, Failure, RequestBody, Target};
 
 const OURS: HeaderValue = HeaderValue::from_static(concat!("shiftgate/", env!("CARGO_PKG_VERSION")));
 
+/// A model that is asked for a few tokens has begun long before.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Of an answer to one of our own questions.
+const MAX_ANSWER: u64 = 4 << 20;
+
 /// What is asked, and how long and how large the answer may be.
 #[derive(Debug, Clone)]
 pub(super) struct Question {
@@ -35,8 +40,8 @@ impl Question {
     pub(super) fn of_target(target: &Target, method: Method, path: &'static str, body: Bytes) -> Option<Self> {
         let uri = target.uri_for(&Uri::from_static(path))?;
         let key = key_of(target);
-        let (deadline, max_answer) = (Duration::from_secs(60), 4 << 20);
-        Some(Self { method, uri, host: target.host.clone(), key, body, deadline, max_answer })
+        let (host, deadline, max_answer) = (target.host.clone(), PATIENCE, MAX_ANSWER);
+        Some(Self { method, uri, host, key, body, deadline, max_answer })
     }
 
     pub(super) async fn ask(&self, client: &Arc<Client>) -> Result<Answer, Failure> {

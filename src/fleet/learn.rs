@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Uri};
+use http::{Method, StatusCode, Uri};
 use serde_json::Value;
 
-use super::exchange::{Answer, Question};
+use super::exchange::Question;
 use super::follow::Pace;
 use super::probe;
 use crate::backend::Target;
@@ -27,21 +27,35 @@ async fn learn_length(target: &Target, pace: Pace) {
     if target.config.engine == Engine::OpenAi || target.config.translation.max_model_len.is_some() {
         return;
     }
-    let Some(question) = length_question(target) else { return };
     let mut pause = Pause::new(pace);
     loop {
-        match question.ask(&target.client).await {
-            Ok(answer) if is_final(&answer) => {
-                let length = length_in(&answer.body, |id| target.config.models.iter().any(|(_, name)| name == id));
-                if let Some(length) = length {
-                    target.facts.set_max_model_len(length);
-                    tracing::debug!(backend = target.config.name, length, "the backend says how long a context may be");
-                }
+        match ask_length(target).await {
+            Ok(Some(length)) => {
+                target.facts.set_max_model_len(length);
+                tracing::debug!(backend = target.config.name, length, "the backend says how long a context may be");
                 return;
             }
-            Ok(_) | Err(_) => pause.wait().await,
+            Ok(None) => return,
+            Err(NoAnswer) => pause.wait().await,
         }
     }
+}
+
+/// The server is not there yet, or busy.
+struct NoAnswer;
+
+async fn ask_length(target: &Target) -> Result<Option<u64>, NoAnswer> {
+    let Some(question) = length_question(target) else { return Ok(None) };
+    let answer = question.ask(&target.client).await.map_err(|_| NoAnswer)?;
+    if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(NoAnswer);
+    }
+    Ok(length_in(&answer.body, |id| target.config.models.iter().any(|(_, name)| name == id)))
+}
+
+/// What the server says now of its context.
+pub(super) async fn length(target: &Target) -> Option<u64> {
+    ask_length(target).await.unwrap_or_default()
 }
 
 /// TGI's list of models says nothing of lengths, its `/info` beside the API does.
@@ -54,13 +68,8 @@ fn length_question(target: &Target) -> Option<Question> {
     Some(question)
 }
 
-/// Whether asking again would only be told the same.
-pub(super) fn is_final(answer: &Answer) -> bool {
-    !(answer.status.is_server_error() || answer.status.as_u16() == 429)
-}
-
 /// The shortest of the models that are asked for; of all, when none of these is in the list.
-pub(super) fn length_in(body: &[u8], is_ours: impl Fn(&str) -> bool) -> Option<u64> {
+fn length_in(body: &[u8], is_ours: impl Fn(&str) -> bool) -> Option<u64> {
     let said: Value = serde_json::from_slice(body).ok()?;
     if let Some(length) = said.get("max_total_tokens").and_then(Value::as_u64) {
         return Some(length);

@@ -123,7 +123,7 @@ impl Case {
                 match wants.kind {
                     Kind::Chat if wants.reasoning == ReasoningPolicy::Strip => schema::chat(&told, &wants),
                     Kind::Responses => schema::response(&told, &wants),
-                    Kind::Chat => {}
+                    Kind::Chat | Kind::Completions => {}
                 }
                 self.check_pointers(&told);
                 self.check_notes(made.notes);

@@ -253,7 +253,7 @@ async fn a_machines_price_is_that_of_the_tokens_it_generates() {
 async fn a_server_is_asked_for_its_context_until_it_answers() {
     let (openai, qwen) = pair(Behaviour::default()).await;
     qwen.set(Behaviour { status: Some((503, None)), ..Behaviour::default() });
-    let running = start(&file(&openai, &qwen, 0.0), false).await;
+    let running = start(&file(&openai, &qwen, 100.0), false).await;
     let target = Arc::clone(&running.app.store.current().targets[1]);
     eventually(|| qwen.requests() >= 3).await;
     assert_eq!(target.max_model_len(), None);
@@ -262,4 +262,8 @@ async fn a_server_is_asked_for_its_context_until_it_answers() {
     assert_eq!(target.max_model_len(), Some(32_768));
     assert_eq!(openai.requests(), 0, "OpenAI does not say, and is not asked");
     assert!(qwen.received().iter().all(|request| request.target == "/v1/models"));
+    // What would not fit there is not sent there.
+    let answer = ask(&running, &chat(&"word ".repeat(32_768), false), "").await;
+    assert_eq!(answer.header("x-shiftgate-reason"), Some("pinned:context"));
+    assert_who(&who(&running).await, SPLIT);
 }

@@ -1,0 +1,196 @@
+//! The probe's requests, as an application would write them, and as the backend gets them.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::feature::Feature;
+use crate::backend::Target;
+use crate::config::Backend;
+use crate::model::{Engine, Family};
+use crate::translate::{self, Action, Ask, Stop};
+use crate::wire::endpoint::Endpoint;
+use crate::wire::scan;
+
+/// A prompt over a context longer than this would be too much to send.
+const LONGEST_CONTEXT: u64 = 262_144;
+/// Words for each token that fits: hardly a tokenizer makes one of two.
+const TOO_MANY: u64 = 2;
+
+/// One request to a backend.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) path: &'static str,
+    pub(super) body: Bytes,
+    /// The translation changed what the feature is about.
+    pub(super) translated: bool,
+}
+
+/// Whom the probe speaks to.
+#[derive(Debug)]
+pub(super) struct Asker<'a> {
+    pub(super) target: &'a Target,
+    pub(super) is_baseline: bool,
+    /// The model as an application would call it, and as the server does.
+    pub(super) model: String,
+    pub(super) served: String,
+    pub(super) context: Option<u64>,
+}
+
+/// The model to ask for: one that the file names, else the first that the server has.
+pub(super) fn model_of(backend: &Backend, served: &[String]) -> (String, String) {
+    let app_name = |pattern: &str| {
+        let name = pattern.replace('*', "");
+        if name.is_empty() { "gpt-4o-mini".to_owned() } else { name }
+    };
+    let mapped = backend.models.iter().find(|(_, name)| served.contains(name)).or_else(|| backend.models.first());
+    if let Some((pattern, name)) = mapped {
+        let app = app_name(pattern.as_str());
+        // Another pattern may fit better.
+        let name = backend.model_for(&app).unwrap_or(name).to_owned();
+        return (app, name);
+    }
+    let small = served.iter().find(|name| *name == "gpt-4o-mini").or_else(|| served.first());
+    let name = small.cloned().unwrap_or_else(|| "gpt-4o-mini".to_owned());
+    (name.clone(), name)
+}
+
+impl Asker<'_> {
+    /// What is sent for a feature: one request, or several that all have to go well. `Err` says why it is not sent.
+    pub(super) fn requests(&self, feature: Feature) -> Result<Vec<Sent>, &'static str> {
+        match feature {
+            Feature::Models => Ok(Vec::new()),
+            Feature::ErrorShape => {
+                let mut body = self.chat(&[("user", "Hello.")], 4);
+                body["temperature"] = json!("hot");
+                Ok(vec![self.raw(body)])
+            }
+            Feature::Context => Ok(self.too_long().map(|body| self.raw(body)).into_iter().collect()),
+            Feature::Responses if self.target.config.engine == Engine::Tgi => Err("the server has no such path"),
+            Feature::Responses => {
+                let body = json!({"model": self.model, "input": "Say hello.", "store": false, "max_output_tokens": 64});
+                Ok(vec![self.translated(feature, &body)?])
+            }
+            Feature::Thinking if self.is_hybrid() => {
+                let question = [("user", "What is two and two?")];
+                let off = self.chat(&question, 64);
+                let mut on = self.chat(&question, 512);
+                on["reasoning_effort"] = json!("low");
+                Ok(vec![self.translated(feature, &off)?, self.translated(feature, &on)?])
+            }
+            _ => Ok(vec![self.translated(feature, &self.body(feature))?]),
+        }
+    }
+
+    fn body(&self, feature: Feature) -> Value {
+        let question = [("user", "What is two and two?")];
+        match feature {
+            Feature::Developer => self.chat(&[("developer", "Answer in one word."), question[0]], 32),
+            Feature::LateSystem => {
+                let turns = [("system", "Be brief."), ("user", "Hello."), ("assistant", "Hello.")];
+                self.chat(&[turns.as_slice(), &[("system", "Answer in one word."), question[0]]].concat(), 32)
+            }
+            Feature::Tools | Feature::ToolsStreamed => {
+                let mut body = self.chat(&[("user", "What is the weather in Paris? Call the tool get_weather.")], 128);
+                body["tools"] = json!([{"type": "function", "function": {
+                    "name": "get_weather", "description": "The weather in a city just now.",
+                    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+                }}]);
+                if feature == Feature::ToolsStreamed {
+                    body["stream"] = json!(true);
+                }
+                body
+            }
+            Feature::JsonObject => {
+                let mut body =
+                    self.chat(&[("user", "Give the capital of France as a JSON object, in the field city.")], 64);
+                body["response_format"] = json!({"type": "json_object"});
+                body
+            }
+            Feature::JsonSchema => {
+                let mut body = self.chat(&[("user", "Give the capital of France as JSON.")], 64);
+                // No model would think of this code by itself.
+                body["response_format"] = json!({"type": "json_schema", "json_schema": {
+                    "name": "capital", "strict": true, "schema": {
+                        "type": "object",
+                        "properties": {"city": {"type": "string"}, "code": {"type": "string", "enum": [CODE]}},
+                        "required": ["city", "code"], "additionalProperties": false
+                    }
+                }});
+                body
+            }
+            Feature::Usage => {
+                let mut body = self.chat(&question, 8);
+                body["stream"] = json!(true);
+                body["stream_options"] = json!({"include_usage": true});
+                body
+            }
+            Feature::Models | Feature::Thinking | Feature::ErrorShape | Feature::Context | Feature::Responses => {
+                self.chat(&question, 32)
+            }
+        }
+    }
+
+    fn chat(&self, turns: &[(&str, &str)], tokens: u32) -> Value {
+        let messages: Vec<Value> =
+            turns.iter().map(|(role, content)| json!({"role": role, "content": content})).collect();
+        let mut body = json!({"model": self.model, "messages": messages, "max_completion_tokens": tokens});
+        if self.target.config.engine != Engine::OpenAi {
+            body["temperature"] = json!(0);
+        }
+        if self.is_hybrid() {
+            body["reasoning_effort"] = json!("none");
+        }
+        body
+    }
+
+    /// Its model thinks only when told to.
+    fn is_hybrid(&self) -> bool {
+        matches!(self.target.config.family, Some(Family::Qwen3 | Family::Qwen35 | Family::Qwen38))
+    }
+
+    fn too_long(&self) -> Option<Value> {
+        let words = self.context.filter(|length| *length <= LONGEST_CONTEXT)? * TOO_MANY;
+        let text = "word ".repeat(usize::try_from(words).ok()?);
+        Some(self.chat(&[("user", &text)], 1))
+    }
+
+    /// Under the server's own names, else as it is: what no translation would let through.
+    fn raw(&self, mut body: Value) -> Sent {
+        body["model"] = json!(self.served);
+        if let Some(fields) = body.as_object_mut() {
+            fields.remove("reasoning_effort");
+            if self.target.config.engine != Engine::OpenAi
+                && let Some(tokens) = fields.remove("max_completion_tokens")
+            {
+                fields.insert("max_tokens".to_owned(), tokens);
+            }
+        }
+        Sent { path: "/v1/chat/completions", body: Bytes::from(body.to_string()), translated: false }
+    }
+
+    /// As a request of an application would be sent.
+    fn translated(&self, feature: Feature, body: &Value) -> Result<Sent, &'static str> {
+        let (endpoint, path) = match feature {
+            Feature::Responses => (Endpoint::Responses, "/v1/responses"),
+            _ => (Endpoint::ChatCompletions, "/v1/chat/completions"),
+        };
+        let body = Bytes::from(body.to_string());
+        let scan = scan::scan(&body).map_err(|_| "it cannot be asked")?;
+        let (backend, is_baseline) = (&self.target.config, self.is_baseline);
+        let ask = Ask { body: &body, scan: &scan, endpoint, backend, is_baseline, max_model_len: None };
+        if ask.passes_untouched() {
+            return Ok(Sent { path, body: body.clone(), translated: false });
+        }
+        let done = translate::request(&ask).map_err(|stop| match stop {
+            Stop::Pinned(pinned) => pinned.why,
+            Stop::Invalid(_) => "it cannot be asked",
+        })?;
+        let translated = done.ledger.steps().iter().any(|step| {
+            matches!(step.action, Action::Renamed | Action::Rewritten) && step.field.starts_with(feature.field())
+        });
+        Ok(Sent { path, body: done.body, translated: translated && !feature.field().is_empty() })
+    }
+}
+
+/// What the schema asks for.
+pub(super) const CODE: &str = "QX-17";

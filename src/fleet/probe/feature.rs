@@ -1,0 +1,125 @@
+//! What is probed, and the server's flag that would help where it does not work.
+
+use crate::model::{Engine, Family, Lacks};
+
+/// One question of the probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    Models,
+    Developer,
+    LateSystem,
+    Tools,
+    ToolsStreamed,
+    JsonObject,
+    JsonSchema,
+    Thinking,
+    Usage,
+    ErrorShape,
+    Context,
+    Responses,
+}
+
+impl Feature {
+    /// In the order in which they are asked; the first tells whether anybody is there.
+    pub const ALL: [Self; 12] = [
+        Self::Models,
+        Self::Developer,
+        Self::LateSystem,
+        Self::Tools,
+        Self::ToolsStreamed,
+        Self::JsonObject,
+        Self::JsonSchema,
+        Self::Thinking,
+        Self::Usage,
+        Self::ErrorShape,
+        Self::Context,
+        Self::Responses,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Models => "models",
+            Self::Developer => "developer role",
+            Self::LateSystem => "late system message",
+            Self::Tools => "tool call",
+            Self::ToolsStreamed => "tool call, streamed",
+            Self::JsonObject => "JSON object",
+            Self::JsonSchema => "JSON schema",
+            Self::Thinking => "thinking",
+            Self::Usage => "usage of a stream",
+            Self::ErrorShape => "error shape",
+            Self::Context => "context length",
+            Self::Responses => "/v1/responses",
+        }
+    }
+
+    /// What requests are pinned by when this does not work.
+    pub const fn lack(self) -> Option<Lacks> {
+        match self {
+            Self::Tools => Some(Lacks::TOOLS),
+            Self::ToolsStreamed => Some(Lacks::TOOLS_STREAMED),
+            Self::JsonObject => Some(Lacks::JSON_OBJECT),
+            Self::JsonSchema => Some(Lacks::JSON_SCHEMA),
+            Self::Responses => Some(Lacks::RESPONSES),
+            Self::Models
+            | Self::Developer
+            | Self::LateSystem
+            | Self::Thinking
+            | Self::Usage
+            | Self::ErrorShape
+            | Self::Context => None,
+        }
+    }
+
+    /// The field of a request whose rewriting makes this work.
+    pub(super) const fn field(self) -> &'static str {
+        match self {
+            Self::Developer | Self::LateSystem => "messages",
+            Self::Tools | Self::ToolsStreamed => "tools",
+            Self::JsonObject | Self::JsonSchema => "response_format",
+            Self::Usage => "stream_options",
+            Self::Responses => "input",
+            Self::Models | Self::Thinking | Self::ErrorShape | Self::Context => "",
+        }
+    }
+
+    /// Of OpenAI itself some things need not be asked, and one would cost much.
+    pub(super) const fn is_asked(self, engine: Engine) -> bool {
+        !matches!((self, engine), (Self::Thinking | Self::Context, Engine::OpenAi))
+    }
+
+    /// How the server or the file would have to be changed.
+    pub(super) fn hint(self, engine: Engine, family: Option<Family>) -> Option<&'static str> {
+        // These models write their calls as XML.
+        let xml = matches!(family, Some(Family::Qwen35 | Family::Qwen38));
+        match (self, engine) {
+            (Self::Models, Engine::Vllm | Engine::Sglang) => {
+                Some("--served-model-name, or `models` of its section in rollout.toml")
+            }
+            (Self::Models, _) => Some("`models` of its section in rollout.toml"),
+            (Self::Tools | Self::ToolsStreamed, Engine::Vllm) if xml => {
+                Some("--enable-auto-tool-choice --tool-call-parser qwen3_coder")
+            }
+            (Self::Tools | Self::ToolsStreamed, Engine::Vllm) => {
+                Some("--enable-auto-tool-choice --tool-call-parser hermes")
+            }
+            (Self::Tools | Self::ToolsStreamed, Engine::Sglang) if xml => Some("--tool-call-parser qwen3_coder"),
+            (Self::Tools | Self::ToolsStreamed, Engine::Sglang) => Some("--tool-call-parser qwen"),
+            (Self::Tools | Self::ToolsStreamed, Engine::Trtllm) if xml => Some("--tool_parser qwen3_coder"),
+            (Self::Tools | Self::ToolsStreamed, Engine::Trtllm) => Some("--tool_parser qwen3"),
+            (Self::JsonObject | Self::JsonSchema, Engine::Sglang) => Some("--grammar-backend xgrammar"),
+            (Self::JsonObject | Self::JsonSchema, Engine::Trtllm) => {
+                Some("guided_decoding_backend: xgrammar, in the file that it is started with")
+            }
+            (Self::JsonObject | Self::JsonSchema, Engine::Tgi) => Some("start it without --disable-grammar-support"),
+            (Self::Thinking, Engine::Vllm) => Some("--reasoning-parser qwen3"),
+            (Self::Thinking, Engine::Sglang) if family == Some(Family::Thinking) => {
+                Some("--reasoning-parser qwen3-thinking")
+            }
+            (Self::Thinking, Engine::Sglang) => Some("--reasoning-parser qwen3"),
+            (Self::Thinking, Engine::Trtllm) => Some("--reasoning_parser qwen3"),
+            (Self::Context, _) => Some("max_model_len of its section in rollout.toml"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The conformance probe: each backend is asked for what applications need, and the answers are judged.
+//!
+//! Owns: the questions, the verdicts, what is missing. Refuses: deciding what is pinned; it only says what is lacking.
+//! Invariant: what it says shows no key, and a server's words only in part and without control characters.
+
+mod ask;
+mod feature;
+mod judge;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use self::ask::Asker;
+pub use self::feature::Feature;
+use self::judge::{Finding, judge};
+use super::exchange::Question;
+use super::follow::Pace;
+use super::learn::{Pause, length};
+use crate::backend::{Auth, Failure, Target};
+use crate::model::{Engine, Lacks};
+
+/// Of a server's words so many characters are shown.
+const MAX_DETAIL: usize = 160;
+/// Names of models that are shown.
+const MAX_MODELS: usize = 3;
+
+/// How a feature stands at a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Works,
+    /// It works because shiftgate translates.
+    Translated,
+    /// Requests that need it go to the baseline.
+    Pinned,
+    Failed,
+}
+
+impl Verdict {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Works => "works",
+            Self::Translated => "translated",
+            Self::Pinned => "pinned",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub feature: Feature,
+    pub verdict: Verdict,
+    pub detail: String,
+    /// The flag or setting that would help.
+    pub hint: Option<&'static str>,
+}
+
+/// Whether a backend could be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    Yes,
+    /// Its key is the application's.
+    No(String),
+    NoAnswer(String),
+}
+
+/// What one backend can do.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub backend: String,
+    pub engine: Engine,
+    pub asked: Asked,
+    pub rows: Vec<Row>,
+}
+
+/// Asks for everything, one thing after the other.
+pub async fn probe(target: &Target, is_baseline: bool) -> Report {
+    let (name, engine) = (target.config.name.clone(), target.config.engine);
+    let mut report = Report { backend: name, engine, asked: Asked::Yes, rows: Vec::new() };
+    let served = match models(target).await {
+        Ok(served) => served,
+        Err(asked) => return Report { asked, ..report },
+    };
+    let asker = begin(target, is_baseline, served.as_ref()).await;
+    report.rows.push(models_row(&asker, served));
+    for feature in Feature::ALL.into_iter().filter(|feature| *feature != Feature::Models && feature.is_asked(engine)) {
+        match find(&asker, feature).await {
+            Finding::Locked(status) => {
+                report.asked = locked(target, status);
+                return report;
+            }
+            finding => report.rows.push(row(&asker, feature, finding)),
+        }
+    }
+    report
+}
+
+/// Asks for what requests are pinned by, until it is known, and from time to time again while something is lacking.
+pub(super) async fn keep_probed(target: &Target, pace: Pace) {
+    let mut pause = Pause::new(pace);
+    loop {
+        match lacking(target).await {
+            Some(lacking) => {
+                let lacks = lacking.values().fold(Lacks::NONE, |all, (lack, _)| all | *lack);
+                if target.facts.probed() != Some(lacks) {
+                    tell(target, &lacking);
+                }
+                target.facts.set_lacks(lacks);
+                if lacks.is_empty() {
+                    return;
+                }
+                tokio::time::sleep(pace.probe_again.mul_f64(rand::random_range(0.8..1.2))).await;
+                pause = Pause::new(pace);
+            }
+            None => pause.wait().await,
+        }
+    }
+}
+
+/// By the feature's name: what is lacking, and why.
+type Lacking = BTreeMap<&'static str, (Lacks, Row)>;
+
+/// `None` while not everything could be asked.
+async fn lacking(target: &Target) -> Option<Lacking> {
+    let served = models(target).await.ok()?;
+    let asker = begin(target, false, served.as_ref()).await;
+    let mut lacking = Lacking::new();
+    for feature in Feature::ALL {
+        let Some(lack) = feature.lack() else { continue };
+        let finding = find(&asker, feature).await;
+        match finding {
+            Finding::Good { .. } => {}
+            Finding::Silent(_) | Finding::Locked(_) => return None,
+            // What the translation does not send is pinned by it, but for a path that it does not look at.
+            Finding::Pinned(_) if feature != Feature::Responses => {}
+            Finding::Bad(_) | Finding::Pinned(_) => {
+                lacking.insert(feature.as_str(), (lack, row(&asker, feature, finding)));
+            }
+        }
+    }
+    Some(lacking)
+}
+
+fn tell(target: &Target, lacking: &Lacking) {
+    let backend = &target.config.name;
+    for (feature, (_, row)) in lacking {
+        let hint = row.hint.unwrap_or_default();
+        tracing::warn!(backend, feature, detail = row.detail, hint, "it does not work there: such requests are pinned");
+    }
+    if lacking.is_empty() {
+        tracing::info!(backend, "all that was probed works there");
+    }
+}
+
+/// The names of its models; `None` where it has no such list.
+async fn models(target: &Target) -> Result<Option<Vec<String>>, Asked> {
+    let unusable = || Asked::NoAnswer("its path cannot be asked for".to_owned());
+    let question = Question::of_target(target, Method::GET, "/v1/models", Bytes::new()).ok_or_else(unusable)?;
+    let answer = question.ask(&target.client).await.map_err(|failure| Asked::NoAnswer(failure.to_string()))?;
+    match answer.status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(locked(target, answer.status)),
+        status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            return Err(Asked::NoAnswer(format!("it answered {}", status.as_u16())));
+        }
+        _ => {}
+    }
+    let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let names = |list: &Vec<Value>| list.iter().filter_map(|one| Some(one["id"].as_str()?.to_owned())).collect();
+    Ok(said["data"].as_array().filter(|_| answer.status.is_success()).map(names))
+}
+
+fn locked(target: &Target, status: StatusCode) -> Asked {
+    match target.auth {
+        Auth::Client => Asked::No("its key is the application's".to_owned()),
+        Auth::None => Asked::NoAnswer(format!("it wants a key ({})", status.as_u16())),
+        Auth::Bearer(_) => Asked::NoAnswer(format!("it refuses the key ({})", status.as_u16())),
+    }
+}
+
+async fn begin<'a>(target: &'a Target, is_baseline: bool, served: Option<&Vec<String>>) -> Asker<'a> {
+    let (model, served) = ask::model_of(&target.config, served.map_or(&[], Vec::as_slice));
+    let context = match target.config.engine {
+        Engine::OpenAi => None,
+        _ => match target.max_model_len() {
+            Some(length) => Some(length),
+            None => length(target).await,
+        },
+    };
+    Asker { target, is_baseline, model, served, context }
+}
+
+async fn find(asker: &Asker<'_>, feature: Feature) -> Finding {
+    if feature == Feature::Context && asker.context.is_none() {
+        return Finding::Bad("its length is not known".to_owned());
+    }
+    let requests = match asker.requests(feature) {
+        Ok(requests) => requests,
+        Err(why) => return Finding::Pinned(why),
+    };
+    let mut found = Finding::Good { native: true, advise: false, detail: "" };
+    if feature == Feature::Context && requests.is_empty() {
+        found = Finding::Good { native: true, advise: false, detail: "too long to be tried" };
+    }
+    for sent in requests {
+        let Some(question) = Question::of_target(asker.target, Method::POST, sent.path, sent.body) else {
+            return Finding::Bad("its path cannot be asked for".to_owned());
+        };
+        let finding = match question.ask(&asker.target.client).await {
+            Ok(answer) => judge(feature, &answer),
+            // It is there, and this is what it does not answer.
+            Err(failure @ Failure::Timeout(_)) => Finding::Bad(failure.to_string()),
+            Err(failure) => Finding::Silent(failure.to_string()),
+        };
+        match finding {
+            Finding::Good { native, advise, detail } => {
+                if !native || sent.translated {
+                    found = Finding::Good { native: false, advise, detail };
+                }
+            }
+            other => return other,
+        }
+    }
+    found
+}
+
+fn models_row(asker: &Asker<'_>, names: Option<Vec<String>>) -> Row {
+    let feature = Feature::Models;
+    let Some(names) = names else {
+        return Row { feature, verdict: Verdict::Failed, detail: "there is no such list".to_owned(), hint: None };
+    };
+    let shown = names.iter().take(MAX_MODELS).cloned().collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(MAX_MODELS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let config = &asker.target.config;
+    // TGI has one model, under whatever name.
+    let is_there = names.contains(&asker.served) || config.engine == Engine::Tgi;
+    let (verdict, detail, hint) = if is_there {
+        (Verdict::Works, format!("{shown}{more}"), None)
+    } else {
+        let detail = format!("{} is not among {shown}{more}", asker.served);
+        (Verdict::Failed, detail, feature.hint(config.engine, config.family))
+    };
+    Row { feature, verdict, detail: clean(asker.target, &detail), hint }
+}
+
+fn row(asker: &Asker<'_>, feature: Feature, finding: Finding) -> Row {
+    let config = &asker.target.config;
+    let hint = feature.hint(config.engine, config.family);
+    let probe = config.translation.probe;
+    let is_sent = config.translation.responses || probe || config.engine == Engine::OpenAi;
+    let (verdict, detail, hint) = match finding {
+        Finding::Good { .. } if feature == Feature::Responses && !is_sent => {
+            let hint = "responses = true of its section in rollout.toml";
+            (Verdict::Pinned, "it works, and is not used".to_owned(), Some(hint))
+        }
+        Finding::Good { native, advise, detail } => {
+            let verdict = if native { Verdict::Works } else { Verdict::Translated };
+            (verdict, detail.to_owned(), hint.filter(|_| advise))
+        }
+        Finding::Pinned(why) => (Verdict::Pinned, why.to_owned(), None),
+        Finding::Bad(detail) => {
+            let unused = feature == Feature::Responses && !config.translation.responses;
+            let pinned = (probe && feature.lack().is_some()) || unused;
+            let verdict = if pinned { Verdict::Pinned } else { Verdict::Failed };
+            (verdict, detail, hint)
+        }
+        Finding::Silent(detail) => (Verdict::Failed, detail, None),
+        Finding::Locked(status) => (Verdict::Failed, format!("it answered {}", status.as_u16()), None),
+    };
+    let detail = match (feature, asker.context) {
+        (Feature::Context, Some(length)) => format!("{length} tokens: {detail}"),
+        _ => detail,
+    };
+    Row { feature, verdict, detail: clean(asker.target, detail.trim_end_matches([':', ' '])), hint }
+}
+
+/// A server's words, fit to be shown.
+fn clean(target: &Target, words: &str) -> String {
+    let line = words.lines().next().unwrap_or_default();
+    let mut line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    if let Auth::Bearer(value) = &target.auth
+        && let Some(key) = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "))
+        && !key.is_empty()
+    {
+        line = line.replace(key, "****");
+    }
+    line.chars().take(MAX_DETAIL).collect()
+}

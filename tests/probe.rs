@@ -1,0 +1,362 @@
+//! `check --probe` and the probe at start: against simulated servers, and against one that the test plays.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shiftgate::app::{App, Options};
+use shiftgate::backend::Target;
+use shiftgate::config::{self, Config, Secrets};
+use shiftgate::fleet::Pace;
+use shiftgate::fleet::probe::{self, Asked, Report};
+use shiftgate::live::Source;
+use shiftgate::model::Lacks;
+use shiftgate::sim::{self, Behaviour, SimConfig, Wire};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const KEY: &str = "qwen-key-canary";
+
+/// A file whose baseline is `openai` and whose candidate has `lines`.
+fn file(openai: &str, qwen: &str, lines: &str) -> String {
+    format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[rollout]\nname = \"t\"\nbaseline = \"openai\"\n\
+         percent = {{ qwen = 0 }}\n[backend.openai]\nengine = \"openai\"\nurl = \"{openai}\"\napi_key = \"none\"\n\
+         [backend.qwen]\nurl = \"{qwen}\"\napi_key = {{ env = \"QWEN_KEY\" }}\n{lines}\n"
+    )
+}
+
+fn parse(text: &str) -> Config {
+    let env = |name: &str| (name == "QWEN_KEY").then(|| KEY.to_owned());
+    config::parse(Path::new("rollout.toml"), text.as_bytes(), Secrets::Required, &env).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// What the probe says of the candidate.
+async fn probed(url: &str, lines: &str) -> Report {
+    let config = parse(&file("http://127.0.0.1:9/v1", url, lines));
+    let target = Target::prepare(&config.backends[1], None, Arc::default()).unwrap();
+    tokio::time::timeout(PATIENCE, probe::probe(&target, false)).await.expect("the probe hangs")
+}
+
+/// feature → verdict, and what else is said.
+#[track_caller]
+fn assert_row(report: &Report, feature: &str, verdict: &str, said: &str) {
+    let row = report.rows.iter().find(|row| row.feature.as_str() == feature);
+    let row = row.unwrap_or_else(|| panic!("no {feature} in {report:?}"));
+    let line = format!("{} {} {}", row.verdict.as_str(), row.detail, row.hint.unwrap_or_default());
+    assert!(row.verdict.as_str() == verdict && line.contains(said), "{feature}: {line}");
+}
+
+async fn vllm() -> sim::Sim {
+    sim::start(SimConfig::new(Wire::Vllm).model("qwen-served").key(KEY), Behaviour::default()).await.unwrap()
+}
+
+const VLLM: &str = "engine = \"vllm\"\nmodels = { \"*\" = \"qwen-served\" }\nfamily = \"qwen3\"";
+
+/// A server whose answers the test makes of path and body.
+async fn played(answers: impl Fn(&str, &Value) -> (u16, String) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let answers = Arc::new(answers);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answers = Arc::clone(&answers);
+            tokio::spawn(async move {
+                let mut got = Vec::new();
+                while stream.read_buf(&mut got).await.is_ok_and(|read| read > 0) {
+                    let Some((path, body, rest)) = request(&got) else { continue };
+                    let (status, answer) = answers(&path, &body);
+                    let length = answer.len();
+                    let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n\r\n{answer}");
+                    drop(stream.write_all(answer.as_bytes()).await);
+                    got = rest;
+                }
+            });
+        }
+    });
+    url
+}
+
+/// Path, body, and what follows, once it is whole.
+fn request(got: &[u8]) -> Option<(String, Value, Vec<u8>)> {
+    let text = std::str::from_utf8(got).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let path = head.split(' ').nth(1)?.to_owned();
+    let length = head
+        .to_ascii_lowercase()
+        .split("content-length: ")
+        .nth(1)
+        .map_or(0, |rest| rest.lines().next().unwrap().trim().parse::<usize>().unwrap());
+    let (body, rest) = body.split_at_checked(length)?;
+    Some((path, serde_json::from_str(body).unwrap_or_default(), rest.as_bytes().to_vec()))
+}
+
+/// A server that does all it is asked; `but` answers first.
+async fn good_but(but: impl Fn(&str, &Value) -> Option<(u16, String)> + Send + Sync + 'static) -> String {
+    played(move |path, body| but(path, body).unwrap_or_else(|| good(path, body))).await
+}
+
+fn good(path: &str, body: &Value) -> (u16, String) {
+    let answer = match path {
+        "/v1/models" => json!({"data": [{"id": "qwen-served", "max_model_len": 512}]}),
+        "/v1/responses" => json!({"object": "response", "output": [{"type": "message"}]}),
+        _ if body["temperature"] == "hot" || body["messages"].to_string().len() > 4096 => {
+            let error = json!({"message": "m", "type": "invalid_request_error", "param": null, "code": null});
+            return (400, json!({"error": error}).to_string());
+        }
+        _ if body["stream"] == true => return (200, good_stream(body)),
+        _ => json!({"choices": [{"index": 0, "message": message(body), "finish_reason": finish(body)}]}),
+    };
+    (200, answer.to_string())
+}
+
+fn finish(body: &Value) -> &'static str {
+    if body["tools"].is_null() { "stop" } else { "tool_calls" }
+}
+
+fn message(body: &Value) -> Value {
+    if !body["tools"].is_null() {
+        let function = json!({"name": "get_weather", "arguments": "{\"city\":\"Paris\"}"});
+        return json!({"content": null, "tool_calls": [{"index": 0, "id": "c", "type": "function", "function": function}]});
+    }
+    let text = if body["response_format"].is_null() { "Four." } else { "{\"city\":\"Paris\",\"code\":\"QX-17\"}" };
+    json!({"content": text})
+}
+
+fn good_stream(body: &Value) -> String {
+    let delta = json!({"choices": [{"index": 0, "delta": message(body)}]});
+    let last = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": finish(body)}]});
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}});
+    format!("data: {delta}\n\ndata: {last}\n\ndata: {usage}\n\ndata: [DONE]\n\n")
+}
+
+const NO_PARSER: &str = "\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set";
+
+/// vLLM without the flags for tools.
+fn no_tools(_: &str, body: &Value) -> Option<(u16, String)> {
+    let error = json!({"message": NO_PARSER, "type": "BadRequestError", "param": null, "code": 400});
+    (!body["tools"].is_null()).then(|| (400, json!({"error": error}).to_string()))
+}
+
+#[tokio::test]
+async fn a_whole_server_works_and_what_is_translated_says_so() {
+    let sim = vllm().await;
+    let report = probed(&sim.url(), VLLM).await;
+    assert_eq!((&report.asked, report.rows.len()), (&Asked::Yes, 12));
+    for (feature, verdict, said) in [
+        ("models", "works", "qwen-served"),
+        ("developer role", "translated", ""),
+        ("late system message", "translated", ""),
+        ("tool call", "works", ""),
+        ("tool call, streamed", "works", ""),
+        ("JSON object", "works", ""),
+        ("JSON schema", "works", ""),
+        ("thinking", "translated", "it comes apart from the text"),
+        ("usage of a stream", "works", ""),
+        ("error shape", "translated", "its envelope is made OpenAI's"),
+        ("context length", "translated", "32768 tokens: a longer prompt is refused"),
+    ] {
+        assert_row(&report, feature, verdict, said);
+    }
+    let sent = sim.received();
+    assert!(sent.iter().all(|request| request.headers["authorization"] == format!("Bearer {KEY}").as_str()));
+    assert!(!sent.iter().any(|request| String::from_utf8_lossy(&request.body).contains("\"developer\"")));
+}
+
+#[tokio::test]
+async fn openai_itself_works_without_translation() {
+    let sim = sim::start(SimConfig::new(Wire::OpenAi).model("gpt-4o-mini"), Behaviour::default()).await.unwrap();
+    let config = parse(&file(&sim.url(), "http://127.0.0.1:9/v1", VLLM));
+    let target = Target::prepare(&config.backends[0], None, Arc::default()).unwrap();
+    let report = tokio::time::timeout(PATIENCE, probe::probe(&target, true)).await.expect("the probe hangs");
+    assert_eq!(report.rows.len(), 10, "neither thoughts nor the context's length: {report:?}");
+    for row in &report.rows {
+        assert_row(&report, row.feature.as_str(), "works", "");
+    }
+    let body = String::from_utf8_lossy(&sim.received()[1].body).into_owned();
+    assert!(body.contains("\"developer\"") && body.contains("\"max_completion_tokens\""), "{body}");
+}
+
+#[tokio::test]
+async fn what_fails_names_the_flag_that_would_help() {
+    for (engine, family, flag) in [
+        ("vllm", "qwen3", "--enable-auto-tool-choice --tool-call-parser hermes"),
+        ("vllm", "qwen3.5", "--enable-auto-tool-choice --tool-call-parser qwen3_coder"),
+        ("sglang", "qwen3", "--tool-call-parser qwen"),
+        ("trtllm", "qwen3", "--tool_parser qwen3"),
+    ] {
+        let lines = format!("engine = \"{engine}\"\nfamily = \"{family}\"");
+        let url = good_but(no_tools).await;
+        let report = probed(&url, &lines).await;
+        for feature in ["tool call", "tool call, streamed"] {
+            assert_row(&report, feature, "failed", flag);
+            assert_row(&report, feature, "failed", "400: \"auto\" tool choice requires");
+        }
+        assert_row(&report, "JSON schema", if engine == "trtllm" { "translated" } else { "works" }, "");
+        let report = probed(&url, &format!("{lines}\nprobe = true")).await;
+        assert_row(&report, "tool call", "pinned", flag);
+        assert_row(&report, "/v1/responses", "works", "");
+    }
+}
+
+#[tokio::test]
+async fn what_the_translation_does_not_send_is_pinned_unasked() {
+    let report = probed(&good_but(|_, _| None).await, "engine = \"compatible\"").await;
+    assert_row(&report, "JSON schema", "pinned", "not every server follows a schema");
+    let url = good_but(|path, _| (path == "/info").then(|| (200, "{\"max_total_tokens\":512}".to_owned())));
+    let report = probed(&url.await, "engine = \"tgi\"").await;
+    assert_row(&report, "/v1/responses", "pinned", "the server has no such path");
+    assert_row(&report, "JSON object", "translated", "");
+    assert_row(&report, "context length", "translated", "512 tokens");
+}
+
+#[tokio::test]
+async fn a_model_that_is_not_there_and_a_length_that_is_not_told() {
+    let url = good_but(|path, _| (path == "/v1/models").then(|| (200, "{\"data\":[{\"id\":\"other\"}]}".to_owned())));
+    let report = probed(&url.await, VLLM).await;
+    assert_row(&report, "models", "failed", "qwen-served is not among other --served-model-name");
+    assert_row(&report, "context length", "failed", "its length is not known max_model_len");
+}
+
+#[tokio::test]
+async fn a_servers_words_show_no_key_and_no_control_characters() {
+    let url = good_but(|path, _| {
+        let message = format!("\u{1b}[31mkey {KEY} may not\nuse this {}", "x".repeat(500));
+        (path == "/v1/responses").then(|| (400, json!({"error": {"message": message}}).to_string()))
+    });
+    let report = probed(&url.await, VLLM).await;
+    assert_row(&report, "/v1/responses", "pinned", "400: ?[31mkey **** may not ");
+    assert!(!format!("{report:?}").contains(KEY));
+}
+
+#[tokio::test]
+async fn who_cannot_be_asked_is_told_apart() {
+    let report = probed("http://127.0.0.1:9/v1", VLLM).await;
+    assert!(matches!(&report.asked, Asked::NoAnswer(why) if why.starts_with("cannot connect")), "{report:?}");
+    let sim = sim::start(SimConfig::new(Wire::Vllm).key("another"), Behaviour::default()).await.unwrap();
+    let report = probed(&sim.url(), VLLM).await;
+    assert_eq!((report.asked, sim.requests()), (Asked::NoAnswer("it refuses the key (401)".to_owned()), 1));
+    let config = parse(&file(&sim.url(), &sim.url(), VLLM).replace("api_key = \"none\"", "api_key = \"client\""));
+    let target = Target::prepare(&config.backends[0], None, Arc::default()).unwrap();
+    let report = probe::probe(&target, true).await;
+    assert_eq!(report.asked, Asked::No("its key is the application's".to_owned()));
+    // The list of models may be open where the rest is not.
+    let url =
+        good_but(|path, _| path.ends_with("completions").then(|| (401, "{\"error\":\"Unauthorized\"}".to_owned())));
+    let report = probed(&url.await, VLLM).await;
+    assert_eq!((report.rows.len(), report.asked), (1, Asked::NoAnswer("it refuses the key (401)".to_owned())));
+}
+
+fn check(text: &str, arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    std::fs::write(&path, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shiftgate"));
+    command.env_remove("SHIFTGATE_CONFIG").env_remove("RUST_LOG").env("QWEN_KEY", KEY);
+    command.arg("--config").arg(&path).arg("check").args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Beside the servers, which live in this process.
+async fn check_beside(text: String, arguments: &'static [&'static str]) -> Output {
+    tokio::task::spawn_blocking(move || check(&text, arguments)).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_command_prints_a_table_and_fails_where_nobody_answers() {
+    let openai = sim::start(SimConfig::new(Wire::OpenAi), Behaviour::default()).await.unwrap();
+    let url = good_but(no_tools).await;
+    let text = file(&openai.url(), &url, VLLM);
+    let output = check_beside(text.clone(), &["--probe"]).await;
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("\nqwen (vllm)\n  models               works       qwen-served\n"), "{shown}");
+    let hint = "tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set  -> --enable-auto";
+    assert!(shown.contains(hint) && !shown.contains(KEY), "{shown}");
+
+    let output = check_beside(text.clone(), &["--probe", "--json"]).await;
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let qwen = &shown["backends"][1];
+    assert_eq!((&qwen["name"], &qwen["asked"], &qwen["note"]), (&json!("qwen"), &json!(true), &Value::Null));
+    let call = json!({"feature": "tool call", "verdict": "failed", "detail": format!("400: {NO_PARSER}"),
+        "hint": "--enable-auto-tool-choice --tool-call-parser hermes"});
+    assert!(qwen["features"].as_array().unwrap().contains(&call), "{qwen}");
+
+    let output = check_beside(text.replace(&url, "http://127.0.0.1:9/v1"), &["--probe"]).await;
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(shown.contains("qwen (vllm): no answer: cannot connect"), "{shown}");
+    for wrong in [["--probe", "--without-secrets"].as_slice(), &["--json"]] {
+        assert_eq!(check(&text, wrong).status.code(), Some(2));
+    }
+}
+
+const PACE: Pace = Pace {
+    poll: Duration::from_millis(5),
+    deadline: Duration::from_secs(10),
+    retry: Duration::from_millis(1),
+    probe_again: Duration::from_millis(1),
+};
+
+async fn start(text: &str) -> App {
+    let source = Source { env: Box::new(|_| None), secrets: Secrets::Required, adapt: None };
+    let options = Options { ask: Some(PACE), ..Options::default() };
+    App::start(parse(text), text.as_bytes(), source, options).await.unwrap()
+}
+
+async fn eventually(mut holds: impl FnMut() -> bool) {
+    let waited = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waited).await.expect("it never holds");
+}
+
+#[tokio::test]
+async fn at_start_what_fails_is_known_as_lacking_until_it_works() {
+    // 0: busy, 1: without tools and responses, 2: whole.
+    let (stage, of_server) = watch::channel(0);
+    let url = good_but(move |path, body| match *of_server.borrow() {
+        0 if path != "/v1/models" => Some((503, String::new())),
+        1 if path == "/v1/responses" => Some((404, "{\"detail\":\"Not Found\"}".to_owned())),
+        1 => no_tools(path, body),
+        _ => None,
+    })
+    .await;
+    let openai = sim::start(SimConfig::new(Wire::OpenAi), Behaviour::default()).await.unwrap();
+    let app = start(&file(&openai.url(), &url, &format!("{VLLM}\nprobe = true"))).await;
+    let target = Arc::clone(&app.store.current().targets[1]);
+    eventually(|| target.facts.max_model_len() == Some(512)).await;
+    assert_eq!((target.facts.probed(), target.facts.lacks()), (None, Lacks::NONE), "busy is not lacking");
+    stage.send(1).unwrap();
+    let lacks = Lacks::TOOLS | Lacks::TOOLS_STREAMED | Lacks::RESPONSES;
+    eventually(|| target.facts.probed() == Some(lacks)).await;
+    stage.send(2).unwrap();
+    eventually(|| target.facts.probed() == Some(Lacks::NONE)).await;
+    assert_eq!(openai.requests(), 0, "nobody asked for a probe of it");
+}
+
+#[tokio::test]
+async fn without_a_word_in_the_file_nothing_is_probed() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&asked);
+    let quiet = good_but(move |path, _| {
+        told.lock().unwrap().push(path.to_owned());
+        None
+    })
+    .await;
+    let beside = good_but(|_, _| None).await;
+    let text = file("http://127.0.0.1:9/v1", &quiet, VLLM);
+    let text = format!("{text}[backend.beside]\nurl = \"{beside}\"\napi_key = \"none\"\n{VLLM}\nprobe = true\n");
+    let app = start(&text).await;
+    let targets = app.store.current().targets.clone();
+    eventually(|| targets[1].max_model_len() == Some(512) && targets[2].facts.probed().is_some()).await;
+    assert_eq!((*asked.lock().unwrap()).as_slice(), ["/v1/models"]);
+    assert_eq!(targets[1].facts.probed(), None);
+}
