@@ -2,25 +2,37 @@
 
 use std::hash::{Hash, Hasher};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use siphasher::sip::SipHasher24;
 
-/// A chat request, as far as the answer depends on it.
+use super::config::{Behaviour, Fault, SimConfig, Template, Wire};
+use super::{prompt, schema};
+
+/// A request, as far as the answer depends on it.
 #[derive(Debug)]
 pub(super) struct Ask {
+    wire: Wire,
     pub(super) model: String,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
     pub(super) continuous_usage: bool,
     pub(super) choices: u64,
     pub(super) top_logprobs: Option<u64>,
-    pub(super) stop: Vec<String>,
+    stop: Vec<String>,
     pub(super) limit: Option<u64>,
     pub(super) thinking: bool,
     /// Named by the request; the answer is then a call, not text.
     pub(super) calls: Vec<Call>,
     pub(super) forced: Forced,
-    pub(super) schema: Option<Value>,
+    /// The older `functions` were offered, not `tools`.
+    pub(super) legacy: bool,
+    /// Of the newest call in the history.
+    pub(super) last_call_id: Option<String>,
+    /// TGI first asks the model whether it wants a tool.
+    pub(super) asked_twice: bool,
+    formed: Option<String>,
+    /// The limit ends the answer inside a call, so nothing of it shows.
+    cut: bool,
     pub(super) prompt_tokens: u64,
     seed: u64,
 }
@@ -53,6 +65,11 @@ impl Said {
         self.tokens.concat()
     }
 
+    /// The thought, if there was one.
+    pub(super) fn thought(&self) -> Option<String> {
+        (!self.reasoning.is_empty()).then(|| self.reasoning.concat())
+    }
+
     pub(super) fn count(&self) -> u64 {
         (self.reasoning.len() + self.tokens.len()) as u64
     }
@@ -63,75 +80,109 @@ const WORDS: [&str; 32] = [
     "quiet", "window", "stone", "early", "bridge", "letter", "north", "water", "table", "open", "music", "garden",
     "slow", "number", "warm", "field", "story", "paint", "harbour",
 ];
+const THOUGHT: [&str; 8] = ["\n", "The", " user", " wants", " an", " answer", ".", "\n"];
+/// Above this TGI rounds the limit up to the next multiple.
+const TGI_STEP: u64 = 1024;
 
 impl Ask {
-    pub(super) fn read(body: &Map<String, Value>, thinking_by_default: bool) -> Self {
+    pub(super) fn read(body: &Map<String, Value>, config: &SimConfig) -> Self {
+        let wire = config.wire;
         let flag = |value: Option<&Value>| value.and_then(Value::as_bool).unwrap_or(false);
         let options = body.get("stream_options");
-        let kwargs = body.get("chat_template_kwargs");
-        let user = last_user_text(body);
-        let whole = Value::Object(body.clone()).to_string();
+        let usage = options.and_then(|options| options.get("include_usage"));
+        // TensorRT-LLM takes usage for wanted wherever there are options.
+        let usage_default = wire == Wire::Trtllm && options.is_some_and(Value::is_object);
+        let user = prompt::last_user_text(body);
         let mut hasher = SipHasher24::new_with_keys(7, 7);
         user.hash(&mut hasher);
         body.get("seed").and_then(Value::as_i64).hash(&mut hasher);
-        let (calls, forced) = calls(body, &user);
+        let (calls, forced) = calls(body, wire, &user);
+        let limit = ["max_completion_tokens", "max_tokens", "max_output_tokens"]
+            .iter()
+            .find_map(|key| whole_number(body.get(*key)?))
+            .map(|limit| if wire == Wire::Tgi && limit > TGI_STEP { limit.next_multiple_of(TGI_STEP) } else { limit });
+        let length: usize = calls.iter().map(|call| pieces(&call.arguments).len() + 12).sum();
+        let cut = wire == Wire::Sglang && limit.is_some_and(|limit| limit < length as u64);
+        let calls = if cut { Vec::new() } else { calls };
+        let chooses = body.get("tool_choice").filter(|choice| !choice.is_null());
         Self {
+            wire,
             model: body.get("model").and_then(Value::as_str).unwrap_or_default().to_owned(),
             stream: flag(body.get("stream")),
-            include_usage: flag(options.and_then(|options| options.get("include_usage"))),
+            include_usage: usage.and_then(Value::as_bool).unwrap_or(usage_default),
             continuous_usage: flag(options.and_then(|options| options.get("continuous_usage_stats"))),
-            choices: body.get("n").and_then(Value::as_u64).unwrap_or(1).clamp(1, 128),
+            choices: body.get("n").and_then(Value::as_u64).unwrap_or(1).clamp(1, 129),
             top_logprobs: flag(body.get("logprobs"))
-                .then(|| body.get("top_logprobs").and_then(Value::as_u64).unwrap_or(0).min(20)),
+                .then(|| body.get("top_logprobs").and_then(Value::as_u64).unwrap_or(0).min(21)),
             stop: match body.get("stop") {
                 Some(Value::String(text)) => vec![text.clone()],
                 Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
                 _ => Vec::new(),
             },
-            limit: ["max_completion_tokens", "max_tokens"].iter().find_map(|key| body.get(*key)?.as_u64()),
-            thinking: kwargs
-                .and_then(|kwargs| kwargs.get("enable_thinking"))
-                .and_then(Value::as_bool)
-                .unwrap_or(thinking_by_default),
+            limit,
+            thinking: prompt::thinks(body, config)
+                || (wire == Wire::Tgi && config.template == Template::Qwen25 && user.starts_with("Think.")),
+            asked_twice: wire == Wire::Tgi
+                && body.get("tools").is_some_and(Value::is_array)
+                && calls.is_empty()
+                && chooses.is_none_or(|choice| choice == "auto"),
+            last_call_id: last_call_id(body),
             calls,
             forced,
-            schema: schema(body),
-            prompt_tokens: (whole.len() / 4) as u64 + 1,
+            legacy: body.contains_key("functions"),
+            formed: if cut { Some(String::new()) } else { schema::formed(body, config) },
+            cut,
+            prompt_tokens: (Value::Object(body.clone()).to_string().len() / 4) as u64 + 1,
             seed: hasher.finish(),
         }
     }
 
+    /// Tokens of the calls; there is no other text beside a thought.
+    pub(super) fn call_tokens(&self) -> u64 {
+        self.calls.iter().map(|call| pieces(&call.arguments).len() as u64 + 4).sum()
+    }
+
+    /// All tokens of an answer, and those of its thoughts.
+    pub(super) fn spent(&self, said: &[Said]) -> (u64, u64) {
+        let reasoning = said.iter().map(|one| one.reasoning.len() as u64).sum();
+        match self.calls.is_empty() {
+            true => (said.iter().map(Said::count).sum(), reasoning),
+            false => (self.call_tokens() + reasoning, reasoning),
+        }
+    }
+
     /// The words of one choice, within the request's limit.
-    pub(super) fn say(&self, choice: u64, (least, most): (u32, u32)) -> Said {
-        let mut numbers = Numbers(self.seed.wrapping_add(choice).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        let reasoning: Vec<String> = match self.thinking && self.calls.is_empty() {
-            true => ["\n", "The", " user", " wants", " an", " answer", ".", "\n"].map(str::to_owned).to_vec(),
+    pub(super) fn say(&self, choice: u64, behaviour: &Behaviour) -> Said {
+        let forced_thought = behaviour.fault == Fault::ThinkInContent;
+        let mut reasoning: Vec<String> = match self.thinking || forced_thought {
+            true => THOUGHT.map(str::to_owned).to_vec(),
             false => Vec::new(),
         };
-        let mut tokens: Vec<String> = if let Some(schema) = &self.schema {
-            pieces(&instance(schema, 0).to_string())
-        } else {
-            let span = u64::from(most.saturating_sub(least)) + 1;
-            let length = u64::from(least.max(2)) + numbers.next() % span;
-            let mut words: Vec<String> = (1..length)
-                .enumerate()
-                .map(|(place, _)| {
-                    let word = WORDS[(numbers.next() % WORDS.len() as u64) as usize];
-                    if place == 0 { capital(word) } else { format!(" {word}") }
-                })
-                .collect();
-            words.push(".".to_owned());
-            words
-        };
-        if self.thinking && !reasoning.is_empty() {
+        let mut tokens = self.words(choice, behaviour);
+        if self.thinking && !reasoning.is_empty() && self.calls.is_empty() {
             tokens.insert(0, "\n\n".to_owned());
         }
-        let (mut finish, mut stop) = ("stop", None);
-        if let Some((at, text)) = first_stop(&tokens.concat(), &self.stop) {
-            tokens = pieces_until(&tokens, at);
+        if forced_thought || (self.wire == Wire::Tgi && self.thinking) {
+            let thought = std::mem::take(&mut reasoning);
+            let space = if self.thinking { None } else { Some("\n\n") };
+            let around = ["<think>"].into_iter().map(str::to_owned).chain(thought);
+            let around = around.chain(["</think>"].into_iter().chain(space).map(str::to_owned));
+            tokens = around.chain(tokens).collect();
+        }
+        let (mut finish, mut stop) = (if self.cut { "length" } else { "stop" }, None);
+        if let Some((in_thought, at, text)) = self.first_stop(&reasoning, &tokens) {
+            let kept = if self.wire == Wire::Tgi { at + text.len() } else { at };
+            if in_thought {
+                reasoning = pieces_until(&reasoning, kept);
+                tokens.clear();
+            } else {
+                tokens = pieces_until(&tokens, kept);
+            }
+            if self.wire == Wire::Tgi {
+                finish = "stop_sequence";
+            }
             stop = Some(text);
         }
-        let mut reasoning = reasoning;
         if let Some(limit) = self.limit
             && (reasoning.len() + tokens.len()) as u64 > limit
         {
@@ -140,7 +191,65 @@ impl Ask {
             tokens.truncate(limit.saturating_sub(reasoning.len()));
             (finish, stop) = ("length", None);
         }
+        match behaviour.fault {
+            Fault::AnswerAsReasoning => reasoning.append(&mut tokens),
+            Fault::Abort => {
+                tokens.truncate(tokens.len() / 2);
+                (finish, stop) = ("abort", None);
+            }
+            _ => {}
+        }
         Said { reasoning, tokens, finish, stop }
+    }
+
+    fn words(&self, choice: u64, behaviour: &Behaviour) -> Vec<String> {
+        if let Some(text) = &self.formed {
+            return pieces(text);
+        }
+        let (least, most) = behaviour.tokens;
+        let mut numbers = Numbers(self.seed.wrapping_add(choice).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let span = u64::from(most.saturating_sub(least)) + 1;
+        let length = u64::from(least.max(2)) + numbers.next() % span;
+        let mut words: Vec<String> = (1..length)
+            .enumerate()
+            .map(|(place, _)| {
+                let word = WORDS[(numbers.next() % WORDS.len() as u64) as usize];
+                if place == 0 { capital(word) } else { format!(" {word}") }
+            })
+            .collect();
+        words.push(".".to_owned());
+        words
+    }
+
+    /// Where the text first stops: within the thought or not, at which byte of it, and by which string. Only OpenAI
+    /// does not look into the thought; SGLang and TGI find an empty one at once.
+    fn first_stop(&self, reasoning: &[String], tokens: &[String]) -> Option<(bool, usize, String)> {
+        let found = |text: &str| {
+            let stops = self.stop.iter().filter(|stop| !stop.is_empty() || self.wire == Wire::Sglang);
+            stops.filter_map(|stop| text.find(stop.as_str()).map(|at| (at, stop.clone()))).min_by_key(|(at, _)| *at)
+        };
+        if self.stop.iter().any(String::is_empty) && self.wire == Wire::Tgi {
+            let first = tokens.first().map_or(0, String::len);
+            return Some((false, first, String::new()));
+        }
+        if self.wire != Wire::OpenAi
+            && !reasoning.is_empty()
+            && let Some((at, text)) = found(&reasoning.concat())
+        {
+            return Some((true, at, text));
+        }
+        found(&tokens.concat()).map(|(at, text)| (false, at, text))
+    }
+
+    /// A call as a server without a tool parser leaves it in the text.
+    pub(super) fn calls_as_text(&mut self) {
+        let text = |call: &Call| {
+            format!("<tool_call>\n{{\"name\": \"{}\", \"arguments\": {}}}\n</tool_call>", call.name, call.arguments)
+        };
+        if !self.calls.is_empty() {
+            self.formed = Some(self.calls.iter().map(text).collect::<Vec<_>>().join("\n"));
+            self.calls.clear();
+        }
     }
 }
 
@@ -168,14 +277,6 @@ pub(super) fn pieces(text: &str) -> Vec<String> {
     letters.chunks(4).map(|part| part.iter().collect()).collect()
 }
 
-fn first_stop(text: &str, stops: &[String]) -> Option<(usize, String)> {
-    stops
-        .iter()
-        .filter(|stop| !stop.is_empty())
-        .filter_map(|stop| text.find(stop.as_str()).map(|at| (at, stop.clone())))
-        .min_by_key(|(at, _)| *at)
-}
-
 fn pieces_until(tokens: &[String], bytes: usize) -> Vec<String> {
     let mut left = bytes;
     let mut kept = Vec::new();
@@ -190,103 +291,80 @@ fn pieces_until(tokens: &[String], bytes: usize) -> Vec<String> {
     kept
 }
 
-fn last_user_text(body: &Map<String, Value>) -> String {
-    let messages = body.get("messages").or_else(|| body.get("input"));
-    let turn = match messages {
-        Some(Value::String(text)) => return text.clone(),
-        Some(Value::Array(turns)) => {
-            turns.iter().rev().find(|turn| turn.get("role").is_some_and(|role| role == "user"))
-        }
-        _ => None,
-    };
-    match turn.and_then(|turn| turn.get("content")) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => {
-            parts.iter().filter_map(|part| part.get("text")?.as_str()).collect::<Vec<_>>().join(" ")
-        }
-        _ => body.get("prompt").map(Value::to_string).unwrap_or_default(),
+/// A number as the lenient servers read it: `4`, `4.0` and `"4"` are the same to them.
+fn whole_number(value: &Value) -> Option<u64> {
+    match value {
+        Value::String(text) => text.trim().parse().ok(),
+        value => value.as_u64().or_else(|| value.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64)),
     }
 }
 
-fn calls(body: &Map<String, Value>, user: &str) -> (Vec<Call>, Forced) {
-    let functions: Vec<&Value> = body
-        .get("tools")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|tool| tool.get("function"))
-        .collect();
+fn last_call_id(body: &Map<String, Value>) -> Option<String> {
+    let messages = body.get("messages")?.as_array()?;
+    let calls = messages.iter().rev().find_map(|message| message.get("tool_calls")?.as_array()?.last());
+    Some(calls?.get("id")?.as_str()?.to_owned())
+}
+
+/// The functions that a request offers, in whichever spelling this server knows.
+fn functions(body: &Map<String, Value>, wire: Wire) -> Vec<&Value> {
+    let list = |name: &str| body.get(name).and_then(Value::as_array).into_iter().flatten();
+    let tools = list("tools").filter_map(|tool| match tool.get("function") {
+        Some(function) => Some(function),
+        None => (tool.get("type").is_some_and(|kind| kind == "function") && tool.get("name").is_some()).then_some(tool),
+    });
+    match wire {
+        Wire::OpenAi => tools.chain(list("functions")).collect(),
+        _ => tools.collect(),
+    }
+}
+
+fn calls(body: &Map<String, Value>, wire: Wire, user: &str) -> (Vec<Call>, Forced) {
+    let functions = functions(body, wire);
     let name = |function: &Value| function.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let call = |function: &&Value| Call {
-        name: name(function),
-        arguments: function.get("parameters").map_or_else(|| "{}".to_owned(), |schema| instance(schema, 0).to_string()),
+    let choice = body.get("tool_choice").or_else(|| body.get("function_call").filter(|_| wire == Wire::OpenAi));
+    let forced = match choice {
+        _ if functions.is_empty() => return (Vec::new(), Forced::No),
+        Some(Value::String(choice)) if choice == "none" => return (Vec::new(), Forced::No),
+        Some(Value::String(choice)) if choice == "required" => Forced::Required,
+        Some(Value::Object(_)) => Forced::Named,
+        _ => Forced::No,
+    };
+    let call = |function: &&Value| {
+        let strict = function.get("strict").is_some_and(|strict| strict == true);
+        // Without strict, SGLang holds a forced call to JSON of some kind only.
+        let loose = wire == Wire::Sglang && forced != Forced::No && !strict;
+        let arguments = if loose { r#""\": {""#.to_owned() } else { schema::arguments(function) };
+        Call { name: name(function), arguments }
     };
     let user = user.to_lowercase();
-    match body.get("tool_choice") {
-        _ if functions.is_empty() => (Vec::new(), Forced::No),
-        Some(Value::String(choice)) if choice == "none" => (Vec::new(), Forced::No),
-        Some(Value::String(choice)) if choice == "required" => {
-            (functions.first().map(call).into_iter().collect(), Forced::Required)
+    let wants_two = user.contains("both") || user.contains("two") || user.contains("and the time");
+    let allowed = match body.get("parallel_tool_calls").and_then(Value::as_bool) {
+        _ if wire == Wire::Tgi => 1,
+        Some(parallel) if !matches!(wire, Wire::Sglang | Wire::Trtllm) => {
+            if parallel {
+                2
+            } else {
+                1
+            }
         }
-        Some(Value::Object(choice)) => {
-            let wanted = choice.get("function").and_then(|function| function.get("name")).and_then(Value::as_str);
-            let found = functions.iter().find(|function| Some(name(function).as_str()) == wanted);
-            (found.map(call).into_iter().collect(), Forced::Named)
-        }
-        _ => {
-            let answered = body
-                .get("messages")
-                .and_then(Value::as_array)
-                .and_then(|turns| turns.last())
-                .is_some_and(|turn| turn.get("role").is_some_and(|role| role == "tool"));
-            let wants = !answered && (user.contains("tool") || user.contains("weather"));
-            let count = if user.contains("both") || user.contains("two") { 2 } else { 1 };
-            let calls = if wants { functions.iter().cycle().take(count).map(call).collect() } else { Vec::new() };
-            (calls, Forced::No)
-        }
-    }
-}
-
-fn schema(body: &Map<String, Value>) -> Option<Value> {
-    let format = body.get("response_format")?;
-    match format.get("type")?.as_str()? {
-        "json_object" => Some(json!({"type": "object", "properties": {"answer": {"type": "string"}}})),
-        "json_schema" => format.get("json_schema")?.get("schema").cloned(),
-        _ => None,
-    }
-}
-
-/// The simplest value that a schema of the usual kind allows.
-fn instance(schema: &Value, depth: u8) -> Value {
-    if depth > 8 {
-        return Value::Null;
-    }
-    if let Some(first) = schema.get("enum").and_then(Value::as_array).and_then(|values| values.first()) {
-        return first.clone();
-    }
-    if let Some(constant) = schema.get("const") {
-        return constant.clone();
-    }
-    if let Some(first) = schema.get("anyOf").and_then(Value::as_array).and_then(|schemas| schemas.first()) {
-        return instance(first, depth + 1);
-    }
-    let kind = match schema.get("type") {
-        Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str),
-        kind => kind.and_then(Value::as_str),
+        None if wire == Wire::DashScope => 1,
+        _ => 2,
     };
-    match kind {
-        Some("string") => json!("Paris"),
-        Some("integer" | "number") => json!(7),
-        Some("boolean") => json!(true),
-        Some("null") => Value::Null,
-        Some("array") => {
-            let item = schema.get("items").map(|items| instance(items, depth + 1));
-            Value::Array(item.into_iter().collect())
+    let count = allowed.min(if wants_two { 2 } else { 1 });
+    let calls = match (forced, choice) {
+        (Forced::Required, _) if wire == Wire::Sglang => functions.iter().take(2).map(call).collect(),
+        (Forced::Required, _) => functions.iter().take(count.min(functions.len())).map(call).collect(),
+        (Forced::Named, Some(choice)) => {
+            let wanted = choice.get("function").unwrap_or(choice).get("name").and_then(Value::as_str);
+            let found = functions.iter().find(|function| Some(name(function).as_str()) == wanted);
+            found.map(call).into_iter().collect()
         }
         _ => {
-            let fields = schema.get("properties").and_then(Value::as_object);
-            let filled = fields.into_iter().flatten().map(|(name, field)| (name.clone(), instance(field, depth + 1)));
-            Value::Object(filled.collect())
+            let turns = prompt::turns(body);
+            let answered = turns.last().is_some_and(|turn| ["tool", "function"].contains(&turn.role));
+            let wants = !answered && (user.contains("tool") || user.contains("weather"));
+            if wants { functions.iter().cycle().take(count).map(call).collect() } else { Vec::new() }
         }
-    }
+    };
+    (calls, forced)
 }

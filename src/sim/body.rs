@@ -28,6 +28,28 @@ impl Step {
         Self { bytes: Bytes::from(format!("data: {value}\n\n")), is_token }
     }
 
+    /// An event with a name, as `/v1/responses` has them.
+    pub(super) fn named(value: &Value, is_token: bool) -> Self {
+        let name = value.get("type").and_then(Value::as_str).unwrap_or_default();
+        Self { bytes: Bytes::from(format!("event: {name}\ndata: {value}\n\n")), is_token }
+    }
+
+    /// What keeps a connection alive.
+    pub(super) fn comment() -> Self {
+        Self { bytes: Bytes::from_static(b":\n\n"), is_token: false }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.bytes.as_ref() == b"data: [DONE]\n\n"
+    }
+
+    /// It says why an answer ended.
+    pub(super) fn finishes(&self) -> bool {
+        let text = String::from_utf8_lossy(&self.bytes);
+        let value = text.strip_prefix("data: ").and_then(|data| serde_json::from_str::<Value>(data).ok());
+        value.is_some_and(|value| value.pointer("/choices/0/finish_reason").is_some_and(|finish| !finish.is_null()))
+    }
+
     pub(super) fn done() -> Self {
         Self { bytes: Bytes::from_static(b"data: [DONE]\n\n"), is_token: false }
     }

@@ -1,4 +1,5 @@
-//! Simulated OpenAI and vLLM servers: part of the product, because the demo runs on them and every test leans on them.
+//! Simulated servers, one for each engine: part of the product, because the demo runs on them and every test leans on
+//! them.
 //!
 //! Owns: wire formats as real servers speak them, latency, and cruelty on request. Refuses: models; the words mean
 //! nothing. It imports none of the other rooms, so that it cannot agree with them by sharing their mistakes.
@@ -6,16 +7,31 @@
 
 mod ask;
 mod body;
+mod compatible;
+mod config;
+mod dashscope;
+mod engine;
 mod io;
+mod metrics;
 mod openai;
+mod prompt;
+mod pydantic;
+mod responses;
+mod routes;
+mod schema;
 mod server;
+mod sglang;
+mod tgi;
+mod trtllm;
 mod vllm;
+
+pub use config::{Behaviour, Fault, Load, SimConfig, Template, Wire};
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -25,104 +41,6 @@ use tokio::task::JoinHandle;
 
 /// Requests kept for a test to look at; older ones are forgotten.
 const MAX_RECEIVED: usize = 4096;
-
-/// Which server's format is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wire {
-    OpenAi,
-    Vllm,
-}
-
-/// What a simulated server is.
-#[derive(Debug, Clone)]
-pub struct SimConfig {
-    pub wire: Wire,
-    /// Served names; none: any name is served.
-    pub models: Vec<String>,
-    /// Without it a request is answered 401.
-    pub api_key: Option<String>,
-    pub max_model_len: u64,
-    /// Keep what is received, for [`Sim::received`].
-    pub record: bool,
-}
-
-impl SimConfig {
-    pub fn new(wire: Wire) -> Self {
-        Self { wire, models: Vec::new(), api_key: None, max_model_len: 32_768, record: true }
-    }
-
-    #[must_use]
-    pub fn model(mut self, name: &str) -> Self {
-        self.models.push(name.to_owned());
-        self
-    }
-
-    #[must_use]
-    pub fn key(mut self, key: &str) -> Self {
-        self.api_key = Some(key.to_owned());
-        self
-    }
-}
-
-/// How it behaves just now.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Behaviour {
-    /// To the first token.
-    pub ttft: Duration,
-    /// Of each wait at most this much more or less, as a share of it.
-    pub jitter: f64,
-    /// 0: as fast as it goes.
-    pub tokens_per_second: f64,
-    /// Tokens of an answer whose request sets no limit.
-    pub tokens: (u32, u32),
-    /// Share of requests answered 500.
-    pub error_rate: f64,
-    /// Every request is answered with this status, and this `retry-after`.
-    pub status: Option<(u16, Option<u32>)>,
-    pub fault: Fault,
-}
-
-impl Default for Behaviour {
-    fn default() -> Self {
-        Self {
-            ttft: Duration::ZERO,
-            jitter: 0.0,
-            tokens_per_second: 0.0,
-            tokens: (8, 24),
-            error_rate: 0.0,
-            status: None,
-            fault: Fault::None,
-        }
-    }
-}
-
-/// One way of being cruel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    None,
-    /// The request is read and nothing comes.
-    HangBeforeHead,
-    /// After so many events of a stream nothing more comes.
-    HangAfter(usize),
-    ResetBeforeHead,
-    /// The connection is reset once so many bytes of the answer, head included, are out.
-    CutAfterBytes(usize),
-    OneByteAtATime,
-    /// 200, and the first event is an error.
-    ErrorEventFirst,
-    /// An error event after so many events.
-    ErrorEventAfter(usize),
-    /// 200 with a page of HTML.
-    Html,
-    /// Not HTTP at all.
-    Garbage,
-    /// A stream that never ends.
-    NeverEnding,
-    /// A content-length larger than what comes.
-    WrongLength,
-    /// The connection is closed right after the answer, unannounced.
-    CloseAfterAnswer,
-}
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
@@ -141,6 +59,7 @@ struct Shared {
     received: Mutex<VecDeque<Received>>,
     requests: AtomicU64,
     answered: AtomicU64,
+    tokens: metrics::Tokens,
     connections: watch::Sender<u64>,
     opened: AtomicU64,
     in_flight: watch::Sender<u64>,
@@ -183,6 +102,7 @@ pub async fn start_at(address: SocketAddr, config: SimConfig, behaviour: Behavio
         received: Mutex::default(),
         requests: AtomicU64::new(0),
         answered: AtomicU64::new(0),
+        tokens: metrics::Tokens::default(),
         connections: watch::Sender::new(0),
         opened: AtomicU64::new(0),
         in_flight: watch::Sender::new(0),

@@ -1,14 +1,17 @@
 //! OpenAI's answers, as its API reference and SDKs have them.
 
+use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Call, Forced, Said, pieces};
 use super::body::Step;
-use super::server::Refusal;
+use super::config::SimConfig;
+use super::engine::{Asked, Engine, Refusal, Sent, Stamp};
+use super::prompt;
 
 const FINGERPRINT: &str = "fp_50cad350e4";
 /// Top-level fields of a chat request; any other is refused.
-const KNOWN: [&str; 36] = [
+const KNOWN: [&str; 37] = [
     "messages",
     "model",
     "audio",
@@ -45,59 +48,193 @@ const KNOWN: [&str; 36] = [
     "top_p",
     "user",
     "verbosity",
+    "web_search_options",
 ];
+/// OpenAI's ids are never longer, and it takes none that are.
+const MAX_ID: usize = 40;
 
 pub(super) fn error(status: u16, kind: &str, message: &str, param: Option<&str>, code: Option<&str>) -> Refusal {
-    Refusal { status, body: json!({"error": {"message": message, "type": kind, "param": param, "code": code}}) }
+    Refusal::json(status, json!({"error": {"message": message, "type": kind, "param": param, "code": code}}))
 }
 
 fn invalid(message: &str, param: Option<&str>, code: Option<&str>) -> Refusal {
     error(400, "invalid_request_error", message, param, code)
 }
 
-pub(super) fn by_status(status: u16) -> Refusal {
-    match status {
-        401 => error(
-            401,
-            "invalid_request_error",
-            "Incorrect API key provided. You can find your API key in your account settings.",
-            None,
-            Some("invalid_api_key"),
-        ),
-        404 => error(404, "invalid_request_error", "Invalid URL", None, None),
-        405 => error(405, "invalid_request_error", "Not allowed to use this method on this URL.", None, None),
-        429 => error(429, "requests", "Rate limit reached for requests.", None, Some("rate_limit_exceeded")),
-        status @ 400..500 => error(status, "invalid_request_error", "The request was refused.", None, None),
-        status => error(status, "server_error", "The server had an error while processing your request.", None, None),
+fn unknown(field: &str) -> Refusal {
+    invalid(&format!("Unrecognized request argument supplied: {field}"), None, None)
+}
+
+pub(super) struct OpenAi;
+
+impl Engine for OpenAi {
+    fn refuse(&self, asked: &Asked<'_>) -> Option<Refusal> {
+        let body = asked.body;
+        if let Some(refusal) = model(asked) {
+            return Some(refusal);
+        }
+        if let Some(field) = body.keys().find(|key| !KNOWN.contains(&key.as_str())) {
+            return Some(unknown(field));
+        }
+        if asked.list("messages").is_none_or(Vec::is_empty) {
+            return Some(missing("messages"));
+        }
+        let temperature = asked.field("temperature");
+        if temperature.is_some_and(|value| !value.as_f64().is_some_and(|t| (0.0..=2.0).contains(&t))) {
+            let message = "Invalid 'temperature': expected a number from 0 to 2.";
+            return Some(invalid(message, Some("temperature"), Some("invalid_type")));
+        }
+        tools(asked).or_else(|| by_model(asked)).or_else(|| format(asked)).or_else(|| ids(asked))
+    }
+
+    fn refuse_response(&self, asked: &Asked<'_>) -> Option<Refusal> {
+        let input = asked.field("input").is_none().then(|| missing("input"));
+        let previous = asked.text("previous_response_id").map(|id| {
+            let message = format!("Previous response with id '{id}' not found.");
+            invalid(&message, Some("previous_response_id"), Some("previous_response_not_found"))
+        });
+        model(asked).or(input).or(previous)
+    }
+
+    fn whole(&self, ask: &Ask, said: &[Said], stamp: Stamp) -> Value {
+        whole(ask, said, stamp)
+    }
+
+    fn stream(&self, ask: &Ask, said: &[Said], stamp: Stamp) -> Vec<Step> {
+        stream(ask, said, stamp)
+    }
+
+    fn by_status(&self, status: u16) -> Refusal {
+        let (kind, message, code) = match status {
+            401 => {
+                let message = "Incorrect API key provided. You can find your API key in your account settings.";
+                ("invalid_request_error", message, Some("invalid_api_key"))
+            }
+            403 => ("invalid_request_error", "You are not allowed to use this.", Some("forbidden")),
+            404 => ("invalid_request_error", "Invalid URL", None),
+            405 => ("invalid_request_error", "Not allowed to use this method on this URL.", None),
+            429 => ("requests", "Rate limit reached for requests.", Some("rate_limit_exceeded")),
+            400..500 => ("invalid_request_error", "The request was refused.", None),
+            _ => ("server_error", "The server had an error while processing your request.", None),
+        };
+        error(status, kind, message, None, code)
+    }
+
+    fn broken(&self, _body: &[u8], _path: &str) -> Refusal {
+        invalid("We could not parse the JSON body of your request.", None, None)
+    }
+
+    fn models(&self, config: &SimConfig, stamp: Stamp) -> Value {
+        let fallback = ["gpt-4o".to_owned(), "gpt-4o-mini".to_owned()];
+        let names = if config.models.is_empty() { fallback.as_slice() } else { &config.models };
+        let entry =
+            |name: &String| json!({"id": name, "object": "model", "created": stamp.created, "owned_by": "system"});
+        json!({"object": "list", "data": names.iter().map(entry).collect::<Vec<_>>()})
+    }
+
+    fn headers(&self, headers: &mut HeaderMap, _sent: Sent, stamp: Stamp) {
+        headers.insert("openai-version", HeaderValue::from_static("2020-10-01"));
+        headers.insert("openai-organization", HeaderValue::from_static("org-simulated"));
+        headers.insert("openai-processing-ms", HeaderValue::from(stamp.number % 50));
+        headers.insert("x-ratelimit-limit-requests", HeaderValue::from_static("10000"));
+        headers.insert("x-ratelimit-remaining-requests", HeaderValue::from_static("9999"));
+        if let Ok(id) = HeaderValue::from_str(&format!("req_{:032x}", stamp.number)) {
+            headers.insert("x-request-id", id);
+        }
     }
 }
 
-pub(super) fn broken_json() -> Refusal {
-    invalid("We could not parse the JSON body of your request.", None, None)
+fn missing(field: &str) -> Refusal {
+    let message = format!("Missing required parameter: '{field}'.");
+    invalid(&message, Some(field), Some("missing_required_parameter"))
 }
 
-pub(super) fn refuse(body: &Map<String, Value>, models: &[String]) -> Option<Refusal> {
-    let Some(model) = body.get("model").and_then(Value::as_str) else {
+fn model(asked: &Asked<'_>) -> Option<Refusal> {
+    let Some(model) = asked.text("model") else {
         return Some(invalid("you must provide a model parameter", None, None));
     };
-    if !models.is_empty() && !models.iter().any(|known| known == model) {
+    let known = asked.config.models.is_empty() || asked.config.models.iter().any(|known| known == model);
+    (!known).then(|| {
         let message = format!("The model `{model}` does not exist or you do not have access to it.");
-        return Some(error(404, "invalid_request_error", &message, None, Some("model_not_found")));
+        error(404, "invalid_request_error", &message, None, Some("model_not_found"))
+    })
+}
+
+fn tools(asked: &Asked<'_>) -> Option<Refusal> {
+    let tools = asked.list("tools");
+    if tools.is_some_and(Vec::is_empty) {
+        let message = "Invalid 'tools': empty array. Expected an array with minimum length 1, but got an empty array.";
+        return Some(invalid(message, Some("tools"), Some("empty_array")));
     }
-    if let Some(unknown) = body.keys().find(|key| !KNOWN.contains(&key.as_str())) {
-        return Some(invalid(&format!("Unrecognized request argument supplied: {unknown}"), None, None));
+    for (field, needs) in [("tool_choice", "tools"), ("parallel_tool_calls", "tools"), ("function_call", "functions")] {
+        if asked.field(field).is_some() && asked.field(needs).is_none() {
+            let message =
+                format!("Invalid value for '{field}': '{field}' is only allowed when '{needs}' are specified.");
+            return Some(invalid(&message, Some(field), None));
+        }
     }
-    let messages = body.get("messages").and_then(Value::as_array);
-    if messages.is_none_or(Vec::is_empty) {
-        return Some(invalid(
-            "Missing required parameter: 'messages'.",
-            Some("messages"),
-            Some("missing_required_parameter"),
-        ));
+    None
+}
+
+/// The models that think take one limit and no sampling; the others know no effort.
+fn by_model(asked: &Asked<'_>) -> Option<Refusal> {
+    let name = asked.text("model").unwrap_or_default();
+    let thinks = (name.starts_with("gpt-5") && !name.starts_with("gpt-5-chat"))
+        || ["o1", "o3", "o4"].iter().any(|family| name.starts_with(family));
+    if !thinks {
+        let older = name.starts_with("gpt-4") || name.starts_with("gpt-3");
+        return (older && asked.field("reasoning_effort").is_some()).then(|| unknown("reasoning_effort"));
     }
-    let temperature = body.get("temperature").filter(|value| !value.is_null());
-    temperature.filter(|value| !value.as_f64().is_some_and(|t| (0.0..=2.0).contains(&t))).map(|_| {
-        invalid("Invalid 'temperature': expected a number from 0 to 2.", Some("temperature"), Some("invalid_type"))
+    if asked.field("max_tokens").is_some() {
+        let message = "Unsupported parameter: 'max_tokens' is not supported with this model. \
+            Use 'max_completion_tokens' instead.";
+        return Some(invalid(message, Some("max_tokens"), Some("unsupported_parameter")));
+    }
+    if asked.number("temperature").is_some_and(|temperature| temperature != 1.0) {
+        let message = "Unsupported value: 'temperature' does not support this value with this model. \
+            Only the default (1) value is supported.";
+        return Some(invalid(message, Some("temperature"), Some("unsupported_value")));
+    }
+    let fields = ["top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"];
+    let field = fields.into_iter().find(|field| asked.field(field).is_some_and(|value| value != false))?;
+    let message = format!("Unsupported parameter: '{field}' is not supported with this model.");
+    Some(invalid(&message, Some(field), Some("unsupported_parameter")))
+}
+
+fn format(asked: &Asked<'_>) -> Option<Refusal> {
+    let format = asked.field("response_format")?;
+    match format.get("type").and_then(Value::as_str) {
+        Some("json_object") if !prompt::says_json(asked.body) => {
+            let message = "'messages' must contain the word 'json' in some form, to use 'response_format' of type \
+                'json_object'.";
+            Some(invalid(message, Some("messages"), None))
+        }
+        Some("json_schema") if format.pointer("/json_schema/name").is_none() => {
+            Some(missing("response_format.json_schema.name"))
+        }
+        Some("text" | "json_object" | "json_schema") => None,
+        _ => Some(invalid("Invalid value: 'response_format.type'.", Some("response_format.type"), None)),
+    }
+}
+
+/// The ids of calls in the history.
+fn ids(asked: &Asked<'_>) -> Option<Refusal> {
+    let messages = asked.list("messages")?;
+    messages.iter().enumerate().find_map(|(at, message)| {
+        let calls = message.get("tool_calls").and_then(Value::as_array);
+        let long = |id: Option<&Value>| id.and_then(Value::as_str).map(str::len).filter(|length| *length > MAX_ID);
+        let (place, length) = calls
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .find_map(|(call, value)| Some((format!("tool_calls[{call}].id"), long(value.get("id"))?)))
+            .or_else(|| Some(("tool_call_id".to_owned(), long(message.get("tool_call_id"))?)))?;
+        let param = format!("messages[{at}].{place}");
+        let message = format!(
+            "Invalid '{param}': string too long. Expected a string with maximum length {MAX_ID}, but got a string \
+             with length {length} instead."
+        );
+        Some(invalid(&message, Some(&param), Some("string_above_max_length")))
     })
 }
 
@@ -131,15 +268,13 @@ fn finish(ask: &Ask, said: &Said) -> &'static str {
     match (ask.calls.is_empty(), ask.forced) {
         (true, _) => said.finish,
         (false, Forced::Named) => "stop",
+        (false, _) if ask.legacy => "function_call",
         (false, _) => "tool_calls",
     }
 }
 
 fn usage(ask: &Ask, said: &[Said]) -> Value {
-    let completion: u64 = match ask.calls.is_empty() {
-        true => said.iter().map(Said::count).sum(),
-        false => ask.calls.iter().map(|call| pieces(&call.arguments).len() as u64 + 4).sum(),
-    };
+    let (completion, _) = ask.spent(said);
     json!({"prompt_tokens": ask.prompt_tokens, "completion_tokens": completion,
         "total_tokens": ask.prompt_tokens + completion,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
@@ -159,7 +294,7 @@ fn chat_id(number: u64) -> String {
     format!("chatcmpl-{number:029}")
 }
 
-pub(super) fn whole(ask: &Ask, said: &[Said], number: u64, created: u64) -> Value {
+fn whole(ask: &Ask, said: &[Said], stamp: Stamp) -> Value {
     let choices: Vec<Value> = said
         .iter()
         .enumerate()
@@ -167,22 +302,26 @@ pub(super) fn whole(ask: &Ask, said: &[Said], number: u64, created: u64) -> Valu
             let mut message = json!({"role": "assistant", "content": one.text(), "refusal": null, "annotations": []});
             if !ask.calls.is_empty() {
                 message["content"] = Value::Null;
-                message["tool_calls"] = calls(number, &ask.calls);
+                match ask.calls.first() {
+                    Some(call) if ask.legacy => {
+                        message["function_call"] = json!({"name": call.name, "arguments": call.arguments});
+                    }
+                    _ => message["tool_calls"] = calls(stamp.number, &ask.calls),
+                }
             }
             json!({"index": index, "message": message, "logprobs": logprobs(ask, &one.tokens),
                 "finish_reason": finish(ask, one)})
         })
         .collect();
-    json!({"id": chat_id(number), "object": "chat.completion", "created": created, "model": dated(&ask.model),
+    json!({"id": chat_id(stamp.number), "object": "chat.completion", "created": stamp.created, "model": dated(&ask.model),
         "choices": choices, "usage": usage(ask, said), "service_tier": "default",
         "system_fingerprint": FINGERPRINT})
 }
 
-/// The events of a streamed answer, in order.
-pub(super) fn stream(ask: &Ask, said: &[Said], number: u64, created: u64) -> Vec<Step> {
+fn stream(ask: &Ask, said: &[Said], stamp: Stamp) -> Vec<Step> {
     let model = dated(&ask.model);
     let chunk = |choices: Value| {
-        let mut event = json!({"id": chat_id(number), "object": "chat.completion.chunk", "created": created,
+        let mut event = json!({"id": chat_id(stamp.number), "object": "chat.completion.chunk", "created": stamp.created,
             "model": model, "service_tier": "default", "system_fingerprint": FINGERPRINT, "choices": choices,
             "obfuscation": "x"});
         if ask.include_usage {
@@ -198,14 +337,8 @@ pub(super) fn stream(ask: &Ask, said: &[Said], number: u64, created: u64) -> Vec
         let content = if ask.calls.is_empty() { json!("") } else { Value::Null };
         let role = json!({"role": "assistant", "content": content, "refusal": null});
         steps.push(Step::event(&choice(role, Value::Null, Value::Null), false));
-        for (at, call) in ask.calls.iter().enumerate() {
-            let first = json!({"tool_calls": [{"index": at, "id": tool_id(number, at), "type": "function",
-                "function": {"name": call.name, "arguments": ""}}]});
-            steps.push(Step::event(&choice(first, Value::Null, Value::Null), true));
-            for part in pieces(&call.arguments) {
-                let delta = json!({"tool_calls": [{"index": at, "function": {"arguments": part}}]});
-                steps.push(Step::event(&choice(delta, Value::Null, Value::Null), true));
-            }
+        for delta in call_deltas(ask, stamp.number) {
+            steps.push(Step::event(&choice(delta, Value::Null, Value::Null), true));
         }
         for token in one.tokens.iter().filter(|_| ask.calls.is_empty()) {
             let logprobs = logprobs(ask, std::slice::from_ref(token));
@@ -222,14 +355,21 @@ pub(super) fn stream(ask: &Ask, said: &[Said], number: u64, created: u64) -> Vec
     steps
 }
 
-pub(super) fn models(names: &[String], created: u64) -> Value {
-    let fallback = ["gpt-4o".to_owned(), "gpt-4o-mini".to_owned()];
-    let names = if names.is_empty() { fallback.as_slice() } else { names };
-    let entries: Vec<Value> = names
-        .iter()
-        .map(|name| json!({"id": name, "object": "model", "created": created, "owned_by": "system"}))
-        .collect();
-    json!({"object": "list", "data": entries})
+fn call_deltas(ask: &Ask, number: u64) -> Vec<Value> {
+    let mut deltas = Vec::new();
+    for (at, call) in ask.calls.iter().take(if ask.legacy { 1 } else { usize::MAX }).enumerate() {
+        let first = json!({"name": call.name, "arguments": ""});
+        deltas.push(match ask.legacy {
+            true => json!({"function_call": first}),
+            false => json!({"tool_calls": [{"index": at, "id": tool_id(number, at), "type": "function",
+                "function": first}]}),
+        });
+        deltas.extend(pieces(&call.arguments).into_iter().map(|part| match ask.legacy {
+            true => json!({"function_call": {"arguments": part}}),
+            false => json!({"tool_calls": [{"index": at, "function": {"arguments": part}}]}),
+        }));
+    }
+    deltas
 }
 
 pub(super) fn embeddings(body: &Map<String, Value>) -> Value {
@@ -243,24 +383,4 @@ pub(super) fn embeddings(body: &Map<String, Value>) -> Value {
 pub(super) fn moderation(body: &Map<String, Value>) -> Value {
     let model = body.get("model").cloned().unwrap_or_else(|| json!("omni-moderation-latest"));
     json!({"id": "modr-1", "model": model, "results": [{"flagged": false, "categories": {}, "category_scores": {}}]})
-}
-
-pub(super) fn response(body: &Map<String, Value>, said: &Said, number: u64, created: u64) -> Value {
-    let store = body.get("store").cloned().unwrap_or(json!(true));
-    json!({"id": format!("resp_{number:048x}"), "object": "response", "created_at": created, "status": "completed",
-        "error": null, "incomplete_details": null, "instructions": body.get("instructions"), "metadata": {},
-        "model": body.get("model"), "output": [{"type": "message", "id": format!("msg_{number:048x}"),
-        "status": "completed", "role": "assistant", "content": [{"type": "output_text", "text": said.text(),
-        "annotations": [], "logprobs": []}]}], "parallel_tool_calls": true, "previous_response_id": null,
-        "store": store, "temperature": 1.0, "tool_choice": "auto", "tools": [], "top_p": 1.0,
-        "usage": {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": said.count(),
-        "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 9 + said.count()}})
-}
-
-/// What `/v1/completions` answers, in both formats near enough for a pinned endpoint.
-pub(super) fn completion(ask: &Ask, said: &Said, number: u64, created: u64) -> Value {
-    json!({"id": format!("cmpl-{number:029}"), "object": "text_completion", "created": created, "model": ask.model,
-        "choices": [{"text": said.text(), "index": 0, "logprobs": null, "finish_reason": said.finish}],
-        "usage": {"prompt_tokens": ask.prompt_tokens, "completion_tokens": said.count(),
-        "total_tokens": ask.prompt_tokens + said.count()}})
 }

@@ -1,4 +1,4 @@
-//! The server around the formats: connections, routes, pacing, faults, and counts of what the other side did.
+//! The server around the formats: connections, pacing, faults, and counts of what the other side did.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,27 +9,20 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::ask::{Ask, Said};
-use super::body::{SimBody, Step, Watch};
+use super::body::{SimBody, Watch};
+use super::engine::{self, Sent, Stamp, Words};
 use super::io::{Control, Faulty};
-use super::{Behaviour, Fault, Received, Shared, Wire, openai, vllm};
-
-/// A refused request, in the words of the server that is simulated.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) status: u16,
-    pub(super) body: Value,
-}
+use super::routes::{self, Made};
+use super::{Behaviour, Fault, Received, Shared, Wire};
 
 pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
     // Connections end with the server.
@@ -125,15 +118,18 @@ async fn answer(
     if let (Some(upgrade), "/v1/realtime") = (upgrade, head.uri.path()) {
         return switch(&head.headers, upgrade, watch);
     }
-    let made = respond(&shared, &behaviour, &head, &body, number);
+    let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let stamp = Stamp { number, created };
+    let request = routes::Request { method: &head.method, path: head.uri.path(), headers: &head.headers, body: &body };
+    let made = routes::respond(&shared, &behaviour, &request, stamp);
     let wait = match &made {
         Made::Whole(_, tokens) => behaviour.wait(number, *tokens),
-        Made::Refused(..) | Made::Stream(_) | Made::Empty => Duration::ZERO,
+        Made::Refused(..) | Made::Stream(_) | Made::Page(_) | Made::Empty => Duration::ZERO,
     };
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
-    finish(&shared, &behaviour, made, number, watch)
+    finish(&shared, &behaviour, made, stamp, watch)
 }
 
 impl Behaviour {
@@ -158,151 +154,37 @@ impl Behaviour {
         self.jittered(self.ttft, number) + self.token(number).mul_f64(tokens.saturating_sub(1) as f64)
     }
 
-    fn fails(&self, number: u64) -> bool {
+    pub(super) fn fails(&self, number: u64) -> bool {
         let place = (number.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 40) as f64 / f64::from(1_u32 << 24);
         place < self.error_rate
     }
 }
 
-enum Made {
-    /// The answer, and how many tokens it took.
-    Whole(Value, u64),
-    Stream(Vec<Step>),
-    Refused(Refusal, Option<u32>),
-    /// 200, and nothing else.
-    Empty,
-}
-
-fn respond(shared: &Shared, behaviour: &Behaviour, head: &http::request::Parts, body: &Bytes, number: u64) -> Made {
-    let (method, path, headers) = (&head.method, head.uri.path(), &head.headers);
-    let config = &shared.config;
-    let wire = config.wire;
-    let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let refused = |refusal| Made::Refused(refusal, None);
-    if let Some(key) = &config.api_key {
-        let given = headers.get("authorization").and_then(|value| value.to_str().ok());
-        if given.and_then(|given| given.strip_prefix("Bearer ")) != Some(key.as_str()) {
-            return refused(by_status(wire, 401));
-        }
-    }
-    if let Some((status, retry_after)) = behaviour.status {
-        return Made::Refused(by_status(wire, status), retry_after);
-    }
-    if behaviour.fails(number) {
-        return refused(by_status(wire, 500));
-    }
-    if let (&Method::GET, Some(rest)) = (method, path.strip_prefix("/v1/models")) {
-        let list = match wire {
-            Wire::OpenAi => openai::models(&config.models, created),
-            Wire::Vllm => vllm::models(&config.models, config.max_model_len, number, created),
-        };
-        if rest.is_empty() {
-            return Made::Whole(list, 0);
-        }
-        let one = list["data"].as_array().and_then(|all| {
-            all.iter().find(|one| rest.strip_prefix('/').is_some_and(|name| one["id"] == name)).cloned()
-        });
-        return one.map_or_else(|| refused(by_status(wire, 404)), |one| Made::Whole(one, 0));
-    }
-    match (wire, path) {
-        (Wire::Vllm, "/version") => return Made::Whole(serde_json::json!({"version": "0.32.0"}), 0),
-        (Wire::Vllm, "/health") => return Made::Empty,
-        _ => {}
-    }
-    let known = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations", "/v1/responses"];
-    if *method != Method::POST && known.contains(&path) {
-        return refused(by_status(wire, 405));
-    }
-    let parsed = match serde_json::from_slice::<Value>(body) {
-        Ok(Value::Object(parsed)) => parsed,
-        _ if !known.contains(&path) => Map::new(),
-        _ => {
-            return refused(match wire {
-                Wire::OpenAi => openai::broken_json(),
-                Wire::Vllm => vllm::broken_json(body),
-            });
-        }
-    };
-    generate(shared, behaviour, path, &parsed, (number, created, body.len()))
-        .unwrap_or_else(|| refused(by_status(wire, 404)))
-}
-
-fn generate(
-    shared: &Shared,
-    behaviour: &Behaviour,
-    path: &str,
-    body: &Map<String, Value>,
-    (number, created, size): (u64, u64, usize),
-) -> Option<Made> {
-    let config = &shared.config;
-    let ask = Ask::read(body, config.wire == Wire::Vllm);
-    let made = match (config.wire, path) {
-        (wire, "/v1/chat/completions") => {
-            let refusal = match wire {
-                Wire::OpenAi => openai::refuse(body, &config.models),
-                Wire::Vllm => vllm::refuse(body, &config.models, config.max_model_len, size),
-            };
-            if let Some(refusal) = refusal {
-                return Some(Made::Refused(refusal, None));
-            }
-            let said: Vec<Said> = (0..ask.choices).map(|choice| ask.say(choice, behaviour.tokens)).collect();
-            match (wire, ask.stream) {
-                (Wire::OpenAi, true) => Made::Stream(openai::stream(&ask, &said, number, created)),
-                (Wire::Vllm, true) => Made::Stream(vllm::stream(&ask, &said, number, created)),
-                (Wire::OpenAi, false) => whole(openai::whole(&ask, &said, number, created), &said),
-                (Wire::Vllm, false) => whole(vllm::whole(&ask, &said, number, created), &said),
-            }
-        }
-        (_, "/v1/completions") => {
-            let said = ask.say(0, behaviour.tokens);
-            Made::Whole(openai::completion(&ask, &said, number, created), said.count())
-        }
-        (Wire::OpenAi, "/v1/embeddings") => Made::Whole(openai::embeddings(body), 0),
-        (Wire::OpenAi, "/v1/moderations") => Made::Whole(openai::moderation(body), 0),
-        (Wire::OpenAi, "/v1/responses") => {
-            let said = ask.say(0, behaviour.tokens);
-            Made::Whole(openai::response(body, &said, number, created), said.count())
-        }
-        (Wire::OpenAi, other) if other.starts_with("/v1/files") => {
-            Made::Whole(serde_json::json!({"object": "list", "data": [], "has_more": false}), 0)
-        }
-        _ => return None,
-    };
-    Some(made)
-}
-
-fn whole(value: Value, said: &[Said]) -> Made {
-    Made::Whole(value, said.iter().map(Said::count).sum())
-}
-
-fn by_status(wire: Wire, status: u16) -> Refusal {
-    match (wire, status) {
-        (Wire::OpenAi, status) => openai::by_status(status),
-        (Wire::Vllm, 401) => Refusal { status, body: serde_json::json!({"error": "Unauthorized"}) },
-        (Wire::Vllm, 404 | 405) => vllm::detail(status),
-        (Wire::Vllm, status) => vllm::error(status, "InternalServerError", "Internal server error", None),
-    }
-}
-
-fn finish(shared: &Shared, behaviour: &Behaviour, made: Made, number: u64, watch: Watch) -> Response<SimBody> {
-    let wire = shared.config.wire;
+fn finish(shared: &Shared, behaviour: &Behaviour, made: Made, stamp: Stamp, watch: Watch) -> Response<SimBody> {
+    let engine = engine::of(shared.config.wire);
     let mut retry = None;
     let mut steps = None;
-    let (status, content_type, bytes) = match made {
-        Made::Empty => return empty(StatusCode::OK, watch),
-        Made::Whole(value, _) => (200, "application/json", Bytes::from(value.to_string())),
+    let (status, content_type, bytes, tokens) = match made {
+        Made::Empty => (200, None, Bytes::new(), 0),
+        Made::Page(text) => (200, Some("text/plain; version=0.0.4; charset=utf-8"), Bytes::from(text), 0),
+        Made::Whole(value, tokens) => (200, Some("application/json"), Bytes::from(value.to_string()), tokens),
         Made::Refused(refusal, retry_after) => {
             retry = retry_after;
-            (refusal.status, "application/json", Bytes::from(refusal.body.to_string()))
+            let (kind, bytes) = match refusal.words {
+                Words::Json(body) => (Some("application/json"), Bytes::from(body.to_string())),
+                Words::Text(text) => (Some("text/plain; charset=utf-8"), Bytes::from(text)),
+                Words::Nothing => (None, Bytes::new()),
+            };
+            (refusal.status, kind, bytes, 0)
         }
         Made::Stream(made) => {
-            steps = Some(disturb(made, behaviour.fault, wire));
-            (200, "text/event-stream; charset=utf-8", Bytes::new())
+            steps = Some(made);
+            (200, Some(engine.event_type()), Bytes::new(), 1)
         }
     };
-    let length = bytes.len();
+    let (length, streamed) = (bytes.len(), steps.is_some());
     let mut body = match steps {
-        Some(steps) => SimBody::stream(steps, behaviour, number, watch),
+        Some(steps) => SimBody::stream(steps, behaviour, stamp.number, watch),
         None => SimBody::whole(bytes, watch),
     };
     if behaviour.fault == Fault::WrongLength {
@@ -311,8 +193,10 @@ fn finish(shared: &Shared, behaviour: &Behaviour, made: Made, number: u64, watch
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if status == 405 && wire == Wire::Vllm {
+    if let Some(content_type) = content_type {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    if status == 405 && shared.config.wire != Wire::OpenAi {
         headers.insert("allow", HeaderValue::from_static("POST"));
     }
     if behaviour.fault == Fault::WrongLength {
@@ -321,39 +205,8 @@ fn finish(shared: &Shared, behaviour: &Behaviour, made: Made, number: u64, watch
     if let Some(seconds) = retry {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    match wire {
-        Wire::OpenAi => {
-            headers.insert("openai-version", HeaderValue::from_static("2020-10-01"));
-            headers.insert("openai-organization", HeaderValue::from_static("org-simulated"));
-            headers.insert("openai-processing-ms", HeaderValue::from(number % 50));
-            headers.insert("x-ratelimit-limit-requests", HeaderValue::from_static("10000"));
-            headers.insert("x-ratelimit-remaining-requests", HeaderValue::from_static("9999"));
-            if let Ok(id) = HeaderValue::from_str(&format!("req_{number:032x}")) {
-                headers.insert("x-request-id", id);
-            }
-        }
-        Wire::Vllm => {
-            headers.insert("server", HeaderValue::from_static("uvicorn"));
-            headers.insert("vary", HeaderValue::from_static("Origin"));
-            if let Ok(id) = HeaderValue::from_str(&format!("{number:032x}")) {
-                headers.insert("x-request-id", id);
-            }
-        }
-    }
+    engine.headers(headers, Sent { status, streamed, tokens }, stamp);
     response
-}
-
-fn disturb(mut steps: Vec<Step>, fault: Fault, wire: Wire) -> Vec<Step> {
-    let error = Step::event(&by_status(wire, 500).body, false);
-    match fault {
-        Fault::ErrorEventFirst => vec![error],
-        Fault::ErrorEventAfter(count) => {
-            steps.truncate(count);
-            steps.push(error);
-            steps
-        }
-        _ => steps,
-    }
 }
 
 fn empty(status: StatusCode, watch: Watch) -> Response<SimBody> {

@@ -1,10 +1,13 @@
 //! vLLM 0.32's answers: every field, null and envelope as the recorded server gave them.
 
+use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Call, Forced, Said, pieces};
 use super::body::Step;
-use super::server::Refusal;
+use super::config::SimConfig;
+use super::engine::{self, Asked, Engine, Refusal, Sent, Stamp};
+use super::prompt::{self, IMAGES};
 
 const FINGERPRINT: &str = "vllm-0.32.0-61aecc63";
 /// Of the recorded server's toy model.
@@ -27,53 +30,131 @@ fn invalid(problems: &[String], param: &str) -> Refusal {
 
 pub(super) fn error(status: u16, kind: &str, message: impl Into<String>, param: Option<&str>) -> Refusal {
     let message = message.into();
-    Refusal { status, body: json!({"error": {"message": message, "type": kind, "param": param, "code": status}}) }
+    Refusal::json(status, json!({"error": {"message": message, "type": kind, "param": param, "code": status}}))
 }
 
-pub(super) fn detail(status: u16) -> Refusal {
-    let text = if status == 404 { "Not Found" } else { "Method Not Allowed" };
-    Refusal { status, body: json!({"detail": text}) }
-}
+pub(super) struct Vllm;
 
-pub(super) fn broken_json(body: &[u8]) -> Refusal {
-    let place = format!("body.{}", body.len());
-    let problem = format!(
-        "{{'type': 'json_invalid', 'loc': '{place}', 'msg': 'JSON decode error', 'input': '<dict of 0 items>', 'ctx': {{'error': 'Expecting value'}}}}"
-    );
-    invalid(&[problem], &place)
-}
-
-/// Every refusal of a chat request that the recordings show.
-pub(super) fn refuse(body: &Map<String, Value>, models: &[String], max_len: u64, size: usize) -> Option<Refusal> {
-    let model = body.get("model").and_then(Value::as_str).unwrap_or_default();
-    if let Some(refusal) = types(body) {
-        return Some(refusal);
+impl Engine for Vllm {
+    fn refuse(&self, asked: &Asked<'_>) -> Option<Refusal> {
+        let body = asked.body;
+        types(body)
+            .or_else(|| model(asked))
+            .or_else(|| tools(asked))
+            .or_else(|| messages(asked))
+            .or_else(|| ranges(asked))
+            .or_else(|| grammar(body))
     }
-    if !models.is_empty() && !models.iter().any(|known| known == model) {
-        let known = models.join(", ");
-        let message = format!("The model `{model}` does not exist. Valid aliases: {known}.");
-        return Some(error(404, "NotFoundError", message, Some("model")));
+
+    fn refuse_response(&self, asked: &Asked<'_>) -> Option<Refusal> {
+        if asked.field("input").is_none() {
+            let problem = format!(
+                "{{'type': 'missing', 'loc': 'body.input', 'msg': 'Field required', 'input': '<dict of {} items>'}}",
+                asked.body.len()
+            );
+            return Some(invalid(&[problem], "body.input"));
+        }
+        if let Some(id) = asked.text("previous_response_id") {
+            let message = format!("Response with id '{id}' not found.");
+            return Some(error(404, "NotFoundError", message, Some("response_id")));
+        }
+        let tier = asked.text("service_tier").is_some_and(|tier| tier == "fast");
+        if tier {
+            let problem = "{'type': 'literal_error', 'loc': 'body.service_tier', 'msg': \"Input should be 'auto', \
+                'default', 'flex', 'scale' or 'priority'\", 'input': 'fast'}";
+            return Some(invalid(&[problem.to_owned()], "body.service_tier"));
+        }
+        model(asked).or_else(|| messages(asked)).or_else(|| ranges(asked))
     }
-    let temperature = body.get("temperature").and_then(Value::as_f64).unwrap_or(1.0);
-    let messages = body.get("messages").and_then(Value::as_array);
-    let tools = body.get("tools").and_then(Value::as_array);
+
+    fn refuse_completion(&self, asked: &Asked<'_>) -> Option<Refusal> {
+        model(asked)
+    }
+
+    fn whole(&self, ask: &Ask, said: &[Said], stamp: Stamp) -> Value {
+        whole(ask, said, stamp.number, stamp.created)
+    }
+
+    fn stream(&self, ask: &Ask, said: &[Said], stamp: Stamp) -> Vec<Step> {
+        stream(ask, said, stamp.number, stamp.created)
+    }
+
+    fn completion(&self, ask: &Ask, said: &Said, stamp: Stamp) -> Value {
+        let completion = said.count();
+        json!({"id": format!("cmpl-{}", id(stamp.number)), "object": "text_completion", "created": stamp.created,
+            "model": ask.model, "choices": [{"index": 0, "text": said.text(), "logprobs": null,
+            "finish_reason": said.finish, "stop_reason": said.stop, "token_ids": null, "prompt_logprobs": null,
+            "prompt_token_ids": null, "routed_experts": null}], "service_tier": null,
+            "system_fingerprint": FINGERPRINT, "usage": {"prompt_tokens": ask.prompt_tokens,
+            "total_tokens": ask.prompt_tokens + completion, "completion_tokens": completion,
+            "prompt_tokens_details": null, "completion_tokens_details": null}, "kv_transfer_params": null,
+            "ec_transfer_params": null, "metrics": null})
+    }
+
+    fn by_status(&self, status: u16) -> Refusal {
+        match status {
+            401 => engine::unauthorized(),
+            404 | 405 => engine::detail(status),
+            status => error(status, "InternalServerError", "Internal server error", None),
+        }
+    }
+
+    fn broken(&self, body: &[u8], _path: &str) -> Refusal {
+        let place = format!("body.{}", body.len());
+        let problem = format!(
+            "{{'type': 'json_invalid', 'loc': '{place}', 'msg': 'JSON decode error', 'input': '<dict of 0 items>', 'ctx': {{'error': 'Expecting value'}}}}"
+        );
+        invalid(&[problem], &place)
+    }
+
+    fn models(&self, config: &SimConfig, stamp: Stamp) -> Value {
+        models(&config.models, config.max_model_len, stamp.number, stamp.created)
+    }
+
+    fn headers(&self, headers: &mut HeaderMap, _sent: Sent, stamp: Stamp) {
+        engine::uvicorn(headers);
+        if let Ok(id) = HeaderValue::from_str(&format!("{:032x}", stamp.number)) {
+            headers.insert("x-request-id", id);
+        }
+    }
+}
+
+fn model(asked: &Asked<'_>) -> Option<Refusal> {
+    let (model, models) = (asked.text("model").unwrap_or_default(), &asked.config.models);
+    (!models.is_empty() && !models.iter().any(|known| known == model)).then(|| {
+        let message = format!("The model `{model}` does not exist. Valid aliases: {}.", models.join(", "));
+        error(404, "NotFoundError", message, Some("model"))
+    })
+}
+
+fn tools(asked: &Asked<'_>) -> Option<Refusal> {
+    let tools = asked.list("tools");
     if tools.is_some_and(Vec::is_empty) {
         let message = "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely. (parameter=tools)";
         return Some(bad(message, Some("tools")));
     }
-    let choice = body.get("tool_choice").filter(|choice| !choice.is_null() && *choice != "none");
+    let choice = asked.field("tool_choice").filter(|choice| *choice != "none");
     if choice.is_some() && tools.is_none() {
         let message = "When using `tool_choice`, `tools` must be set. (parameter=tool_choice)";
         return Some(bad(message, Some("tool_choice")));
     }
-    if messages.is_some_and(Vec::is_empty) {
+    if choice.is_some_and(|choice| choice.is_object() && choice.get("type") != Some(&json!("function"))) {
+        let message = "Invalid value for `tool_choice`: only named tools, \"none\", \"auto\" or \"required\" are supported. (parameter=tool_choice)";
+        return Some(bad(message, Some("tool_choice")));
+    }
+    None
+}
+
+fn messages(asked: &Asked<'_>) -> Option<Refusal> {
+    if asked.list("messages").is_some_and(Vec::is_empty) {
         let message = "Cannot apply chat template to an empty conversation. Provide at least one message.";
         return Some(bad(message, None));
     }
-    if has_part(messages, "image_url") {
-        return Some(bad(format!("{model} is not a multimodal model"), None));
+    let turns = prompt::turns(asked.body);
+    if !asked.config.vision && turns.iter().any(|turn| turn.has(&IMAGES)) {
+        return Some(bad(format!("{} is not a multimodal model", asked.text("model").unwrap_or_default()), None));
     }
-    ranges(body, temperature, max_len, size)
+    prompt::raised(asked.body, asked.config).map(|raised| bad(raised, None))
 }
 
 fn types(body: &Map<String, Value>) -> Option<Refusal> {
@@ -107,63 +188,69 @@ fn types(body: &Map<String, Value>) -> Option<Refusal> {
     })
 }
 
-fn ranges(body: &Map<String, Value>, temperature: f64, max_len: u64, size: usize) -> Option<Refusal> {
+fn ranges(asked: &Asked<'_>) -> Option<Refusal> {
+    let max_len = asked.config.max_model_len;
+    let temperature = asked.number("temperature").unwrap_or(1.0);
     if !(0.0..=2.0).contains(&temperature) {
         let message = format!(
             "temperature must be in [0, 2], got {temperature:?}. (parameter=temperature, value={temperature:?})"
         );
         return Some(bad(message, Some("temperature")));
     }
-    if let Some(top_p) = body.get("top_p").and_then(Value::as_f64)
-        && !(top_p > 0.0 && top_p <= 1.0)
-    {
+    if let Some(top_p) = asked.number("top_p").filter(|top_p| !(*top_p > 0.0 && *top_p <= 1.0)) {
         let message = format!("top_p must be in (0, 1], got {top_p:?}. (parameter=top_p, value={top_p:?})");
         return Some(bad(message, Some("top_p")));
     }
-    if let Some(n) = body.get("n").and_then(Value::as_u64).filter(|n| *n > 1)
+    if let Some(n) = asked.field("n").and_then(Value::as_u64).filter(|n| *n > 1)
         && temperature == 0.0
     {
         return Some(bad(format!("n must be 1 when using greedy sampling, got {n}."), None));
     }
-    if let Some(limit) = body.get("max_tokens").and_then(Value::as_u64).filter(|limit| *limit > max_len) {
+    let limit = asked.field("max_completion_tokens").or_else(|| asked.field("max_tokens")).and_then(Value::as_u64);
+    if let Some(limit) = limit.filter(|limit| *limit > max_len) {
         let message = format!(
             "max_tokens={limit} cannot be greater than max_model_len={max_len}. Please request fewer output tokens. (parameter=max_tokens, value={limit})"
         );
         return Some(bad(message, Some("max_tokens")));
     }
-    if size as u64 / 8 > max_len {
+    if asked.prompt_tokens() > max_len {
         let least = max_len + 1;
         let message = format!(
             "This model's maximum context length is {max_len} tokens. However, your prompt contains at least {least} input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value={least})"
         );
         return Some(bad(message, Some("input_tokens")));
     }
-    let bias = body.get("logit_bias").and_then(Value::as_object);
-    let foreign: Vec<&String> = bias
-        .into_iter()
-        .flatten()
-        .map(|(id, _)| id)
-        .filter(|id| id.parse::<u64>().is_ok_and(|id| id >= VOCABULARY))
-        .collect();
-    if let Some(id) = foreign.first() {
+    samplers(asked)
+}
+
+fn samplers(asked: &Asked<'_>) -> Option<Refusal> {
+    if asked.field("stream_options").is_some() && asked.field("stream").is_none_or(|stream| stream == false) {
+        let message = "Stream options can only be defined when `stream=True`. (parameter=stream_options)";
+        return Some(bad(message, Some("stream_options")));
+    }
+    if asked.number("top_logprobs").is_some_and(|top| top > 0.0) && asked.field("logprobs") != Some(&json!(true)) {
+        let message = "when using `top_logprobs`, `logprobs` must be set to true. (parameter=top_logprobs)";
+        return Some(bad(message, Some("top_logprobs")));
+    }
+    let stop = asked.field("stop");
+    if stop.is_some_and(|stop| stop == "" || stop.as_array().is_some_and(|all| all.iter().any(|one| one == ""))) {
+        return Some(bad("stop cannot contain an empty string. (parameter=stop)", Some("stop")));
+    }
+    let bias = asked.field("logit_bias").and_then(Value::as_object);
+    let mut ids = bias.into_iter().flatten().map(|(id, _)| id);
+    ids.find(|id| id.parse::<u64>().is_ok_and(|id| id >= VOCABULARY)).map(|id| {
         let message = format!(
             "token_id(s) [{id}] in logit_bias contain out-of-vocab token ids. Vocabulary size: {VOCABULARY} (parameter=logit_bias, value=[{id}])"
         );
-        return Some(bad(message, Some("logit_bias")));
-    }
+        bad(message, Some("logit_bias"))
+    })
+}
+
+fn grammar(body: &Map<String, Value>) -> Option<Refusal> {
     let schema = body.get("response_format").and_then(|format| format.get("json_schema")?.get("schema"));
     let kind = schema.and_then(|schema| schema.get("type")?.as_str());
     const KINDS: [&str; 7] = ["object", "array", "string", "number", "integer", "boolean", "null"];
     kind.filter(|kind| !KINDS.contains(kind)).map(|kind| bad(format!("Grammar error: Invalid type: {kind}"), None))
-}
-
-fn has_part(messages: Option<&Vec<Value>>, kind: &str) -> bool {
-    messages
-        .into_iter()
-        .flatten()
-        .filter_map(|turn| turn.get("content")?.as_array())
-        .flatten()
-        .any(|part| part.get("type").is_some_and(|found| found == kind))
 }
 
 fn tool_id(seed: u64, at: usize) -> String {
@@ -210,23 +297,14 @@ fn usage(ask: &Ask, completion: u64, reasoning: u64, whole: bool) -> Value {
     usage
 }
 
-/// A call's tokens are those of its arguments; there is no other text.
-fn spent(ask: &Ask, said: &[Said]) -> (u64, u64) {
-    if ask.calls.is_empty() {
-        let reasoning = said.iter().map(|one| one.reasoning.len() as u64).sum();
-        return (said.iter().map(Said::count).sum(), reasoning);
-    }
-    (ask.calls.iter().map(|call| pieces(&call.arguments).len() as u64 + 4).sum(), 0)
-}
-
-pub(super) fn whole(ask: &Ask, said: &[Said], number: u64, created: u64) -> Value {
+fn whole(ask: &Ask, said: &[Said], number: u64, created: u64) -> Value {
     let choices: Vec<Value> = said
         .iter()
         .enumerate()
         .map(|(index, one)| {
-            let reasoning = (!one.reasoning.is_empty()).then(|| one.reasoning.concat());
-            let mut message = json!({"role": "assistant", "content": one.text(), "refusal": null, "annotations": null,
-                "audio": null, "function_call": null, "reasoning": reasoning});
+            let content = (!one.tokens.is_empty() || one.reasoning.is_empty()).then(|| one.text());
+            let mut message = json!({"role": "assistant", "content": content, "refusal": null, "annotations": null,
+                "audio": null, "function_call": null, "reasoning": one.thought()});
             if !ask.calls.is_empty() {
                 message["content"] = if ask.forced == Forced::No { Value::Null } else { json!("") };
                 message["tool_calls"] = calls(number, &ask.calls);
@@ -235,15 +313,14 @@ pub(super) fn whole(ask: &Ask, said: &[Said], number: u64, created: u64) -> Valu
                 "finish_reason": finish(ask, one), "stop_reason": one.stop, "token_ids": null, "routed_experts": null})
         })
         .collect();
-    let (completion, reasoning) = spent(ask, said);
+    let (completion, reasoning) = ask.spent(said);
     json!({"id": format!("chatcmpl-{}", id(number)), "object": "chat.completion", "created": created,
         "model": ask.model, "choices": choices, "service_tier": null, "system_fingerprint": FINGERPRINT,
         "usage": usage(ask, completion, reasoning, true), "prompt_logprobs": null, "prompt_token_ids": null,
         "prompt_text": null, "kv_transfer_params": null, "ec_transfer_params": null, "metrics": null})
 }
 
-/// The events of a streamed answer, in order.
-pub(super) fn stream(ask: &Ask, said: &[Said], number: u64, created: u64) -> Vec<Step> {
+fn stream(ask: &Ask, said: &[Said], number: u64, created: u64) -> Vec<Step> {
     let chunk = |choices: Value| {
         json!({"id": format!("chatcmpl-{}", id(number)), "object": "chat.completion.chunk", "created": created,
             "model": ask.model, "choices": choices})
@@ -282,7 +359,7 @@ pub(super) fn stream(ask: &Ask, said: &[Said], number: u64, created: u64) -> Vec
         push(event, u64::from(cut), &mut steps);
     }
     if ask.include_usage {
-        let (completion, reasoning) = spent(ask, said);
+        let (completion, reasoning) = ask.spent(said);
         let mut event = chunk(json!([]));
         event["usage"] = usage(ask, completion, reasoning, false);
         event["system_fingerprint"] = json!(FINGERPRINT);
@@ -293,13 +370,12 @@ pub(super) fn stream(ask: &Ask, said: &[Said], number: u64, created: u64) -> Vec
 }
 
 fn deltas(ask: &Ask, said: &Said, number: u64) -> Vec<(Value, Value)> {
+    let entry = |token: &String| ask.top_logprobs.map_or(Value::Null, |top| json!({"content": [logprob(token, top)]}));
+    let reasoning = said.reasoning.iter().map(|token| (json!({"reasoning": token}), entry(token)));
     if ask.calls.is_empty() {
-        let entry =
-            |token: &String| ask.top_logprobs.map_or(Value::Null, |top| json!({"content": [logprob(token, top)]}));
-        let reasoning = said.reasoning.iter().map(|token| (json!({"reasoning": token}), entry(token)));
         return reasoning.chain(said.tokens.iter().map(|token| (json!({"content": token}), entry(token)))).collect();
     }
-    let mut deltas = Vec::new();
+    let mut deltas: Vec<(Value, Value)> = reasoning.collect();
     for (at, call) in ask.calls.iter().enumerate() {
         let mut push = |call: Value| {
             deltas.push((json!({"content": null, "tool_calls": [call]}), Value::Null));
@@ -312,7 +388,7 @@ fn deltas(ask: &Ask, said: &Said, number: u64) -> Vec<(Value, Value)> {
     deltas
 }
 
-pub(super) fn models(names: &[String], max_len: u64, number: u64, created: u64) -> Value {
+fn models(names: &[String], max_len: u64, number: u64, created: u64) -> Value {
     let entries = names.iter().map(|name| {
         json!({"id": name, "object": "model", "created": created, "owned_by": "vllm", "root": format!("/models/{name}"),
             "parent": null, "max_model_len": max_len, "permission": [{"id": format!("modelperm-{}", id(number)),

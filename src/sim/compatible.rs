@@ -1,0 +1,228 @@
+//! The strictest common server: it takes what every OpenAI-compatible endpoint takes, and refuses all else.
+
+use http::{HeaderMap, HeaderValue};
+use serde_json::{Value, json};
+
+use super::ask::{Ask, Call, Said, pieces};
+use super::body::Step;
+use super::config::SimConfig;
+use super::engine::{Asked, Engine, Refusal, Sent, Stamp};
+use super::prompt;
+
+const KNOWN: [&str; 13] = [
+    "model",
+    "messages",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "n",
+    "stop",
+    "stream",
+    "stream_options",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+];
+const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
+
+pub(super) struct Compatible;
+
+fn error(status: u16, kind: &str, message: &str) -> Refusal {
+    Refusal::json(status, json!({"error": {"message": message, "type": kind, "param": null, "code": null}}))
+}
+
+fn bad(message: impl AsRef<str>) -> Refusal {
+    error(400, "invalid_request_error", message.as_ref())
+}
+
+impl Engine for Compatible {
+    fn refuse(&self, asked: &Asked<'_>) -> Option<Refusal> {
+        let unknown = asked.body.iter().find(|(key, value)| value.is_null() || !KNOWN.contains(&key.as_str()));
+        if let Some((field, _)) = unknown {
+            return Some(bad(format!("unknown or empty field: {field}")));
+        }
+        let model = asked.text("model").unwrap_or_default();
+        if !asked.config.models.is_empty() && !asked.config.models.iter().any(|known| known == model) {
+            return Some(error(404, "not_found_error", &format!("The model '{model}' does not exist")));
+        }
+        messages(asked).or_else(|| tools(asked)).or_else(|| settings(asked))
+    }
+
+    fn refuse_response(&self, _asked: &Asked<'_>) -> Option<Refusal> {
+        Some(self.by_status(404))
+    }
+
+    fn whole(&self, ask: &Ask, said: &[Said], stamp: Stamp) -> Value {
+        let choice = |(index, one): (usize, &Said)| {
+            let mut message = json!({"role": "assistant", "content": one.text()});
+            if !ask.calls.is_empty() {
+                message = json!({"role": "assistant", "content": null, "tool_calls": calls(ask)});
+            }
+            json!({"index": index, "message": message, "finish_reason": finish(ask, one)})
+        };
+        let choices: Vec<Value> = said.iter().enumerate().map(choice).collect();
+        json!({"id": stamp.uuid(), "object": "chat.completion", "created": stamp.created, "model": ask.model,
+            "choices": choices, "usage": usage(ask, said)})
+    }
+
+    fn stream(&self, ask: &Ask, said: &[Said], stamp: Stamp) -> Vec<Step> {
+        let event = |choices: Value| {
+            json!({"id": stamp.uuid(), "object": "chat.completion.chunk", "created": stamp.created,
+                "model": ask.model, "choices": choices})
+        };
+        let mut steps = Vec::new();
+        for (index, one) in said.iter().enumerate() {
+            let choice =
+                |delta: Value, finish: Value| event(json!([{"index": index, "delta": delta, "finish_reason": finish}]));
+            steps.push(Step::event(&choice(json!({"role": "assistant"}), Value::Null), false));
+            let deltas = if ask.calls.is_empty() { text(one) } else { call_deltas(ask) };
+            steps.extend(deltas.into_iter().map(|delta| Step::event(&choice(delta, Value::Null), true)));
+            steps.push(Step::event(&choice(json!({}), json!(finish(ask, one))), false));
+        }
+        if ask.include_usage {
+            let mut event = event(json!([]));
+            event["usage"] = usage(ask, said);
+            steps.push(Step::event(&event, false));
+        }
+        steps.push(Step::done());
+        steps
+    }
+
+    fn by_status(&self, status: u16) -> Refusal {
+        let kind = match status {
+            401 | 403 => "authentication_error",
+            404 | 405 => "not_found_error",
+            429 => "rate_limit_error",
+            400..500 => "invalid_request_error",
+            _ => "server_error",
+        };
+        error(status, kind, "The request was refused.")
+    }
+
+    fn broken(&self, _body: &[u8], _path: &str) -> Refusal {
+        bad("the body is not a JSON object")
+    }
+
+    fn foreign(&self, _path: &str) -> Option<Refusal> {
+        Some(error(415, "invalid_request_error", "unsupported media type"))
+    }
+
+    fn models(&self, config: &SimConfig, stamp: Stamp) -> Value {
+        let entry = json!({"id": config.served(), "object": "model", "created": stamp.created, "owned_by": "owner"});
+        json!({"object": "list", "data": [entry]})
+    }
+
+    fn headers(&self, headers: &mut HeaderMap, _sent: Sent, _stamp: Stamp) {
+        headers.insert("server", HeaderValue::from_static("gateway"));
+    }
+}
+
+fn messages(asked: &Asked<'_>) -> Option<Refusal> {
+    let messages = asked.list("messages").filter(|messages| !messages.is_empty());
+    let Some(messages) = messages else { return Some(bad("messages: at least one is required")) };
+    for message in messages {
+        let role = message.get("role").and_then(Value::as_str).unwrap_or_default();
+        let known: &[&str] = match role {
+            "assistant" => &["role", "content", "tool_calls", "name"],
+            "tool" => &["role", "content", "tool_call_id"],
+            _ => &["role", "content", "name"],
+        };
+        if !ROLES.contains(&role) {
+            return Some(bad(format!("messages: unknown role {role}")));
+        }
+        let fields = message.as_object().into_iter().flatten();
+        if let Some((field, _)) = fields.into_iter().find(|(field, _)| !known.contains(&field.as_str())) {
+            return Some(bad(format!("messages: unknown field {field}")));
+        }
+        let text = message.get("content").is_some_and(Value::is_string);
+        if !text && message.get("tool_calls").is_none() {
+            return Some(bad("messages: content must be a text"));
+        }
+    }
+    let turns = prompt::turns(asked.body);
+    if turns.iter().skip(1).any(|turn| turn.role == "system") || !turns.iter().any(|turn| turn.role == "user") {
+        return Some(bad("messages: one system message at most, first, and a user message are required"));
+    }
+    let (input, most) = (asked.prompt_tokens(), asked.config.max_model_len);
+    (input > most).then(|| bad(format!("This model's maximum context length is {most} tokens.")))
+}
+
+fn tools(asked: &Asked<'_>) -> Option<Refusal> {
+    let tools = asked.list("tools");
+    for tool in tools.into_iter().flatten() {
+        let inside = |value: &Value, known: &[&str]| {
+            value.as_object().is_some_and(|fields| fields.keys().all(|field| known.contains(&field.as_str())))
+        };
+        let function = tool.get("function").unwrap_or(&Value::Null);
+        if tool.get("type") != Some(&json!("function"))
+            || !inside(tool, &["type", "function"])
+            || !inside(function, &["name", "description", "parameters", "strict"])
+        {
+            return Some(bad("tools: only functions are known"));
+        }
+    }
+    if tools.is_some_and(Vec::is_empty) {
+        return Some(bad("tools: empty"));
+    }
+    let choice = asked.field("tool_choice")?;
+    let known = match choice {
+        Value::String(word) => ["none", "auto", "required"].contains(&word.as_str()),
+        _ => choice.pointer("/function/name").is_some(),
+    };
+    (tools.is_none() || !known).then(|| bad("tool_choice: not possible"))
+}
+
+fn settings(asked: &Asked<'_>) -> Option<Refusal> {
+    if asked.number("temperature").is_some_and(|temperature| !(0.0..=2.0).contains(&temperature)) {
+        return Some(bad("temperature: from 0 to 2"));
+    }
+    if asked.number("top_p").is_some_and(|top_p| !(top_p > 0.0 && top_p <= 1.0)) {
+        return Some(bad("top_p: above 0, up to 1"));
+    }
+    if asked.field("n").is_some_and(|n| n != 1) {
+        return Some(bad("n: only 1"));
+    }
+    let list = |stop: &Value| stop.as_array().is_some_and(|all| all.len() <= 4 && all.iter().all(|one| one != ""));
+    if asked.field("stop").is_some_and(|stop| !list(stop)) {
+        return Some(bad("stop: a list of at most four texts"));
+    }
+    let options = asked.field("stream_options");
+    let streams = asked.field("stream").is_some_and(|stream| stream == true);
+    let known = |options: &Value| options.as_object().is_some_and(|all| all.keys().all(|key| key == "include_usage"));
+    if options.is_some_and(|options| !streams || !known(options)) {
+        return Some(bad("stream_options: only include_usage, and only of a stream"));
+    }
+    let format = asked.field("response_format")?.get("type").and_then(Value::as_str);
+    (format != Some("json_object")).then(|| bad("response_format: only json_object"))
+}
+
+fn finish(ask: &Ask, said: &Said) -> &'static str {
+    if ask.calls.is_empty() { said.finish } else { "tool_calls" }
+}
+
+fn usage(ask: &Ask, said: &[Said]) -> Value {
+    let (completion, _) = ask.spent(said);
+    json!({"prompt_tokens": ask.prompt_tokens, "completion_tokens": completion,
+        "total_tokens": ask.prompt_tokens + completion})
+}
+
+/// It makes no ids of calls.
+fn calls(ask: &Ask) -> Vec<Value> {
+    let call = |call: &Call| json!({"id": "", "type": "function", "function": {"name": call.name, "arguments": call.arguments}});
+    ask.calls.iter().map(call).collect()
+}
+
+fn text(said: &Said) -> Vec<Value> {
+    said.tokens.iter().map(|token| json!({"content": token})).collect()
+}
+
+fn call_deltas(ask: &Ask) -> Vec<Value> {
+    let mut deltas = Vec::new();
+    for (at, call) in ask.calls.iter().enumerate() {
+        let delta = |function: Value| json!({"tool_calls": [{"index": at, "id": "", "function": function}]});
+        deltas.push(delta(json!({"name": call.name, "arguments": ""})));
+        deltas.extend(pieces(&call.arguments).iter().map(|part| delta(json!({"arguments": part}))));
+    }
+    deltas
+}

@@ -1,0 +1,142 @@
+//! The conversation as the chat template sees it: what it says, what it raises on, and whether the model thinks.
+
+use serde_json::{Map, Value};
+
+use super::config::{SimConfig, Template, Wire};
+
+/// One turn, whatever API it came by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn<'a> {
+    pub(super) role: &'a str,
+    pub(super) content: Option<&'a Value>,
+}
+
+/// The turns of a request: its messages, or its instructions and input.
+pub(super) fn turns(body: &Map<String, Value>) -> Vec<Turn<'_>> {
+    let instructions = body.get("instructions").filter(|text| text.is_string());
+    let mut turns: Vec<Turn<'_>> =
+        instructions.map(|content| Turn { role: "system", content: Some(content) }).into_iter().collect();
+    match body.get("messages").or_else(|| body.get("input")) {
+        Some(text @ Value::String(_)) => turns.push(Turn { role: "user", content: Some(text) }),
+        Some(Value::Array(items)) => turns.extend(items.iter().map(|item| {
+            let kind = item.get("type").and_then(Value::as_str);
+            let role = match kind {
+                Some("function_call_output") => "tool",
+                Some("function_call" | "reasoning") => "assistant",
+                _ => item.get("role").and_then(Value::as_str).unwrap_or_default(),
+            };
+            Turn { role, content: item.get("content").or_else(|| item.get("output")) }
+        })),
+        _ => {}
+    }
+    turns
+}
+
+impl Turn<'_> {
+    pub(super) fn text(&self) -> String {
+        match self.content {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Array(parts)) => {
+                parts.iter().filter_map(|part| part.get("text")?.as_str()).collect::<Vec<_>>().join(" ")
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// It has a part of one of these kinds.
+    pub(super) fn has(&self, kinds: &[&str]) -> bool {
+        let parts = self.content.and_then(Value::as_array);
+        let kind = |part: &Value| part.get("type").and_then(Value::as_str).is_some_and(|kind| kinds.contains(&kind));
+        parts.into_iter().flatten().any(kind)
+    }
+}
+
+pub(super) const IMAGES: [&str; 2] = ["image_url", "input_image"];
+
+/// What the model answers to.
+pub(super) fn last_user_text(body: &Map<String, Value>) -> String {
+    turns(body)
+        .iter()
+        .rev()
+        .find(|turn| turn.role == "user")
+        .map_or_else(|| body.get("prompt").map(Value::to_string).unwrap_or_default(), Turn::text)
+}
+
+/// The text of all system and developer turns.
+pub(super) fn system_text(body: &Map<String, Value>) -> String {
+    let turns = turns(body);
+    let system = turns.iter().filter(|turn| ["system", "developer"].contains(&turn.role));
+    system.map(Turn::text).collect::<Vec<_>>().join("\n")
+}
+
+/// The word without which OpenAI and DashScope refuse a JSON answer.
+pub(super) fn says_json(body: &Map<String, Value>) -> bool {
+    turns(body).iter().any(|turn| turn.text().to_lowercase().contains("json"))
+}
+
+/// What the template raises, in its own words.
+pub(super) fn raised(body: &Map<String, Value>, config: &SimConfig) -> Option<&'static str> {
+    if !matches!(config.template, Template::Qwen35 | Template::Qwen38) {
+        return None;
+    }
+    let turns = turns(body);
+    let has_developer = turns.iter().any(|turn| turn.role == "developer");
+    if has_developer && config.wire != Wire::Vllm {
+        return Some("Unexpected message role.");
+    }
+    let system = |turn: &Turn<'_>| ["system", "developer"].contains(&turn.role);
+    if turns.iter().any(|turn| system(turn) && turn.has(&IMAGES)) {
+        return Some("System message cannot contain images.");
+    }
+    // vLLM makes one system message of them all, but only when a developer spoke.
+    if turns.iter().skip(1).any(system) && !(has_developer && config.wire == Wire::Vllm) {
+        return Some("System message must be at the beginning.");
+    }
+    if !turns.iter().any(|turn| turn.role == "user") {
+        return Some("No user query found in messages.");
+    }
+    let effort = kwarg(body, "reasoning_effort").or_else(|| body.get("reasoning_effort")).and_then(Value::as_str);
+    let known = effort.is_none_or(|effort| ["none", "low", "medium", "xhigh"].contains(&effort));
+    (config.template == Template::Qwen38 && !known).then_some("Unsupported reasoning effort.")
+}
+
+fn kwarg<'a>(body: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    body.get("chat_template_kwargs")?.get(name)
+}
+
+/// Whether the model thinks before it answers.
+pub(super) fn thinks(body: &Map<String, Value>, config: &SimConfig) -> bool {
+    match config.template {
+        Template::Qwen25 => return false,
+        Template::Thinking => return true,
+        Template::Qwen3 | Template::Qwen35 | Template::Qwen38 => {}
+    }
+    let switch = kwarg(body, "enable_thinking").and_then(Value::as_bool);
+    let effort = body
+        .get("reasoning_effort")
+        .or_else(|| body.get("reasoning")?.get("effort"))
+        .and_then(Value::as_str)
+        .map(|effort| effort != "none");
+    let chat = body.contains_key("messages");
+    if body.contains_key("prompt") && !chat {
+        return false;
+    }
+    match config.wire {
+        Wire::OpenAi | Wire::Compatible => false,
+        Wire::Sglang => switch.or(effort).unwrap_or(true),
+        Wire::Vllm | Wire::Trtllm if chat => switch.unwrap_or(true),
+        Wire::Vllm | Wire::Trtllm => switch.or(effort).unwrap_or(true),
+        Wire::Tgi => !last_user_text(body).contains("/no_think"),
+        Wire::DashScope => body.get("enable_thinking").and_then(Value::as_bool).unwrap_or(true),
+    }
+}
+
+/// `arguments` of every call in the history is JSON.
+pub(super) fn arguments_are_json(body: &Map<String, Value>) -> bool {
+    let messages = body.get("messages").and_then(Value::as_array).into_iter().flatten();
+    let mut calls = messages.filter_map(|message| message.get("tool_calls")?.as_array()).flatten();
+    calls.all(|call| match call.pointer("/function/arguments") {
+        Some(Value::String(text)) => serde_json::from_str::<Value>(text).is_ok(),
+        _ => true,
+    })
+}

@@ -1,0 +1,98 @@
+//! What form a request wants its answer in, and the simplest value that has it.
+
+use serde_json::{Deserializer, Map, Value, json};
+
+use super::config::{SimConfig, Wire};
+use super::prompt;
+
+const MAX_DEPTH: u8 = 12;
+
+/// The answer's text, where its form is prescribed.
+pub(super) fn formed(body: &Map<String, Value>, config: &SimConfig) -> Option<String> {
+    let format = body.get("response_format").or_else(|| body.get("text")?.get("format"))?;
+    let any = || json!({"answer": "Paris"}).to_string();
+    let written = |schema: &Value, sparing| instance(schema, schema, 0, sparing).to_string();
+    match (config.wire, format.get("type")?.as_str()?) {
+        (Wire::Tgi, "regex") => {
+            let pattern = format.get("value")?.as_str()?;
+            Some(if pattern.contains('{') && pattern.starts_with('\\') { any() } else { "000".to_owned() })
+        }
+        (Wire::Tgi, "json" | "json_object") => Some(written(format.get("value")?, true)),
+        (Wire::Tgi, "json_schema") => Some(written(format.get("value")?.get("schema")?, true)),
+        // The whole of it is taken for the schema, and OpenAI's wrapper constrains nothing.
+        (Wire::Trtllm, "json_schema") => {
+            let schema = format.get("json_schema").or_else(|| format.get("schema"))?;
+            Some(match schema.get("schema") {
+                Some(_) => json!("unconstrained").to_string(),
+                None => written(schema, false),
+            })
+        }
+        (_, "json_schema") => {
+            let schema = format.get("json_schema").unwrap_or(format).get("schema")?;
+            Some(written(schema, false))
+        }
+        // A model obeys the schema that its prompt shows.
+        (_, "json_object") => {
+            Some(shown(&prompt::system_text(body)).map_or_else(any, |schema| written(&schema, false)))
+        }
+        _ => None,
+    }
+}
+
+/// The first JSON Schema in a text.
+fn shown(text: &str) -> Option<Value> {
+    text.match_indices('{').take(32).find_map(|(at, _)| {
+        let found = Deserializer::from_str(text.get(at..)?).into_iter::<Value>().next()?.ok()?;
+        found.get("properties").is_some().then_some(found)
+    })
+}
+
+/// The arguments of a call, as the schema of its parameters has them.
+pub(super) fn arguments(function: &Value) -> String {
+    let schema = function.get("parameters").or_else(|| function.get("arguments"));
+    schema
+        .filter(|schema| !schema.is_null())
+        .map_or_else(|| "{}".to_owned(), |schema| instance(schema, schema, 0, false).to_string())
+}
+
+/// The simplest value that a schema of the usual kind allows; a `sparing` one leaves out what is not required.
+fn instance(schema: &Value, root: &Value, depth: u8, sparing: bool) -> Value {
+    if depth > MAX_DEPTH {
+        return Value::Null;
+    }
+    let deeper = |schema: &Value| instance(schema, root, depth + 1, sparing);
+    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+        let found = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
+        return found.map_or(Value::Null, deeper);
+    }
+    if let Some(first) = schema.get("enum").and_then(Value::as_array).and_then(|values| values.first()) {
+        return first.clone();
+    }
+    if let Some(constant) = schema.get("const") {
+        return constant.clone();
+    }
+    for choice in ["anyOf", "oneOf", "allOf"] {
+        if let Some(first) = schema.get(choice).and_then(Value::as_array).and_then(|schemas| schemas.first()) {
+            return deeper(first);
+        }
+    }
+    let kind = match schema.get("type") {
+        Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str),
+        kind => kind.and_then(Value::as_str),
+    };
+    match kind {
+        Some("string") => json!("Paris"),
+        Some("integer" | "number") => json!(7),
+        Some("boolean") => json!(true),
+        Some("null") => Value::Null,
+        Some("array") => Value::Array(schema.get("items").map(deeper).into_iter().collect()),
+        _ => {
+            let fields = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+            let required = schema.get("required").and_then(Value::as_array);
+            let wanted = |name: &String| !sparing || required.is_some_and(|names| names.iter().any(|one| one == name));
+            Value::Object(
+                fields.filter(|(name, _)| wanted(name)).map(|(name, field)| (name.clone(), deeper(field))).collect(),
+            )
+        }
+    }
+}

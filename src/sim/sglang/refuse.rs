@@ -1,0 +1,426 @@
+//! What SGLang refuses, in its own words.
+
+use serde_json::{Map, Value, json};
+
+use super::super::engine::{Asked, Refusal};
+use super::super::prompt::{self, IMAGES};
+use super::super::pydantic::{self, Field, Kind, Problem};
+
+/// In every message about a wrong type.
+const FILE: &str = "/usr/local/lib/python3.12/dist-packages/sglang/srt/entrypoints/http_server.py";
+/// Of the recorded server's toy model.
+const VOCABULARY: u64 = 2048;
+const MAX_STOPS: usize = 32;
+
+const CHAT: [Field; 15] = [
+    ("messages", Kind::List, false),
+    ("model", Kind::Text, false),
+    ("frequency_penalty", Kind::Float, false),
+    ("logprobs", Kind::Bool, false),
+    ("top_logprobs", Kind::Int, true),
+    ("max_tokens", Kind::Int, true),
+    ("max_completion_tokens", Kind::Int, true),
+    ("n", Kind::Int, false),
+    ("presence_penalty", Kind::Float, false),
+    ("seed", Kind::Int, true),
+    ("stream", Kind::Bool, false),
+    ("temperature", Kind::Float, true),
+    ("top_p", Kind::Float, true),
+    ("parallel_tool_calls", Kind::Bool, false),
+    ("chat_template_kwargs", Kind::Map, true),
+];
+const COMPLETION: [Field; 6] = [
+    ("model", Kind::Text, false),
+    ("echo", Kind::Bool, false),
+    ("max_tokens", Kind::Int, true),
+    ("n", Kind::Int, false),
+    ("stream", Kind::Bool, false),
+    ("temperature", Kind::Float, true),
+];
+const RESPONSE: [Field; 4] = [
+    ("model", Kind::Text, false),
+    ("max_output_tokens", Kind::Int, true),
+    ("temperature", Kind::Float, true),
+    ("stream", Kind::Bool, true),
+];
+const EFFORTS: [&str; 8] = ["none", "minimal", "low", "medium", "high", "xhigh", "ultra", "max"];
+
+pub(super) fn flat(status: u16, kind: &str, message: &str) -> Refusal {
+    let code = status;
+    Refusal::json(status, json!({"object": "error", "message": message, "type": kind, "param": null, "code": code}))
+}
+
+fn bad(message: impl AsRef<str>) -> Refusal {
+    flat(400, "BadRequestError", message.as_ref())
+}
+
+/// Where a path is served, as the traceback in a message says.
+fn place(path: &str) -> (u32, &'static str) {
+    match path {
+        "/v1/responses" => (2066, "v1_responses_request"),
+        "/v1/completions" => (1860, "openai_v1_completions"),
+        _ => (1870, "openai_v1_chat_completions"),
+    }
+}
+
+/// Every problem is told twice, with the server's own file in between.
+fn invalid(problems: &[Problem], path: &str) -> Refusal {
+    let (line, function) = place(path);
+    let plural = if problems.len() == 1 { "" } else { "s" };
+    let each: Vec<String> = problems.iter().map(Problem::text).collect();
+    let message = format!(
+        "{} validation error{plural}:\n  {}\n\n  File \"{FILE}\", line {line}, in {function}\n    POST {path} {}",
+        problems.len(),
+        each.join("\n  "),
+        pydantic::list(problems)
+    );
+    match path {
+        "/v1/responses" => {
+            let error = json!({"message": message, "type": "Bad Request", "param": null, "code": 400});
+            Refusal::json(400, json!({"error": error}))
+        }
+        _ => flat(400, "Bad Request", &message),
+    }
+}
+
+pub(super) fn broken(body: &[u8], path: &str) -> Refusal {
+    if serde_json::from_slice::<Value>(body).is_ok() {
+        return Refusal::text(500, "Internal Server Error");
+    }
+    if body.is_empty() {
+        return invalid(&[pydantic::no_body()], path);
+    }
+    let ended = serde_json::from_slice::<Value>(body).is_err_and(|error| error.is_eof());
+    let why = if ended { "unexpected end of data" } else { "unexpected character, expected a JSON value" };
+    invalid(&[pydantic::invalid_json(body, why)], path)
+}
+
+pub(super) fn foreign(_path: &str) -> Refusal {
+    let problem = "{'loc': ['header', 'content-type'], 'msg': \"Unsupported Media Type: Only 'application/json' is \
+        allowed\", 'type': 'value_error'}";
+    flat(400, "Bad Request", &format!("1 validation error:\n  {problem} [{problem}]"))
+}
+
+pub(super) fn chat(asked: &Asked<'_>) -> Option<Refusal> {
+    let problems = problems(asked.body);
+    if !problems.is_empty() {
+        return Some(invalid(&problems, asked.path));
+    }
+    tools(asked)
+        .or_else(|| shape(asked))
+        .or_else(|| length(asked))
+        .or_else(|| ranges(asked))
+        .or_else(|| format(asked))
+        .or_else(|| template(asked))
+}
+
+/// What pydantic finds.
+fn problems(body: &Map<String, Value>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if !body.contains_key("messages") {
+        let mut shown = body.clone();
+        if !shown.contains_key("tools") {
+            shown.insert("tool_choice".to_owned(), json!("none"));
+        }
+        problems.push(Problem::missing(&[&"messages"], &Value::Object(shown)));
+    }
+    problems.extend(pydantic::types(body, &CHAT));
+    problems.extend(pydantic::stop(body, true));
+    problems.extend(pydantic::tools(body, false));
+    problems.extend(messages(body));
+    problems.extend(tool_choice(body));
+    problems.extend(response_format(body));
+    problems.extend(effort(body));
+    problems
+}
+
+/// The kinds of parts it knows; every other one is told of at a length of 39,000 characters by the real server.
+const PARTS: [&str; 6] = ["text", "image_url", "video_url", "audio_url", "input_audio", "thinking"];
+
+const ROLES: [&str; 8] = ["system", "user", "assistant", "tool", "function", "developer", "latest_reminder", "root"];
+
+fn messages(body: &Map<String, Value>) -> Vec<Problem> {
+    let list = body.get("messages").and_then(Value::as_array);
+    let mut problems = Vec::new();
+    for (at, message) in list.into_iter().flatten().enumerate() {
+        let Some(role) = message.get("role").and_then(Value::as_str) else {
+            problems.push(Problem::missing(&[&"messages", &at, &"role"], message));
+            continue;
+        };
+        let content = message.get("content");
+        if !ROLES.contains(&role) {
+            problems.push(Problem::literal(&[&"messages", &at, &"role"], "'user'", &json!(role)));
+        }
+        if role == "user" && content.is_none_or(Value::is_null) {
+            let known = "'system', 'assistant', 'tool', 'function', 'developer', 'latest_reminder', 'root'";
+            let text = format!("Value error, 'role' must be one of {known} (case-insensitive).");
+            problems.push(Problem::new("value_error", &[&"messages", &at, &"role"], text, json!(role)));
+            problems.push(Problem::missing(&[&"messages", &at, &"content"], message));
+        }
+        for part in content.and_then(Value::as_array).into_iter().flatten() {
+            let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
+            let detail = part.pointer("/image_url/detail").and_then(Value::as_str).unwrap_or("auto");
+            if !PARTS.contains(&kind) {
+                problems.push(Problem::literal(&[&"messages", &at, &"content", &"type"], "'text'", &part["type"]));
+            } else if !["auto", "low", "high"].contains(&detail) {
+                let known = "'auto', 'low' or 'high'";
+                problems.push(Problem::literal(&[&"messages", &at, &"content", &"detail"], known, &json!(detail)));
+            }
+        }
+    }
+    problems
+}
+
+fn tool_choice(body: &Map<String, Value>) -> Vec<Problem> {
+    let words = "literal['auto','required','none']";
+    let known = "'auto', 'required' or 'none'";
+    match body.get("tool_choice") {
+        Some(Value::String(choice)) if !["auto", "required", "none"].contains(&choice.as_str()) => {
+            let text = "Input should be a valid dictionary or object to extract fields from";
+            let input = json!(choice);
+            vec![
+                Problem::new("model_attributes_type", &[&"tool_choice", &"ToolChoice"], text, input.clone()),
+                Problem::literal(&[&"tool_choice", &words], known, &input),
+            ]
+        }
+        Some(choice @ Value::Object(_)) if choice.get("function").is_none() => vec![
+            Problem::missing(&[&"tool_choice", &"ToolChoice", &"function"], choice),
+            Problem::literal(&[&"tool_choice", &"ToolChoice", &"type"], "'function'", &choice["type"]),
+            Problem::literal(&[&"tool_choice", &words], known, choice),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+fn response_format(body: &Map<String, Value>) -> Vec<Problem> {
+    let Some(format) = body.get("response_format").filter(|format| format.is_object()) else { return Vec::new() };
+    let known = "'text', 'json_object' or 'json_schema'";
+    let at = "ResponseFormat";
+    let first = match format.get("type").and_then(Value::as_str) {
+        Some("text" | "json_object" | "structural_tag") => None,
+        Some("json_schema") => {
+            let inner = format.get("json_schema").filter(|inner| inner.is_object());
+            let strict = inner.and_then(|inner| inner.get("strict"));
+            match inner {
+                Some(inner) if inner.get("name").is_none() => {
+                    Some(Problem::missing(&[&"response_format", &at, &"json_schema", &"name"], inner))
+                }
+                _ if strict.is_some_and(|strict| !strict.is_boolean() && !strict.is_null()) => {
+                    let input = strict.cloned().unwrap_or_default();
+                    let place: [&dyn pydantic::Place; 4] = [&"response_format", &at, &"json_schema", &"strict"];
+                    Some(Problem::new("bool_type", &place, "Input should be a valid boolean", input))
+                }
+                _ => None,
+            }
+        }
+        _ => Some(Problem::literal(&[&"response_format", &at, &"type"], known, &format["type"])),
+    };
+    let Some(first) = first else { return Vec::new() };
+    let mut problems = vec![first];
+    for (other, field) in
+        [("LegacyStructuralTagResponseFormat", "structures"), ("StructuralTagResponseFormat", "format")]
+    {
+        problems.push(Problem::literal(&[&"response_format", &other, &"type"], "'structural_tag'", &format["type"]));
+        problems.push(Problem::missing(&[&"response_format", &other, &field], format));
+    }
+    problems
+}
+
+fn effort(body: &Map<String, Value>) -> Vec<Problem> {
+    let Some(effort) = body.get("reasoning_effort").and_then(Value::as_str) else { return Vec::new() };
+    if EFFORTS.contains(&effort) {
+        return Vec::new();
+    }
+    let words = "literal['none','minimal','low','medium','high','xhigh','ultra','max']";
+    let known = "'none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'ultra' or 'max'";
+    let number = "Input should be a valid number, unable to parse string as a number";
+    vec![
+        Problem::literal(&[&"reasoning_effort", &words], known, &json!(effort)),
+        Problem::new("float_parsing", &[&"reasoning_effort", &"constrained-float"], number, json!(effort)),
+    ]
+}
+
+fn tools(asked: &Asked<'_>) -> Option<Refusal> {
+    let tools = asked.list("tools").filter(|tools| !tools.is_empty());
+    let choice = asked.field("tool_choice")?;
+    let named = choice.pointer("/function/name").and_then(Value::as_str);
+    let Some(tools) = tools else {
+        if choice == "required" {
+            return Some(bad("Tools cannot be empty if tool choice is set to required."));
+        }
+        return named.map(|_| bad("Tools cannot be empty if tool choice is set to a specific tool."));
+    };
+    if let Some(name) = named
+        && !tools.iter().any(|tool| tool.pointer("/function/name").is_some_and(|known| known == name))
+    {
+        return Some(bad(format!("Tool '{name}' not found in tools list.")));
+    }
+    let constrained = asked.field("response_format").is_some_and(|format| format["type"] != "text");
+    ((named.is_some() || choice == "required") && constrained).then(|| {
+        let message = "tool_choice 'required' or a named tool cannot be combined with response_format, regex, or ebnf: \
+            the tool-call constraint and the output constraint cannot both be honored.";
+        flat(400, "BadRequest", message)
+    })
+}
+
+fn shape(asked: &Asked<'_>) -> Option<Refusal> {
+    if asked.list("messages").is_some_and(Vec::is_empty) {
+        return Some(bad("Messages cannot be empty."));
+    }
+    if let Some((_, adapter)) = asked.text("model").and_then(|model| model.split_once(':')) {
+        return Some(bad(format!(
+            "LoRA adapter '{adapter}' was requested, but LoRA is not enabled. Please launch the server with --enable-lora flag and preload adapters using --lora-paths or /load_lora_adapter endpoint."
+        )));
+    }
+    if asked.field("chat_template_kwargs").is_some_and(|kwargs| kwargs.get("chat_template").is_some()) {
+        let message = "Request-supplied chat_template is not allowed. Start the server with \
+            --trust-request-chat-template to permit it.";
+        return Some(bad(message));
+    }
+    for (at, tool) in asked.list("tools").into_iter().flatten().enumerate() {
+        const KINDS: [&str; 7] = ["object", "array", "string", "number", "integer", "boolean", "null"];
+        let kind = tool.pointer("/function/parameters/type").and_then(Value::as_str);
+        if let Some(kind) = kind.filter(|kind| !KINDS.contains(kind)) {
+            return Some(bad(format!(
+                "Tool {at} function has invalid 'parameters' schema: '{kind}' is not valid under any of the given schemas"
+            )));
+        }
+    }
+    let turns = prompt::turns(asked.body);
+    let foreign = [(&IMAGES[..], "image_url"), (&["input_audio", "audio_url"][..], "audio_url")];
+    let refused = foreign.into_iter().find(|(kinds, _)| turns.iter().any(|turn| turn.has(kinds)));
+    refused
+        .filter(|(_, kind)| !asked.config.vision || *kind != "image_url")
+        .map(|(_, kind)| bad(format!("Model only supports text input; received unsupported content type '{kind}'.")))
+}
+
+/// Three texts for three ways of being too long.
+fn length(asked: &Asked<'_>) -> Option<Refusal> {
+    let most = asked.config.max_model_len;
+    let limit = asked.field("max_completion_tokens").or_else(|| asked.field("max_tokens"));
+    if let Some(limit) = limit.and_then(Value::as_i64).filter(|limit| *limit < 0) {
+        return Some(bad(format!("max_new_tokens must be at least 0, got {limit}.")));
+    }
+    let limit = limit.and_then(Value::as_u64).unwrap_or(0);
+    if limit > most {
+        return Some(bad(format!(
+            "max_completion_tokens is too large: {limit}.This model supports at most {most} completion tokens."
+        )));
+    }
+    let input = asked.prompt_tokens();
+    if input > most {
+        return Some(bad(format!(
+            "The input ({input} tokens) is longer than the model's context length ({most} tokens)."
+        )));
+    }
+    (input + limit > most).then(|| {
+        bad(format!(
+            "Requested token count exceeds the model's maximum context length of {most} tokens. You requested a total of {} tokens: {input} tokens from the input messages and {limit} tokens for the completion. Please reduce the number of tokens in the input messages or the completion to fit within the limit.",
+            input + limit
+        ))
+    })
+}
+
+fn ranges(asked: &Asked<'_>) -> Option<Refusal> {
+    if let Some(temperature) = asked.number("temperature").filter(|temperature| *temperature < 0.0) {
+        return Some(bad(format!("temperature must be a non-negative finite number, got {temperature:?}.")));
+    }
+    if let Some(top_p) = asked.number("top_p").filter(|top_p| !(*top_p > 0.0 && *top_p <= 1.0)) {
+        return Some(bad(format!("top_p must be in (0, 1], got {top_p:?}.")));
+    }
+    for field in ["presence_penalty", "frequency_penalty"] {
+        if let Some(penalty) = asked.number(field).filter(|penalty| penalty.abs() > 2.0) {
+            return Some(bad(format!("{field} must be in [-2, 2], got {penalty:?}.")));
+        }
+    }
+    if asked.field("n").and_then(Value::as_u64) == Some(0) {
+        return Some(flat(400, "BadRequest", "range() arg 3 must not be zero"));
+    }
+    if let Some(count) = asked.list("stop").map(Vec::len).filter(|count| *count > MAX_STOPS) {
+        return Some(bad(format!("at most {MAX_STOPS} stop strings are allowed, got {count}")));
+    }
+    if let Some(seed) = asked.field("seed").filter(|seed| seed.as_i64().is_none() && seed.is_u64()) {
+        return Some(bad(format!("sampling_seed must be in [-2**63, 2**63 - 1], got {seed}.")));
+    }
+    let bias = asked.field("logit_bias").and_then(Value::as_object);
+    bias.into_iter().flatten().find_map(|(id, _)| match id.parse::<u64>() {
+        Ok(id) if id < VOCABULARY => None,
+        Ok(id) => Some(bad(format!("logit_bias must has keys in [0, {}], got {id}.", VOCABULARY - 1))),
+        Err(_) => Some(bad(format!("invalid literal for int() with base 10: '{id}'"))),
+    })
+}
+
+fn format(asked: &Asked<'_>) -> Option<Refusal> {
+    let format = asked.field("response_format").filter(|format| format["type"] == "json_schema")?;
+    let Some(schema) = format.pointer("/json_schema/schema").filter(|schema| !schema.is_null()) else {
+        return Some(bad("schema_ is required for json_schema response format request."));
+    };
+    const KINDS: [&str; 7] = ["object", "array", "string", "number", "integer", "boolean", "null"];
+    let kind = schema.get("type").and_then(Value::as_str).filter(|kind| !KINDS.contains(kind))?;
+    Some(bad(format!(
+        "Failed to compile json grammar: /project/cpp/json_schema_converter.cc:4175: Unsupported type \"{kind}\"\n"
+    )))
+}
+
+fn template(asked: &Asked<'_>) -> Option<Refusal> {
+    if !prompt::arguments_are_json(asked.body) {
+        return Some(flat(400, "BadRequest", "Assistant tool call function.arguments must be valid JSON."));
+    }
+    prompt::raised(asked.body, asked.config).map(|raised| flat(400, "BadRequest", raised))
+}
+
+fn nested(status: u16, message: &str, param: Option<&str>) -> Refusal {
+    let kind = "invalid_request_error";
+    Refusal::json(status, json!({"error": {"message": message, "type": kind, "param": param, "code": status}}))
+}
+
+/// Nothing is stored, so nothing can be asked for.
+pub(super) fn no_store(param: &str) -> Refusal {
+    let message = "Response store is disabled. Stateful Responses require --enable-response-store on a standalone \
+        server; response storage is unavailable in PD mode.";
+    nested(400, message, Some(param))
+}
+
+pub(super) fn response(asked: &Asked<'_>) -> Option<Refusal> {
+    let mut problems = pydantic::types(asked.body, &RESPONSE);
+    if !asked.body.contains_key("input") {
+        problems.push(Problem::missing(&[&"input"], &Value::Object(asked.body.clone())));
+    }
+    let tiers = ["auto", "default", "flex", "scale", "priority"];
+    if let Some(tier) = asked.text("service_tier").filter(|tier| !tiers.contains(tier)) {
+        let known = "'auto', 'default', 'flex', 'scale' or 'priority'";
+        problems.push(Problem::literal(&[&"service_tier"], known, &json!(tier)));
+    }
+    if !problems.is_empty() {
+        return Some(invalid(&problems, asked.path));
+    }
+    if asked.field("previous_response_id").is_some() {
+        return Some(no_store("previous_response_id"));
+    }
+    if asked.field("background").is_some_and(|background| background == true) {
+        return Some(no_store("background"));
+    }
+    if let Some(raised) = prompt::raised(asked.body, asked.config) {
+        return Some(nested(400, raised, None));
+    }
+    let (input, most) = (asked.prompt_tokens(), asked.config.max_model_len);
+    (input > most).then(|| {
+        let text = format!("The input ({input} tokens) is longer than the model's context length ({most} tokens).");
+        let failed = json!({"code": "server_error", "message": text});
+        nested(400, &text, None).told_in_a_stream(failed)
+    })
+}
+
+pub(super) fn completion(asked: &Asked<'_>) -> Option<Refusal> {
+    let mut problems = pydantic::types(asked.body, &COMPLETION);
+    if !asked.body.contains_key("prompt") {
+        problems.push(Problem::missing(&[&"prompt"], &Value::Object(asked.body.clone())));
+    }
+    if !problems.is_empty() {
+        return Some(invalid(&problems, asked.path));
+    }
+    if asked.text("prompt") == Some("") {
+        return Some(bad("Prompt cannot be empty"));
+    }
+    length(asked)
+}
