@@ -57,11 +57,15 @@ class Player(BaseHTTPRequestHandler):
         pass
 
 
+# OpenAI sends them, and the SDK's types do not name them.
+OPENAIS_OWN = {"store"}
+
+
 def extras(value, where=""):
     """Fields that no type of the SDK has, at any depth."""
     found = []
     if isinstance(value, BaseModel):
-        found += [f"{where}.{name}" for name in (value.model_extra or {})]
+        found += [f"{where}.{name}" for name in (value.model_extra or {}) if name not in OPENAIS_OWN]
         for name in type(value).model_fields:
             found += extras(getattr(value, name, None), f"{where}.{name}")
     elif isinstance(value, list):
@@ -107,6 +111,10 @@ def check_stream(path, text, wrong):
             check_error(500, event, wrong)
             failed = True
             continue
+        if path == PATHS[1]:
+            # OpenAI's own chunks say null here until the last; the SDK's type knows whole answers only.
+            for choice in event["choices"]:
+                choice["finish_reason"] = choice["finish_reason"] or "stop"
         kind = {PATHS[0]: ChatCompletionChunk, PATHS[1]: Completion, PATHS[2]: ResponseStreamEvent}[path]
         wrong += check_model(kind, event)
         seen.append(event)
