@@ -100,7 +100,12 @@ fn events(criterion: &mut Criterion) {
 }
 
 /// Events as the engines send them in the middle of an answer.
-const TRANSLATED: [(&str, Engine, &str); 4] = [
+const TRANSLATED: [(&str, Engine, &str); 5] = [
+    (
+        "responses text",
+        Engine::Vllm,
+        r#"{"content_index":0,"delta":" word","item_id":"msg_9ddcaf88ce4d1e48","logprobs":[],"output_index":1,"sequence_number":17,"type":"response.output_text.delta"}"#,
+    ),
     (
         "vllm text",
         Engine::Vllm,
@@ -128,7 +133,9 @@ fn translations(criterion: &mut Criterion) {
     let now = Instant::now();
     for (name, engine, data) in TRANSLATED {
         let event = format!("data: {data}\n\n");
-        let mut stream = Stream::new(Arc::new(wants(engine)), Ids { seed: 7, created: 1_795_000_000 });
+        let kind = if name.starts_with("responses") { Kind::Responses } else { Kind::Chat };
+        let mut stream =
+            Stream::new(Arc::new(Wants { kind, ..wants(engine) }), Ids { seed: 7, created: 1_795_000_000 });
         let mut out = BytesMut::with_capacity(64 << 10);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

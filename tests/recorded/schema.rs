@@ -278,7 +278,7 @@ pub(crate) fn response(value: &Value, wants: &Wants) {
     if let Some(told) = value.get("usage").filter(|told| !told.is_null()) {
         let counts = [("input_tokens", COUNT), ("output_tokens", COUNT), ("total_tokens", COUNT)];
         object(told, &counts, &[("input_tokens_details", ANY), ("output_tokens_details", ANY)]);
-        object(&told["input_tokens_details"], &[("cached_tokens", COUNT)], &[]);
+        object(&told["input_tokens_details"], &[("cached_tokens", COUNT), ("cache_write_tokens", COUNT)], &[]);
         object(&told["output_tokens_details"], &[("reasoning_tokens", COUNT)], &[]);
     }
     for tool in value["tools"].as_array().unwrap() {
@@ -353,7 +353,7 @@ pub(crate) fn response_stream(text: &str, events: &[Value], wants: &Wants) {
             }
             "response.function_call_arguments.delta" => object(event, &with(&[("delta", TEXT)]), &[]),
             "response.function_call_arguments.done" => {
-                object(event, &with(&[("name", TEXT), ("arguments", TEXT)]), &[]);
+                object(event, &with(&[("arguments", TEXT)]), &[]);
                 arguments(&event["arguments"]);
             }
             other => panic!("{other}: {event}"),

@@ -15,7 +15,8 @@ use crate::translate::{Wants, owner_of_response, response_id};
 pub(super) const MAX_ITEMS: usize = 128;
 
 /// What stays of a tool that the response repeats.
-const TOOL: [&str; 5] = ["type", "name", "description", "parameters", "strict"];
+const FUNCTION: [&str; 5] = ["type", "name", "description", "parameters", "strict"];
+const OTHER_TOOL: [&str; 3] = ["type", "name", "description"];
 
 /// Fields that are passed as the server echoes them.
 const ECHOED: [&str; 9] = [
@@ -105,7 +106,8 @@ impl Shaper<'_> {
 
     fn tools(&self, told: &Value) -> Vec<Value> {
         let list = told.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        list.iter().map(|tool| Value::Object(kept(tool, &TOOL))).collect()
+        let fields = |tool: &Value| if tool["type"] == "function" { &FUNCTION[..] } else { &OTHER_TOOL };
+        list.iter().map(|tool| Value::Object(kept(tool, fields(tool)))).collect()
     }
 
     /// The items that are shown, in order.
@@ -247,7 +249,8 @@ pub(super) fn text_part(text: &str, logprobs: Option<&Value>) -> Value {
 }
 
 fn status_of(item: &Value) -> Value {
-    item.get("status").filter(|status| status.is_string()).cloned().unwrap_or_else(|| json!("completed"))
+    let known = |status: &&Value| *status == "in_progress" || *status == "incomplete";
+    item.get("status").filter(known).cloned().unwrap_or_else(|| json!("completed"))
 }
 
 fn kept(object: &Value, names: &[&str]) -> Map<String, Value> {

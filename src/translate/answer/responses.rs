@@ -377,8 +377,6 @@ impl Responses {
             self.put_arguments(at, arguments, out);
         }
         self.put_inside(out, "response.function_call_arguments.done", at, |out| {
-            out.put_slice(b",\"name\":");
-            put_text(out, event.name.as_ref().map_or("", |name| &name.0));
             out.put_slice(b",\"arguments\":");
             put_text(out, arguments);
         });

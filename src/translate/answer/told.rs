@@ -29,8 +29,6 @@ pub(super) struct Event<'a> {
     #[serde(borrow)]
     pub(super) arguments: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) name: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) logprobs: Option<&'a RawValue>,
 }
 

@@ -10,6 +10,7 @@ use crate::wire::observe::Usage;
 pub(super) struct Counts {
     input: u64,
     cached: u64,
+    cache_written: u64,
     output: u64,
     reasoning: u64,
     total: u64,
@@ -30,9 +31,10 @@ struct Told {
     completion_tokens_details: Option<Details>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Details {
     cached_tokens: Option<u64>,
+    cache_write_tokens: Option<u64>,
     reasoning_tokens: Option<u64>,
 }
 
@@ -41,11 +43,12 @@ impl Counts {
     pub(super) fn read(json: &str) -> Option<Self> {
         let told: Told = serde_json::from_str(json).ok()?;
         let (input, output) = (told.prompt_tokens?, told.completion_tokens.unwrap_or(0));
-        let cached = told.prompt_tokens_details.and_then(|details| details.cached_tokens);
+        let input_details = told.prompt_tokens_details.unwrap_or_default();
         let reasoning = told.completion_tokens_details.and_then(|details| details.reasoning_tokens);
         Some(Self {
             input,
-            cached: cached.unwrap_or(0),
+            cached: input_details.cached_tokens.unwrap_or(0),
+            cache_written: input_details.cache_write_tokens.unwrap_or(0),
             output,
             reasoning: reasoning.or(told.reasoning_tokens).unwrap_or(0),
             total: told.total_tokens.unwrap_or_else(|| input.saturating_add(output)),
@@ -74,7 +77,7 @@ impl Counts {
     pub(super) fn to_responses(self) -> serde_json::Value {
         serde_json::json!({
             "input_tokens": self.input,
-            "input_tokens_details": {"cached_tokens": self.cached},
+            "input_tokens_details": {"cached_tokens": self.cached, "cache_write_tokens": self.cache_written},
             "output_tokens": self.output,
             "output_tokens_details": {"reasoning_tokens": self.reasoning},
             "total_tokens": self.total,
