@@ -17,7 +17,7 @@ use shiftgate::live::Source;
 use shiftgate::model::Lacks;
 use shiftgate::sim::{self, Behaviour, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -318,6 +318,25 @@ async fn eventually(mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, waited).await.expect("it never holds");
 }
 
+/// Why whoever answered a request with these tools did.
+async fn reason(app: &App, tools: &Value) -> String {
+    let message = json!({"role": "user", "content": "What is the weather in Paris?"});
+    let mut body = json!({"model": "gpt-4o", "messages": [message]});
+    if !tools.is_null() {
+        body["tools"] = tools.clone();
+    }
+    let body = body.to_string();
+    let head =
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\nconnection: close\r\n";
+    let mut stream = TcpStream::connect(app.listen_address.unwrap()).await.unwrap();
+    stream.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("the answer hangs").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let reason = answer.lines().find_map(|line| line.strip_prefix("x-shiftgate-reason: "));
+    reason.unwrap_or_else(|| panic!("no reason in {answer}")).to_owned()
+}
+
 #[tokio::test]
 async fn at_start_what_fails_is_known_as_lacking_until_it_works() {
     // 0: busy, 1: without tools and responses, 2: whole.
@@ -330,16 +349,20 @@ async fn at_start_what_fails_is_known_as_lacking_until_it_works() {
     })
     .await;
     let openai = sim::start(SimConfig::new(Wire::OpenAi), Behaviour::default()).await.unwrap();
-    let app = start(&file(&openai.url(), &url, &format!("{VLLM}\nprobe = true"))).await;
+    let text = file(&openai.url(), &url, &format!("{VLLM}\nprobe = true")).replace("qwen = 0", "qwen = 100");
+    let app = start(&text).await;
     let target = Arc::clone(&app.store.current().targets[1]);
     eventually(|| target.facts.max_model_len() == Some(512)).await;
     assert_eq!((target.facts.probed(), target.facts.lacks()), (None, Lacks::NONE), "busy is not lacking");
     stage.send(1).unwrap();
     let lacks = Lacks::TOOLS | Lacks::TOOLS_STREAMED | Lacks::RESPONSES;
     eventually(|| target.facts.probed() == Some(lacks)).await;
+    let (with_tool, without) = (json!([{"type": "function", "function": {"name": "get_weather"}}]), Value::Null);
+    assert_eq!((reason(&app, &with_tool).await, reason(&app, &without).await), ("pinned:probe".into(), "split".into()));
     stage.send(2).unwrap();
     eventually(|| target.facts.probed() == Some(Lacks::NONE)).await;
-    assert_eq!(openai.requests(), 0, "nobody asked for a probe of it");
+    assert_eq!(reason(&app, &with_tool).await, "split");
+    assert_eq!(openai.requests(), 1, "the pinned one: nobody asked for a probe of it");
 }
 
 #[tokio::test]
