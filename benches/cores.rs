@@ -11,10 +11,10 @@ use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue};
 use shiftgate::config::{self, Config, ReasoningPolicy, Secrets};
-use shiftgate::model::Engine;
+use shiftgate::model::{Engine, Family};
 use shiftgate::split::{Body, Known, Request, Tables, decide};
 use shiftgate::translate::answer::{Ids, Stream};
-use shiftgate::translate::{Kind, Owner, Wants};
+use shiftgate::translate::{self, Ask, Kind, Owner, Wants};
 use shiftgate::wire::endpoint::Endpoint;
 use shiftgate::wire::observe::Observer;
 use shiftgate::wire::scan::scan;
@@ -99,6 +99,54 @@ fn events(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A conversation of so many bytes as an application has it after some turns, with tools and a developer message.
+fn conversation(length: usize) -> Bytes {
+    let mut messages = vec![serde_json::json!({"role": "developer", "content": "You are a helpful assistant."})];
+    let text = "The quick brown fox jumps over the lazy dog, \"again\" and again.\n".repeat(6);
+    while messages.len() * (text.len() + 40) < length {
+        messages.push(serde_json::json!({"role": "user", "content": text}));
+        messages.push(serde_json::json!({"role": "assistant", "content": text, "refusal": null, "annotations": []}));
+    }
+    messages.push(serde_json::json!({"role": "user", "content": [{"type": "text", "text": "And now?"}]}));
+    let tool = serde_json::json!({"type": "function", "function": {"name": "look_up", "parameters": {
+        "type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]}}});
+    let body = serde_json::json!({"model": "gpt-4o", "messages": messages, "tools": [tool], "stream": true,
+        "max_completion_tokens": 400, "temperature": 0.2, "store": true, "user": "u-1"});
+    Bytes::from(body.to_string())
+}
+
+/// What a request for a candidate costs beside its scan, and what one for an OpenAI baseline does not.
+fn requests(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("request");
+    let config = rollout();
+    for kib in [1, 32, 256] {
+        let body = conversation(kib << 10);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        let scanned = scan(&body).unwrap();
+        for (place, engine) in [(0, Engine::OpenAi), (1, Engine::Vllm), (1, Engine::Tgi)] {
+            let mut backend = config.backends[place].clone();
+            backend.engine = engine;
+            backend.family = Some(Family::Qwen3);
+            let ask = Ask {
+                body: &body,
+                scan: &scanned,
+                endpoint: Endpoint::ChatCompletions,
+                backend: &backend,
+                is_baseline: place == 0,
+                max_model_len: Some(1 << 20),
+            };
+            let name = format!("translate for {}", engine.as_str());
+            group.bench_function(BenchmarkId::new(name, format!("{kib} KiB")), |bencher| {
+                bencher.iter(|| match black_box(&ask).passes_untouched() {
+                    true => body.len(),
+                    false => translate::request(black_box(&ask)).unwrap().body.len(),
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
 /// Events as the engines send them in the middle of an answer.
 const TRANSLATED: [(&str, Engine, &str); 5] = [
     (
@@ -167,5 +215,5 @@ fn wants(engine: Engine) -> Wants {
     }
 }
 
-criterion_group!(cores, decisions, bodies, events, translations);
+criterion_group!(cores, decisions, bodies, events, requests, translations);
 criterion_main!(cores);

@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use load::{Many, One};
-use proxies::{Process, Target};
+use proxies::{Process, TRANSLATING, Target};
 use report::{Row, median, table};
 
 const PARTS: [&str; 6] = ["saturation", "rate", "one", "syscalls", "sse", "slow"];
@@ -165,7 +165,7 @@ impl Bench {
 
     fn slow(&self, key: &str) -> anyhow::Result<Vec<Row>> {
         let mut cpu = Row::new("CPU ms per 1,000 SSE chunks, 50 streams with one each 20 ms", 2);
-        let two = |target: &Target| ["bare hyper", "shiftgate"].contains(&target.name);
+        let two = |target: &Target| ["bare hyper", "shiftgate", TRANSLATING].contains(&target.name);
         self.rounds("slow", two, |target| {
             if let Some(process) = &target.process {
                 cpu.push(target.name, streams::slow(target.address, process, key, self.size.slow)?);

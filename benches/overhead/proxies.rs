@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+/// The column of a shiftgate whose backend is another engine: requests and answers are translated.
+pub(crate) const TRANSLATING: &str = "shiftgate, vllm";
+
 /// One column of the table.
 pub(crate) struct Target {
     pub(crate) name: &'static str,
@@ -62,10 +65,7 @@ pub(crate) fn start(folder: &Path, origin: SocketAddr) -> anyhow::Result<Vec<Tar
     let listen = free()?;
     bare.arg("--bare-hyper").arg(listen.to_string()).arg(origin.to_string());
     targets.push(ready("bare hyper", listen, &mut bare)?);
-    let text = |write: fn(SocketAddr, SocketAddr, &Path) -> String| -> anyhow::Result<_> {
-        let listen = free()?;
-        Ok((listen, write(listen, origin, folder)))
-    };
+    let text = |write| text(origin, folder, write);
     if version("nginx", "-v").is_some() {
         let (listen, text) = text(nginx)?;
         let file = folder.join("nginx.conf");
@@ -78,12 +78,26 @@ pub(crate) fn start(folder: &Path, origin: SocketAddr) -> anyhow::Result<Vec<Tar
         std::fs::write(&file, text)?;
         targets.push(ready("HAProxy", listen, Command::new("haproxy").arg("-db").arg("-f").arg(file))?);
     }
-    let (listen, text) = text(shiftgate)?;
+    let (listen, config) = text(shiftgate)?;
     let file = folder.join("rollout.toml");
-    std::fs::write(&file, text)?;
+    std::fs::write(&file, config)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_shiftgate"));
     targets.push(ready("shiftgate", listen, command.arg("--config").arg(file))?);
+    let (listen, config) = text(translating)?;
+    let file = folder.join("translating.toml");
+    std::fs::write(&file, config)?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shiftgate"));
+    targets.push(ready(TRANSLATING, listen, command.arg("--config").arg(file))?);
     Ok(targets)
+}
+
+fn text(
+    origin: SocketAddr,
+    folder: &Path,
+    write: fn(SocketAddr, SocketAddr, &Path) -> String,
+) -> anyhow::Result<(SocketAddr, String)> {
+    let listen = free()?;
+    Ok((listen, write(listen, origin, folder)))
 }
 
 /// What a program says of itself; `None` where it is not installed.
@@ -144,6 +158,15 @@ fn shiftgate(listen: SocketAddr, origin: SocketAddr, _: &Path) -> String {
         "[server]\nlisten = \"{listen}\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\nrequest_log = false\n[rollout]\n\
          name = \"bench\"\nbaseline = \"a\"\npercent = {{ b = 5.0 }}\n[backend.a]\nengine = \"openai\"\n\
          url = \"http://{origin}/v1\"\napi_key = \"client\"\n[backend.b]\nengine = \"openai\"\n\
+         url = \"http://{origin}/v1\"\napi_key = \"none\"\n"
+    )
+}
+
+/// The same origin as an engine that has to be translated, both ways.
+fn translating(listen: SocketAddr, origin: SocketAddr, _: &Path) -> String {
+    format!(
+        "[server]\nlisten = \"{listen}\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\nrequest_log = false\n[rollout]\n\
+         name = \"bench\"\nbaseline = \"a\"\npercent = {{}}\n[backend.a]\nengine = \"vllm\"\nfamily = \"qwen3\"\n\
          url = \"http://{origin}/v1\"\napi_key = \"none\"\n"
     )
 }
