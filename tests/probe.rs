@@ -383,3 +383,42 @@ async fn without_a_word_in_the_file_nothing_is_probed() {
     assert_eq!((*asked.lock().unwrap()).as_slice(), ["/v1/models"]);
     assert_eq!(targets[1].facts.probed(), None);
 }
+
+/// What does not simply work, of each engine as its simulator is: as strict as the real one.
+#[tokio::test]
+async fn each_engine_gets_what_it_can_do() {
+    const LENGTH: (&str, &str) = ("context length", "translated");
+    const UNKNOWN: (&str, &str) = ("context length", "failed");
+    const SHAPE: (&str, &str) = ("error shape", "translated");
+    for (wire, others) in [
+        (Wire::Vllm, vec![("thinking", "translated"), SHAPE, LENGTH]),
+        (Wire::Sglang, vec![("thinking", "translated"), SHAPE, LENGTH]),
+        (Wire::Trtllm, vec![("JSON schema", "translated"), ("thinking", "translated"), SHAPE, UNKNOWN]),
+        (
+            Wire::Tgi,
+            vec![
+                ("tool call", "translated"),
+                ("tool call, streamed", "translated"),
+                ("JSON object", "translated"),
+                ("JSON schema", "translated"),
+                SHAPE,
+                LENGTH,
+                ("/v1/responses", "pinned"),
+            ],
+        ),
+        (Wire::DashScope, vec![("JSON schema", "translated"), UNKNOWN, ("/v1/responses", "pinned")]),
+        (
+            Wire::Compatible,
+            vec![("JSON schema", "pinned"), ("error shape", "failed"), UNKNOWN, ("/v1/responses", "pinned")],
+        ),
+    ] {
+        let sim = sim::start(SimConfig::new(wire).model("qwen-served").key(KEY), Behaviour::default()).await.unwrap();
+        let lines = "models = { \"*\" = \"qwen-served\" }\nfamily = \"qwen3.5\"\nprobe = true";
+        let report = probed(&sim.url(), &format!("engine = \"{}\"\n{lines}", wire.as_str())).await;
+        assert_eq!((&report.asked, report.rows.len()), (&Asked::Yes, 12), "{wire:?}");
+        let found = report.rows.iter().map(|row| (row.feature.as_str(), row.verdict.as_str()));
+        let found: Vec<_> = found.filter(|(_, verdict)| *verdict != "works").collect();
+        let roles = [("developer role", "translated"), ("late system message", "translated")];
+        assert_eq!(found, [roles.as_slice(), &others].concat(), "{wire:?}: {report:?}");
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use shiftgate::app::Options;
 use shiftgate::fleet::Pace;
-use shiftgate::sim::{Behaviour, Sim};
+use shiftgate::sim::{self, Behaviour, Load, Sim, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -167,6 +167,29 @@ async fn status_and_metrics_tell_what_the_pages_say() {
     // The page of another server is none of the key's business.
     let asked = engine.asked.borrow()[0].to_ascii_lowercase();
     assert!(asked.starts_with("get /metrics http/1.1\r\n") && !asked.contains("authorization"), "{asked}");
+}
+
+#[tokio::test]
+async fn each_engines_own_page_is_read() {
+    for (wire, path, kv_usage) in [
+        (Wire::Vllm, "/metrics", Some(0.75)),
+        (Wire::Sglang, "/metrics", Some(0.75)),
+        (Wire::Trtllm, "/prometheus/metrics", Some(0.75)),
+        (Wire::Trtllm, "/metrics", Some(0.75)),
+        (Wire::Tgi, "/metrics", None),
+    ] {
+        let (openai, qwen) = pair(Behaviour::default()).await;
+        let load = Load { running: 4, waiting: 7, kv_usage: 0.75 };
+        let server = sim::start(SimConfig::new(wire), Behaviour { load, ..Behaviour::default() }).await.unwrap();
+        let [page, gpus] = [path, "/dcgm/metrics"].map(|path| format!("http://{}{path}", server.address()));
+        let running = start(&with_metrics(&openai, &qwen, &[&page, &gpus], ""), false).await;
+        let asked = |path: &str| server.received().iter().filter(|request| request.target == path).count();
+        eventually(|| asked(path) >= 2).await;
+        let fleet = fleet_of(&running).await;
+        assert_eq!((fleet["waiting"].as_u64(), fleet["running"].as_u64()), (Some(7), Some(4)), "{wire:?} {fleet}");
+        assert_eq!((fleet["kv_usage"].as_f64(), &fleet["error"]), (kv_usage, &Value::Null), "{wire:?} {fleet}");
+        assert_eq!(fleet["gpu_utilization"], 0.97, "{wire:?} {fleet}");
+    }
 }
 
 #[tokio::test]

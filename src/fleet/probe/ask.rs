@@ -186,7 +186,8 @@ impl Asker<'_> {
             Stop::Invalid(_) => "it cannot be asked",
         })?;
         let translated = done.ledger.steps().iter().any(|step| {
-            matches!(step.action, Action::Renamed | Action::Rewritten) && step.field.starts_with(feature.field())
+            matches!(step.action, Action::Renamed | Action::Rewritten | Action::Flagged)
+                && step.field.starts_with(feature.field())
         });
         Ok(Sent { path, body: done.body, translated: translated && !feature.field().is_empty() })
     }
