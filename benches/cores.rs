@@ -102,7 +102,7 @@ fn events(criterion: &mut Criterion) {
 /// A conversation of so many bytes as an application has it after some turns, with tools and a developer message.
 fn conversation(length: usize) -> Bytes {
     let mut messages = vec![serde_json::json!({"role": "developer", "content": "You are a helpful assistant."})];
-    let text = "The quick brown fox jumps over the lazy dog, \"again\" and again.\n".repeat(6);
+    let text = "The quick brown fox jumps over the lazy dog, again and again.\n".repeat(6);
     while messages.len() * (text.len() + 40) < length {
         messages.push(serde_json::json!({"role": "user", "content": text}));
         messages.push(serde_json::json!({"role": "assistant", "content": text, "refusal": null, "annotations": []}));

@@ -2,8 +2,9 @@
 //! shares of what could go either way.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use serde::Deserialize;
 
 use super::draft::Draft;
@@ -19,9 +20,16 @@ use crate::wire::scan::{self, Scan};
 
 /// Above this share of its context a backend is not asked: the estimate is one.
 const CONTEXT_SHARE: f64 = 0.9;
-/// Words of which at least one stands in a conversation that is more than text.
-const MORE_THAN_TEXT: [&str; 7] =
-    ["image_url", "input_image", "input_audio", "input_file", "\"file\"", "encrypted_content", "item_reference"];
+/// Every part and every item of a conversation that is more than text has one.
+static TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"type\""));
+/// Of these one stands in a chat that is more than text.
+static CHAT_PARTS: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| ["\"image_url\"", "\"input_audio\"", "\"file\""].map(Finder::new));
+/// And of these in the input of a response.
+static RESPONSE_PARTS: LazyLock<[Finder<'static>; 5]> = LazyLock::new(|| {
+    ["\"input_image\"", "\"input_audio\"", "\"input_file\"", "\"encrypted_content\"", "\"item_reference\""]
+        .map(Finder::new)
+});
 
 type Found = Option<Pinned>;
 
@@ -186,7 +194,10 @@ fn included(ask: &Ask<'_>) -> Found {
 /// Parts that are more than text, and items that only their maker knows.
 fn conversation(ask: &Ask<'_>, field: &'static str) -> Found {
     let text = ask.scan.get(field)?.get();
-    if !MORE_THAN_TEXT.iter().any(|word| memmem::find(text.as_bytes(), word.as_bytes()).is_some()) {
+    TYPE.find(text.as_bytes())?;
+    let words: &[Finder<'_>] =
+        if ask.endpoint == Endpoint::Responses { RESPONSE_PARTS.as_slice() } else { CHAT_PARTS.as_slice() };
+    if !words.iter().any(|word| word.find(text.as_bytes()).is_some()) {
         return None;
     }
     let items = scan::list(text)?;

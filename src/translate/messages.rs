@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use super::draft::{Draft, array, quoted};
 use super::ids;
 use super::ledger::Action;
@@ -19,10 +21,25 @@ const KEYS: [&str; 5] = ["role", "content", "name", "tool_calls", "tool_call_id"
 const CONTINUE: &str = "Continue.";
 
 /// One message, and its text as it came.
-pub(super) struct Turn<'a> {
-    pub(super) draft: Draft<'a>,
+struct Turn<'a> {
+    /// `None` where it is nothing but a role and a text, which is most of them: there is nothing to do then.
+    draft: Option<Draft<'a>>,
     raw: &'a str,
     role: Cow<'a, str>,
+}
+
+/// The role of a message that has only that and a text.
+fn plain_role(fields: &[(Cow<'_, str>, &RawValue)]) -> Option<&'static str> {
+    let value = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.get());
+    if fields.len() != 2 || !value("content")?.starts_with('"') {
+        return None;
+    }
+    match value("role")? {
+        "\"user\"" => Some("user"),
+        "\"assistant\"" => Some("assistant"),
+        "\"system\"" => Some("system"),
+        _ => None,
+    }
 }
 
 impl<'a> Turn<'a> {
@@ -30,16 +47,36 @@ impl<'a> Turn<'a> {
         let mut draft = Draft::of(&[]);
         draft.set("role", quoted(role));
         draft.set("content", quoted(content));
-        Self { draft, raw: "", role: Cow::Borrowed(role) }
+        Self { draft: Some(draft), raw: "", role: Cow::Borrowed(role) }
+    }
+
+    fn read(raw: &'a str) -> Option<Self> {
+        let fields = scan::object(raw)?;
+        if let Some(role) = plain_role(&fields) {
+            return Some(Self { draft: None, raw, role: Cow::Borrowed(role) });
+        }
+        let draft = Draft::of(&fields);
+        let role = draft.string("role")?.into_owned();
+        Some(Self { draft: Some(draft), raw, role: Cow::Owned(role) })
+    }
+
+    /// To be written to.
+    fn draft(&mut self) -> &mut Draft<'a> {
+        let raw = self.raw;
+        self.draft.get_or_insert_with(|| Draft::parse(raw).unwrap_or_else(|| Draft::of(&[])))
+    }
+
+    fn is_changed(&self) -> bool {
+        self.draft.as_ref().is_some_and(Draft::is_changed)
     }
 
     fn become_role(&mut self, role: &'static str) {
         self.role = Cow::Borrowed(role);
-        self.draft.set("role", quoted(role));
+        self.draft().set("role", quoted(role));
     }
 
-    fn text(&self) -> Cow<'_, str> {
-        self.draft.string("content").unwrap_or_default()
+    fn text(&mut self) -> String {
+        self.draft().string("content").map(Cow::into_owned).unwrap_or_default()
     }
 
     fn is_system(&self) -> bool {
@@ -47,7 +84,10 @@ impl<'a> Turn<'a> {
     }
 
     fn json(&self) -> Cow<'_, str> {
-        if self.draft.is_changed() { Cow::Owned(self.draft.to_json()) } else { Cow::Borrowed(self.raw) }
+        match &self.draft {
+            Some(draft) if draft.is_changed() => Cow::Owned(draft.to_json()),
+            _ => Cow::Borrowed(self.raw),
+        }
     }
 }
 
@@ -57,11 +97,11 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
     let Some(items) = scan::list(messages) else { return Ok(()) };
     let mut turns = Vec::with_capacity(items.len() + 1);
     for (at, item) in items.iter().enumerate() {
-        let Some(draft) = Draft::parse(item.get()) else { return Ok(()) };
-        let Some(role) = draft.string("role").map(Cow::into_owned) else { return Ok(()) };
-        let mut turn = Turn { draft, raw: item.get(), role: Cow::Owned(role) };
-        let before = one(job, &mut turn, at)?;
-        turns.extend(before);
+        let Some(mut turn) = Turn::read(item.get()) else { return Ok(()) };
+        if turn.draft.is_some() {
+            let before = one(job, &mut turn, at)?;
+            turns.extend(before);
+        }
         turns.push(turn);
     }
     link_functions(job, &mut turns);
@@ -75,7 +115,7 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
             "the last message is the assistant's: this server reads that differently",
         );
     }
-    if reshaped || turns.len() != items.len() || turns.iter().any(|turn| turn.draft.is_changed()) {
+    if reshaped || turns.len() != items.len() || turns.iter().any(Turn::is_changed) {
         let all: Vec<Cow<'_, str>> = turns.iter().map(Turn::json).collect();
         let json = array(&all);
         job.draft.set("messages", json);
@@ -93,38 +133,49 @@ fn one<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>, at: usize) -> Result<Option<T
     if turn.role == "assistant" {
         calls_of_functions(job, turn, at);
     }
-    let extras: Vec<String> = turn
-        .draft
-        .names()
-        .filter(|(name, value)| {
-            let empty = matches!(*value, "null" | "[]") && *name == "tool_calls" || *value == "null" && *name == "name";
-            !KEYS.contains(name) || empty
-        })
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    for name in &extras {
-        turn.draft.remove(name);
-        let known =
-            ["refusal", "annotations", "audio", "reasoning", "reasoning_content", "tool_calls", "function_call"];
-        let shown = known.iter().find(|known| *known == name).copied().unwrap_or("other");
-        job.note(format!("messages[].{shown}"), Action::Dropped, "not of a message there");
-    }
+    without_extras(job, turn.draft());
     if turn.role == "assistant" {
         return Ok(assistant(job, turn));
     }
     Ok(None)
 }
 
+/// What is said to have been dropped, by the key's name.
+const EXTRAS: [(&str, &str); 7] = [
+    ("refusal", "messages[].refusal"),
+    ("annotations", "messages[].annotations"),
+    ("audio", "messages[].audio"),
+    ("reasoning", "messages[].reasoning"),
+    ("reasoning_content", "messages[].reasoning_content"),
+    ("tool_calls", "messages[].tool_calls"),
+    ("function_call", "messages[].function_call"),
+];
+const OTHER_EXTRA: &str = "messages[].other";
+
+/// Keys that messages do not have there, and lists of calls that hold none.
+fn without_extras(job: &mut Job<'_>, draft: &mut Draft<'_>) {
+    let ledger = &mut job.ledger;
+    draft.retain(|name, value| {
+        let empty = (name == "tool_calls" && matches!(value, "null" | "[]")) || (name == "name" && value == "null");
+        if KEYS.contains(&name) && !empty {
+            return true;
+        }
+        let shown = EXTRAS.iter().find(|(known, _)| *known == name).map_or(OTHER_EXTRA, |(_, shown)| *shown);
+        ledger.note(shown, Action::Dropped, "not of a message there");
+        false
+    });
+}
+
 fn content(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) -> Result<(), Stop> {
-    let Some(text) = turn.draft.get("content").filter(|text| text.starts_with('[')) else { return Ok(()) };
+    let Some(text) = turn.draft().get("content").filter(|text| text.starts_with('[')) else { return Ok(()) };
     let text = text.to_owned();
     let field = format!("messages[{at}].content");
     match parts::read(job, &text, &field, turn.is_system())? {
         Content::Text(joined) => {
-            turn.draft.set("content", quoted(&joined));
+            turn.draft().set("content", quoted(&joined));
             job.note("messages[].content", Action::Rewritten, "parts to one text");
         }
-        Content::Parts(Some(rewritten)) => turn.draft.set("content", rewritten),
+        Content::Parts(Some(rewritten)) => turn.draft().set("content", rewritten),
         Content::Parts(None) | Content::Unclear => {}
     }
     Ok(())
@@ -132,7 +183,7 @@ fn content(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) -> Result<(), Stop
 
 /// `function_call` of an older assistant message becomes the call that it is.
 fn calls_of_functions(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) {
-    let Some(call) = turn.draft.get("function_call").and_then(Draft::parse) else { return };
+    let Some(call) = turn.draft().get("function_call").and_then(Draft::parse) else { return };
     let name = call.get("name").unwrap_or("\"\"").to_owned();
     let arguments = call.get("arguments").unwrap_or("\"{}\"").to_owned();
     let id = ids::call_id(job.wants.owner, 0, 0, at as u64);
@@ -140,15 +191,15 @@ fn calls_of_functions(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) {
         "[{{\"id\":{},\"type\":\"function\",\"function\":{{\"name\":{name},\"arguments\":{arguments}}}}}]",
         quoted(&id)
     );
-    turn.draft.remove("function_call");
-    turn.draft.set("tool_calls", made);
+    turn.draft().remove("function_call");
+    turn.draft().set("tool_calls", made);
     job.note("messages[].function_call", Action::Renamed, "tool_calls");
 }
 
 /// Calls as each server takes them, and nothing beside them that would lose them.
 fn assistant<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>) -> Option<Turn<'a>> {
     let calls = turn
-        .draft
+        .draft()
         .get("tool_calls")
         .and_then(scan::list)
         .map(|calls| calls.iter().map(|call| one_call(job, call.get())).collect::<Vec<Cow<'_, str>>>());
@@ -156,20 +207,20 @@ fn assistant<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>) -> Option<Turn<'a>> {
         calls.as_ref().and_then(|calls| calls.iter().any(|call| matches!(call, Cow::Owned(_))).then(|| array(calls)));
     let has_calls = calls.is_some_and(|calls| !calls.is_empty());
     if let Some(rewritten) = rewritten {
-        turn.draft.set("tool_calls", rewritten);
+        turn.draft().set("tool_calls", rewritten);
     }
     if job.engine != Engine::Tgi {
         return None;
     }
     if !has_calls {
-        if turn.draft.get("content").is_none_or(|content| content == "null") {
-            turn.draft.set("content", "\"\"");
+        if turn.draft().get("content").is_none_or(|content| content == "null") {
+            turn.draft().set("content", "\"\"");
             job.note("messages[].content", Action::Rewritten, "empty text");
         }
         return None;
     }
     // Any text beside the calls makes this server forget them.
-    let content = turn.draft.remove("content");
+    let content = turn.draft().remove("content");
     let text = content.as_deref().and_then(scan::string).filter(|text| !text.is_empty())?.into_owned();
     job.note("messages[].content", Action::Rewritten, "a message of its own before the calls");
     Some(Turn::new("assistant", &text))
@@ -213,7 +264,7 @@ fn link_functions(job: &mut Job<'_>, turns: &mut [Turn<'_>]) {
     let mut last: Option<String> = None;
     for (at, turn) in turns.iter_mut().enumerate() {
         if turn.role == "assistant" {
-            let calls = turn.draft.get("tool_calls").and_then(scan::list);
+            let calls = turn.draft.as_ref().and_then(|draft| draft.get("tool_calls")).and_then(scan::list);
             let first = calls.and_then(|calls| calls.first().and_then(|call| Draft::parse(call.get())));
             if let Some(id) = first.and_then(|call| call.string("id").map(Cow::into_owned)) {
                 last = Some(id);
@@ -221,8 +272,8 @@ fn link_functions(job: &mut Job<'_>, turns: &mut [Turn<'_>]) {
         } else if turn.role == "function" {
             turn.become_role("tool");
             let id = last.take().unwrap_or_else(|| ids::call_id(job.wants.owner, 0, 0, at as u64));
-            turn.draft.set("tool_call_id", quoted(&id));
-            turn.draft.remove("name");
+            turn.draft().set("tool_call_id", quoted(&id));
+            turn.draft().remove("name");
             job.note("messages[].role", Action::Rewritten, "function to tool");
         }
     }
@@ -260,12 +311,8 @@ fn consolidate(job: &mut Job<'_>, turns: &mut Vec<Turn<'_>>) -> bool {
         }
         job.note("messages[].role", Action::Rewritten, "late system to user");
     }
-    let texts: Vec<String> = turns
-        .iter()
-        .filter(|turn| turn.is_system())
-        .map(|turn| turn.text().into_owned())
-        .filter(|text| !text.is_empty())
-        .collect();
+    let texts: Vec<String> =
+        turns.iter_mut().filter(|turn| turn.is_system()).map(Turn::text).filter(|text| !text.is_empty()).collect();
     let still = turns.iter().filter(|turn| turn.is_system()).count();
     if still > 1 || (still == 1 && at_the_beginning == 0) {
         turns.retain(|turn| !turn.is_system());

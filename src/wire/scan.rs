@@ -57,7 +57,7 @@ impl<'de> Visitor<'de> for Fields {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::with_capacity(16);
+        let mut fields = Vec::with_capacity(8);
         while let Some(Name(name)) = map.next_key()? {
             if fields.len() == MAX_FIELDS {
                 return Err(de::Error::custom("too many fields"));
