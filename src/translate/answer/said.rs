@@ -128,7 +128,9 @@ impl Found {
             error.code = Some("content_filter".into());
             return Said { status: 400, error, unusable: false, context: false, misconfigured: false };
         }
-        if matches!(told, 401..=405) || (dashscope && (has("Arrearage") || has("InvalidApiKey"))) {
+        // An id that the application gave is its own affair; any other 404 is about the model or the path.
+        let is_own_id = self.param.as_deref().is_some_and(|param| param.ends_with("response_id"));
+        if (matches!(told, 401..=405) && !is_own_id) || (dashscope && (has("Arrearage") || has("InvalidApiKey"))) {
             let message = format!("the backend refused shiftgate's key, model or path ({told})");
             let error = ApiError::server(message, "upstream_misconfigured");
             return Said { status: 502, error, unusable: true, context: false, misconfigured: true };
