@@ -1,37 +1,102 @@
-//! A sidecar inside another program, in front of two simulated servers: `cargo run --example embed`.
+//! A sidecar inside another program, in front of simulated servers: `cargo run --example embed`.
 //!
-//! It prints the `base_url` to give to an OpenAI client. Lines on stdin steer it: a number is the new percent of the
-//! candidate, `limit` makes OpenAI answer 429, `free` ends that.
+//! It prints the `base_url` to give to an OpenAI client. Lines on stdin steer it, and each is answered with `done` once
+//! it holds: a number is the new percent of the candidate, `engine sglang` makes it another server, `failover on` or
+//! `off`, `candidate 503` makes it answer so (`candidate 200` ends that), `openai 429` the same for OpenAI; `limit` and
+//! `free` are short for OpenAI's 429 and its end.
 
 #![expect(clippy::print_stdout, reason = "an example talks to the person who runs it")]
 
 use std::io::BufRead;
+use std::path::Path;
 
 use shiftgate::app::{App, Options};
 use shiftgate::config::{self, Secrets};
 use shiftgate::live::Source;
-use shiftgate::sim::{self, Behaviour, SimConfig, Wire};
+use shiftgate::sim::{self, Behaviour, Sim, SimConfig, Template, Wire};
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let openai = sim::start(SimConfig::new(Wire::OpenAi).key("sk-demo"), Behaviour::default()).await?;
-    let qwen = sim::start(SimConfig::new(Wire::Vllm).model("qwen"), Behaviour::default()).await?;
-    let text = |percent: &str| {
+type Failed = Box<dyn std::error::Error>;
+
+/// What the file says just now.
+struct Setting {
+    percent: String,
+    engine: Wire,
+    failover: bool,
+}
+
+impl Setting {
+    fn text(&self, openai: &Sim, candidate: &Sim) -> String {
+        let more = match self.engine {
+            Wire::Vllm | Wire::Sglang | Wire::Trtllm => "family = \"qwen3.5\"\nresponses = true\nvision = true\n",
+            Wire::DashScope => "family = \"qwen3.5\"\nvision = true\n",
+            Wire::Tgi => "family = \"qwen2.5\"\nvision = true\n",
+            Wire::OpenAi | Wire::Compatible => "",
+        };
         format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nrequest_log = false\n\
-             [rollout]\nname = \"embed\"\nbaseline = \"openai\"\npercent = {{ qwen = {percent} }}\n\
+             [failover]\nenabled = {}\n\
+             [rollout]\nname = \"embed\"\nbaseline = \"openai\"\npercent = {{ qwen = {} }}\n\
              [backend.openai]\nengine = \"openai\"\nurl = \"{}\"\napi_key = \"client\"\n\
-             [backend.qwen]\nengine = \"vllm\"\nurl = \"{}\"\napi_key = \"none\"\nmodels = {{ \"*\" = \"qwen\" }}\n",
+             [backend.qwen]\nengine = \"{}\"\nurl = \"{}\"\napi_key = \"none\"\nmodels = {{ \"*\" = \"qwen\" }}\n{more}",
+            self.failover,
+            self.percent,
             openai.url(),
-            qwen.url()
+            self.engine.as_str(),
+            candidate.url(),
         )
-    };
+    }
+}
+
+/// One server for every engine, each as strict as its newest model.
+async fn candidates() -> std::io::Result<Vec<(Wire, Sim)>> {
+    let mut sims = Vec::new();
+    for wire in Wire::ALL {
+        let config = SimConfig::new(wire).model("qwen");
+        let config = match wire {
+            Wire::Vllm | Wire::Sglang | Wire::Trtllm | Wire::DashScope => config.template(Template::Qwen35).sees(),
+            Wire::OpenAi | Wire::Tgi | Wire::Compatible => config,
+        };
+        sims.push((wire, sim::start(config, Behaviour::default()).await?));
+    }
+    Ok(sims)
+}
+
+/// The file is written, and the reading of it is in force.
+async fn put(app: &App, file: &Path, text: String) -> Result<(), Failed> {
+    if std::fs::read_to_string(file)? == text {
+        return Ok(());
+    }
+    let before = app.store.current().generation;
+    std::fs::write(file, text)?;
+    app.reload_now();
+    while app.store.current().generation == before {
+        if let Some(error) = app.store.reload_error() {
+            return Err(error.message.into());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    Ok(())
+}
+
+fn answers_with(sim: &Sim, status: &str) {
+    let status = status.parse().ok().filter(|status| *status != 200);
+    let retry_after = (status == Some(429)).then_some(1);
+    sim.set(Behaviour { status: status.map(|status| (status, retry_after)), ..Behaviour::default() });
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
+    let openai = sim::start(SimConfig::new(Wire::OpenAi).key("sk-demo"), Behaviour::default()).await?;
+    let candidates = candidates().await?;
+    let of = |engine: Wire| candidates.iter().find(|(wire, _)| *wire == engine).map_or(&openai, |(_, sim)| sim);
+    let mut setting = Setting { percent: "0".to_owned(), engine: Wire::Vllm, failover: true };
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("rollout.toml");
-    std::fs::write(&file, text("0"))?;
+    let text = setting.text(&openai, of(setting.engine));
+    std::fs::write(&file, &text)?;
     let config = config::load(&file, Secrets::Required, &|_| None)?;
     let options = Options { watch: true, ..Options::default() };
-    let app = App::start(config, text("0").as_bytes(), Source::of_process(), options).await?;
+    let app = App::start(config, text.as_bytes(), Source::of_process(), options).await?;
     println!("base_url http://{}/v1", app.listen);
     println!("status   http://{}/status", app.admin);
 
@@ -44,14 +109,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     });
     while let Some(line) = commands.recv().await {
-        match line.trim() {
-            "limit" => openai.set(Behaviour { status: Some((429, Some(1))), ..Behaviour::default() }),
-            "free" => openai.set(Behaviour::default()),
-            percent => {
-                std::fs::write(&file, text(percent))?;
-                app.reload_now();
-            }
+        match line.trim().split_once(' ').unwrap_or_else(|| (line.trim(), "")) {
+            ("limit", _) => answers_with(&openai, "429"),
+            ("free", _) => answers_with(&openai, "200"),
+            ("openai", status) => answers_with(&openai, status),
+            ("candidate", status) => answers_with(of(setting.engine), status),
+            ("failover", word) => setting.failover = word == "on",
+            ("engine", name) => match Wire::ALL.into_iter().find(|wire| wire.as_str() == name) {
+                Some(wire) => setting.engine = wire,
+                None => println!("there is no engine {name}"),
+            },
+            (percent, _) => setting.percent = percent.to_owned(),
         }
+        put(&app, &file, setting.text(&openai, of(setting.engine))).await?;
+        println!("done {line}");
     }
     Ok(())
 }

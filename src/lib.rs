@@ -25,7 +25,7 @@
 //! | [`proxy`] | the path of a request, from the listener to the last byte of the answer |
 //! | [`admin`] | `/healthz`, `/readyz`, `/status`, `/metrics` |
 //! | [`app`] | the composition root: binds, spawns, drains |
-//! | [`sim`] | simulated OpenAI and vLLM servers (imports nothing of the others) |
+//! | [`sim`] | simulated servers, one for each engine (imports nothing of the others) |
 //! | [`demo`] | traffic through the real proxy against [`sim`], and the live table |
 //! | [`cli`] | arguments, commands, exit codes |
 //!

@@ -18,8 +18,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::{App, Options, StartError};
 use crate::config::{ApiKey, BackendUrl, Config, Listen, Secrets};
 use crate::live::Source;
-use crate::model::Engine;
-use crate::sim::{self, Behaviour, Sim, SimConfig, Wire};
+use crate::model::{Engine, Family};
+use crate::sim::{self, Behaviour, Sim, SimConfig, Template, Wire};
 use traffic::{Seen, Traffic};
 use view::View;
 
@@ -112,7 +112,6 @@ fn choose_ports(config: &mut Config, notes: &mut Vec<String>) {
 async fn start_sims(config: &Config) -> std::io::Result<Vec<(String, Sim)>> {
     let mut sims = Vec::new();
     for (place, backend) in config.backends.iter().enumerate() {
-        let wire = if backend.engine == Engine::OpenAi { Wire::OpenAi } else { Wire::Vllm };
         let (ttft, speed) = if place == config.baseline { (60, 400.0) } else { (40, 500.0) };
         let behaviour = Behaviour {
             ttft: Duration::from_millis(ttft),
@@ -120,11 +119,35 @@ async fn start_sims(config: &Config) -> std::io::Result<Vec<(String, Sim)>> {
             tokens_per_second: speed,
             ..Behaviour::default()
         };
-        let mut sim = SimConfig::new(wire);
+        let mut sim = SimConfig::new(wire(backend.engine)).template(template(backend.family));
         sim.record = false;
+        sim.vision |= backend.translation.vision;
         sims.push((backend.name.clone(), sim::start(sim, behaviour).await?));
     }
     Ok(sims)
+}
+
+fn wire(engine: Engine) -> Wire {
+    match engine {
+        Engine::OpenAi => Wire::OpenAi,
+        Engine::Vllm => Wire::Vllm,
+        Engine::Sglang => Wire::Sglang,
+        Engine::Trtllm => Wire::Trtllm,
+        Engine::Tgi => Wire::Tgi,
+        Engine::DashScope => Wire::DashScope,
+        Engine::Compatible => Wire::Compatible,
+    }
+}
+
+/// A model of no named family is taken for one that does not think.
+fn template(family: Option<Family>) -> Template {
+    match family {
+        None | Some(Family::Qwen25 | Family::Instruct2507) => Template::Qwen25,
+        Some(Family::Qwen3) => Template::Qwen3,
+        Some(Family::Qwen35) => Template::Qwen35,
+        Some(Family::Qwen38) => Template::Qwen38,
+        Some(Family::Thinking) => Template::Thinking,
+    }
 }
 
 /// Every backend of a reading gets its simulated server; one that joined the file later shares another's.

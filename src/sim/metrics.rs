@@ -1,6 +1,5 @@
 //! Metrics pages in each server's own names, and NVIDIA's exporter for GPUs.
 
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::config::{Load, SimConfig, Wire};
@@ -36,11 +35,10 @@ pub(super) const fn path(wire: Wire) -> Option<&'static str> {
 enum Kind {
     Gauge,
     Counter,
-    Histogram,
 }
 
 pub(super) fn page(config: &SimConfig, load: Load, tokens: &Tokens) -> String {
-    use Kind::{Counter, Gauge, Histogram};
+    use Kind::{Counter, Gauge};
     let name = config.served();
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
     let (prompt, generated, answers) = (read(&tokens.prompt), read(&tokens.generated), read(&tokens.answers));
@@ -55,8 +53,8 @@ pub(super) fn page(config: &SimConfig, load: Load, tokens: &Tokens) -> String {
             page.line("vllm:num_preemptions_total", Counter, 0.0);
             page.line("vllm:prompt_tokens_total", Counter, prompt);
             page.line("vllm:generation_tokens_total", Counter, generated);
-            page.line("vllm:time_to_first_token_seconds", Histogram, answers);
-            page.line("vllm:e2e_request_latency_seconds", Histogram, answers);
+            page.histogram("vllm:time_to_first_token_seconds", 0.25 * answers, answers);
+            page.histogram("vllm:e2e_request_latency_seconds", 0.25 * answers, answers);
         }
         Wire::Sglang => {
             page.labels = format!(
@@ -69,7 +67,7 @@ pub(super) fn page(config: &SimConfig, load: Load, tokens: &Tokens) -> String {
             page.labels = format!("engine_type=\"unified\",is_streaming=\"false\",model_name=\"{name}\"");
             page.line("sglang:prompt_tokens_total", Counter, prompt);
             page.line("sglang:generation_tokens_total", Counter, generated);
-            page.line("sglang:time_to_first_token_seconds", Histogram, answers);
+            page.histogram("sglang:time_to_first_token_seconds", 0.25 * answers, answers);
         }
         Wire::Trtllm => {
             page.labels = format!("engine_type=\"pytorch\",model_name=\"{name}\"");
@@ -78,14 +76,14 @@ pub(super) fn page(config: &SimConfig, load: Load, tokens: &Tokens) -> String {
             page.line("trtllm_kv_cache_utilization", Gauge, load.kv_usage);
             page.line("trtllm_prompt_tokens_total", Counter, prompt);
             page.line("trtllm_generation_tokens_total", Counter, generated);
-            page.line("trtllm_time_to_first_token_seconds", Histogram, answers);
+            page.histogram("trtllm_time_to_first_token_seconds", 0.25 * answers, answers);
         }
         // TGI counts each chat twice, and knows nothing of its cache.
         Wire::Tgi => {
             page.line("tgi_queue_size", Gauge, waiting);
             page.line("tgi_batch_current_size", Gauge, running);
             page.line("tgi_request_count", Counter, 2.0 * answers);
-            page.line("tgi_request_generated_tokens", Histogram, generated);
+            page.histogram("tgi_request_generated_tokens", generated, answers);
         }
         Wire::OpenAi | Wire::DashScope | Wire::Compatible => {}
     }
@@ -113,17 +111,22 @@ struct Page {
 
 impl Page {
     fn line(&mut self, name: &str, kind: Kind, value: f64) {
-        let braced = if self.labels.is_empty() { String::new() } else { format!("{{{}}}", self.labels) };
-        // Writing to a text cannot fail.
-        let _written = match kind {
-            Kind::Gauge => writeln!(self.text, "# TYPE {name} gauge\n{name}{braced} {value:?}"),
-            Kind::Counter => writeln!(self.text, "# TYPE {name} counter\n{name}{braced} {value:?}"),
-            Kind::Histogram => {
-                writeln!(
-                    self.text,
-                    "# TYPE {name} histogram\n{name}_sum{braced} {value:?}\n{name}_count{braced} {value:?}"
-                )
-            }
+        let kind = match kind {
+            Kind::Gauge => "gauge",
+            Kind::Counter => "counter",
         };
+        self.text.push_str(&format!("# TYPE {name} {kind}\n"));
+        self.sample(name, value);
+    }
+
+    fn histogram(&mut self, name: &str, sum: f64, count: f64) {
+        self.text.push_str(&format!("# TYPE {name} histogram\n"));
+        self.sample(&format!("{name}_sum"), sum);
+        self.sample(&format!("{name}_count"), count);
+    }
+
+    fn sample(&mut self, name: &str, value: f64) {
+        let braced = if self.labels.is_empty() { String::new() } else { format!("{{{}}}", self.labels) };
+        self.text.push_str(&format!("{name}{braced} {value:?}\n"));
     }
 }

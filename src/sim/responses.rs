@@ -192,8 +192,10 @@ impl Responses<'_> {
             events.push(json!({"type": kind, "delta": part, "item_id": id, "output_index": at}), true);
         }
         let kind = "response.function_call_arguments.done";
-        let done = json!({"type": kind, "arguments": call.arguments, "item_id": id, "name": call.name,
-            "output_index": at});
+        let mut done = json!({"type": kind, "arguments": call.arguments, "item_id": id, "output_index": at});
+        if self.wire == Wire::Sglang {
+            done["name"] = json!(call.name);
+        }
         events.push(done, false);
     }
 
@@ -202,7 +204,7 @@ impl Responses<'_> {
         let input = self.ask.prompt_tokens;
         let (mut inputs, mut outputs) = (json!({"cached_tokens": 0}), json!({"reasoning_tokens": reasoning}));
         match self.wire {
-            Wire::Sglang => inputs["cache_write_tokens"] = json!(0),
+            Wire::Sglang | Wire::OpenAi => inputs["cache_write_tokens"] = json!(0),
             Wire::Vllm => {
                 inputs = json!({"cached_tokens": 0, "cache_write_tokens": 0, "input_tokens_per_turn": [],
                     "cached_tokens_per_turn": []});

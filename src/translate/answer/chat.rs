@@ -185,7 +185,8 @@ impl Turn<'_> {
                 self.progress.seen.has_reason = true;
                 self.finish(reason);
             }
-            None if !self.told.has_role => self.send(&Delta::default(), false),
+            // Beside a call OpenAI's first delta has no text, so where one may come the first waits for what it says.
+            None if !self.told.has_role && !self.wants.tools => self.send(&Delta::default(), false),
             None => {}
         }
     }
