@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 
-use super::types::{ApiKey, Backend, Config, Listen, Price, Proxy, Route, SecretSource};
+use super::types::{ApiKey, Backend, Config, Listen, Price, Proxy, ReasoningPolicy, Route, SecretSource};
 use crate::model::Engine;
 
 /// What `check` prints.
@@ -39,6 +39,10 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
         writeln!(text, "    key: {}", key(&backend.api_key))?;
         writeln!(text, "    models: {}", models(backend))?;
         writeln!(text, "    price: {}", price(backend))?;
+        if backend.engine != Engine::OpenAi {
+            writeln!(text, "    translation: {}", translation(backend))?;
+            writeln!(text, "    load: {}", load(backend))?;
+        }
         if let Some(Proxy::Url { url, .. } | Proxy::Env(Some((url, _)))) = &backend.proxy {
             writeln!(text, "    through the proxy {url}")?;
         }
@@ -135,6 +139,46 @@ fn price(backend: &Backend) -> String {
     }
 }
 
+/// What the application's requests and its answers become.
+fn translation(backend: &Backend) -> String {
+    let options = &backend.translation;
+    let mut parts = vec![match backend.family {
+        Some(family) => format!("chat template {}", family.as_str()),
+        None => "chat template not given, so thinking is left as the server has it".to_owned(),
+    }];
+    parts.push(match options.reasoning {
+        ReasoningPolicy::Strip => "thoughts are kept back".to_owned(),
+        ReasoningPolicy::ReasoningContent => "thoughts are passed on as reasoning_content".to_owned(),
+        ReasoningPolicy::Reasoning => "thoughts are passed on as reasoning".to_owned(),
+        ReasoningPolicy::Both => "thoughts are passed on as reasoning and reasoning_content".to_owned(),
+    });
+    parts.push(if options.vision { "images go there" } else { "images stay with the baseline" }.to_owned());
+    if options.strict {
+        parts.push("what it would answer differently stays with the baseline".to_owned());
+    }
+    if let Some(length) = options.max_model_len {
+        parts.push(format!("context of {length} tokens"));
+    }
+    if options.probe {
+        parts.push("probed at start".to_owned());
+    }
+    parts.join("; ")
+}
+
+fn load(backend: &Backend) -> String {
+    if backend.metrics.is_empty() {
+        return "not watched: metrics is not given".to_owned();
+    }
+    let mut limits = Vec::new();
+    limits.extend(backend.max_waiting.map(|waiting| format!("{waiting} requests waiting")));
+    limits.extend(backend.max_kv_usage.map(|usage| format!("a KV cache filled to {usage}")));
+    let read = format!("read from {} URLs", backend.metrics.len());
+    match limits.as_slice() {
+        [] => read,
+        limits => format!("{read}; the baseline serves above {}", limits.join(" or ")),
+    }
+}
+
 /// Legal, but likely to be regretted.
 pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -167,6 +211,18 @@ pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<St
             && std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
         {
             warnings.push(format!("{} can be read by other users: chmod 600", path.display()));
+        }
+        if (backend.max_waiting.is_some() || backend.max_kv_usage.is_some()) && backend.metrics.is_empty() {
+            warnings.push(format!(
+                "backend.{}: max_waiting and max_kv_usage need metrics, and none is given",
+                backend.name
+            ));
+        }
+        if backend.engine.self_hosted() && backend.family.is_none() {
+            warnings.push(format!(
+                "backend.{}: without family the model may think where the application expects none",
+                backend.name
+            ));
         }
         if !backend.url.is_https()
             && matches!(backend.api_key, ApiKey::Stored { .. } | ApiKey::Client)
