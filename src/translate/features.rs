@@ -94,25 +94,16 @@ fn found(pin: Pin, field: impl Into<Cow<'static, str>>, why: &'static str) -> Fo
 }
 
 fn by_table(ask: &Ask<'_>, table: &'static [table::Row]) -> Found {
-    for (name, value) in ask.scan.fields() {
-        if value.get() == "null" {
-            continue;
-        }
-        match table::find(table, name) {
-            Some(row) => {
-                if let Rule::Pin(pin) = row.rule(ask.backend.engine) {
-                    return found(pin, row.name, "only OpenAI has this");
-                }
-            }
-            None => {
-                let listed = ask.backend.translation.pin_on_unknown.iter().find(|listed| *listed == name);
-                if let Some(listed) = listed {
-                    return found(Pin::UnknownField, listed.clone(), "it is listed in pin_on_unknown");
-                }
-            }
+    for row in table {
+        if let Rule::Pin(pin) = row.rule(ask.backend.engine)
+            && ask.scan.has(row.name)
+        {
+            return found(pin, row.name, "only OpenAI has this");
         }
     }
-    None
+    let unknown = |listed: &&String| ask.scan.has(listed) && table::find(table, listed).is_none();
+    let listed = ask.backend.translation.pin_on_unknown.iter().find(unknown)?;
+    found(Pin::UnknownField, listed.clone(), "it is listed in pin_on_unknown")
 }
 
 fn numbers(ask: &Ask<'_>) -> Found {
