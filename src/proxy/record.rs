@@ -158,6 +158,9 @@ impl Record {
     /// An attempt gave nothing: what that says of the backend. `fails_over` is whether the baseline is asked next.
     pub(super) fn missed(&mut self, missed: &Missed, fails_over: bool, now: Instant) {
         let ticket = self.ticket.take();
+        if missed.is_misconfigured() {
+            self.alarm();
+        }
         match missed {
             _ if missed.cause().is_none() => {}
             Missed::Said { retry_after, .. } if missed.is_busy() => {
@@ -177,6 +180,16 @@ impl Record {
                 }
             }
         }
+    }
+
+    /// Our key, model name or address is wrong there: nobody else would notice while the baseline answers.
+    fn alarm(&self) {
+        let Some(target) = &self.backend else { return };
+        if target.stats.misconfigured.get() == 0 {
+            let name = &target.config.name;
+            tracing::warn!(backend = name, "it refuses shiftgate's key, model or path: check its section of the file");
+        }
+        target.stats.misconfigured.add(1);
     }
 
     fn bad(&self, ticket: Ticket, now: Instant) {

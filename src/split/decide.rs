@@ -1,10 +1,11 @@
 //! The order of decision: override, owner of state, pins, owner of a tool's call, the split.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde::Deserialize;
 
 use super::assign::{Intervals, Purpose, Salt};
@@ -224,10 +225,13 @@ struct Turn<'a> {
     call_id: Option<Cow<'a, str>>,
 }
 
+/// How our ids of calls begin; looked for in every body.
+static OUR_CALL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("call_q_"));
+
 /// A tool's result goes to who asked for it, as long as that one serves anything at all on this route.
 fn owner_of_call(config: &Config, route: usize, scan: &Scan<'_>) -> Option<usize> {
     let turns = scan.get("messages").or_else(|| scan.get("input"))?.get();
-    memmem::rfind(turns.as_bytes(), b"call_q_")?;
+    OUR_CALL.find(turns.as_bytes())?;
     let last = scan::list(turns)?.pop()?;
     let turn: Turn<'_> = serde_json::from_str(last.get()).ok()?;
     let owner = named(config, translate::owner_of_call(turn.tool_call_id.or(turn.call_id)?.as_ref())?)?;

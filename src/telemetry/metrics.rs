@@ -299,13 +299,16 @@ fn fleet_families(in_force: &InForce) -> Vec<Family> {
 fn backend_families(stats: &Stats) -> Vec<Family> {
     type Read = fn(&BackendStats) -> Value;
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats in this format")]
-    let table: [(&'static str, &'static str, Read); 10] = [
+    let table: [(&'static str, &'static str, Read); 11] = [
         ("shiftgate_attempts", "Requests sent to the backend", |s| Value::Counter(s.attempts.get())),
         ("shiftgate_served", "Requests the backend answered", |s| Value::Counter(s.served.get())),
         ("shiftgate_errors", "Attempts without a complete good answer", |s| Value::Counter(s.errors.get())),
         ("shiftgate_failovers", "Attempts then answered by another backend", |s| Value::Counter(s.failovers.get())),
         ("shiftgate_replays", "Requests sent again because a reused connection had died", |s| {
             Value::Counter(s.replays.get())
+        }),
+        ("shiftgate_misconfigured", "Refusals of shiftgate's key, model or path by the backend", |s| {
+            Value::Counter(s.misconfigured.get())
         }),
         ("shiftgate_tokens_input", "Prompt tokens as the backend counted them", |s| {
             Value::Counter(s.input_tokens.get())

@@ -279,5 +279,8 @@ async fn what_an_engine_refuses_is_told_in_openais_words() {
             _ => (None, None),
         };
         assert_eq!(again, expected, "{body}");
+        let page = get(running.app.admin, "/metrics").await.text();
+        let alarm = format!("shiftgate_misconfigured_total{{backend=\"qwen\"}} {}", i32::from(told == 502));
+        assert!(page.contains(&alarm), "{alarm}");
     }
 }
