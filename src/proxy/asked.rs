@@ -14,7 +14,7 @@ use super::record::Record;
 use crate::backend::{RequestBody, Target, headers};
 use crate::live::Snapshot;
 use crate::model::Engine;
-use crate::translate::{self, Ask, Ledger, Stop, Wants};
+use crate::translate::{self, Ask, Ledger, Owner, Stop, Wants};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::Scan;
 
@@ -94,7 +94,10 @@ impl<'a> Asked<'a> {
     pub(super) fn leg(&self, snapshot: &'a Snapshot, prepared: Prepared, record: &mut Record) -> Option<Leg<'a>> {
         let target = &snapshot.targets[prepared.backend];
         let is_baseline = prepared.backend == snapshot.baseline();
-        let uri = target.uri_for(&self.head.uri)?;
+        let uri = match own_path(&self.head.uri, Owner::of(&target.config.name)) {
+            Some(own) => target.uri_for(&own)?,
+            None => target.uri_for(&self.head.uri)?,
+        };
         let streamed = self.scanned.is_some_and(Scan::stream);
         record.sent_as(prepared.model, prepared.ledger.as_ref(), &target.stats);
         let patience = ClientPatience::of(&self.head.headers);
@@ -145,5 +148,32 @@ impl Leg<'_> {
             request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         request
+    }
+}
+
+/// A stored response under the id that its owner gave it: the application knows it by one of ours.
+fn own_path(asked: &Uri, owner: Owner) -> Option<Uri> {
+    const STORED: &str = "/v1/responses/";
+    let (id, rest) =
+        asked.path().strip_prefix(STORED).map(|rest| rest.split_at(rest.find('/').unwrap_or(rest.len())))?;
+    let (_, own) = translate::owner_of_response(id).filter(|(named, _)| *named == owner)?;
+    let query = asked.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{STORED}{own}{rest}{query}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_response_is_asked_for_by_its_owners_id() {
+        let owner = Owner::of("qwen");
+        let id = translate::response_id(owner, "resp_1a");
+        let own = |path: String, owner| own_path(&path.parse().unwrap(), owner).map(|uri| uri.to_string());
+        assert_eq!(own(format!("/v1/responses/{id}"), owner).unwrap(), "/v1/responses/resp_1a");
+        assert_eq!(own(format!("/v1/responses/{id}/cancel?x=1"), owner).unwrap(), "/v1/responses/resp_1a/cancel?x=1");
+        assert_eq!(own(format!("/v1/responses/{id}"), Owner::of("other")), None);
+        assert_eq!(own("/v1/responses/resp_68aa".to_owned(), owner), None);
+        assert_eq!(own(format!("/v1/files/{id}"), owner), None);
     }
 }

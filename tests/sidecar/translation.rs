@@ -175,6 +175,29 @@ async fn the_ledger_is_told_in_the_answers_head_and_counted() {
     }
 }
 
+#[tokio::test]
+async fn a_stored_response_is_its_owners_whatever_the_percent() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let text = file(&openai, &qwen, 100.0).replace("family = \"qwen3\"", "responses = true");
+    let body = json!({"model": "gpt-4o", "input": "hi", "store": false}).to_string();
+    let shifted = launch(&text, false).await;
+    let answer = raw(shifted.address(), &post("/v1/responses", &body, "")).await.json();
+    let id = answer["id"].as_str().unwrap().to_owned();
+    assert!(id.starts_with("resp_q_"), "{answer}");
+    // The share goes back to nothing between two turns.
+    let back = launch(&text.replace("qwen = 100.0", "qwen = 0.0"), false).await;
+    let next = json!({"model": "gpt-4o", "input": "and?", "previous_response_id": id}).to_string();
+    let answer = raw(back.address(), &post("/v1/responses", &next, "")).await;
+    assert_eq!(answer.header("x-shiftgate-reason"), Some("affinity"));
+    assert!(id.ends_with(sent(&qwen)["previous_response_id"].as_str().unwrap()), "{}", sent(&qwen));
+    get(back.address(), &format!("/v1/responses/{id}")).await;
+    let target = qwen.received().last().unwrap().target.clone();
+    assert!(!target.contains("resp_q_") && target.starts_with("/v1/responses/resp_"), "{target}");
+    let foreign = next.replace(&id, "resp_68aa");
+    let answer = raw(back.address(), &post("/v1/responses", &foreign, "")).await;
+    assert_eq!(answer.header("x-shiftgate-reason"), Some("pinned:stateful"));
+}
+
 /// A candidate that answers with `answer` and then, if told so, goes on without saying anything.
 async fn playing(answer: String, stalls: bool, options: &str, patience: Patience) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
