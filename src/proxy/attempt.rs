@@ -223,7 +223,7 @@ async fn hold_stream(
     let mut reader = reader_of_stream(leg, record, OnBreak::ErrorEvent);
     let mut held = BytesMut::new();
     let mut length = 0;
-    while !reader.has_shown() {
+    while !reader.has_shown() && !reader.is_over() {
         if length > MAX_HELD {
             return Err(Failure::TooLarge(MAX_HELD as u64).into());
         }

@@ -91,6 +91,16 @@ impl Reader {
         matches!(self.kind, Kind::Rewrites { .. })
     }
 
+    /// Whether we may say that the stream goes on.
+    pub(super) fn holds_back(&self) -> bool {
+        self.stream().is_some_and(Stream::holds_back)
+    }
+
+    /// Whether the application has all of it, though the backend may go on.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(&self.kind, Kind::Rewrites { stream, cuts: true } if is_cut(stream))
+    }
+
     pub(super) fn seen(&self) -> &Seen {
         match &self.kind {
             Kind::Passes(passing) => &passing.observer.seen,

@@ -177,11 +177,17 @@ async fn the_ledger_is_told_in_the_answers_head_and_counted() {
 
 /// A candidate that answers with `answer` and then, if told so, goes on without saying anything.
 async fn playing(answer: String, stalls: bool, options: &str, patience: Patience) -> Running {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (openai, qwen) = pair(Behaviour::default()).await;
     let text = file(&openai, &qwen, 100.0)
-        .replace(&qwen.url(), &format!("http://{}/v1", listener.local_addr().unwrap()))
+        .replace(&qwen.url(), &player(answer, stalls).await)
         .replace("family = \"qwen3\"", options);
+    launch_with(&text, false, patience).await
+}
+
+/// The URL of such a backend.
+async fn player(answer: String, stalls: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let answer = answer.clone();
@@ -195,7 +201,7 @@ async fn playing(answer: String, stalls: bool, options: &str, patience: Patience
             });
         }
     });
-    launch_with(&text, false, patience).await
+    url
 }
 
 fn streamed(events: &[Value]) -> String {
@@ -242,6 +248,67 @@ async fn a_thinking_models_stop_strings_are_enforced_here_and_the_server_is_left
     assert_eq!(said, "one two ", "{}", answer.text());
     assert!(answer.text().contains("\"finish_reason\":\"stop\"") && answer.text().ends_with("data: [DONE]\n\n"));
     assert_eq!(running.app.stats.ended().get("complete"), Some(&1), "though the server never ended");
+}
+
+#[tokio::test]
+async fn an_answer_that_begins_with_its_stop_string_is_an_empty_one_at_once() {
+    for (reasoning, words) in [(true, vec!["END", " and", " more"]), (false, vec!["<think>x</think>\n\nEND and"])] {
+        let mut said: Vec<Value> = words.iter().map(|word| delta(json!({"content": word}))).collect();
+        if reasoning {
+            said.insert(0, delta(json!({"reasoning": "hm"})));
+        }
+        let running = playing(streamed(&said), true, "family = \"qwen3\"", Patience::default()).await;
+        let answer = ask(&running, &with(json!({"model": "gpt-5", "stop": "END", "stream": true})), "").await;
+        assert_eq!((answer.status, answer.header("x-shiftgate-backend")), (200, Some("qwen")), "{}", answer.text());
+        let reasons: Vec<Value> =
+            events(&answer).iter().map(|event| event["choices"][0]["finish_reason"].clone()).collect();
+        assert_eq!(reasons.last(), Some(&json!("stop")), "{}", answer.text());
+        assert!(answer.text().ends_with("data: [DONE]\n\n"));
+    }
+}
+
+#[tokio::test]
+async fn a_stop_string_in_the_first_words_ends_the_answer_without_waiting_for_more() {
+    let answer = streamed(&[delta(json!({"content": "one END two"}))]);
+    let running = playing(answer, true, "family = \"qwen3\"", Patience::default()).await;
+    let answer = ask(&running, &with(json!({"model": "gpt-5", "stop": "END", "stream": true})), "").await;
+    assert!(answer.text().contains("\"one \"") && answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_choice_that_met_its_stop_string_does_not_end_the_others() {
+    let second = |delta: Value, reason: Value| json!({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "q",
+        "choices": [{"index": 1, "delta": delta, "finish_reason": reason}]});
+    let said = [
+        delta(json!({"content": "one"})),
+        delta(json!({"content": " END"})),
+        second(json!({"content": "two"}), Value::Null),
+        second(json!({}), json!("stop")),
+    ];
+    let running = playing(streamed(&said), true, "family = \"qwen3\"", Patience::default()).await;
+    let answer = ask(&running, &with(json!({"model": "gpt-5", "n": 2, "stop": "END", "stream": true})), "").await;
+    assert!(answer.text().contains("\"two\"") && answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn nothing_is_said_in_openais_own_stream() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let url = player(streamed(&[delta(json!({"content": "word"}))]), true).await;
+    let text = file(&openai, &qwen, 0.0)
+        .replace(&openai.url(), &url)
+        .replace("engine = \"openai\"", "engine = \"openai\"\ninject_usage = true");
+    let patience = Patience { quiet: Duration::from_millis(10), ..Patience::default() };
+    let running = launch_with(&text, false, patience).await;
+    for options in [Value::Null, json!({"include_usage": true})] {
+        let mut client = tokio::net::TcpStream::connect(running.address()).await.unwrap();
+        let body = with(json!({"stream": true, "stream_options": options}));
+        client.write_all(&post(CHAT, &body, "")).await.unwrap();
+        let mut got = Vec::new();
+        let reading = async { while tokio::io::AsyncReadExt::read_buf(&mut client, &mut got).await.unwrap() > 0 {} };
+        assert!(tokio::time::timeout(Duration::from_millis(300), reading).await.is_err(), "it goes on");
+        let got = String::from_utf8_lossy(&got).into_owned();
+        assert!(got.contains("word") && !got.contains("keep-alive"), "{got}");
+    }
 }
 
 #[tokio::test]

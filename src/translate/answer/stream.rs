@@ -161,10 +161,15 @@ impl Stream {
     /// Whether nothing more will be shown, though the server may go on: every choice met a stop string.
     pub fn is_over(&self) -> bool {
         match &self.rewriter {
-            Rewriter::Chat(chat) => chat.has_finished(),
+            Rewriter::Chat(chat) => chat.is_over(),
             Rewriter::Completions(completions) => completions.has_finished(),
             Rewriter::Responses(_) | Rewriter::Pass(_) => self.progress.ended,
         }
+    }
+
+    /// Whether the application may wait long for what comes, as thoughts are kept back; OpenAI's own stream is not added to.
+    pub const fn holds_back(&self) -> bool {
+        !matches!(self.rewriter, Rewriter::Pass(_))
     }
 
     pub const fn seen(&self) -> &Seen {
@@ -204,6 +209,7 @@ mod tests {
             kind: Kind::Chat,
             model: "gpt-4o".to_owned(),
             streamed: true,
+            choices: 1,
             usage_chunk: false,
             reasoning: ReasoningPolicy::Strip,
             thinking_off: false,
