@@ -71,7 +71,7 @@ pub(super) fn of_event(engine: Engine, data: &[u8]) -> Said {
 /// An answer that came with 200 and is none.
 pub(super) fn failed(message: &'static str) -> Said {
     Said {
-        status: 500,
+        status: 502,
         error: ApiError::server(message, "upstream_error"),
         unusable: false,
         context: false,
