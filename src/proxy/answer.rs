@@ -162,6 +162,9 @@ impl Inside {
 
     /// Nothing has left for long, though the answer goes on.
     fn poll_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.reader.was_done() {
+            return false;
+        }
         let Some((after, quiet)) = &mut self.quiet else { return false };
         while quiet.as_mut().poll(cx).is_ready() {
             let now = Instant::now();

@@ -151,8 +151,12 @@ impl Reader {
             Kind::Rewrites { stream, cuts } => {
                 let mut out = BytesMut::with_capacity(data.len() + 256);
                 stream.push(&data, now, &mut out);
-                let out = out.freeze();
+                let mut out = out.freeze();
                 if stream.error().is_some() && self.on_break == OnBreak::ErrorEvent {
+                    // Of a stream that passes as it comes, what came with the error is cut off here.
+                    if let Some(end) = observe::end_of_error(&out, now) {
+                        out.truncate(end);
+                    }
                     Taken::Failed(out)
                 } else if *cuts && is_cut(stream) {
                     Taken::Over(out)

@@ -312,6 +312,41 @@ async fn nothing_is_said_in_openais_own_stream() {
 }
 
 #[tokio::test]
+async fn after_an_error_event_nothing_follows_whatever_came_with_it() {
+    let error = "data: {\"error\":{\"message\":\"died\",\"type\":\"server_error\",\"param\":null,\"code\":null}}\n\n";
+    let together = format!("{error}data: [DONE]\n\n");
+    let answer =
+        streamed(&[delta(json!({"content": "word"}))]) + &format!("{:x}\r\n{together}\r\n0\r\n\r\n", together.len());
+    for options in ["family = \"qwen3\"", "inject_usage = true"] {
+        let (openai, qwen) = pair(Behaviour::default()).await;
+        let engine = if options.starts_with("inject") { "engine = \"openai\"" } else { "engine = \"vllm\"" };
+        let text = file(&openai, &qwen, 100.0)
+            .replace(&qwen.url(), &player(answer.clone(), false).await)
+            .replace("engine = \"vllm\"", engine)
+            .replace("family = \"qwen3\"", options);
+        let running = launch(&text, false).await;
+        let answer = ask(&running, &chat("x", true), "").await;
+        assert!(answer.text().contains("word") && answer.text().contains("died"), "{}", answer.text());
+        assert!(!answer.text().contains("[DONE]") && answer.whole, "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn after_the_end_nothing_is_said_though_the_backend_stays() {
+    let mut answer = streamed(&[delta(json!({"content": "word"}))]);
+    answer.push_str("e\r\ndata: [DONE]\n\n\r\n");
+    let patience = Patience { quiet: Duration::from_millis(10), ..Patience::default() };
+    let running = playing(answer, true, "family = \"qwen3\"", patience).await;
+    let mut client = tokio::net::TcpStream::connect(running.address()).await.unwrap();
+    client.write_all(&post(CHAT, &chat("x", true), "")).await.unwrap();
+    let mut got = Vec::new();
+    let reading = async { while tokio::io::AsyncReadExt::read_buf(&mut client, &mut got).await.unwrap() > 0 {} };
+    assert!(tokio::time::timeout(Duration::from_millis(300), reading).await.is_err(), "the body has not ended");
+    let got = String::from_utf8_lossy(&got).into_owned();
+    assert!(got.ends_with("data: [DONE]\n\n\r\n") && !got.contains("keep-alive"), "{got}");
+}
+
+#[tokio::test]
 async fn what_an_engine_refuses_is_told_in_openais_words() {
     let long = "This model's maximum context length is 32768 tokens. However, you requested 40000 tokens.";
     for (status, body, told, code) in [
