@@ -277,8 +277,10 @@ async fn a_stop_string_in_the_first_words_ends_the_answer_without_waiting_for_mo
 
 #[tokio::test]
 async fn a_choice_that_met_its_stop_string_does_not_end_the_others() {
-    let second = |delta: Value, reason: Value| json!({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "q",
-        "choices": [{"index": 1, "delta": delta, "finish_reason": reason}]});
+    let second = |delta: Value, reason: Value| {
+        json!({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "q",
+        "choices": [{"index": 1, "delta": delta, "finish_reason": reason}]})
+    };
     let said = [
         delta(json!({"content": "one"})),
         delta(json!({"content": " END"})),
@@ -381,5 +383,24 @@ async fn what_an_engine_refuses_is_told_in_openais_words() {
             _ => (None, None),
         };
         assert_eq!(again, expected, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_model_as_the_application_did() {
+    let message = "qwen-served is no multimodal model (see `qwen-served`, not qwen-served-2)";
+    let error =
+        json!({"error": {"message": message, "type": "BadRequestError", "param": null, "code": 400}}).to_string();
+    let refused = format!("HTTP/1.1 400 X\r\ncontent-length: {}\r\n\r\n{error}", error.len());
+    let event = format!("data: {error}\n\n");
+    let begun =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{event}", event.len());
+    for (answer, is_stream) in [(refused, false), (begun, true)] {
+        let running = playing(answer, false, "", Patience::default()).await;
+        let answer = ask(&running, &chat("x", is_stream), "").await;
+        assert_eq!(
+            (answer.status, answer.json()["error"]["message"].as_str()),
+            (400, Some("gpt-4o is no multimodal model (see `gpt-4o`, not qwen-served-2)"))
+        );
     }
 }
