@@ -158,6 +158,11 @@ impl Record {
     /// An attempt gave nothing: what that says of the backend. `fails_over` is whether the baseline is asked next.
     pub(super) fn missed(&mut self, missed: &Missed, fails_over: bool, now: Instant) {
         let ticket = self.ticket.take();
+        if missed.is_misconfigured()
+            && let Some(target) = &self.backend
+        {
+            target.stats.misconfigured.add(1);
+        }
         match missed {
             _ if missed.cause().is_none() => {}
             Missed::Said { retry_after, .. } if missed.is_busy() => {

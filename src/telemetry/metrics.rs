@@ -299,7 +299,7 @@ fn fleet_families(in_force: &InForce) -> Vec<Family> {
 fn backend_families(stats: &Stats) -> Vec<Family> {
     type Read = fn(&BackendStats) -> Value;
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats in this format")]
-    let table: [(&'static str, &'static str, Read); 10] = [
+    let table: [(&'static str, &'static str, Read); 11] = [
         ("shiftgate_attempts", "Requests sent to the backend", |s| Value::Counter(s.attempts.get())),
         ("shiftgate_served", "Requests the backend answered", |s| Value::Counter(s.served.get())),
         ("shiftgate_errors", "Attempts without a complete good answer", |s| Value::Counter(s.errors.get())),
@@ -307,6 +307,11 @@ fn backend_families(stats: &Stats) -> Vec<Family> {
         ("shiftgate_replays", "Requests sent again because a reused connection had died", |s| {
             Value::Counter(s.replays.get())
         }),
+        (
+            "shiftgate_misconfigured",
+            "Refusals about the key, the model's name, the path or the bill: the file is wrong",
+            |s| Value::Counter(s.misconfigured.get()),
+        ),
         ("shiftgate_tokens_input", "Prompt tokens as the backend counted them", |s| {
             Value::Counter(s.input_tokens.get())
         }),

@@ -79,6 +79,8 @@ pub struct BackendStats {
     pub errors: Count,
     pub failovers: Count,
     pub replays: Count,
+    /// Refusals that are about the key, the model's name, the path or the bill.
+    pub misconfigured: Count,
     pub in_flight: Count,
     pub connections: Count,
     pub input_tokens: Count,

@@ -404,3 +404,25 @@ async fn a_refusal_names_the_model_as_the_application_did() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_wrong_key_or_name_is_an_alarm_though_nobody_notices() {
+    for (status, body, alarms) in [
+        (401, "{\"error\":\"Unauthorized\"}", 1),
+        (404, "{\"detail\":\"Not Found\"}", 1),
+        (400, "{\"error\":{\"message\":\"no\"}}", 0),
+        (503, "", 0),
+    ] {
+        let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let (openai, qwen) = pair(Behaviour::default()).await;
+        let text = file(&openai, &qwen, 100.0)
+            .replace(&qwen.url(), &player(answer, false).await)
+            .replace("enabled = false", "enabled = true");
+        let running = launch(&text, false).await;
+        let answer = ask(&running, &chat("x", false), "").await;
+        assert_eq!((answer.status, answer.header("x-shiftgate-reason")), (200, Some("failover:status")));
+        let page = get(running.app.admin, "/metrics").await.text();
+        let line = format!("shiftgate_misconfigured_total{{backend=\"qwen\"}} {alarms}");
+        assert!(page.contains(&line), "{status}: {line}\n{page}");
+    }
+}
