@@ -204,6 +204,7 @@ fn wants(engine: Engine) -> Wants {
         kind: Kind::Chat,
         model: "gpt-4o".to_owned(),
         streamed: true,
+        choices: 1,
         usage_chunk: false,
         reasoning: ReasoningPolicy::Strip,
         thinking_off: false,

@@ -98,7 +98,7 @@ impl AnswerBody {
         let mut inside = Inside::new(Source::Relay(body), Some(record));
         inside.next_byte = deadlines.next_byte(inside.left);
         inside.sleep = inside.next_byte.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
-        inside.quiet = reader.is_rewriting().then(|| (quiet, Box::pin(tokio::time::sleep(quiet))));
+        inside.quiet = reader.holds_back().then(|| (quiet, Box::pin(tokio::time::sleep(quiet))));
         inside.gathers = reader.is_stream();
         (inside.reader, inside.deadlines, inside.gathered) = (reader, deadlines, held);
         Self(inside)
@@ -162,6 +162,9 @@ impl Inside {
 
     /// Nothing has left for long, though the answer goes on.
     fn poll_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.reader.was_done() {
+            return false;
+        }
         let Some((after, quiet)) = &mut self.quiet else { return false };
         while quiet.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
@@ -336,6 +339,8 @@ impl Inside {
                 let piece = bytes.split_to(bytes.len().min(PIECE));
                 return Poll::Ready(Ok(Taken::Bytes(piece)));
             }
+            // It ended before its head left.
+            Source::Relay(_) if self.reader.is_over() => return Poll::Ready(Ok(Taken::Over(Bytes::new()))),
             Source::Relay(body) => Pin::new(body).poll_frame(cx),
             Source::Done => return Poll::Ready(Err(None)),
         };

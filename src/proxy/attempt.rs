@@ -70,6 +70,15 @@ impl Missed {
         }
     }
 
+    fn named_as_asked(mut self, leg: &Leg<'_>) -> Self {
+        if let (Self::Said { said, .. }, Some(wants)) = (&mut self, leg.made_openais())
+            && let Some(served) = leg.target.config.model_for(&wants.model).filter(|served| *served != wants.model)
+        {
+            said.rename_model(served, &wants.model);
+        }
+        self
+    }
+
     pub(super) fn is_misconfigured(&self) -> bool {
         matches!(self, Self::Said { said, .. } if said.misconfigured)
     }
@@ -108,7 +117,7 @@ pub(super) async fn run(
         let reader = reader_of_baseline(&response, &leg, &record);
         return Ok(relay(response, BytesMut::new(), reader, record, &leg));
     }
-    Box::pin(checked(response, &leg, record)).await
+    Box::pin(checked(response, &leg, record)).await.map_err(|(record, missed)| (record, missed.named_as_asked(&leg)))
 }
 
 /// An answer that is held until it has shown that it is one.
@@ -223,7 +232,7 @@ async fn hold_stream(
     let mut reader = reader_of_stream(leg, record, OnBreak::ErrorEvent);
     let mut held = BytesMut::new();
     let mut length = 0;
-    while !reader.has_shown() {
+    while !reader.has_shown() && !reader.is_over() {
         if length > MAX_HELD {
             return Err(Failure::TooLarge(MAX_HELD as u64).into());
         }

@@ -91,6 +91,16 @@ impl Reader {
         matches!(self.kind, Kind::Rewrites { .. })
     }
 
+    /// Whether we may say that the stream goes on.
+    pub(super) fn holds_back(&self) -> bool {
+        self.stream().is_some_and(Stream::holds_back)
+    }
+
+    /// Whether the application has all of it, though the backend may go on.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(&self.kind, Kind::Rewrites { stream, cuts: true } if is_cut(stream))
+    }
+
     pub(super) fn seen(&self) -> &Seen {
         match &self.kind {
             Kind::Passes(passing) => &passing.observer.seen,
@@ -141,8 +151,12 @@ impl Reader {
             Kind::Rewrites { stream, cuts } => {
                 let mut out = BytesMut::with_capacity(data.len() + 256);
                 stream.push(&data, now, &mut out);
-                let out = out.freeze();
+                let mut out = out.freeze();
                 if stream.error().is_some() && self.on_break == OnBreak::ErrorEvent {
+                    // Of a stream that passes as it comes, what came with the error is cut off here.
+                    if let Some(end) = observe::end_of_error(&out, now) {
+                        out.truncate(end);
+                    }
                     Taken::Failed(out)
                 } else if *cuts && is_cut(stream) {
                     Taken::Over(out)

@@ -151,6 +151,7 @@ pub fn request(ask: &Ask<'_>) -> Result<Translated, Stop> {
             kind,
             model: app_model.to_owned(),
             streamed: scan.stream(),
+            choices: 1,
             usage_chunk: false,
             reasoning: backend.translation.reasoning,
             thinking_off: false,

@@ -83,6 +83,7 @@ fn stop(job: &mut Job<'_>) {
         job.draft.remove("stop");
         job.note("stop", Action::Rewritten, "enforced by shiftgate: the server would stop inside a thought");
         job.wants.stop = strings;
+        job.wants.choices = job.draft.whole_number("n").and_then(|n| u64::try_from(n).ok()).unwrap_or(1);
         return;
     }
     let as_list = STOP_LISTS.contains(&job.engine) && text.starts_with('"');

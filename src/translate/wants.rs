@@ -23,6 +23,8 @@ pub struct Wants {
     /// The model as the application named it: it comes back under this name.
     pub model: String,
     pub streamed: bool,
+    /// How many answers were asked for (`n`): the stream is not over before all have ended.
+    pub choices: u64,
     /// The application asked a stream for its usage (`stream_options.include_usage`).
     pub usage_chunk: bool,
     pub reasoning: ReasoningPolicy,

@@ -29,6 +29,7 @@ fn wants(engine: Engine) -> Wants {
         kind: Kind::Chat,
         model: MODEL.to_owned(),
         streamed: false,
+        choices: 1,
         usage_chunk: false,
         reasoning: ReasoningPolicy::Strip,
         thinking_off: false,

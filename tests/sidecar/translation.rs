@@ -200,11 +200,17 @@ async fn a_stored_response_is_its_owners_whatever_the_percent() {
 
 /// A candidate that answers with `answer` and then, if told so, goes on without saying anything.
 async fn playing(answer: String, stalls: bool, options: &str, patience: Patience) -> Running {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (openai, qwen) = pair(Behaviour::default()).await;
     let text = file(&openai, &qwen, 100.0)
-        .replace(&qwen.url(), &format!("http://{}/v1", listener.local_addr().unwrap()))
+        .replace(&qwen.url(), &player(answer, stalls).await)
         .replace("family = \"qwen3\"", options);
+    launch_with(&text, false, patience).await
+}
+
+/// The URL of such a backend.
+async fn player(answer: String, stalls: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let answer = answer.clone();
@@ -218,7 +224,7 @@ async fn playing(answer: String, stalls: bool, options: &str, patience: Patience
             });
         }
     });
-    launch_with(&text, false, patience).await
+    url
 }
 
 fn streamed(events: &[Value]) -> String {
@@ -268,6 +274,104 @@ async fn a_thinking_models_stop_strings_are_enforced_here_and_the_server_is_left
 }
 
 #[tokio::test]
+async fn an_answer_that_begins_with_its_stop_string_is_an_empty_one_at_once() {
+    for (reasoning, words) in [(true, vec!["END", " and", " more"]), (false, vec!["<think>x</think>\n\nEND and"])] {
+        let mut said: Vec<Value> = words.iter().map(|word| delta(json!({"content": word}))).collect();
+        if reasoning {
+            said.insert(0, delta(json!({"reasoning": "hm"})));
+        }
+        let running = playing(streamed(&said), true, "family = \"qwen3\"", Patience::default()).await;
+        let answer = ask(&running, &with(json!({"model": "gpt-5", "stop": "END", "stream": true})), "").await;
+        assert_eq!((answer.status, answer.header("x-shiftgate-backend")), (200, Some("qwen")), "{}", answer.text());
+        let reasons: Vec<Value> =
+            events(&answer).iter().map(|event| event["choices"][0]["finish_reason"].clone()).collect();
+        assert_eq!(reasons.last(), Some(&json!("stop")), "{}", answer.text());
+        assert!(answer.text().ends_with("data: [DONE]\n\n"));
+    }
+}
+
+#[tokio::test]
+async fn a_stop_string_in_the_first_words_ends_the_answer_without_waiting_for_more() {
+    let answer = streamed(&[delta(json!({"content": "one END two"}))]);
+    let running = playing(answer, true, "family = \"qwen3\"", Patience::default()).await;
+    let answer = ask(&running, &with(json!({"model": "gpt-5", "stop": "END", "stream": true})), "").await;
+    assert!(answer.text().contains("\"one \"") && answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_choice_that_met_its_stop_string_does_not_end_the_others() {
+    let second = |delta: Value, reason: Value| {
+        json!({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "q",
+        "choices": [{"index": 1, "delta": delta, "finish_reason": reason}]})
+    };
+    let said = [
+        delta(json!({"content": "one"})),
+        delta(json!({"content": " END"})),
+        second(json!({"content": "two"}), Value::Null),
+        second(json!({}), json!("stop")),
+    ];
+    let running = playing(streamed(&said), true, "family = \"qwen3\"", Patience::default()).await;
+    let answer = ask(&running, &with(json!({"model": "gpt-5", "n": 2, "stop": "END", "stream": true})), "").await;
+    assert!(answer.text().contains("\"two\"") && answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn nothing_is_said_in_openais_own_stream() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let url = player(streamed(&[delta(json!({"content": "word"}))]), true).await;
+    let text = file(&openai, &qwen, 0.0)
+        .replace(&openai.url(), &url)
+        .replace("engine = \"openai\"", "engine = \"openai\"\ninject_usage = true");
+    let patience = Patience { quiet: Duration::from_millis(10), ..Patience::default() };
+    let running = launch_with(&text, false, patience).await;
+    for options in [Value::Null, json!({"include_usage": true})] {
+        let mut client = tokio::net::TcpStream::connect(running.address()).await.unwrap();
+        let body = with(json!({"stream": true, "stream_options": options}));
+        client.write_all(&post(CHAT, &body, "")).await.unwrap();
+        let mut got = Vec::new();
+        let reading = async { while tokio::io::AsyncReadExt::read_buf(&mut client, &mut got).await.unwrap() > 0 {} };
+        assert!(tokio::time::timeout(Duration::from_millis(300), reading).await.is_err(), "it goes on");
+        let got = String::from_utf8_lossy(&got).into_owned();
+        assert!(got.contains("word") && !got.contains("keep-alive"), "{got}");
+    }
+}
+
+#[tokio::test]
+async fn after_an_error_event_nothing_follows_whatever_came_with_it() {
+    let error = "data: {\"error\":{\"message\":\"died\",\"type\":\"server_error\",\"param\":null,\"code\":null}}\n\n";
+    let together = format!("{error}data: [DONE]\n\n");
+    let answer =
+        streamed(&[delta(json!({"content": "word"}))]) + &format!("{:x}\r\n{together}\r\n0\r\n\r\n", together.len());
+    for options in ["family = \"qwen3\"", "inject_usage = true"] {
+        let (openai, qwen) = pair(Behaviour::default()).await;
+        let engine = if options.starts_with("inject") { "engine = \"openai\"" } else { "engine = \"vllm\"" };
+        let text = file(&openai, &qwen, 100.0)
+            .replace(&qwen.url(), &player(answer.clone(), false).await)
+            .replace("engine = \"vllm\"", engine)
+            .replace("family = \"qwen3\"", options);
+        let running = launch(&text, false).await;
+        let answer = ask(&running, &chat("x", true), "").await;
+        assert!(answer.text().contains("word") && answer.text().contains("died"), "{}", answer.text());
+        assert!(!answer.text().contains("[DONE]") && answer.whole, "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn after_the_end_nothing_is_said_though_the_backend_stays() {
+    let mut answer = streamed(&[delta(json!({"content": "word"}))]);
+    answer.push_str("e\r\ndata: [DONE]\n\n\r\n");
+    let patience = Patience { quiet: Duration::from_millis(10), ..Patience::default() };
+    let running = playing(answer, true, "family = \"qwen3\"", patience).await;
+    let mut client = tokio::net::TcpStream::connect(running.address()).await.unwrap();
+    client.write_all(&post(CHAT, &chat("x", true), "")).await.unwrap();
+    let mut got = Vec::new();
+    let reading = async { while tokio::io::AsyncReadExt::read_buf(&mut client, &mut got).await.unwrap() > 0 {} };
+    assert!(tokio::time::timeout(Duration::from_millis(300), reading).await.is_err(), "the body has not ended");
+    let got = String::from_utf8_lossy(&got).into_owned();
+    assert!(got.ends_with("data: [DONE]\n\n\r\n") && !got.contains("keep-alive"), "{got}");
+}
+
+#[tokio::test]
 async fn what_an_engine_refuses_is_told_in_openais_words() {
     let long = "This model's maximum context length is 32768 tokens. However, you requested 40000 tokens.";
     for (status, body, told, code) in [
@@ -305,5 +409,46 @@ async fn what_an_engine_refuses_is_told_in_openais_words() {
         let page = get(running.app.admin, "/metrics").await.text();
         let alarm = format!("shiftgate_misconfigured_total{{backend=\"qwen\"}} {}", i32::from(told == 502));
         assert!(page.contains(&alarm), "{alarm}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_model_as_the_application_did() {
+    let message = "qwen-served is no multimodal model (see `qwen-served`, not qwen-served-2)";
+    let error =
+        json!({"error": {"message": message, "type": "BadRequestError", "param": null, "code": 400}}).to_string();
+    let refused = format!("HTTP/1.1 400 X\r\ncontent-length: {}\r\n\r\n{error}", error.len());
+    let event = format!("data: {error}\n\n");
+    let begun =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{event}", event.len());
+    for (answer, is_stream) in [(refused, false), (begun, true)] {
+        let running = playing(answer, false, "", Patience::default()).await;
+        let answer = ask(&running, &chat("x", is_stream), "").await;
+        assert_eq!(
+            (answer.status, answer.json()["error"]["message"].as_str()),
+            (400, Some("gpt-4o is no multimodal model (see `gpt-4o`, not qwen-served-2)"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_or_name_is_an_alarm_though_nobody_notices() {
+    for (status, body, alarms) in [
+        (401, "{\"error\":\"Unauthorized\"}", 1),
+        (404, "{\"detail\":\"Not Found\"}", 1),
+        (400, "{\"error\":{\"message\":\"no\"}}", 0),
+        (503, "", 0),
+    ] {
+        let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let (openai, qwen) = pair(Behaviour::default()).await;
+        let text = file(&openai, &qwen, 100.0)
+            .replace(&qwen.url(), &player(answer, false).await)
+            .replace("enabled = false", "enabled = true");
+        let running = launch(&text, false).await;
+        let answer = ask(&running, &chat("x", false), "").await;
+        assert_eq!((answer.status, answer.header("x-shiftgate-reason")), (200, Some("failover:status")));
+        let page = get(running.app.admin, "/metrics").await.text();
+        let line = format!("shiftgate_misconfigured_total{{backend=\"qwen\"}} {alarms}");
+        assert!(page.contains(&line), "{status}: {line}\n{page}");
     }
 }

@@ -123,6 +123,11 @@ impl Chat {
         !self.choices.is_empty() && self.choices.iter().all(|told| told.is_finished)
     }
 
+    /// A choice of which nothing came yet is still to come.
+    pub(super) fn is_over(&self) -> bool {
+        self.choices.len() as u64 >= self.wants.choices && self.has_finished()
+    }
+
     /// Everything came: what the server left out is added.
     pub(super) fn complete(&mut self, progress: &mut Progress, out: &mut BytesMut) {
         if progress.ended {

@@ -106,7 +106,9 @@ pub(super) fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unus
     }
     let mut shown = head_of(&answer, wants, ids);
     shown.insert("choices".to_owned(), choices.into_iter().map(|(_, choice)| choice).collect());
-    shown.insert("usage".to_owned(), usage_json(counts.unwrap_or_default()));
+    if let Some(counts) = counts {
+        shown.insert("usage".to_owned(), usage_json(counts));
+    }
     let seen = Seen { usage: counts.map(Counts::seen), ..Seen::default() };
     let model = answer.get("model").and_then(Value::as_str).map(|model| model.chars().take(super::MAX_ID).collect());
     Ok(Whole { body: Value::Object(shown).to_string().into_bytes(), seen, model, notes })
@@ -219,11 +221,15 @@ impl Completions {
             chunk.insert("choices".to_owned(), json!([choice(told.index, &rest, None, Some("stop"))]));
             put_event(out, chunk);
         }
-        if self.wants.usage_chunk {
-            let mut chunk = head.clone();
-            chunk.insert("choices".to_owned(), json!([]));
-            chunk.insert("usage".to_owned(), usage_json(self.counts.unwrap_or_default()));
-            put_event(out, chunk);
+        match self.counts {
+            Some(counts) if self.wants.usage_chunk => {
+                let mut chunk = head.clone();
+                chunk.insert("choices".to_owned(), json!([]));
+                chunk.insert("usage".to_owned(), usage_json(counts));
+                put_event(out, chunk);
+            }
+            None if self.wants.usage_chunk => progress.notes.add(Note::UsageUnsure),
+            Some(_) | None => {}
         }
         put_done(out);
         progress.ended = true;
@@ -234,4 +240,44 @@ fn put_event(out: &mut BytesMut, chunk: Map<String, Value>) {
     out.put_slice(b"data: ");
     out.put_slice(Value::Object(chunk).to_string().as_bytes());
     out.put_slice(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ReasoningPolicy;
+    use crate::model::Engine;
+    use crate::translate::{Kind, Owner};
+
+    #[test]
+    fn counts_that_were_not_told_are_not_made_up() {
+        let wants = Wants {
+            engine: Engine::Vllm,
+            owner: Owner::of("qwen"),
+            kind: Kind::Completions,
+            model: "gpt-4o".to_owned(),
+            streamed: true,
+            choices: 1,
+            usage_chunk: true,
+            reasoning: ReasoningPolicy::Strip,
+            thinking_off: false,
+            tools: false,
+            functions: false,
+            forced: false,
+            one_call: false,
+            stop: Vec::new(),
+        };
+        let ids = Ids { seed: 7, created: 1_795_000_000 };
+        let body = br#"{"choices":[{"index":0,"text":"a","finish_reason":"stop"}]}"#;
+        let told = whole(&wants, &ids, body).unwrap();
+        assert!(told.notes.has(Note::UsageUnsure) && !String::from_utf8(told.body).unwrap().contains("usage"));
+        let (mut stream, mut progress) = (Completions::new(Arc::new(wants), ids), Progress::default());
+        let mut out = BytesMut::new();
+        for event in [&body[..], b"[DONE]"] {
+            stream.event(event, Instant::now(), &mut progress, &mut out);
+        }
+        let text = String::from_utf8(out.to_vec()).unwrap();
+        assert!(progress.notes.has(Note::UsageUnsure) && text.ends_with("data: [DONE]\n\n"));
+        assert!(!text.contains("prompt_tokens"), "{text}");
+    }
 }

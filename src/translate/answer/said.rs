@@ -40,6 +40,19 @@ pub struct Said {
     pub misconfigured: bool,
 }
 
+impl Said {
+    /// The application knows the model by the name that it asked for.
+    pub fn rename_model(&mut self, served: &str, asked: &str) {
+        let in_name = |c: char| c.is_ascii_alphanumeric() || "-_/:.".contains(c);
+        let pieces = self.error.message.split_inclusive(|c| !in_name(c));
+        let renamed = pieces.map(|piece| match piece.strip_prefix(served) {
+            Some(rest) if !rest.trim_start_matches('.').starts_with(in_name) => Cow::Owned(format!("{asked}{rest}")),
+            _ => Cow::Borrowed(piece),
+        });
+        self.error.message = renamed.collect();
+    }
+}
+
 /// What was found in a body or an error event.
 #[derive(Default)]
 struct Found {
@@ -71,7 +84,7 @@ pub(super) fn of_event(engine: Engine, data: &[u8]) -> Said {
 /// An answer that came with 200 and is none.
 pub(super) fn failed(message: &'static str) -> Said {
     Said {
-        status: 500,
+        status: 502,
         error: ApiError::server(message, "upstream_error"),
         unusable: false,
         context: false,
@@ -206,7 +219,11 @@ const fn shown_status(told: u16) -> u16 {
 /// Without the paths of the server's files.
 fn first_line(message: &str) -> String {
     let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    let is_path = |word: &&str| word.matches('/').count() > 1 && word.contains('.') && !word.contains("://");
+    let is_path = |word: &&str| {
+        let bare = word.trim_start_matches(['\'', '"', '`', '(']);
+        let is_file = word.contains('.') || (bare.starts_with('/') && !bare.starts_with("/v1/"));
+        word.matches('/').count() > 1 && is_file && !word.contains("://")
+    };
     let line = if line.contains('/') {
         Cow::Owned(line.split(' ').filter(|word| !is_path(word)).collect::<Vec<_>>().join(" "))
     } else {
@@ -229,6 +246,8 @@ mod tests {
             (r#"{"message":"29 \"validation\" errors:\n  {'type': 'stri"#, "29 \"validation\" errors:"),
             (r#"{"message":"whole","type":"torn\n"#, "whole"),
             (r#"{"message":"torn"#, "the backend answered 400"),
+            (r#"{"message":"no images for '/root/models/Qwen3-8B' now"}"#, "no images for now"),
+            (r#"{"message":"use /v1/completions and/or/so"}"#, "use /v1/completions and/or/so"),
             ("\n\ntext\nmore", "text"),
             ("[1]", "the backend answered 400"),
         ] {

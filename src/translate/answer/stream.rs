@@ -161,10 +161,15 @@ impl Stream {
     /// Whether nothing more will be shown, though the server may go on: every choice met a stop string.
     pub fn is_over(&self) -> bool {
         match &self.rewriter {
-            Rewriter::Chat(chat) => chat.has_finished(),
-            Rewriter::Completions(completions) => completions.has_finished(),
-            Rewriter::Responses(_) | Rewriter::Pass(_) => self.progress.ended,
+            Rewriter::Chat(chat) => chat.is_over(),
+            // Their servers know the stop strings, and end by themselves.
+            Rewriter::Completions(_) | Rewriter::Responses(_) | Rewriter::Pass(_) => self.progress.ended,
         }
+    }
+
+    /// Whether the application may wait long for what comes, as thoughts are kept back; OpenAI's own stream is not added to.
+    pub const fn holds_back(&self) -> bool {
+        !matches!(self.rewriter, Rewriter::Pass(_))
     }
 
     pub const fn seen(&self) -> &Seen {
@@ -198,12 +203,17 @@ mod tests {
     use crate::translate::Owner;
 
     fn stream(engine: Engine) -> Stream {
-        let wants = Wants {
+        Stream::new(Arc::new(wants(engine)), Ids { seed: 7, created: 1_795_000_000 })
+    }
+
+    fn wants(engine: Engine) -> Wants {
+        Wants {
             engine,
             owner: Owner::of("qwen"),
             kind: Kind::Chat,
             model: "gpt-4o".to_owned(),
             streamed: true,
+            choices: 1,
             usage_chunk: false,
             reasoning: ReasoningPolicy::Strip,
             thinking_off: false,
@@ -212,8 +222,7 @@ mod tests {
             forced: false,
             one_call: false,
             stop: vec!["END".to_owned()],
-        };
-        Stream::new(Arc::new(wants), Ids { seed: 7, created: 1_795_000_000 })
+        }
     }
 
     fn delta(delta: &str) -> Vec<u8> {
@@ -241,6 +250,16 @@ mod tests {
         assert!(stream.is_over());
         assert_eq!(stream.end(&mut out), Ending::Complete);
         assert!(out.ends_with(b"\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"));
+    }
+
+    #[test]
+    fn a_prompt_that_is_done_does_not_end_the_others() {
+        let wants = Wants { kind: Kind::Completions, stop: Vec::new(), ..wants(Engine::Vllm) };
+        let mut stream = Stream::new(Arc::new(wants), Ids { seed: 7, created: 1_795_000_000 });
+        let mut out = BytesMut::new();
+        let first = b"data: {\"choices\":[{\"index\":0,\"text\":\"a<|im_end|>\",\"finish_reason\":\"stop\"}]}\n\n";
+        stream.push(first, Instant::now(), &mut out);
+        assert!(!stream.is_over(), "more may come, and the server ends by itself");
     }
 
     #[test]
