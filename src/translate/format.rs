@@ -159,6 +159,7 @@ fn json_schema(job: &mut Job<'_>) -> Result<(), Stop> {
             add_to_system(job, &format!("Reply in JSON that follows this schema: {schema}"));
             job.plan.enable = Some(false);
             job.plan.thinks = false;
+            job.note("messages", Action::Rewritten, "the schema added");
             job.note("response_format", Action::Flagged, "json_object, and the schema as an instruction");
         }
         _ => {}

@@ -175,7 +175,10 @@ fn content(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) -> Result<(), Stop
             turn.draft().set("content", quoted(&joined));
             job.note("messages[].content", Action::Rewritten, "parts to one text");
         }
-        Content::Parts(Some(rewritten)) => turn.draft().set("content", rewritten),
+        Content::Parts(Some(rewritten)) => {
+            turn.draft().set("content", rewritten);
+            job.note("messages[].content[]", Action::Rewritten, "only what a part has");
+        }
         Content::Parts(None) | Content::Unclear => {}
     }
     Ok(())
@@ -208,6 +211,7 @@ fn assistant<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>) -> Option<Turn<'a>> {
     let has_calls = calls.is_some_and(|calls| !calls.is_empty());
     if let Some(rewritten) = rewritten {
         turn.draft().set("tool_calls", rewritten);
+        job.note("messages[].tool_calls", Action::Rewritten, "only what a call has");
     }
     if job.engine != Engine::Tgi {
         return None;

@@ -66,7 +66,10 @@ fn input(job: &mut Job<'_>) -> Result<(), Stop> {
             "function_call" | "function_call_output" => call(job, &mut draft),
             _ => return Err(Stop::pinned(Pin::Hosted, format!("input[{at}]"), "only OpenAI knows this kind of item")),
         }
-        changed |= draft.is_changed();
+        if draft.is_changed() {
+            changed = true;
+            job.note("input[]", Action::Rewritten, "only what an item has");
+        }
         kept.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item.get()) });
     }
     let raises = matches!(job.backend.family, Some(Family::Qwen35 | Family::Qwen38));
@@ -178,7 +181,7 @@ fn format(job: &mut Job<'_>) -> Result<(), Stop> {
     let kind = format.as_ref().and_then(|format| format.string("type").map(Cow::into_owned));
     match kind.as_deref() {
         None | Some("text") => {
-            job.draft.remove("text");
+            job.drop_field("text", "text is what comes anyway");
             return Ok(());
         }
         Some("json_schema" | "json_object") if job.engine == Engine::DashScope => {

@@ -132,6 +132,7 @@ fn template_switch(job: &mut Job<'_>) {
         // Its /v1/responses has the switch in the effort.
         let effort = if plan.enable == Some(false) { "none" } else { plan.effort.unwrap_or("medium") };
         job.draft.set("reasoning", format!("{{\"effort\":{}}}", quoted(effort)));
+        job.note("reasoning", Action::Rewritten, effort);
     }
 }
 
@@ -177,6 +178,7 @@ fn dashscope(job: &mut Job<'_>) {
     match plan.effort.filter(|_| plan.enable == Some(true) && !plan.own_words) {
         Some(effort) => {
             job.draft.set("reasoning_effort", quoted(effort));
+            job.note("reasoning_effort", Action::Rewritten, effort);
             job.drop_field("thinking_budget", "not beside reasoning_effort");
         }
         None => {

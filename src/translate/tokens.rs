@@ -21,6 +21,7 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
     let responses = job.wants.kind == Kind::Responses;
     let field = if responses { "max_output_tokens" } else { "max_tokens" };
     if !responses && let Some(newer) = job.draft.remove("max_completion_tokens") {
+        job.drop_field("max_tokens", "max_completion_tokens is what counts");
         job.note("max_completion_tokens", Action::Renamed, "max_tokens");
         job.draft.set("max_tokens", newer);
     }
