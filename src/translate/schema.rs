@@ -28,6 +28,9 @@ pub(super) fn for_tgi(schema: &str, is_tool: bool) -> Result<Option<String>, &'s
     }
     let mut walk = Walk { root: &root, inline: is_tool, nodes: 0, changed: false, open: Vec::new() };
     let mut rewritten = walk.schema(&root)?;
+    if !is_tool && rewritten.get("properties").is_none() {
+        return Err("the backend needs an object with properties");
+    }
     if is_tool && let Some(object) = rewritten.as_object_mut() {
         for unused in ["$defs", "definitions"] {
             walk.changed |= object.shift_remove(unused).is_some();
