@@ -130,6 +130,28 @@ fn each_row_of_the_tables() {
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
+#[test]
+fn what_pins_is_seen_before_the_draw() {
+    let mut late = Vec::new();
+    for case in cases().into_iter().filter(|case| case.get("pin").is_some() && case["late"] != true) {
+        let body = body_of(&case);
+        let scan = scan::scan(&body).unwrap();
+        let path = case.get("path").and_then(Value::as_str).unwrap_or("/v1/chat/completions");
+        let found = translate::pin_exactly(&Ask {
+            body: &Bytes::new(),
+            scan: &scan,
+            endpoint: Endpoint::of(&Method::POST, path),
+            backend: &backend(&case),
+            is_baseline: false,
+            max_model_len: None,
+        });
+        if found.is_none() {
+            late.push(case.to_string());
+        }
+    }
+    assert!(late.is_empty(), "{}", late.join("\n"));
+}
+
 const ENGINES: [&str; 7] = ["openai", "vllm", "sglang", "trtllm", "tgi", "dashscope", "compatible"];
 
 /// Any JSON, small.

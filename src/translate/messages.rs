@@ -12,7 +12,7 @@ use super::ledger::Action;
 use super::parts::{self, Content};
 use super::request::{Job, Stop};
 use crate::config::LateSystem;
-use crate::model::{Engine, Family};
+use crate::model::{Engine, Family, Pin};
 use crate::wire::scan;
 
 /// What a message may have; everything else is an extra of some server or of OpenAI.
@@ -79,6 +79,11 @@ impl<'a> Turn<'a> {
         self.draft().string("content").map(Cow::into_owned).unwrap_or_default()
     }
 
+    /// Nothing in it would be lost with all but its text.
+    fn has_text(&mut self) -> bool {
+        self.draft().get("content").is_none_or(|content| content == "null" || content.starts_with('"'))
+    }
+
     fn is_system(&self) -> bool {
         self.role == "system"
     }
@@ -135,7 +140,7 @@ fn one<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>, at: usize) -> Result<Option<T
     }
     without_extras(job, turn.draft());
     if turn.role == "assistant" {
-        return Ok(assistant(job, turn));
+        return assistant(job, turn, at);
     }
     Ok(None)
 }
@@ -200,12 +205,13 @@ fn calls_of_functions(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) {
 }
 
 /// Calls as each server takes them, and nothing beside them that would lose them.
-fn assistant<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>) -> Option<Turn<'a>> {
-    let calls = turn
-        .draft()
-        .get("tool_calls")
-        .and_then(scan::list)
-        .map(|calls| calls.iter().map(|call| one_call(job, call.get())).collect::<Vec<Cow<'_, str>>>());
+fn assistant<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>, at: usize) -> Result<Option<Turn<'a>>, Stop> {
+    let listed = turn.draft().get("tool_calls").and_then(scan::list);
+    if let Some(call) = listed.as_ref().and_then(|calls| calls.iter().position(|call| is_custom(call.get()))) {
+        let field = format!("messages[{at}].tool_calls[{call}]");
+        return Err(Stop::pinned(Pin::Tools, field, "the backend knows functions only"));
+    }
+    let calls = listed.map(|calls| calls.iter().map(|call| one_call(job, call.get())).collect::<Vec<Cow<'_, str>>>());
     let rewritten =
         calls.as_ref().and_then(|calls| calls.iter().any(|call| matches!(call, Cow::Owned(_))).then(|| array(calls)));
     let has_calls = calls.is_some_and(|calls| !calls.is_empty());
@@ -214,20 +220,27 @@ fn assistant<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>) -> Option<Turn<'a>> {
         job.note("messages[].tool_calls", Action::Rewritten, "only what a call has");
     }
     if job.engine != Engine::Tgi {
-        return None;
+        return Ok(None);
     }
     if !has_calls {
         if turn.draft().get("content").is_none_or(|content| content == "null") {
             turn.draft().set("content", "\"\"");
             job.note("messages[].content", Action::Rewritten, "empty text");
         }
-        return None;
+        return Ok(None);
     }
     // Any text beside the calls makes this server forget them.
     let content = turn.draft().remove("content");
-    let text = content.as_deref().and_then(scan::string).filter(|text| !text.is_empty())?.into_owned();
+    let Some(text) = content.as_deref().and_then(scan::string).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
     job.note("messages[].content", Action::Rewritten, "a message of its own before the calls");
-    Some(Turn::new("assistant", &text))
+    Ok(Some(Turn::new("assistant", &text)))
+}
+
+/// A call of a custom tool, which has a text for arguments.
+pub(super) fn is_custom(call: &str) -> bool {
+    Draft::parse(call).is_some_and(|call| call.string("type").as_deref() == Some("custom"))
 }
 
 fn one_call<'c>(job: &mut Job<'_>, call: &'c str) -> Cow<'c, str> {
@@ -307,6 +320,10 @@ fn consolidate(job: &mut Job<'_>, turns: &mut Vec<Turn<'_>>) -> bool {
     let systems = turns.iter().filter(|turn| turn.is_system()).count();
     let at_the_beginning = turns.iter().take_while(|turn| turn.is_system()).count();
     if systems == 0 || (systems == 1 && at_the_beginning == 1) {
+        return false;
+    }
+    if turns.iter_mut().any(|turn| turn.is_system() && !turn.has_text()) {
+        // The server says so better than a message without it would.
         return false;
     }
     if job.backend.translation.late_system == LateSystem::AsUser && at_the_beginning < systems {

@@ -7,8 +7,12 @@ use super::ids;
 use super::ledger::Action;
 use super::parts;
 use super::request::{Job, Stop};
+use super::tools::{Choice, choice};
 use crate::model::{Engine, Family, Pin};
 use crate::wire::scan;
+
+/// What `verbosity` is called here.
+pub(super) const VERBOSITY: &str = "text.verbosity";
 
 /// Tools that OpenAI itself runs.
 pub(super) fn tool_pin(kind: &str) -> Option<(Pin, &'static str)> {
@@ -17,6 +21,15 @@ pub(super) fn tool_pin(kind: &str) -> Option<(Pin, &'static str)> {
         "custom" => Some((Pin::Tools, "the backend knows functions only")),
         _ => Some((Pin::Hosted, "only OpenAI runs this tool")),
     }
+}
+
+/// Items that every server takes, and thoughts, which are left out.
+pub(super) fn knows(item: &str) -> bool {
+    matches!(item, "" | "message" | "reasoning" | "function_call" | "function_call_output")
+}
+
+pub(super) fn knows_choice(kind: &str) -> bool {
+    matches!(kind, "function" | "allowed_tools")
 }
 
 pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
@@ -63,7 +76,11 @@ fn input(job: &mut Job<'_>) -> Result<(), Stop> {
                 changed = true;
                 continue;
             }
-            "function_call" | "function_call_output" => call(job, &mut draft),
+            "function_call" => call(job, &mut draft),
+            "function_call_output" => {
+                call(job, &mut draft);
+                output(job, &mut draft, at)?;
+            }
             _ => return Err(Stop::pinned(Pin::Hosted, format!("input[{at}]"), "only OpenAI knows this kind of item")),
         }
         if draft.is_changed() {
@@ -130,20 +147,41 @@ fn call(job: &mut Job<'_>, draft: &mut Draft<'_>) {
     }
 }
 
+/// A result in parts becomes one text, as a message does.
+fn output(job: &mut Job<'_>, draft: &mut Draft<'_>, at: usize) -> Result<(), Stop> {
+    let parts = draft.get("output").unwrap_or_default().to_owned();
+    let Some(items) = scan::list(&parts) else { return Ok(()) };
+    let mut texts = Vec::with_capacity(items.len());
+    for (part, item) in items.iter().enumerate() {
+        let Some(item) = Draft::parse(item.get()) else { return Ok(()) };
+        if let Some((pin, why)) = parts::pin(&item.string("type").unwrap_or_default(), false, job.backend) {
+            return Err(Stop::pinned(pin, format!("input[{at}].output[{part}]"), why));
+        }
+        let Some(text) = item.string("text").map(Cow::into_owned) else { return Ok(()) };
+        texts.push(text);
+    }
+    draft.set("output", quoted(&texts.join("\n")));
+    job.note("input[].output", Action::Rewritten, "parts to one text");
+    Ok(())
+}
+
 fn tools(job: &mut Job<'_>) -> Result<(), Stop> {
     let chosen = job.draft.get("tool_choice").map(str::to_owned);
-    let Some(tools) = job.draft.get("tools").map(str::to_owned) else {
-        job.drop_field("tool_choice", "there are no tools");
-        job.drop_field("parallel_tool_calls", "there are no tools");
-        return Ok(());
-    };
+    let tools = job.draft.get("tools").map_or_else(|| "[]".to_owned(), str::to_owned);
     let Some(items) = scan::list(&tools) else { return Ok(()) };
     if items.is_empty() {
+        if chosen.is_some_and(|chosen| !matches!(chosen.as_str(), "\"auto\"" | "\"none\"")) {
+            return Err(Stop::invalid("tool_choice", "tool_choice is only allowed when tools are specified"));
+        }
         for field in ["tools", "tool_choice", "parallel_tool_calls"] {
             job.drop_field(field, "there are no tools");
         }
         return Ok(());
     }
+    let allowed = chosen.as_deref().map(choice).and_then(|choice| match choice {
+        Choice::Allowed { required, names } => Some((required, names)),
+        _ => None,
+    });
     let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
         let Some(mut draft) = Draft::parse(item.get()) else { return Ok(()) };
@@ -153,7 +191,20 @@ fn tools(job: &mut Job<'_>) -> Result<(), Stop> {
         draft.retain(|name, value| {
             ["type", "name", "description", "parameters", "strict"].contains(&name) && value != "null"
         });
+        let name = draft.string("name").unwrap_or_default();
+        if allowed.as_ref().is_some_and(|(_, names)| !names.contains(&*name)) {
+            continue;
+        }
         rewritten.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item.get()) });
+    }
+    if let Some((required, _)) = &allowed {
+        if rewritten.is_empty() {
+            return Err(Stop::invalid("tool_choice", "tool_choice allows no function that is in tools"));
+        }
+        job.draft.set("tool_choice", if *required { "\"required\"" } else { "\"auto\"" });
+        job.draft.set("tools", array(&rewritten));
+        job.note("tool_choice", Action::Rewritten, "only the allowed tools are offered");
+        job.note("tools", Action::Rewritten, "those that tool_choice allows");
     }
     if rewritten.iter().any(|tool| matches!(tool, Cow::Owned(_))) {
         job.draft.set("tools", array(&rewritten));
@@ -162,6 +213,9 @@ fn tools(job: &mut Job<'_>) -> Result<(), Stop> {
     job.wants.tools = true;
     job.wants.one_call = job.draft.get("parallel_tool_calls") == Some("false");
     let named = chosen.as_deref().and_then(Draft::parse);
+    if allowed.is_some() {
+        return Ok(());
+    }
     match named.as_ref().map(|choice| choice.string("type").unwrap_or_default().into_owned()).as_deref() {
         None => {}
         Some("function") => job.wants.forced = true,
@@ -175,7 +229,7 @@ fn format(job: &mut Job<'_>) -> Result<(), Stop> {
     let Some(text) = job.draft.get("text").map(str::to_owned) else { return Ok(()) };
     let Some(mut text) = Draft::parse(&text) else { return Ok(()) };
     if text.remove("verbosity").is_some() {
-        job.note("text.verbosity", Action::Dropped, "the backend has nothing like it");
+        job.note(VERBOSITY, Action::Dropped, "the backend has nothing like it");
     }
     let format = text.get("format").and_then(Draft::parse);
     let kind = format.as_ref().and_then(|format| format.string("type").map(Cow::into_owned));
