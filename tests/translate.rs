@@ -131,6 +131,32 @@ fn each_row_of_the_tables() {
 }
 
 #[test]
+fn half_a_character_costs_no_text() {
+    let system = r#"{"role":"system","content":[{"type":"text","text":"a\ud83d"},{"type":"text","text":"\u00e9"}]}"#;
+    for (path, field, value, name, expected) in [
+        (
+            "/v1/chat/completions",
+            "messages",
+            format!(r#"[{{"role":"user","content":"x"}},{system},{{"role":"developer","content":"\udc00"}}]"#),
+            "messages",
+            r#"[{"role":"system","content":"a\ud83d\n\u00e9\n\n\udc00"},{"role":"user","content":"x"}]"#,
+        ),
+        (
+            "/v1/responses",
+            "input",
+            format!(r#"[{{"role":"user","content":"x"}},{system}]"#),
+            "instructions",
+            r#""a\ud83d\n\u00e9""#,
+        ),
+    ] {
+        let body = Bytes::from(format!(r#"{{"model":"gpt-4o","store":false,"{field}":{value}}}"#));
+        let done = translated(&json!({"engine": "vllm", "path": path}), &body).unwrap();
+        let sent = scan::scan(&done.body).unwrap();
+        assert_eq!(sent.get(name).unwrap().get(), expected);
+    }
+}
+
+#[test]
 fn what_pins_is_seen_before_the_draw() {
     let mut late = Vec::new();
     for case in cases().into_iter().filter(|case| case.get("pin").is_some() && case["late"] != true) {

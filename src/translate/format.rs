@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::draft::{Draft, array, quoted};
+use super::draft::{Draft, array, joined, quoted};
 use super::ledger::Action;
 use super::request::{Job, Stop};
 use super::schema;
@@ -101,11 +101,13 @@ fn add_to_system(job: &mut Job<'_>, text: &str) {
     let first = all
         .first()
         .and_then(|first| Draft::parse(first))
-        .filter(|first| first.string("role").as_deref() == Some("system") && first.string("content").is_some());
+        .filter(|first| first.get("role") == Some("\"system\""))
+        .filter(|first| first.get("content").is_some_and(|content| content.starts_with('"')));
     match first {
         Some(mut system) => {
-            let content = format!("{}\n\n{text}", system.string("content").unwrap_or_default());
-            system.set("content", quoted(&content));
+            let both = [system.get("content").unwrap_or_default(), &quoted(text)];
+            let content = joined(both.into_iter(), "\\n\\n");
+            system.set("content", content);
             let json = system.to_json();
             all.splice(..1, [Cow::Owned(json)]);
         }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::draft::{Draft, array, quoted};
+use super::draft::{Draft, array, joined, quoted};
 use super::ids;
 use super::ledger::Action;
 use super::parts::{self, Content};
@@ -18,7 +18,9 @@ use crate::wire::scan;
 /// What a message may have; everything else is an extra of some server or of OpenAI.
 const KEYS: [&str; 5] = ["role", "content", "name", "tool_calls", "tool_call_id"];
 /// Said for a user who has said nothing.
-const CONTINUE: &str = "Continue.";
+const CONTINUE: &str = "\"Continue.\"";
+/// A text of nothing, as JSON.
+const EMPTY: &str = "\"\"";
 
 /// One message, and its text as it came.
 struct Turn<'a> {
@@ -43,10 +45,11 @@ fn plain_role(fields: &[(Cow<'_, str>, &RawValue)]) -> Option<&'static str> {
 }
 
 impl<'a> Turn<'a> {
-    fn new(role: &'static str, content: &str) -> Self {
+    /// `content` is JSON.
+    fn new(role: &'static str, content: impl Into<Cow<'a, str>>) -> Self {
         let mut draft = Draft::of(&[]);
         draft.set("role", quoted(role));
-        draft.set("content", quoted(content));
+        draft.set("content", content);
         Self { draft: Some(draft), raw: "", role: Cow::Borrowed(role) }
     }
 
@@ -75,8 +78,9 @@ impl<'a> Turn<'a> {
         self.draft().set("role", quoted(role));
     }
 
+    /// As JSON.
     fn text(&mut self) -> String {
-        self.draft().string("content").map(Cow::into_owned).unwrap_or_default()
+        self.draft().get("content").filter(|text| text.starts_with('"')).unwrap_or(EMPTY).to_owned()
     }
 
     /// Nothing in it would be lost with all but its text.
@@ -177,7 +181,7 @@ fn content(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) -> Result<(), Stop
     let field = format!("messages[{at}].content");
     match parts::read(job, &text, &field, turn.is_system())? {
         Content::Text(joined) => {
-            turn.draft().set("content", quoted(&joined));
+            turn.draft().set("content", joined);
             job.note("messages[].content", Action::Rewritten, "parts to one text");
         }
         Content::Parts(Some(rewritten)) => {
@@ -224,18 +228,16 @@ fn assistant<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>, at: usize) -> Result<Op
     }
     if !has_calls {
         if turn.draft().get("content").is_none_or(|content| content == "null") {
-            turn.draft().set("content", "\"\"");
+            turn.draft().set("content", EMPTY);
             job.note("messages[].content", Action::Rewritten, "empty text");
         }
         return Ok(None);
     }
     // Any text beside the calls makes this server forget them.
     let content = turn.draft().remove("content");
-    let Some(text) = content.as_deref().and_then(scan::string).filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
+    let Some(text) = content.filter(|text| text != "null" && text != EMPTY) else { return Ok(None) };
     job.note("messages[].content", Action::Rewritten, "a message of its own before the calls");
-    Ok(Some(Turn::new("assistant", &text)))
+    Ok(Some(Turn::new("assistant", text)))
 }
 
 /// A call of a custom tool, which has a text for arguments.
@@ -333,11 +335,11 @@ fn consolidate(job: &mut Job<'_>, turns: &mut Vec<Turn<'_>>) -> bool {
         job.note("messages[].role", Action::Rewritten, "late system to user");
     }
     let texts: Vec<String> =
-        turns.iter_mut().filter(|turn| turn.is_system()).map(Turn::text).filter(|text| !text.is_empty()).collect();
+        turns.iter_mut().filter(|turn| turn.is_system()).map(Turn::text).filter(|text| text != EMPTY).collect();
     let still = turns.iter().filter(|turn| turn.is_system()).count();
     if still > 1 || (still == 1 && at_the_beginning == 0) {
         turns.retain(|turn| !turn.is_system());
-        turns.insert(0, Turn::new("system", &texts.join("\n\n")));
+        turns.insert(0, Turn::new("system", joined(texts.iter().map(String::as_str), "\\n\\n")));
         job.note("messages", Action::Rewritten, "system messages merged");
     }
     true

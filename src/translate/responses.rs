@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::draft::{Draft, array, quoted};
+use super::draft::{Draft, array, joined, quoted};
 use super::ids;
 use super::ledger::Action;
 use super::parts;
@@ -65,8 +65,9 @@ fn input(job: &mut Job<'_>) -> Result<(), Stop> {
                 let role = draft.string("role").unwrap_or_default().into_owned();
                 has_user |= role == "user";
                 let text = message(job, &mut draft, at, &role)?;
-                if matches!(role.as_str(), "developer" | "system") {
-                    system.extend(text);
+                // One whose text cannot be told stays where it is.
+                if let Some(text) = text.filter(|_| matches!(role.as_str(), "developer" | "system")) {
+                    system.push(text);
                     changed = true;
                     continue;
                 }
@@ -96,9 +97,9 @@ fn input(job: &mut Job<'_>) -> Result<(), Stop> {
         changed = true;
     }
     if !system.is_empty() {
-        let before = job.draft.string("instructions").map(Cow::into_owned);
-        let all: Vec<String> = before.into_iter().chain(system).filter(|text| !text.is_empty()).collect();
-        job.draft.set("instructions", quoted(&all.join("\n\n")));
+        let before = job.draft.get("instructions").map(str::to_owned);
+        let all: Vec<String> = before.into_iter().chain(system).filter(|text| text != "\"\"").collect();
+        job.draft.set("instructions", joined(all.iter().map(String::as_str), "\\n\\n"));
         job.note("input", Action::Rewritten, "system messages to instructions");
     }
     if changed {
@@ -108,12 +109,12 @@ fn input(job: &mut Job<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Checks and tidies a message; its text where it is all text.
+/// Checks and tidies a message; its text, as JSON, where it is all text.
 fn message(job: &mut Job<'_>, draft: &mut Draft<'_>, at: usize, role: &str) -> Result<Option<String>, Stop> {
     draft.retain(|name, value| ["type", "role", "content", "id", "status"].contains(&name) && value != "null");
     let Some(content) = draft.get("content").map(str::to_owned) else { return Ok(None) };
-    if let Some(text) = scan::string(&content) {
-        return Ok(Some(text.into_owned()));
+    if content.starts_with('"') {
+        return Ok(Some(content));
     }
     let Some(items) = scan::list(&content) else { return Ok(None) };
     let mut texts = Vec::with_capacity(items.len());
@@ -124,17 +125,20 @@ fn message(job: &mut Job<'_>, draft: &mut Draft<'_>, at: usize, role: &str) -> R
         if let Some((pin, why)) = parts::pin(&kind, in_system, job.backend) {
             return Err(Stop::pinned(pin, format!("input[{at}].content[{part}]"), why));
         }
-        let text = part_draft.string("text").or_else(|| part_draft.string("refusal"));
-        if let Some(text) = text {
-            texts.push(text.into_owned());
-        }
+        texts.extend(text_of(&part_draft));
     }
-    let only_text = texts.len() == items.len();
-    if only_text && role != "assistant" {
-        draft.set("content", quoted(&texts.join("\n")));
+    let text = (texts.len() == items.len()).then(|| joined(texts.iter().map(String::as_str), "\\n"));
+    if let Some(text) = text.clone().filter(|_| role != "assistant") {
+        draft.set("content", text);
         job.note("input[].content", Action::Rewritten, "parts to one text");
     }
-    Ok(only_text.then(|| texts.join("\n")))
+    Ok(text)
+}
+
+/// A part's text, as JSON.
+fn text_of(part: &Draft<'_>) -> Option<String> {
+    let text = part.get("text").or_else(|| part.get("refusal"))?;
+    text.starts_with('"').then(|| text.to_owned())
 }
 
 fn call(job: &mut Job<'_>, draft: &mut Draft<'_>) {
@@ -157,10 +161,10 @@ fn output(job: &mut Job<'_>, draft: &mut Draft<'_>, at: usize) -> Result<(), Sto
         if let Some((pin, why)) = parts::pin(&item.string("type").unwrap_or_default(), false, job.backend) {
             return Err(Stop::pinned(pin, format!("input[{at}].output[{part}]"), why));
         }
-        let Some(text) = item.string("text").map(Cow::into_owned) else { return Ok(()) };
+        let Some(text) = text_of(&item) else { return Ok(()) };
         texts.push(text);
     }
-    draft.set("output", quoted(&texts.join("\n")));
+    draft.set("output", joined(texts.iter().map(String::as_str), "\\n"));
     job.note("input[].output", Action::Rewritten, "parts to one text");
     Ok(())
 }
