@@ -247,6 +247,11 @@ fn format(job: &mut Job<'_>) -> Result<(), Stop> {
         }
         Some(_) => {}
     }
+    let schema = format.as_ref().and_then(|format| format.get("schema")).and_then(Draft::parse);
+    if schema.is_some_and(|schema| schema.names().next().is_none()) {
+        job.drop_field("text", "an empty schema asks for nothing");
+        return Ok(());
+    }
     if text.is_changed() {
         let json = text.to_json();
         job.draft.set("text", json);
