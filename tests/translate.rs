@@ -130,6 +130,54 @@ fn each_row_of_the_tables() {
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
+#[test]
+fn half_a_character_costs_no_text() {
+    let system = r#"{"role":"system","content":[{"type":"text","text":"a\ud83d"},{"type":"text","text":"\u00e9"}]}"#;
+    for (path, field, value, name, expected) in [
+        (
+            "/v1/chat/completions",
+            "messages",
+            format!(r#"[{{"role":"user","content":"x"}},{system},{{"role":"developer","content":"\udc00"}}]"#),
+            "messages",
+            r#"[{"role":"system","content":"a\ud83d\n\u00e9\n\n\udc00"},{"role":"user","content":"x"}]"#,
+        ),
+        (
+            "/v1/responses",
+            "input",
+            format!(r#"[{{"role":"user","content":"x"}},{system}]"#),
+            "instructions",
+            r#""a\ud83d\n\u00e9""#,
+        ),
+    ] {
+        let body = Bytes::from(format!(r#"{{"model":"gpt-4o","store":false,"{field}":{value}}}"#));
+        let done = translated(&json!({"engine": "vllm", "path": path}), &body).unwrap();
+        let sent = scan::scan(&done.body).unwrap();
+        assert_eq!(sent.get(name).unwrap().get(), expected);
+    }
+}
+
+#[test]
+fn what_pins_is_seen_before_the_draw() {
+    let mut late = Vec::new();
+    for case in cases().into_iter().filter(|case| case.get("pin").is_some() && case["late"] != true) {
+        let body = body_of(&case);
+        let scan = scan::scan(&body).unwrap();
+        let path = case.get("path").and_then(Value::as_str).unwrap_or("/v1/chat/completions");
+        let found = translate::pin_exactly(&Ask {
+            body: &Bytes::new(),
+            scan: &scan,
+            endpoint: Endpoint::of(&Method::POST, path),
+            backend: &backend(&case),
+            is_baseline: false,
+            max_model_len: None,
+        });
+        if found.is_none() {
+            late.push(case.to_string());
+        }
+    }
+    assert!(late.is_empty(), "{}", late.join("\n"));
+}
+
 const ENGINES: [&str; 7] = ["openai", "vllm", "sglang", "trtllm", "tgi", "dashscope", "compatible"];
 
 /// Any JSON, small.
@@ -194,6 +242,45 @@ proptest! {
     }
 
     #[test]
+    fn what_is_changed_stands_in_the_ledger(
+        engine in 0..ENGINES.len(),
+        family in prop_oneof![Just("qwen2.5"), Just("qwen3.5"), Just("qwen3.8"), Just("thinking")],
+        model in prop_oneof![Just("gpt-5"), Just("gpt-4o")],
+        options in prop_oneof![Just(""), Just("vision = true"), Just("default_max_tokens = 9"), Just("late_system = \"as_user\"")],
+        path in prop_oneof![Just("/v1/chat/completions"), Just("/v1/responses")],
+        likely in proptest::collection::vec(0..LIKELY.len(), 0..6),
+        fields in proptest::collection::vec((0..FIELDS.len(), any_json()), 0..3),
+    ) {
+        let mut body = match path {
+            "/v1/responses" => json!({"model": model, "input": "hi", "store": false}),
+            _ => json!({"model": model, "messages": [{"role": "user", "content": "hi"}]}),
+        };
+        for (field, value) in fields {
+            body[FIELDS[field]] = value;
+        }
+        for at in likely {
+            let one: Value = serde_json::from_str(LIKELY[at]).unwrap();
+            body.as_object_mut().unwrap().extend(one.as_object().unwrap().clone());
+        }
+        let case = json!({"engine": ENGINES[engine], "family": family, "options": options, "path": path});
+        let bytes = Bytes::from(body.to_string());
+        let body: Value = serde_json::from_slice(&bytes).unwrap();
+        if let Ok(done) = translated(&case, &bytes) {
+            let sent: Value = serde_json::from_slice(&done.body).unwrap();
+            let names = body.as_object().unwrap().keys().chain(sent.as_object().unwrap().keys());
+            for name in names.filter(|name| body.get(*name) != sent.get(*name)) {
+                // A field that replaces another stands in that one's step.
+                let told = done.ledger.steps().iter().any(|step| {
+                    step.action.as_str() != "passed"
+                        && (step.field.split(['.', '[']).next() == Some(name.as_str())
+                            || (body.get(name).is_none() && step.detail.contains(name.as_str())))
+                });
+                prop_assert!(told, "{name} of {body} became {sent}: {:?}", done.ledger.steps());
+            }
+        }
+    }
+
+    #[test]
     fn a_request_that_needs_no_rule_keeps_every_byte(
         space in "[ \\n\\t]{0,3}",
         text in "\\PC{0,20}",
@@ -209,6 +296,38 @@ proptest! {
         }
     }
 }
+
+/// What applications do send.
+const LIKELY: [&str; 28] = [
+    r#"{"temperature": 0, "n": 2}"#,
+    r#"{"temperature": 0}"#,
+    r#"{"top_p": 0}"#,
+    r#"{"reasoning_effort": "low"}"#,
+    r#"{"reasoning_effort": "none"}"#,
+    r#"{"reasoning": {"effort": "high"}}"#,
+    r#"{"stop": ["", "x"]}"#,
+    r#"{"stop": "x"}"#,
+    r#"{"stream": true}"#,
+    r#"{"stream": true, "stream_options": {"include_usage": true, "include_obfuscation": false}}"#,
+    r#"{"max_completion_tokens": 7}"#,
+    r#"{"enable_thinking": false}"#,
+    r#"{"chat_template_kwargs": {"enable_thinking": true, "x": 1}}"#,
+    r#"{"response_format": {"type": "json_object", "x": 1}}"#,
+    r#"{"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"properties": {"b": {}}}, "x": 1}, "x": 1}}"#,
+    r#"{"text": {"format": {"type": "text"}}}"#,
+    r#"{"text": {"verbosity": "low"}}"#,
+    r#"{"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": ["object", "null"]}, "x": 1}, "x": 1}]}"#,
+    r#"{"tools": [{"type": "function", "name": "f", "x": null}], "tool_choice": {"type": "function", "name": "f"}}"#,
+    r#"{"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required", "parallel_tool_calls": false}"#,
+    r#"{"functions": [{"name": "f"}], "function_call": {"name": "f"}}"#,
+    r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {}}, {"type": "image_url", "image_url": {"url": "u", "x": 1}, "x": 1}]}]}"#,
+    r#"{"messages": [{"role": "assistant", "content": "x", "tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}", "x": 1}}]}, {"role": "tool", "tool_call_id": "a", "content": "r"}]}"#,
+    r#"{"messages": [{"role": "user", "content": "a", "name": null}, {"role": "system", "content": null}, {"role": "developer", "content": [7]}]}"#,
+    r#"{"input": [{"role": "user", "content": [{"type": "input_text", "text": "a", "x": 1}], "x": 1}]}"#,
+    r#"{"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}", "x": 1}, {"type": "function_call_output", "call_id": "c", "output": "1", "status": null}]}"#,
+    r#"{"input": [{"role": "developer", "content": "a"}, {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a"}]}]}"#,
+    r#"{"seed": 4294967296, "top_k": -1, "logprobs": true, "top_logprobs": 9}"#,
+];
 
 const FIELDS: [&str; 16] = [
     "messages",

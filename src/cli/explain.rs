@@ -13,7 +13,7 @@ use super::{Exit, complain, load, say};
 use crate::config::{Config, Secrets};
 use crate::model::{Reason, Refusal};
 use crate::split::{self, Body, Decision, Known, Request, Tables, UNITS};
-use crate::translate::{self, Action, Ask, Stop, Translated};
+use crate::translate::{self, Action, Ask, Pinned, Stop, Translated};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
 
@@ -147,7 +147,7 @@ impl Explain {
 type Asked<'a> = (&'a Bytes, Option<&'a Scan<'a>>, Endpoint);
 
 fn told(config: &Config, mut decision: Decision, drawn: bool, asked: Asked<'_>) -> Explained {
-    let mut ledger = Vec::new();
+    let mut ledger: Vec<Step> = pinned_by(config, decision, asked).into_iter().collect();
     let mut sent = None;
     loop {
         match translated(config, decision.backend, asked) {
@@ -163,11 +163,7 @@ fn told(config: &Config, mut decision: Decision, drawn: bool, asked: Asked<'_>) 
             Err(Stop::Pinned(pinned)) => {
                 let again = decision.backend != config.baseline;
                 (decision.backend, decision.reason) = (config.baseline, Reason::Pinned(pinned.pin));
-                ledger.push(Step {
-                    field: pinned.field.to_string(),
-                    action: Action::Pinned.as_str(),
-                    detail: pinned.why.to_owned(),
-                });
+                ledger.push(pinned_step(&pinned));
                 if !again {
                     decision.reason = Reason::Refused(Refusal::Request);
                     break;
@@ -193,6 +189,23 @@ fn told(config: &Config, mut decision: Decision, drawn: bool, asked: Asked<'_>) 
             .and_then(|text| RawValue::from_string(text.trim().to_owned()).ok()),
         ledger,
     }
+}
+
+fn pinned_step(pinned: &Pinned) -> Step {
+    let action = Action::Pinned.as_str();
+    Step { field: pinned.field.to_string(), action, detail: pinned.why.to_owned() }
+}
+
+/// Which field kept a request from the draw, and why.
+fn pinned_by(config: &Config, decision: Decision, (body, scan, endpoint): Asked<'_>) -> Option<Step> {
+    let (Reason::Pinned(pin), Some(scan)) = (decision.reason, scan) else { return None };
+    let route = config.routes.get(decision.route)?;
+    let candidates = route.percent.iter().filter(|(_, percent)| percent.hundredths() > 0);
+    let mut found = candidates.filter_map(|(backend, _)| {
+        let backend = config.backends.get(*backend)?;
+        translate::pin_exactly(&Ask { body, scan, endpoint, backend, is_baseline: false, max_model_len: None })
+    });
+    found.find(|found| found.pin == pin).map(|found| pinned_step(&found))
 }
 
 /// `None` where the bytes go as they came.

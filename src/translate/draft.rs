@@ -130,6 +130,20 @@ pub(super) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
+/// JSON strings put together, in the bytes they came in: a JavaScript client cuts characters in half, and the text of
+/// such a string cannot be read.
+pub(super) fn joined<'t>(strings: impl Iterator<Item = &'t str>, between: &str) -> String {
+    let mut all = String::from("\"");
+    for (at, string) in strings.enumerate() {
+        if at > 0 {
+            all.push_str(between);
+        }
+        all.push_str(string.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default());
+    }
+    all.push('"');
+    all
+}
+
 /// A JSON array of items that are JSON already.
 pub(super) fn array<T: AsRef<str>>(items: &[T]) -> String {
     let length: usize = items.iter().map(|item| item.as_ref().len() + 1).sum();

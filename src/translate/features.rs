@@ -12,7 +12,7 @@ use super::format::{self, Format};
 use super::request::{Ask, Pinned, Stop};
 use super::table::{self, Rule};
 use super::tools::{self, Choice};
-use super::{parts, responses, sampling, tokens};
+use super::{messages, parts, responses, sampling, tokens};
 use crate::config::LogprobsPolicy;
 use crate::model::{Engine, Lacks, Pin};
 use crate::wire::endpoint::Endpoint;
@@ -20,16 +20,10 @@ use crate::wire::scan::{self, Scan};
 
 /// Above this share of its context a backend is not asked: the estimate is one.
 const CONTEXT_SHARE: f64 = 0.9;
-/// Every part and every item of a conversation that is more than text has one.
+/// Every part, call and item of a conversation says its kind.
 static TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"type\""));
-/// Of these one stands in a chat that is more than text.
-static CHAT_PARTS: LazyLock<[Finder<'static>; 3]> =
-    LazyLock::new(|| ["\"image_url\"", "\"input_audio\"", "\"file\""].map(Finder::new));
-/// And of these in the input of a response.
-static RESPONSE_PARTS: LazyLock<[Finder<'static>; 5]> = LazyLock::new(|| {
-    ["\"input_image\"", "\"input_audio\"", "\"input_file\"", "\"encrypted_content\"", "\"item_reference\""]
-        .map(Finder::new)
-});
+/// What stands behind it in a chat that is text, with or without calls of functions.
+const PLAIN_KINDS: [&str; 3] = ["\"text\"", "\"function\"", "\"refusal\""];
 
 type Found = Option<Pinned>;
 
@@ -49,6 +43,7 @@ pub fn pin(ask: &Ask<'_>) -> Found {
             .or_else(|| conversation(ask, "messages")),
         Endpoint::Responses => by_table(ask, table::RESPONSES)
             .or_else(|| hosted_tools(ask))
+            .or_else(|| text_format(ask))
             .or_else(|| included(ask))
             .or_else(|| conversation(ask, "input")),
         _ => return None,
@@ -63,7 +58,13 @@ pub fn pin_exactly(ask: &Ask<'_>) -> Found {
     }
     let has = |field| ask.scan.has(field);
     let schemas = has("tools") || has("functions") || has("response_format");
-    let unclear = ask.backend.translation.strict || (ask.backend.engine == Engine::Tgi && schemas);
+    let unclear = match ask.backend.engine {
+        Engine::Tgi => schemas,
+        // Forced ones are refused beside a format.
+        Engine::Sglang => has("functions") && has("response_format"),
+        _ => false,
+    };
+    let unclear = unclear || ask.backend.translation.strict;
     if !unclear {
         return None;
     }
@@ -170,10 +171,29 @@ fn response_format(ask: &Ask<'_>) -> Found {
 }
 
 fn hosted_tools(ask: &Ask<'_>) -> Found {
-    kinds(ask.scan.get("tools")).iter().enumerate().find_map(|(at, kind)| {
+    let of_tool = kinds(ask.scan.get("tools")).iter().enumerate().find_map(|(at, kind)| {
         let (pin, why) = responses::tool_pin(kind)?;
         found(pin, format!("tools[{at}]"), why)
-    })
+    });
+    let choice = ask.scan.get("tool_choice").and_then(|choice| Draft::parse(choice.get()));
+    let of_choice = || {
+        let kind = choice?.string("type").unwrap_or_default().into_owned();
+        if responses::knows_choice(&kind) {
+            return None;
+        }
+        found(Pin::Tools, "tool_choice", "the backend does not know this choice")
+    };
+    of_tool.or_else(of_choice)
+}
+
+fn text_format(ask: &Ask<'_>) -> Found {
+    let text = Draft::parse(ask.scan.get("text")?.get())?;
+    let format = text.get("format").filter(|format| *format != "null")?;
+    let formatted = matches!(format::kind(format), Format::JsonObject | Format::JsonSchema);
+    if formatted && ask.backend.engine == Engine::DashScope {
+        return found(Pin::Format, "text.format", "the backend follows no schema here");
+    }
+    None
 }
 
 fn included(ask: &Ask<'_>) -> Found {
@@ -182,33 +202,51 @@ fn included(ask: &Ask<'_>) -> Found {
     found(Pin::Stateful, "include", "what is encrypted only its maker can read")
 }
 
+/// Told without taking the messages apart: whatever says its kind is text or a function.
+fn is_plain(messages: &str) -> bool {
+    TYPE.find_iter(messages.as_bytes()).all(|at| {
+        let after = messages.get(at + TYPE.needle().len()..).unwrap_or_default().trim_start();
+        let value = after.strip_prefix(':').unwrap_or(after).trim_start();
+        PLAIN_KINDS.iter().any(|kind| value.starts_with(kind))
+    })
+}
+
 /// Parts that are more than text, and items that only their maker knows.
 fn conversation(ask: &Ask<'_>, field: &'static str) -> Found {
     let text = ask.scan.get(field)?.get();
-    TYPE.find(text.as_bytes())?;
-    let words: &[Finder<'_>] =
-        if ask.endpoint == Endpoint::Responses { RESPONSE_PARTS.as_slice() } else { CHAT_PARTS.as_slice() };
-    if !words.iter().any(|word| word.find(text.as_bytes()).is_some()) {
+    let is_chat = ask.endpoint != Endpoint::Responses;
+    if is_chat && is_plain(text) {
         return None;
     }
     let items = scan::list(text)?;
     items.iter().enumerate().find_map(|(at, item)| {
         let item = Draft::parse(item.get())?;
         let encrypted = item.get("encrypted_content").is_some_and(|content| content != "null");
-        if encrypted || item.string("type").as_deref() == Some("item_reference") {
+        let kind = item.string("type").unwrap_or_default();
+        if encrypted || kind == "item_reference" {
             return found(Pin::Stateful, format!("{field}[{at}]"), "only its maker knows it");
+        }
+        if !is_chat && !responses::knows(&kind) {
+            return found(Pin::Hosted, format!("{field}[{at}]"), "only OpenAI knows this kind of item");
+        }
+        let calls = item.get("tool_calls").and_then(scan::list).unwrap_or_default();
+        if let Some(call) = calls.iter().position(|call| messages::is_custom(call.get())) {
+            let field = format!("{field}[{at}].tool_calls[{call}]");
+            return found(Pin::Tools, field, "the backend knows functions only");
         }
         let role = item.string("role").unwrap_or_default();
         let in_system = matches!(role.as_ref(), "system" | "developer");
-        kinds_of_parts(&item).iter().enumerate().find_map(|(part, kind)| {
-            let (pin, why) = parts::pin(kind, in_system, ask.backend)?;
-            found(pin, format!("{field}[{at}].content[{part}]"), why)
+        ["content", "output"].iter().filter(|of| !is_chat || **of == "content").find_map(|of| {
+            kinds_of_parts(&item, of).iter().enumerate().find_map(|(part, kind)| {
+                let (pin, why) = parts::pin(kind, in_system, ask.backend)?;
+                found(pin, format!("{field}[{at}].{of}[{part}]"), why)
+            })
         })
     })
 }
 
-fn kinds_of_parts(message: &Draft<'_>) -> Vec<String> {
-    let Some(parts) = message.get("content").and_then(scan::list) else { return Vec::new() };
+fn kinds_of_parts(message: &Draft<'_>, of: &str) -> Vec<String> {
+    let Some(parts) = message.get(of).and_then(scan::list) else { return Vec::new() };
     let kind = |part: &&serde_json::value::RawValue| {
         Some(Draft::parse(part.get())?.string("type").unwrap_or_default().into_owned())
     };
@@ -227,8 +265,8 @@ fn context(ask: &Ask<'_>) -> Found {
     if has_images {
         return None;
     }
-    let bytes: usize = [field, "tools", "functions", "instructions"].iter().map(|field| text(field).len()).sum();
+    let prompt = [field, "tools", "functions", "instructions"];
     #[expect(clippy::cast_precision_loss, reason = "tokens of a bounded body")]
-    let over = tokens::estimate(bytes as u64) as f64 > CONTEXT_SHARE * context as f64;
+    let over = tokens::at_least(prompt.iter().map(|field| text(field))) as f64 > CONTEXT_SHARE * context as f64;
     if over { found(Pin::Context, field, "the prompt is longer than the backend's context") } else { None }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::draft::{Draft, array, quoted};
+use super::draft::{Draft, array, joined, quoted};
 use super::ledger::Action;
 use super::request::{Job, Stop};
 use super::schema;
@@ -12,6 +12,7 @@ use crate::wire::scan;
 /// TGI's grammars by schema give only the properties they name, so an object of any kind is asked for as text of this
 /// form. A regular expression has to end somewhere, and each level makes it four times as long.
 const ANY_OBJECT_DEPTH: usize = 2;
+const JSON_OBJECT: &str = "{\"type\":\"json_object\"}";
 const JSON_HINT: &str = "Reply in JSON.";
 
 /// What is asked for.
@@ -61,8 +62,16 @@ fn json_object(job: &mut Job<'_>) {
             job.draft.set("response_format", format!("{{\"type\":\"regex\",\"value\":{regex}}}"));
             job.note("response_format", Action::Rewritten, "a regular expression of an object");
         }
-        Engine::DashScope => say_json(job),
-        _ => {}
+        engine => {
+            let text = job.draft.get("response_format").map(str::to_owned);
+            if text.and_then(|text| Draft::parse(&text).map(|all| all.names().count())) != Some(1) {
+                job.draft.set("response_format", JSON_OBJECT);
+                job.note("response_format", Action::Rewritten, "only what a format has");
+            }
+            if engine == Engine::DashScope {
+                say_json(job);
+            }
+        }
     }
     let bounded = job.draft.has("max_tokens")
         || job.draft.has("max_completion_tokens")
@@ -92,11 +101,13 @@ fn add_to_system(job: &mut Job<'_>, text: &str) {
     let first = all
         .first()
         .and_then(|first| Draft::parse(first))
-        .filter(|first| first.string("role").as_deref() == Some("system") && first.string("content").is_some());
+        .filter(|first| first.get("role") == Some("\"system\""))
+        .filter(|first| first.get("content").is_some_and(|content| content.starts_with('"')));
     match first {
         Some(mut system) => {
-            let content = format!("{}\n\n{text}", system.string("content").unwrap_or_default());
-            system.set("content", quoted(&content));
+            let both = [system.get("content").unwrap_or_default(), &quoted(text)];
+            let content = joined(both.into_iter(), "\\n\\n");
+            system.set("content", content);
             let json = system.to_json();
             all.splice(..1, [Cow::Owned(json)]);
         }
@@ -108,9 +119,9 @@ fn add_to_system(job: &mut Job<'_>, text: &str) {
 
 fn json_schema(job: &mut Job<'_>) -> Result<(), Stop> {
     let text = job.draft.get("response_format").unwrap_or_default().to_owned();
-    let wrapper = Draft::parse(&text).and_then(|format| format.get("json_schema").map(str::to_owned));
-    let parsed = wrapper.as_deref().and_then(Draft::parse);
-    let Some(mut inner) = parsed else {
+    let Some(mut wrapper) = Draft::parse(&text) else { return Ok(()) };
+    let named = wrapper.get("json_schema").map(str::to_owned);
+    let Some(mut inner) = named.as_deref().and_then(Draft::parse) else {
         return Err(Stop::invalid("response_format.json_schema", "response_format needs a json_schema"));
     };
     if inner.string("name").is_none() {
@@ -123,47 +134,56 @@ fn json_schema(job: &mut Job<'_>) -> Result<(), Stop> {
         job.drop_field("response_format", "an empty schema asks for nothing");
         return Ok(());
     }
+    wrapper.retain(|name, _| ["type", "json_schema"].contains(&name));
+    inner.retain(|name, _| ["name", "description", "schema", "strict"].contains(&name));
     match job.engine {
         Engine::Compatible => {
             return Err(Stop::pinned(Pin::Format, "response_format", "not every server follows a schema"));
         }
-        Engine::Sglang => {
-            let strict = inner.get("strict").map(str::to_owned);
-            inner.retain(|name, _| ["name", "description", "schema", "strict"].contains(&name));
-            if strict.is_some_and(|strict| !matches!(strict.as_str(), "true" | "false" | "null")) {
-                inner.set("strict", "true");
-            }
-            if inner.is_changed() {
-                job.draft.set(
-                    "response_format",
-                    format!("{{\"type\":\"json_schema\",\"json_schema\":{}}}", inner.to_json()),
-                );
-                job.note("response_format", Action::Rewritten, "as this server takes it");
-            }
+        Engine::Sglang if inner.get("strict").is_some_and(|strict| !["true", "false", "null"].contains(&strict)) => {
+            inner.set("strict", "true");
         }
         Engine::Trtllm => {
             job.draft.set("response_format", format!("{{\"type\":\"json_schema\",\"json_schema\":{schema}}}"));
             job.note("response_format", Action::Rewritten, "the schema without its wrapper");
+            return Ok(());
         }
-        Engine::Tgi => {
-            let rewritten = schema::for_tgi(&schema, false)
-                .map_err(|why| Stop::pinned(Pin::Format, "response_format.json_schema.schema", why))?;
-            let name = inner.get("name").unwrap_or("\"answer\"");
-            let schema = rewritten.as_deref().unwrap_or(&schema);
-            let value = format!("{{\"name\":{name},\"schema\":{schema}}}");
-            job.draft.set("response_format", format!("{{\"type\":\"json_schema\",\"value\":{value}}}"));
-            job.note("response_format", Action::Rewritten, "this server's own grammar");
-        }
+        Engine::Tgi => return tgi_schema(job, &inner, &schema),
         Engine::DashScope if job.backend.family != Some(Family::Qwen38) => {
-            job.draft.set("response_format", "{\"type\":\"json_object\"}");
-            add_to_system(job, &format!("Reply in JSON that follows this schema: {schema}"));
-            job.plan.enable = Some(false);
-            job.plan.thinks = false;
-            job.note("response_format", Action::Flagged, "json_object, and the schema as an instruction");
+            schema_as_instruction(job, &schema);
+            return Ok(());
         }
         _ => {}
     }
+    if inner.is_changed() {
+        wrapper.set("json_schema", inner.to_json());
+    }
+    if wrapper.is_changed() {
+        let json = wrapper.to_json();
+        job.draft.set("response_format", json);
+        job.note("response_format", Action::Rewritten, "only what a format has");
+    }
     Ok(())
+}
+
+fn tgi_schema(job: &mut Job<'_>, inner: &Draft<'_>, schema: &str) -> Result<(), Stop> {
+    let rewritten = schema::for_tgi(schema, false)
+        .map_err(|why| Stop::pinned(Pin::Format, "response_format.json_schema.schema", why))?;
+    let name = inner.get("name").unwrap_or("\"answer\"");
+    let schema = rewritten.as_deref().unwrap_or(schema);
+    let value = format!("{{\"name\":{name},\"schema\":{schema}}}");
+    job.draft.set("response_format", format!("{{\"type\":\"json_schema\",\"value\":{value}}}"));
+    job.note("response_format", Action::Rewritten, "this server's own grammar");
+    Ok(())
+}
+
+fn schema_as_instruction(job: &mut Job<'_>, schema: &str) {
+    job.draft.set("response_format", JSON_OBJECT);
+    add_to_system(job, &format!("Reply in JSON that follows this schema: {schema}"));
+    job.plan.enable = Some(false);
+    job.plan.thinks = false;
+    job.note("messages", Action::Rewritten, "the schema added");
+    job.note("response_format", Action::Flagged, "json_object, and the schema as an instruction");
 }
 
 /// A regular expression of a JSON object with values nested so deep.

@@ -6,19 +6,21 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::draft::{Draft, array, quoted};
+use super::draft::{Draft, array, joined, quoted};
 use super::ids;
 use super::ledger::Action;
 use super::parts::{self, Content};
 use super::request::{Job, Stop};
 use crate::config::LateSystem;
-use crate::model::{Engine, Family};
+use crate::model::{Engine, Family, Pin};
 use crate::wire::scan;
 
 /// What a message may have; everything else is an extra of some server or of OpenAI.
 const KEYS: [&str; 5] = ["role", "content", "name", "tool_calls", "tool_call_id"];
 /// Said for a user who has said nothing.
-const CONTINUE: &str = "Continue.";
+const CONTINUE: &str = "\"Continue.\"";
+/// A text of nothing, as JSON.
+const EMPTY: &str = "\"\"";
 
 /// One message, and its text as it came.
 struct Turn<'a> {
@@ -43,10 +45,11 @@ fn plain_role(fields: &[(Cow<'_, str>, &RawValue)]) -> Option<&'static str> {
 }
 
 impl<'a> Turn<'a> {
-    fn new(role: &'static str, content: &str) -> Self {
+    /// `content` is JSON.
+    fn new(role: &'static str, content: impl Into<Cow<'a, str>>) -> Self {
         let mut draft = Draft::of(&[]);
         draft.set("role", quoted(role));
-        draft.set("content", quoted(content));
+        draft.set("content", content);
         Self { draft: Some(draft), raw: "", role: Cow::Borrowed(role) }
     }
 
@@ -75,8 +78,14 @@ impl<'a> Turn<'a> {
         self.draft().set("role", quoted(role));
     }
 
+    /// As JSON.
     fn text(&mut self) -> String {
-        self.draft().string("content").map(Cow::into_owned).unwrap_or_default()
+        self.draft().get("content").filter(|text| text.starts_with('"')).unwrap_or(EMPTY).to_owned()
+    }
+
+    /// Nothing in it would be lost with all but its text.
+    fn has_text(&mut self) -> bool {
+        self.draft().get("content").is_none_or(|content| content == "null" || content.starts_with('"'))
     }
 
     fn is_system(&self) -> bool {
@@ -135,7 +144,7 @@ fn one<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>, at: usize) -> Result<Option<T
     }
     without_extras(job, turn.draft());
     if turn.role == "assistant" {
-        return Ok(assistant(job, turn));
+        return assistant(job, turn, at);
     }
     Ok(None)
 }
@@ -172,10 +181,13 @@ fn content(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) -> Result<(), Stop
     let field = format!("messages[{at}].content");
     match parts::read(job, &text, &field, turn.is_system())? {
         Content::Text(joined) => {
-            turn.draft().set("content", quoted(&joined));
+            turn.draft().set("content", joined);
             job.note("messages[].content", Action::Rewritten, "parts to one text");
         }
-        Content::Parts(Some(rewritten)) => turn.draft().set("content", rewritten),
+        Content::Parts(Some(rewritten)) => {
+            turn.draft().set("content", rewritten);
+            job.note("messages[].content[]", Action::Rewritten, "only what a part has");
+        }
         Content::Parts(None) | Content::Unclear => {}
     }
     Ok(())
@@ -197,33 +209,40 @@ fn calls_of_functions(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) {
 }
 
 /// Calls as each server takes them, and nothing beside them that would lose them.
-fn assistant<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>) -> Option<Turn<'a>> {
-    let calls = turn
-        .draft()
-        .get("tool_calls")
-        .and_then(scan::list)
-        .map(|calls| calls.iter().map(|call| one_call(job, call.get())).collect::<Vec<Cow<'_, str>>>());
+fn assistant<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>, at: usize) -> Result<Option<Turn<'a>>, Stop> {
+    let listed = turn.draft().get("tool_calls").and_then(scan::list);
+    if let Some(call) = listed.as_ref().and_then(|calls| calls.iter().position(|call| is_custom(call.get()))) {
+        let field = format!("messages[{at}].tool_calls[{call}]");
+        return Err(Stop::pinned(Pin::Tools, field, "the backend knows functions only"));
+    }
+    let calls = listed.map(|calls| calls.iter().map(|call| one_call(job, call.get())).collect::<Vec<Cow<'_, str>>>());
     let rewritten =
         calls.as_ref().and_then(|calls| calls.iter().any(|call| matches!(call, Cow::Owned(_))).then(|| array(calls)));
     let has_calls = calls.is_some_and(|calls| !calls.is_empty());
     if let Some(rewritten) = rewritten {
         turn.draft().set("tool_calls", rewritten);
+        job.note("messages[].tool_calls", Action::Rewritten, "only what a call has");
     }
     if job.engine != Engine::Tgi {
-        return None;
+        return Ok(None);
     }
     if !has_calls {
         if turn.draft().get("content").is_none_or(|content| content == "null") {
-            turn.draft().set("content", "\"\"");
+            turn.draft().set("content", EMPTY);
             job.note("messages[].content", Action::Rewritten, "empty text");
         }
-        return None;
+        return Ok(None);
     }
     // Any text beside the calls makes this server forget them.
     let content = turn.draft().remove("content");
-    let text = content.as_deref().and_then(scan::string).filter(|text| !text.is_empty())?.into_owned();
+    let Some(text) = content.filter(|text| text != "null" && text != EMPTY) else { return Ok(None) };
     job.note("messages[].content", Action::Rewritten, "a message of its own before the calls");
-    Some(Turn::new("assistant", &text))
+    Ok(Some(Turn::new("assistant", text)))
+}
+
+/// A call of a custom tool, which has a text for arguments.
+pub(super) fn is_custom(call: &str) -> bool {
+    Draft::parse(call).is_some_and(|call| call.string("type").as_deref() == Some("custom"))
 }
 
 fn one_call<'c>(job: &mut Job<'_>, call: &'c str) -> Cow<'c, str> {
@@ -305,6 +324,10 @@ fn consolidate(job: &mut Job<'_>, turns: &mut Vec<Turn<'_>>) -> bool {
     if systems == 0 || (systems == 1 && at_the_beginning == 1) {
         return false;
     }
+    if turns.iter_mut().any(|turn| turn.is_system() && !turn.has_text()) {
+        // The server says so better than a message without it would.
+        return false;
+    }
     if job.backend.translation.late_system == LateSystem::AsUser && at_the_beginning < systems {
         for turn in turns.iter_mut().skip(at_the_beginning).filter(|turn| turn.is_system()) {
             turn.become_role("user");
@@ -312,11 +335,11 @@ fn consolidate(job: &mut Job<'_>, turns: &mut Vec<Turn<'_>>) -> bool {
         job.note("messages[].role", Action::Rewritten, "late system to user");
     }
     let texts: Vec<String> =
-        turns.iter_mut().filter(|turn| turn.is_system()).map(Turn::text).filter(|text| !text.is_empty()).collect();
+        turns.iter_mut().filter(|turn| turn.is_system()).map(Turn::text).filter(|text| text != EMPTY).collect();
     let still = turns.iter().filter(|turn| turn.is_system()).count();
     if still > 1 || (still == 1 && at_the_beginning == 0) {
         turns.retain(|turn| !turn.is_system());
-        turns.insert(0, Turn::new("system", &texts.join("\n\n")));
+        turns.insert(0, Turn::new("system", joined(texts.iter().map(String::as_str), "\\n\\n")));
         job.note("messages", Action::Rewritten, "system messages merged");
     }
     true

@@ -5,14 +5,15 @@ use std::borrow::Cow;
 use super::draft::{Draft, array, quoted};
 use super::ids;
 use super::ledger::Action;
-use super::request::Job;
+use super::request::{Job, shown};
+use super::table::REFUSED_PREFIX;
 use super::thinking::is_reasoning_model;
 use super::wants::Kind;
 use crate::wire::scan;
 
 /// OpenAI refuses longer ids of calls; servers of other engines make them.
 const MAX_CALL_ID: usize = 40;
-const QWEN_ONLY: [&str; 13] = [
+const QWEN_ONLY: [&str; 7] = [
     "top_k",
     "min_p",
     "repetition_penalty",
@@ -20,12 +21,6 @@ const QWEN_ONLY: [&str; 13] = [
     "thinking_token_budget",
     "thinking_budget",
     "enable_thinking",
-    "guided_json",
-    "guided_regex",
-    "guided_choice",
-    "guided_grammar",
-    "guided_decoding_backend",
-    "guided_whitespace_pattern",
 ];
 /// What models that think refuse.
 const REFUSED_BY_REASONING: [&str; 6] =
@@ -38,6 +33,14 @@ pub(super) fn all(job: &mut Job<'_>, model: &str) {
     for name in QWEN_ONLY {
         job.drop_field(name, "OpenAI has nothing like it");
     }
+    let (draft, ledger) = (&mut job.draft, &mut job.ledger);
+    draft.retain(|name, _| {
+        let guided = name.starts_with(REFUSED_PREFIX);
+        if guided {
+            ledger.note(shown(name), Action::Dropped, "OpenAI has nothing like it");
+        }
+        !guided
+    });
     if job.wants.kind == Kind::Chat {
         if is_reasoning_model(model) {
             for_reasoning(job, model);

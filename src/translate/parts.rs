@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::draft::{Draft, array};
+use super::draft::{Draft, array, joined};
 use super::ledger::Action;
 use super::request::{Job, Stop};
 use crate::config::Backend;
@@ -11,7 +11,7 @@ use crate::wire::scan;
 
 /// What a list of parts amounts to.
 pub(super) enum Content {
-    /// Only text: its parts joined with a newline. Servers join with a newline, a space or nothing.
+    /// Only text: its parts joined with a newline, as JSON. Servers join with a newline, a space or nothing.
     Text(String),
     /// Something else too; the new text where it had to change.
     Parts(Option<String>),
@@ -47,8 +47,8 @@ pub(super) fn read(job: &mut Job<'_>, json: &str, field: &str, in_system: bool) 
     let mut only_text = true;
     for (at, item) in items.iter().enumerate() {
         // Some clients write a bare string for a part of text.
-        if let Some(text) = scan::string(item.get()) {
-            texts.push(text);
+        if item.get().starts_with('"') {
+            texts.push(Cow::Borrowed(item.get()));
             rewritten.push(Cow::Borrowed(item.get()));
             continue;
         }
@@ -63,28 +63,37 @@ pub(super) fn read(job: &mut Job<'_>, json: &str, field: &str, in_system: bool) 
                 image(job, &mut part);
             }
             "refusal" => {
-                let text = part.string("refusal").unwrap_or_default().into_owned();
+                let Some(text) = text_of(&part, "refusal") else { return Ok(Content::Unclear) };
                 part = text_part(&text);
                 texts.push(Cow::Owned(text));
             }
             _ => {
                 part.retain(|name, _| name == "type" || name == "text");
-                texts.push(Cow::Owned(part.string("text").unwrap_or_default().into_owned()));
+                let Some(text) = text_of(&part, "text") else { return Ok(Content::Unclear) };
+                texts.push(Cow::Owned(text));
             }
         }
         rewritten.push(if part.is_changed() { Cow::Owned(part.to_json()) } else { Cow::Borrowed(item.get()) });
     }
     if only_text {
-        return Ok(Content::Text(texts.join("\n")));
+        return Ok(Content::Text(joined(texts.iter().map(AsRef::as_ref), "\\n")));
     }
     let changed = rewritten.iter().any(|part| matches!(part, Cow::Owned(_)));
     Ok(Content::Parts(changed.then(|| array(&rewritten))))
 }
 
+/// As JSON; `None` where it is something else than text.
+fn text_of(part: &Draft<'_>, field: &str) -> Option<String> {
+    match part.get(field) {
+        None | Some("null") => Some("\"\"".to_owned()),
+        Some(text) => text.starts_with('"').then(|| text.to_owned()),
+    }
+}
+
 fn text_part(text: &str) -> Draft<'static> {
     let mut part = Draft::of(&[]);
     part.set("type", "\"text\"");
-    part.set("text", super::draft::quoted(text));
+    part.set("text", text.to_owned());
     part
 }
 

@@ -221,7 +221,8 @@ fn allow_list(job: &mut Job<'_>, table: &'static [Row]) -> Result<(), Stop> {
             ledger.note(shown(), Action::Dropped, NULL);
             return false;
         }
-        match row.map_or(Rule::Drop, |row| row.rule(engine)) {
+        let unknown = if name.starts_with(table::REFUSED_PREFIX) { Rule::Refuse } else { Rule::Drop };
+        match row.map_or(unknown, |row| row.rule(engine)) {
             Rule::Pass | Rule::Work => return true,
             Rule::Drop => {
                 if row.is_none() && translation.pin_on_unknown.iter().any(|listed| listed == name) {
@@ -249,7 +250,7 @@ fn allow_list(job: &mut Job<'_>, table: &'static [Row]) -> Result<(), Stop> {
 pub(super) const NULL: &str = "null";
 
 /// A name that the application chose, fit to be shown.
-fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     name.chars().take(MAX_NAME).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
 }
 
@@ -285,6 +286,7 @@ fn is_silent_change(action: Action, field: &str, detail: &str) -> bool {
     match action {
         Action::Flagged => true,
         Action::Dropped if detail == NULL => false,
+        Action::Dropped if field == responses::VERBOSITY => true,
         Action::Dropped => [table::CHAT, table::RESPONSES, table::COMPLETIONS]
             .iter()
             .find_map(|table| table::find(table, field))

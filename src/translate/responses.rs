@@ -2,13 +2,17 @@
 
 use std::borrow::Cow;
 
-use super::draft::{Draft, array, quoted};
+use super::draft::{Draft, array, joined, quoted};
 use super::ids;
 use super::ledger::Action;
 use super::parts;
 use super::request::{Job, Stop};
+use super::tools::{Choice, choice};
 use crate::model::{Engine, Family, Pin};
 use crate::wire::scan;
+
+/// What `verbosity` is called here.
+pub(super) const VERBOSITY: &str = "text.verbosity";
 
 /// Tools that OpenAI itself runs.
 pub(super) fn tool_pin(kind: &str) -> Option<(Pin, &'static str)> {
@@ -17,6 +21,15 @@ pub(super) fn tool_pin(kind: &str) -> Option<(Pin, &'static str)> {
         "custom" => Some((Pin::Tools, "the backend knows functions only")),
         _ => Some((Pin::Hosted, "only OpenAI runs this tool")),
     }
+}
+
+/// Items that every server takes, and thoughts, which are left out.
+pub(super) fn knows(item: &str) -> bool {
+    matches!(item, "" | "message" | "reasoning" | "function_call" | "function_call_output")
+}
+
+pub(super) fn knows_choice(kind: &str) -> bool {
+    matches!(kind, "function" | "allowed_tools")
 }
 
 pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
@@ -52,8 +65,9 @@ fn input(job: &mut Job<'_>) -> Result<(), Stop> {
                 let role = draft.string("role").unwrap_or_default().into_owned();
                 has_user |= role == "user";
                 let text = message(job, &mut draft, at, &role)?;
-                if matches!(role.as_str(), "developer" | "system") {
-                    system.extend(text);
+                // One whose text cannot be told stays where it is.
+                if let Some(text) = text.filter(|_| matches!(role.as_str(), "developer" | "system")) {
+                    system.push(text);
                     changed = true;
                     continue;
                 }
@@ -63,10 +77,17 @@ fn input(job: &mut Job<'_>) -> Result<(), Stop> {
                 changed = true;
                 continue;
             }
-            "function_call" | "function_call_output" => call(job, &mut draft),
+            "function_call" => call(job, &mut draft),
+            "function_call_output" => {
+                call(job, &mut draft);
+                output(job, &mut draft, at)?;
+            }
             _ => return Err(Stop::pinned(Pin::Hosted, format!("input[{at}]"), "only OpenAI knows this kind of item")),
         }
-        changed |= draft.is_changed();
+        if draft.is_changed() {
+            changed = true;
+            job.note("input[]", Action::Rewritten, "only what an item has");
+        }
         kept.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item.get()) });
     }
     let raises = matches!(job.backend.family, Some(Family::Qwen35 | Family::Qwen38));
@@ -76,9 +97,9 @@ fn input(job: &mut Job<'_>) -> Result<(), Stop> {
         changed = true;
     }
     if !system.is_empty() {
-        let before = job.draft.string("instructions").map(Cow::into_owned);
-        let all: Vec<String> = before.into_iter().chain(system).filter(|text| !text.is_empty()).collect();
-        job.draft.set("instructions", quoted(&all.join("\n\n")));
+        let before = job.draft.get("instructions").map(str::to_owned);
+        let all: Vec<String> = before.into_iter().chain(system).filter(|text| text != "\"\"").collect();
+        job.draft.set("instructions", joined(all.iter().map(String::as_str), "\\n\\n"));
         job.note("input", Action::Rewritten, "system messages to instructions");
     }
     if changed {
@@ -88,12 +109,12 @@ fn input(job: &mut Job<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Checks and tidies a message; its text where it is all text.
+/// Checks and tidies a message; its text, as JSON, where it is all text.
 fn message(job: &mut Job<'_>, draft: &mut Draft<'_>, at: usize, role: &str) -> Result<Option<String>, Stop> {
     draft.retain(|name, value| ["type", "role", "content", "id", "status"].contains(&name) && value != "null");
     let Some(content) = draft.get("content").map(str::to_owned) else { return Ok(None) };
-    if let Some(text) = scan::string(&content) {
-        return Ok(Some(text.into_owned()));
+    if content.starts_with('"') {
+        return Ok(Some(content));
     }
     let Some(items) = scan::list(&content) else { return Ok(None) };
     let mut texts = Vec::with_capacity(items.len());
@@ -104,17 +125,20 @@ fn message(job: &mut Job<'_>, draft: &mut Draft<'_>, at: usize, role: &str) -> R
         if let Some((pin, why)) = parts::pin(&kind, in_system, job.backend) {
             return Err(Stop::pinned(pin, format!("input[{at}].content[{part}]"), why));
         }
-        let text = part_draft.string("text").or_else(|| part_draft.string("refusal"));
-        if let Some(text) = text {
-            texts.push(text.into_owned());
-        }
+        texts.extend(text_of(&part_draft));
     }
-    let only_text = texts.len() == items.len();
-    if only_text && role != "assistant" {
-        draft.set("content", quoted(&texts.join("\n")));
+    let text = (texts.len() == items.len()).then(|| joined(texts.iter().map(String::as_str), "\\n"));
+    if let Some(text) = text.clone().filter(|_| role != "assistant") {
+        draft.set("content", text);
         job.note("input[].content", Action::Rewritten, "parts to one text");
     }
-    Ok(only_text.then(|| texts.join("\n")))
+    Ok(text)
+}
+
+/// A part's text, as JSON.
+fn text_of(part: &Draft<'_>) -> Option<String> {
+    let text = part.get("text").or_else(|| part.get("refusal"))?;
+    text.starts_with('"').then(|| text.to_owned())
 }
 
 fn call(job: &mut Job<'_>, draft: &mut Draft<'_>) {
@@ -127,20 +151,41 @@ fn call(job: &mut Job<'_>, draft: &mut Draft<'_>) {
     }
 }
 
+/// A result in parts becomes one text, as a message does.
+fn output(job: &mut Job<'_>, draft: &mut Draft<'_>, at: usize) -> Result<(), Stop> {
+    let parts = draft.get("output").unwrap_or_default().to_owned();
+    let Some(items) = scan::list(&parts) else { return Ok(()) };
+    let mut texts = Vec::with_capacity(items.len());
+    for (part, item) in items.iter().enumerate() {
+        let Some(item) = Draft::parse(item.get()) else { return Ok(()) };
+        if let Some((pin, why)) = parts::pin(&item.string("type").unwrap_or_default(), false, job.backend) {
+            return Err(Stop::pinned(pin, format!("input[{at}].output[{part}]"), why));
+        }
+        let Some(text) = text_of(&item) else { return Ok(()) };
+        texts.push(text);
+    }
+    draft.set("output", joined(texts.iter().map(String::as_str), "\\n"));
+    job.note("input[].output", Action::Rewritten, "parts to one text");
+    Ok(())
+}
+
 fn tools(job: &mut Job<'_>) -> Result<(), Stop> {
     let chosen = job.draft.get("tool_choice").map(str::to_owned);
-    let Some(tools) = job.draft.get("tools").map(str::to_owned) else {
-        job.drop_field("tool_choice", "there are no tools");
-        job.drop_field("parallel_tool_calls", "there are no tools");
-        return Ok(());
-    };
+    let tools = job.draft.get("tools").map_or_else(|| "[]".to_owned(), str::to_owned);
     let Some(items) = scan::list(&tools) else { return Ok(()) };
     if items.is_empty() {
+        if chosen.is_some_and(|chosen| !matches!(chosen.as_str(), "\"auto\"" | "\"none\"")) {
+            return Err(Stop::invalid("tool_choice", "tool_choice is only allowed when tools are specified"));
+        }
         for field in ["tools", "tool_choice", "parallel_tool_calls"] {
             job.drop_field(field, "there are no tools");
         }
         return Ok(());
     }
+    let allowed = chosen.as_deref().map(choice).and_then(|choice| match choice {
+        Choice::Allowed { required, names } => Some((required, names)),
+        _ => None,
+    });
     let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
         let Some(mut draft) = Draft::parse(item.get()) else { return Ok(()) };
@@ -150,7 +195,20 @@ fn tools(job: &mut Job<'_>) -> Result<(), Stop> {
         draft.retain(|name, value| {
             ["type", "name", "description", "parameters", "strict"].contains(&name) && value != "null"
         });
+        let name = draft.string("name").unwrap_or_default();
+        if allowed.as_ref().is_some_and(|(_, names)| !names.contains(&*name)) {
+            continue;
+        }
         rewritten.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item.get()) });
+    }
+    if let Some((required, _)) = &allowed {
+        if rewritten.is_empty() {
+            return Err(Stop::invalid("tool_choice", "tool_choice allows no function that is in tools"));
+        }
+        job.draft.set("tool_choice", if *required { "\"required\"" } else { "\"auto\"" });
+        job.draft.set("tools", array(&rewritten));
+        job.note("tool_choice", Action::Rewritten, "only the allowed tools are offered");
+        job.note("tools", Action::Rewritten, "those that tool_choice allows");
     }
     if rewritten.iter().any(|tool| matches!(tool, Cow::Owned(_))) {
         job.draft.set("tools", array(&rewritten));
@@ -159,6 +217,9 @@ fn tools(job: &mut Job<'_>) -> Result<(), Stop> {
     job.wants.tools = true;
     job.wants.one_call = job.draft.get("parallel_tool_calls") == Some("false");
     let named = chosen.as_deref().and_then(Draft::parse);
+    if allowed.is_some() {
+        return Ok(());
+    }
     match named.as_ref().map(|choice| choice.string("type").unwrap_or_default().into_owned()).as_deref() {
         None => {}
         Some("function") => job.wants.forced = true,
@@ -172,19 +233,24 @@ fn format(job: &mut Job<'_>) -> Result<(), Stop> {
     let Some(text) = job.draft.get("text").map(str::to_owned) else { return Ok(()) };
     let Some(mut text) = Draft::parse(&text) else { return Ok(()) };
     if text.remove("verbosity").is_some() {
-        job.note("text.verbosity", Action::Dropped, "the backend has nothing like it");
+        job.note(VERBOSITY, Action::Dropped, "the backend has nothing like it");
     }
     let format = text.get("format").and_then(Draft::parse);
     let kind = format.as_ref().and_then(|format| format.string("type").map(Cow::into_owned));
     match kind.as_deref() {
         None | Some("text") => {
-            job.draft.remove("text");
+            job.drop_field("text", "text is what comes anyway");
             return Ok(());
         }
         Some("json_schema" | "json_object") if job.engine == Engine::DashScope => {
             return Err(Stop::pinned(Pin::Format, "text.format", "the backend follows no schema here"));
         }
         Some(_) => {}
+    }
+    let schema = format.as_ref().and_then(|format| format.get("schema")).and_then(Draft::parse);
+    if schema.is_some_and(|schema| schema.names().next().is_none()) {
+        job.drop_field("text", "an empty schema asks for nothing");
+        return Ok(());
     }
     if text.is_changed() {
         let json = text.to_json();

@@ -171,8 +171,10 @@ fn preset(job: &mut Job<'_>) {
     };
     job.draft.set("temperature", warm);
     job.draft.set("top_p", "0.95");
+    job.note("top_p", Action::Rewritten, "0.95");
     if job.engine != Engine::Compatible {
         job.draft.set("top_k", "20");
+        job.note("top_k", Action::Rewritten, "20");
     }
     job.note("temperature", Action::Flagged, format!("thinking needs {warm}: greedy decoding loops"));
 }

@@ -28,6 +28,9 @@ pub(super) fn for_tgi(schema: &str, is_tool: bool) -> Result<Option<String>, &'s
     }
     let mut walk = Walk { root: &root, inline: is_tool, nodes: 0, changed: false, open: Vec::new() };
     let mut rewritten = walk.schema(&root)?;
+    if !is_tool && rewritten.get("properties").is_none() {
+        return Err("the backend needs an object with properties");
+    }
     if is_tool && let Some(object) = rewritten.as_object_mut() {
         for unused in ["$defs", "definitions"] {
             walk.changed |= object.shift_remove(unused).is_some();
@@ -55,17 +58,32 @@ impl Walk<'_> {
         let mut rewritten = Map::with_capacity(object.len());
         for (name, value) in object {
             let value = match (name.as_str(), value) {
-                ("properties" | "$defs" | "definitions" | "patternProperties", Value::Object(named)) => {
+                (
+                    "properties" | "$defs" | "definitions" | "patternProperties" | "dependentSchemas",
+                    Value::Object(named),
+                ) => {
                     let mut all = Map::with_capacity(named.len());
                     for (name, value) in named {
                         all.insert(name.clone(), self.schema(value)?);
                     }
                     Value::Object(all)
                 }
-                ("items" | "additionalProperties", value) => self.schema(value)?,
-                ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(list)) => {
+                ("anyOf" | "oneOf" | "allOf" | "prefixItems" | "items", Value::Array(list)) => {
                     Value::Array(list.iter().map(|value| self.schema(value)).collect::<Result<_, _>>()?)
                 }
+                (
+                    "items"
+                    | "additionalItems"
+                    | "unevaluatedItems"
+                    | "additionalProperties"
+                    | "unevaluatedProperties"
+                    | "propertyNames"
+                    | "contains"
+                    | "if"
+                    | "then"
+                    | "else",
+                    value,
+                ) => self.schema(value)?,
                 (_, value) => value.clone(),
             };
             rewritten.insert(name.clone(), value);
@@ -142,6 +160,10 @@ mod tests {
             r##"{"properties":{"a":{"$ref":"#"}}}"##,
             r##"{"properties":{"a":{"$ref":"#/$defs/T"}},"$defs":{"T":{"items":{"$ref":"#/$defs/T"}}}}"##,
             r##"{"properties":{"a":{"$ref":"#/$defs/A"}},"$defs":{"A":{"anyOf":[{"$ref":"#/$defs/B"}]},"B":{"items":{"$ref":"#/$defs/A"}}}}"##,
+            r##"{"properties":{"a":{"items":[{"$ref":"#"}]}}}"##,
+            r##"{"properties":{"a":{"contains":{"$ref":"#"}}}}"##,
+            r##"{"properties":{"a":{"dependentSchemas":{"b":{"$ref":"#"}}}}}"##,
+            r##"{"properties":{"a":{"if":{"$ref":"#/properties/a"}}}}"##,
             r#"{"properties":{"a":{"not":{"type":"string"}}}}"#,
             r#"{"properties":{"a":{"format":"email"}}}"#,
             r##"{"properties":{"a":{"$ref":"#/nothing"}}}"##,

@@ -31,6 +31,9 @@ const X: Rule = Rule::Refuse;
 const AUDIO: Rule = Rule::Pin(Pin::Audio);
 const HOSTED: Rule = Rule::Pin(Pin::Hosted);
 
+/// Of fields that servers once constrained answers by; today they ignore them in silence.
+pub(super) const REFUSED_PREFIX: &str = "guided_";
+
 const fn row(name: &'static str, rules: [Rule; 6]) -> Row {
     Row { name, matters: false, rules }
 }

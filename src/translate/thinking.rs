@@ -98,7 +98,41 @@ pub(super) fn apply(job: &mut Job<'_>) {
     job.wants.thinking_off = job.plan.enable == Some(false) && !matches!(job.engine, Engine::Tgi | Engine::Compatible);
 }
 
+/// What a family's template reads; `None` where the template is not known.
+const fn template_reads(family: Option<Family>) -> Option<&'static [&'static str]> {
+    match family {
+        None => None,
+        Some(Family::Qwen25 | Family::Instruct2507 | Family::Thinking) => Some(&[]),
+        Some(Family::Qwen3) => Some(&["enable_thinking"]),
+        Some(Family::Qwen35) => Some(&["enable_thinking", "preserve_thinking"]),
+        Some(Family::Qwen38) => Some(&["enable_thinking", "preserve_thinking", "reasoning_effort"]),
+    }
+}
+
+/// TensorRT-LLM refuses what the template does not read.
+fn guard(job: &mut Job<'_>) {
+    let Some(reads) = template_reads(job.backend.family) else { return };
+    const WHY: &str = "this model's template does not read it";
+    if !reads.contains(&"enable_thinking") && job.plan.own_words {
+        job.drop_field("enable_thinking", WHY);
+        job.plan = Plan { thinks: job.backend.family == Some(Family::Thinking), ..Plan::default() };
+    }
+    let own = job.draft.get("chat_template_kwargs").map(str::to_owned);
+    let Some(mut own) = own.as_deref().and_then(Draft::parse) else { return };
+    own.retain(|name, _| reads.contains(&name));
+    if own.names().next().is_none() {
+        job.drop_field("chat_template_kwargs", WHY);
+    } else if own.is_changed() {
+        let json = own.to_json();
+        job.draft.set("chat_template_kwargs", json);
+        job.note("chat_template_kwargs", Action::Rewritten, WHY);
+    }
+}
+
 fn template_switch(job: &mut Job<'_>) {
+    if job.engine == Engine::Trtllm {
+        guard(job);
+    }
     let plan = job.plan;
     let has_plan = plan.enable.is_some() || plan.effort.is_some();
     take_effort(job, has_plan, "chat_template_kwargs");
@@ -132,15 +166,22 @@ fn template_switch(job: &mut Job<'_>) {
         // Its /v1/responses has the switch in the effort.
         let effort = if plan.enable == Some(false) { "none" } else { plan.effort.unwrap_or("medium") };
         job.draft.set("reasoning", format!("{{\"effort\":{}}}", quoted(effort)));
+        job.note("reasoning", Action::Rewritten, effort);
     }
 }
 
-/// `ours` with what `own` says over it.
+/// `ours` with what `own` says over it, in its own bytes.
 fn merge(ours: &str, own: &str) -> Option<String> {
-    let mut merged: serde_json::Map<String, serde_json::Value> = serde_json::from_str(ours).ok()?;
-    let own: serde_json::Map<String, serde_json::Value> = serde_json::from_str(own).ok()?;
-    merged.extend(own);
-    serde_json::to_string(&merged).ok()
+    let both = [Draft::parse(ours)?, Draft::parse(own)?];
+    let mut fields: Vec<(&str, &str)> = Vec::new();
+    for (name, value) in both.iter().flat_map(Draft::names) {
+        match fields.iter_mut().find(|(known, _)| *known == name) {
+            Some(entry) => entry.1 = value,
+            None => fields.push((name, value)),
+        }
+    }
+    let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
+    Some(format!("{{{}}}", pairs.join(",")))
 }
 
 fn take_effort(job: &mut Job<'_>, has_plan: bool, becomes: &'static str) {
@@ -177,6 +218,7 @@ fn dashscope(job: &mut Job<'_>) {
     match plan.effort.filter(|_| plan.enable == Some(true) && !plan.own_words) {
         Some(effort) => {
             job.draft.set("reasoning_effort", quoted(effort));
+            job.note("reasoning_effort", Action::Rewritten, effort);
             job.drop_field("thinking_budget", "not beside reasoning_effort");
         }
         None => {
@@ -191,6 +233,13 @@ fn dashscope(job: &mut Job<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kwargs_of_the_application_win_in_their_own_bytes() {
+        let merged = merge(r#"{"enable_thinking":false}"#, r#"{"x": 1e2,"enable_thinking":true,"y":[1, 2]}"#);
+        assert_eq!(merged.as_deref(), Some(r#"{"enable_thinking":true,"x":1e2,"y":[1, 2]}"#));
+        assert_eq!(merge("{}", "7"), None);
+    }
 
     #[test]
     fn models_that_think() {

@@ -12,8 +12,14 @@ const TGI_STEP: u64 = 1024;
 /// Characters of a token, cautiously: Qwen's tokenizer needs fewer tokens than this says.
 const CHARS_PER_TOKEN: u64 = 3;
 
-/// Tokens of a prompt, by the bytes of what it is made of.
-pub(super) const fn estimate(bytes: u64) -> u64 {
+/// Tokens of a prompt, at least.
+pub(super) fn at_least<'t>(texts: impl Iterator<Item = &'t str>) -> u64 {
+    let chars: usize = texts.map(|text| text.chars().count()).sum();
+    chars as u64 / CHARS_PER_TOKEN
+}
+
+/// The same by bytes, which is more where the text is not Latin: there a token is a character or two.
+const fn at_most(bytes: u64) -> u64 {
     bytes / CHARS_PER_TOKEN
 }
 
@@ -21,6 +27,7 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
     let responses = job.wants.kind == Kind::Responses;
     let field = if responses { "max_output_tokens" } else { "max_tokens" };
     if !responses && let Some(newer) = job.draft.remove("max_completion_tokens") {
+        job.drop_field("max_tokens", "max_completion_tokens is what counts");
         job.note("max_completion_tokens", Action::Renamed, "max_tokens");
         job.draft.set("max_tokens", newer);
     }
@@ -69,8 +76,12 @@ fn bound(job: &Job<'_>) -> Result<Option<u64>, Stop> {
     let checks_sum = matches!(job.engine, Engine::Sglang | Engine::Tgi);
     let Some(context) = job.max_model_len.filter(|_| checks_sum) else { return Ok(written) };
     let prompt = ["messages", "input", "tools", "instructions"];
-    let bytes: usize = prompt.iter().filter_map(|field| job.draft.get(field)).map(str::len).sum();
-    let left = context.saturating_sub(estimate(bytes as u64));
+    let texts = || prompt.iter().filter_map(|field| job.draft.get(field));
+    let bytes: usize = texts().map(str::len).sum();
+    let mut left = context.saturating_sub(at_most(bytes as u64));
+    if left == 0 {
+        left = context.saturating_sub(at_least(texts()));
+    }
     if left == 0 {
         return Err(Stop::pinned(Pin::Context, "messages", "the prompt is longer than the backend's context"));
     }

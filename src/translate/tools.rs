@@ -1,6 +1,7 @@
 //! Tools, which of them may be chosen, and the older functions.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::draft::{Draft, array, quoted};
 use super::format::{self, Format};
@@ -22,7 +23,7 @@ pub(super) enum Choice {
     /// Some of the tools, and the mode among them.
     Allowed {
         required: bool,
-        names: Vec<String>,
+        names: HashSet<String>,
     },
     /// Nothing that other servers know.
     Other,
@@ -81,7 +82,7 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
     let forces = matches!(chosen, Choice::Required | Choice::Named(_) | Choice::Allowed { required: true, .. });
     check_format(job, format, forces)?;
     let allowed = match &chosen {
-        Choice::Allowed { names, .. } => Some(names.as_slice()),
+        Choice::Allowed { names, .. } => Some(names),
         _ => None,
     };
     let mut names = Vec::with_capacity(items.len());
@@ -92,6 +93,9 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
             names.push(name);
             rewritten.push(tool);
         }
+    }
+    if rewritten.is_empty() {
+        return Err(Stop::invalid("tool_choice", "tool_choice allows no function that is in tools"));
     }
     if rewritten.len() != items.len() || rewritten.iter().any(|tool| matches!(tool, Cow::Owned(_))) {
         job.draft.set("tools", array(&rewritten));
@@ -208,6 +212,7 @@ fn tool_choice(job: &mut Job<'_>, chosen: &Choice, names: &[String]) -> Result<(
         Choice::Allowed { required, .. } => {
             job.draft.set("tool_choice", if *required { "\"required\"" } else { "\"auto\"" });
             job.note("tool_choice", Action::Rewritten, "only the allowed tools are offered");
+            job.note("tools", Action::Rewritten, "those that tool_choice allows");
             if *required { Choice::Required } else { Choice::Auto }
         }
         other => other.clone(),

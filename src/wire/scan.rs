@@ -111,8 +111,9 @@ impl<'a> Scan<'a> {
         &self.fields
     }
 
+    /// Of a name that stands there twice the last counts, as in other readers.
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| *value)
+        self.fields.iter().rfind(|(field, _)| field == name).map(|(_, value)| *value)
     }
 
     /// `None` when it is absent, no string or empty.
@@ -206,6 +207,8 @@ mod tests {
         // Either answer is fine; what matters is that there is one.
         assert!(scan(deep.as_bytes()).is_ok() || scan(deep.as_bytes()).is_err());
         assert!(scan(b"{\"model\":7}").unwrap().model().is_none());
+        let twice = scan(b"{\"model\":\"a\",\"n\":1,\"n\":2}").unwrap();
+        assert_eq!(twice.get("n").unwrap().get(), "2");
     }
 
     proptest! {

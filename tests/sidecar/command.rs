@@ -218,6 +218,13 @@ fn shift_and_explain_speak_of_the_same_file() {
     assert_eq!(told["request"]["model"], "qwen-235b-a22b");
     assert_eq!(told["ledger"][0]["field"], "model");
     assert!(!printed.contains("\"me\""), "the key is never printed");
+
+    let request = folder.path().join("request.json");
+    std::fs::write(&request, r#"{"model":"gpt-4o","messages":[],"logit_bias":{"1":100}}"#).unwrap();
+    let output = run(&path, &["explain", "--json", request.to_str().unwrap()]);
+    let told: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    assert_eq!(told["reason"], "pinned:logit_bias");
+    assert_eq!((&told["ledger"][0]["field"], &told["ledger"][0]["action"]), (&"logit_bias".into(), &"pinned".into()));
 }
 
 #[test]

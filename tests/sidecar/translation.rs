@@ -60,7 +60,9 @@ async fn what_a_candidate_cannot_do_is_pinned_before_the_draw_and_counted() {
 async fn what_only_shows_while_translating_is_pinned_after_the_draw_and_counted_apart() {
     let (running, _openai, qwen) = at(100.0).await;
     let part = json!([{"role": "user", "content": [{"type": "hologram", "hologram": {}}]}]);
-    let answer = ask(&running, &with(json!({"messages": part})), "").await;
+    // Written so, the kind is not found without taking the messages apart.
+    let hidden = with(json!({"messages": part})).replace("\"type\"", "\"ty\\u0070e\"");
+    let answer = ask(&running, &hidden, "").await;
     assert_eq!(answer.header("x-shiftgate-reason"), Some("pinned:unknown_field"));
     assert_eq!(qwen.requests(), 0);
     let route = &running.status().await["routes"][0];
