@@ -10,7 +10,7 @@ use crate::model::Cause;
 pub enum Failure {
     #[error("cannot connect: {0}")]
     Connect(String),
-    #[error("no connection within {0:?}")]
+    #[error("no connection within {}", seconds(*.0))]
     ConnectTimeout(std::time::Duration),
     #[error("the proxy made no tunnel: {0}")]
     Proxy(String),
@@ -20,7 +20,7 @@ pub enum Failure {
     Reset(String),
     #[error("no valid HTTP answer: {0}")]
     BadAnswer(String),
-    #[error("no answer within {0:?}")]
+    #[error("no answer within {}", seconds(*.0))]
     Timeout(std::time::Duration),
     #[error("the application's body broke off: {0}")]
     ClientBody(String),
@@ -68,6 +68,11 @@ impl Failure {
         }
         Self::Reset(with_source(error))
     }
+}
+
+/// `1.5 s`, whatever the clock's grain made of it.
+fn seconds(duration: std::time::Duration) -> String {
+    format!("{} s", (duration.as_secs_f64() * 1e3).round() / 1e3)
 }
 
 /// An error with the causes below it, on one line.

@@ -116,11 +116,10 @@ impl Proxy {
         mut record: Box<Record>,
         missed: Missed,
     ) -> Response<AnswerBody> {
-        let name = |backend: usize| snapshot.config.backends[backend].name.as_str();
         let failover = self.may_fail_over(snapshot, backend, asked, &missed);
         record.missed(&missed, failover.is_some(), Instant::now());
         let Some((cause, prepared)) = failover else {
-            return respond::refuse(record, &Refused::of(missed, name(backend)));
+            return respond::refuse(record, &Refused::of(missed));
         };
         drop(missed);
         let baseline = snapshot.baseline();
@@ -131,7 +130,7 @@ impl Proxy {
             Ok(response) => response,
             Err((mut record, missed)) => {
                 record.missed(&missed, false, Instant::now());
-                respond::refuse(record, &Refused::of(missed, name(baseline)))
+                respond::refuse(record, &Refused::of(missed))
             }
         }
     }

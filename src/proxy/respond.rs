@@ -46,11 +46,8 @@ pub(super) enum Refused {
     /// The application stopped sending.
     SlowBody,
     Overload(&'static str),
-    /// A backend had no answer. `name` is the backend's.
-    Failed {
-        name: String,
-        failure: Failure,
-    },
+    /// A backend had no answer.
+    Failed(Failure),
     /// A candidate's own words, with its status.
     Said {
         status: StatusCode,
@@ -58,24 +55,20 @@ pub(super) enum Refused {
         error: ApiError,
     },
     /// A candidate answered as if its address, key or model name were wrong: our configuration's fault.
-    Misconfigured {
-        name: String,
-        status: StatusCode,
-    },
+    Misconfigured(StatusCode),
 }
 
 impl Refused {
     /// What the application is told when nobody else may answer.
-    pub(super) fn of(missed: Missed, name: &str) -> Self {
-        let name = name.to_owned();
+    pub(super) fn of(missed: Missed) -> Self {
         match missed {
             Missed::Failed(Failure::ClientBody(cause)) => Self::ClientBody(cause),
             Missed::Failed(Failure::ClientSlow) => Self::SlowBody,
-            Missed::Failed(failure) => Self::Failed { name, failure },
+            Missed::Failed(failure) => Self::Failed(failure),
             Missed::Said { told, said, .. }
                 if said.misconfigured || told.is_informational() || told.is_redirection() =>
             {
-                Self::Misconfigured { name, status: told }
+                Self::Misconfigured(told)
             }
             Missed::Said { retry_after, said, .. } => Self::Said {
                 status: StatusCode::from_u16(said.status).unwrap_or(StatusCode::BAD_GATEWAY),
@@ -156,29 +149,29 @@ impl Refused {
                 ApiError::server(format!("shiftgate is at its limit ({limit}); try again shortly"), "overloaded"),
                 Some(Refusal::Overload),
             ),
-            Self::Failed { .. } | Self::Said { .. } | Self::Misconfigured { .. } => {
+            Self::Failed(_) | Self::Said { .. } | Self::Misconfigured(_) => {
                 let (status, error) = self.explain_backend();
                 (status, error, None)
             }
         }
     }
 
-    /// The same, where a backend is to blame.
+    /// The same, where a backend is to blame. Its name stands in `x-shiftgate-backend` and nowhere else: the application
+    /// is not told whom it speaks to.
     fn explain_backend(&self) -> (StatusCode, ApiError) {
         match self {
-            Self::Failed { name, failure } if failure.is_timeout() => (
-                StatusCode::GATEWAY_TIMEOUT,
-                ApiError::server(format!("backend {name}: {failure}"), "upstream_timeout"),
-            ),
-            Self::Failed { name, failure } => {
-                (StatusCode::BAD_GATEWAY, ApiError::server(format!("backend {name}: {failure}"), "upstream_error"))
+            Self::Failed(failure) if failure.is_timeout() => {
+                (StatusCode::GATEWAY_TIMEOUT, ApiError::server(format!("upstream: {failure}"), "upstream_timeout"))
+            }
+            Self::Failed(failure) => {
+                (StatusCode::BAD_GATEWAY, ApiError::server(format!("upstream: {failure}"), "upstream_error"))
             }
             Self::Said { status, error, .. } => (*status, error.clone()),
-            Self::Misconfigured { name, status } => (
+            Self::Misconfigured(status) => (
                 StatusCode::BAD_GATEWAY,
                 ApiError::server(
                     format!(
-                        "backend {name} answered {}: check its url, api_key and models in rollout.toml",
+                        "upstream: it answered {}: check its url, api_key and models in rollout.toml",
                         status.as_u16()
                     ),
                     "upstream_misconfigured",
@@ -198,7 +191,7 @@ pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<Ans
             record.refuse(refusal);
             End::Refused
         }
-        (None, Refused::Failed { failure, .. }) if failure.is_timeout() => End::Timeout,
+        (None, Refused::Failed(failure)) if failure.is_timeout() => End::Timeout,
         (None, Refused::Said { .. }) => End::Complete,
         (None, _) => End::UpstreamError,
     };
@@ -222,7 +215,7 @@ pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<Ans
                 headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
             }
         }
-        Refused::Misconfigured { .. } => {
+        Refused::Misconfigured(_) => {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         Refused::Method => {

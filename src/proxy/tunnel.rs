@@ -47,7 +47,7 @@ pub(super) async fn open(
     let sent_at = Instant::now();
     let answer = target.client.send_upgrade(upstream).await;
     record.watch.waited(sent_at, Instant::now());
-    let failed = |failure| Refused::Failed { name: target.config.name.clone(), failure };
+    let failed = Refused::Failed;
     let mut answer = match answer {
         Ok(answer) => answer,
         Err(failure) => {

@@ -229,7 +229,11 @@ fn allow_list(job: &mut Job<'_>, table: &'static [Row]) -> Result<(), Stop> {
                     let why = "it is listed in pin_on_unknown";
                     stop.get_or_insert_with(|| Stop::pinned(Pin::UnknownField, shown(), why));
                 }
-                let why = if row.is_some() { "this engine has nothing like it" } else { "unknown" };
+                let why = match row {
+                    Some(_) if matches!(value, "0" | "0.0" | "{}" | "\"medium\"") => SAYS_NOTHING,
+                    Some(_) => "this engine has nothing like it",
+                    None => "unknown",
+                };
                 ledger.note(shown(), Action::Dropped, why);
             }
             Rule::Pin(pin) => {
@@ -248,6 +252,8 @@ fn allow_list(job: &mut Job<'_>, table: &'static [Row]) -> Result<(), Stop> {
 
 /// Why a field was dropped that said nothing.
 pub(super) const NULL: &str = "null";
+/// The same of one that said what is so anyway; SDKs and frameworks send such defaults.
+const SAYS_NOTHING: &str = "it says nothing";
 
 /// A name that the application chose, fit to be shown.
 pub(super) fn shown(name: &str) -> String {
@@ -285,7 +291,7 @@ fn finish(ask: &Ask<'_>, mut job: Job<'_>, model: &str) -> Result<Translated, St
 fn is_silent_change(action: Action, field: &str, detail: &str) -> bool {
     match action {
         Action::Flagged => true,
-        Action::Dropped if detail == NULL => false,
+        Action::Dropped if detail == NULL || detail == SAYS_NOTHING => false,
         Action::Dropped if field == responses::VERBOSITY => true,
         Action::Dropped => [table::CHAT, table::RESPONSES, table::COMPLETIONS]
             .iter()

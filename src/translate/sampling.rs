@@ -1,6 +1,6 @@
 //! Numbers that steer the sampling, and how many answers of which kind are asked for.
 
-use serde_json::Value;
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
 use super::draft::{Draft, array, quoted};
 use super::ledger::Action;
@@ -192,6 +192,19 @@ fn top_p(job: &mut Job<'_>) {
 
 /// Whether one token is forced or forbidden outright: ids are those of OpenAI's tokenizer.
 pub(super) fn forces_a_token(bias: &str) -> bool {
-    let Ok(Value::Object(bias)) = serde_json::from_str(bias) else { return false };
-    bias.values().filter_map(Value::as_f64).any(|weight| weight.abs() >= 100.0)
+    struct Forces;
+    impl<'de> Visitor<'de> for Forces {
+        type Value = bool;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("weights by token")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+            let mut forces = false;
+            while let Some((_, weight)) = map.next_entry::<IgnoredAny, f64>()? {
+                forces |= weight.abs() >= 100.0;
+            }
+            Ok(forces)
+        }
+    }
+    serde_json::Deserializer::from_str(bias).deserialize_map(Forces).unwrap_or(false)
 }

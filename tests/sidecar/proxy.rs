@@ -197,7 +197,8 @@ async fn faults_of_a_candidate_never_look_like_an_answer() {
         let answer = ask(&running, &chat("x", stream), "").await;
         assert_eq!(answer.status, status, "{fault:?} streamed={stream}: {}", answer.text());
         let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
-        assert!(message.contains(if status == 502 { "backend qwen" } else { "Internal server error" }), "{message}");
+        assert!(message.contains(if status == 502 { "upstream: " } else { "Internal server error" }), "{message}");
+        assert!(!message.contains("qwen"), "{message}");
         let candidate = &running.status().await["backends"][1];
         // Its own words are an answer, if none that is good.
         let served = i32::from(status == 500);

@@ -8,6 +8,7 @@ mod feature;
 mod judge;
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -76,9 +77,13 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
+/// After this nothing more is asked of one backend: who hangs once hangs always.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Asks for everything, one thing after the other.
 pub async fn probe(target: &Target, is_baseline: bool) -> Report {
     let (name, engine) = (target.config.name.clone(), target.config.engine);
+    let until = Instant::now() + PATIENCE;
     let mut report = Report { backend: name, engine, asked: Asked::Yes, rows: Vec::new() };
     let served = match models(target).await {
         Ok(served) => served,
@@ -87,7 +92,12 @@ pub async fn probe(target: &Target, is_baseline: bool) -> Report {
     let asker = begin(target, is_baseline, served.as_ref()).await;
     report.rows.push(models_row(&asker, served));
     for feature in Feature::ALL.into_iter().filter(|feature| *feature != Feature::Models && feature.is_asked(engine)) {
-        match find(&asker, feature).await {
+        let finding = if Instant::now() < until {
+            find(&asker, feature).await
+        } else {
+            Finding::Silent("not asked: what was asked before took too long".to_owned())
+        };
+        match finding {
             Finding::Locked(status) => {
                 report.asked = locked(target, status);
                 return report;

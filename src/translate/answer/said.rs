@@ -148,7 +148,10 @@ impl Found {
             let error = ApiError::server(message, "upstream_misconfigured");
             return Said { status: 502, error, unusable: true, context: false, misconfigured: true };
         }
+        // DashScope's word for it, where its status is lost in a stream's 200.
+        let throttled = dashscope && (code.starts_with("Throttling") || code == "limit_requests");
         let status = match engine {
+            _ if throttled => 429,
             Engine::Tgi => self.tgi_status(told),
             Engine::OpenAi
             | Engine::Vllm
@@ -259,6 +262,8 @@ mod tests {
 
     #[test]
     fn an_event_tells_its_status() {
+        let flat = r#"{"code":"Throttling.RateQuota","message":"m","request_id":"r"}"#;
+        assert_eq!(of_event(Engine::DashScope, flat.as_bytes()).status, 429);
         for (event, status) in [
             (r#"{"error":{"message":"Model is overloaded","http_status_code":422}}"#, 429),
             (r#"{"error":{"message":"Request failed during generation: x","http_status_code":422}}"#, 500),
