@@ -82,52 +82,40 @@ impl Bench {
         let mut cpu = Row::new(format!("CPU ms per 1,000 requests, {CONNECTIONS} connections at full load"), 1);
         let mut rate = Row::new(format!("requests/s, {CONNECTIONS} connections at full load"), 0);
         let mut rss = Row::new(format!("resident MiB, {CONNECTIONS} busy connections"), 1);
-        self.rounds(
-            "saturation",
-            |_| true,
-            |target| {
-                let mut load = Many::connect(target.address, CONNECTIONS)?;
-                let before = target.process.as_ref().map(Process::cpu_ns).transpose()?;
-                let took = load.run(self.size.saturated)?;
-                if let (Some(process), Some(before)) = (&target.process, before) {
-                    cpu.push(target.name, (process.cpu_ns()? - before) as f64 / 1e3 / self.size.saturated as f64);
-                    rss.push(target.name, process.rss_kib()? as f64 / 1024.0);
-                }
-                rate.push(target.name, self.size.saturated as f64 / took.as_secs_f64());
-                Ok(())
-            },
-        )?;
+        self.rounds("saturation", gives_the_origins, |target| {
+            let mut load = Many::connect(target.address, CONNECTIONS)?;
+            let before = target.process.as_ref().map(Process::cpu_ns).transpose()?;
+            let took = load.run(self.size.saturated)?;
+            if let (Some(process), Some(before)) = (&target.process, before) {
+                cpu.push(target.name, (process.cpu_ns()? - before) as f64 / 1e3 / self.size.saturated as f64);
+                rss.push(target.name, process.rss_kib()? as f64 / 1024.0);
+            }
+            rate.push(target.name, self.size.saturated as f64 / took.as_secs_f64());
+            Ok(())
+        })?;
         Ok(vec![cpu, rate, rss])
     }
 
     fn rate(&self) -> anyhow::Result<Vec<Row>> {
         let mut p50 = Row::new(format!("µs added at p50, {RATE} requests/s"), 0);
         let mut p99 = Row::new(format!("µs added at p99, {RATE} requests/s"), 0);
-        self.rounds(
-            "rate",
-            |_| true,
-            |target| {
-                let mut took = load::open_loop(target.address, RATE, self.size.seconds)?;
-                p50.push(target.name, micros(&mut took, 50));
-                p99.push(target.name, micros(&mut took, 99));
-                Ok(())
-            },
-        )?;
+        self.rounds("rate", gives_the_origins, |target| {
+            let mut took = load::open_loop(target.address, RATE, self.size.seconds)?;
+            p50.push(target.name, micros(&mut took, 50));
+            p99.push(target.name, micros(&mut took, 99));
+            Ok(())
+        })?;
         Ok(vec![added(p50), added(p99)])
     }
 
     fn one(&self) -> anyhow::Result<Vec<Row>> {
         let mut p50 = Row::new("µs added at p50, one connection, one request at a time", 0);
-        self.rounds(
-            "one",
-            |_| true,
-            |target| {
-                let mut load = One::connect(target.address, 0)?;
-                load.run(self.size.single / 10)?;
-                p50.push(target.name, micros(&mut load.run(self.size.single)?, 50));
-                Ok(())
-            },
-        )?;
+        self.rounds("one", gives_the_origins, |target| {
+            let mut load = One::connect(target.address, 0)?;
+            load.run(self.size.single / 10)?;
+            p50.push(target.name, micros(&mut load.run(self.size.single)?, 50));
+            Ok(())
+        })?;
         Ok(vec![added(p50)])
     }
 
@@ -137,7 +125,7 @@ impl Bench {
             let plural = if connections == 1 { "connection" } else { "connections" };
             let mut row = Row::new(format!("syscalls per request, {connections} {plural}"), 2);
             eprintln!("syscalls: {connections} {plural}");
-            for target in &self.targets {
+            for target in self.targets.iter().filter(|target| gives_the_origins(target)) {
                 let counted = syscalls::per_request(target, connections, self.size.traced, folder);
                 if let Some(calls) = counted.with_context(|| format!("syscalls, {}", target.name))? {
                     row.push(target.name, calls);
@@ -174,6 +162,11 @@ impl Bench {
         })?;
         Ok(vec![cpu])
     }
+}
+
+/// Whose answers are the origin's, byte for byte; the load checks them.
+fn gives_the_origins(target: &Target) -> bool {
+    target.name != TRANSLATING
 }
 
 fn micros(took: &mut [Duration], share: usize) -> f64 {
