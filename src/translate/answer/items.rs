@@ -136,7 +136,22 @@ impl Shaper<'_> {
                 _ => {}
             }
         }
+        if shown.is_empty() && self.wants.thinking_off {
+            shown.extend(list.iter().take(MAX_ITEMS).find_map(|item| self.moved(item, notes)));
+        }
         shown
+    }
+
+    /// The answer of a server that was told not to think, and took it for a thought.
+    fn moved(&self, item: &Value, notes: &mut Notes) -> Option<Value> {
+        let parts = item.get("content")?.as_array()?;
+        let text: String = parts.iter().filter_map(|part| part.get("text")?.as_str()).collect();
+        if item.get("type")? != "reasoning" || text.is_empty() {
+            return None;
+        }
+        notes.add(Note::ReasoningMoved);
+        let item = json!({"type": "message", "content": [{"type": "output_text", "text": text}]});
+        self.message(&item, 0, true, notes).0
     }
 
     pub(super) fn reasoning(&self, item: &Value, index: u64) -> Value {

@@ -113,6 +113,11 @@ impl Responses {
             "response.completed" | "response.incomplete" => {
                 let told = parsed(event.response);
                 self.know(&told, progress);
+                if self.wants.thinking_off && !progress.shown && progress.seen.first_content.is_some() {
+                    // It came as a thought and was kept back: another backend may still give one.
+                    progress.fail(said::failed("the backend took its answer for a thought"), out);
+                    return;
+                }
                 let output = self.shaper().output(&told, &mut progress.notes);
                 self.put_response(out, &event.kind.0, &told, output);
                 progress.seen.has_reason = true;
