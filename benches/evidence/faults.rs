@@ -58,7 +58,7 @@ fn says(head: &str, body: &str) -> Candidate {
 fn cases(dead: SocketAddr, plain: SocketAddr) -> Vec<Case> {
     let case = |name, candidate, streams, ends| Case { name, candidate, streams, ends };
     let moved = Ends::FailsOver;
-    let good = "{\"choices\":[]}";
+    let good = "{\"choices\":[{\"message\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}";
     vec![
         case("connection refused", Candidate::At(format!("http://{dead}/v1")), BOTH, moved("connect")),
         // A label too long for DNS: it fails without a network.
@@ -115,7 +115,10 @@ fn cases(dead: SocketAddr, plain: SocketAddr) -> Vec<Case> {
             Candidate::Says(
                 [
                     "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(5).as_str(),
-                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 14\r\n\r\n",
+                    &format!(
+                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                        good.len()
+                    ),
                     good,
                 ]
                 .concat()
@@ -139,7 +142,7 @@ pub(crate) fn text(openai: &Sim, candidate: &str, more: &str) -> String {
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nrequest_log = false\n[failover]\nretry_budget = 1.0\n\
          [rollout]\nname = \"evidence\"\nbaseline = \"openai\"\npercent = {{ qwen = 100.0 }}\n[backend.openai]\n\
          engine = \"openai\"\nurl = \"{}\"\napi_key = \"client\"\n[backend.qwen]\nengine = \"vllm\"\nurl = \"{candidate}\"\n\
-         api_key = \"none\"\nbreaker = {{ enabled = false }}\n{more}\n",
+         api_key = \"none\"\nfamily = \"qwen3\"\nbreaker = {{ enabled = false }}\n{more}\n",
         openai.url()
     )
 }
@@ -193,10 +196,18 @@ impl Drop for Aborting {
     }
 }
 
+/// A head with a length, and as much body.
+fn is_whole(got: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(got);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    body.len() >= length.unwrap_or(0)
+}
+
 async fn say(mut stream: TcpStream, bytes: &[u8]) -> std::io::Result<()> {
     let mut buffer = [0; 4096];
     let mut got = Vec::new();
-    while !got.ends_with(b"]}") {
+    while !is_whole(&got) {
         match stream.read(&mut buffer).await? {
             0 => return Ok(()),
             read => got.extend_from_slice(buffer.get(..read).unwrap_or_default()),
