@@ -73,6 +73,7 @@ impl Case {
             functions: is("functions"),
             forced: is("forced"),
             one_call: is("one_call"),
+            choices: self.wants["choices"].as_u64().unwrap_or(usual.choices),
             stop: stop.map(|stop| stop.as_str().unwrap().to_owned()).collect(),
             ..usual
         }
@@ -185,8 +186,8 @@ impl Case {
     }
 }
 
-const KNOWN: [&str; 9] =
-    ["kind", "usage_chunk", "reasoning", "thinking_off", "tools", "functions", "forced", "one_call", "stop"];
+const KNOWN: [&str; 10] =
+    ["kind", "usage_chunk", "reasoning", "thinking_off", "tools", "functions", "forced", "one_call", "stop", "choices"];
 
 /// An event as a server writes it; what has no choices of its own is a delta.
 fn event(told: &Value, kind: Kind) -> String {

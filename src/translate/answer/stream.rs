@@ -136,7 +136,7 @@ impl Stream {
         let progress = &mut self.progress;
         match &mut self.rewriter {
             Rewriter::Pass(pass) => pass.end(out),
-            Rewriter::Chat(chat) if chat.has_finished() => chat.complete(progress, out),
+            Rewriter::Chat(chat) if chat.is_over() => chat.complete(progress, out),
             Rewriter::Completions(completions) if completions.has_finished() => completions.complete(progress, out),
             Rewriter::Chat(_) | Rewriter::Responses(_) | Rewriter::Completions(_) => {}
         }
