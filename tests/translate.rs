@@ -290,7 +290,7 @@ proptest! {
         let body = Bytes::from(format!(
             "{{{space}\"model\":\"gpt-4o\",{space}\"messages\" : [ {{\"content\":{quoted},\"role\":\"user\"}}],\"temperature\":{temperature}{space}}}\n"
         ));
-        for engine in ["vllm", "sglang", "trtllm", "tgi", "compatible", "openai"] {
+        for engine in ["vllm", "sglang", "trtllm", "compatible", "openai"] {
             let case = json!({"engine": engine, "models": false, "family": "qwen2.5"});
             prop_assert_eq!(&translated(&case, &body).unwrap().body, &body);
         }

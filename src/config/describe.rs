@@ -102,7 +102,8 @@ fn key(key: &ApiKey) -> String {
 
 fn models(backend: &Backend) -> String {
     if backend.models.is_empty() {
-        return "the application's name goes as it is".to_owned();
+        let tgi = "tgi, since this server takes other names for those of adapters";
+        return if backend.engine == Engine::Tgi { tgi } else { "the application's name goes as it is" }.to_owned();
     }
     let pairs: Vec<String> =
         backend.models.iter().map(|(pattern, name)| format!("{} → {name}", pattern.as_str())).collect();

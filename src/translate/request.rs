@@ -133,7 +133,7 @@ pub fn request(ask: &Ask<'_>) -> Result<Translated, Stop> {
         if let Some(pinned) = features::pin(ask) {
             return Err(Stop::Pinned(pinned));
         }
-        model = backend.model_for(app_model).unwrap_or(app_model);
+        model = served_name(backend, app_model);
     }
     let kind = match ask.endpoint {
         Endpoint::Responses => Kind::Responses,
@@ -177,6 +177,15 @@ pub fn request(ask: &Ask<'_>) -> Result<Translated, Stop> {
         _ => for_qwen(&mut job)?,
     }
     finish(ask, job, model)
+}
+
+/// What this server calls the model. TGI takes any other name than its own for that of an adapter.
+fn served_name<'a>(backend: &'a Backend, app_model: &'a str) -> &'a str {
+    const TGI: &str = "tgi";
+    if backend.engine == Engine::Tgi && backend.models.is_empty() {
+        return TGI;
+    }
+    backend.model_for(app_model).unwrap_or(app_model)
 }
 
 fn for_qwen(job: &mut Job<'_>) -> Result<(), Stop> {
