@@ -59,7 +59,8 @@ impl Calls {
         notes: &mut Notes,
     ) -> [Option<Part>; 2] {
         let own = call.id.0.as_deref().filter(|id| !id.is_empty() && id.len() <= MAX_ID);
-        let place = call.index.unwrap_or_else(|| self.place_of(own));
+        let name = call.function.as_ref().map_or("", |function| function.name());
+        let place = call.index.unwrap_or_else(|| self.place_of(own, name));
         if place > 0 && (wants.one_call || wants.functions) {
             notes.add(Note::FirstCallOnly);
             return [None, None];
@@ -69,7 +70,6 @@ impl Calls {
             return [None, None];
         }
         let state = self.at(place);
-        let name = call.function.as_ref().map_or("", |function| function.name());
         let arguments = call.function.as_ref().map(|function| function.arguments()).unwrap_or_default();
         if state.own_id.is_none() {
             state.own_id = own.map(str::to_owned);
@@ -95,10 +95,15 @@ impl Calls {
         [begin, (!text.is_empty()).then_some(Part::Arguments { place, text })]
     }
 
-    /// Where the server gives no index: a new id is a new call, anything else belongs to the last one.
-    fn place_of(&self, own: Option<&str>) -> u64 {
+    /// Where the server gives no index: a new id is a new call, and so is a name where there are no ids; anything else
+    /// belongs to the last one.
+    fn place_of(&self, own: Option<&str>, name: &str) -> u64 {
         let Some(last) = self.0.last() else { return 0 };
-        let is_new = own.is_some() && last.own_id.is_some() && last.own_id.as_deref() != own;
+        let is_new = match (own, last.own_id.as_deref()) {
+            (Some(own), Some(known)) => own != known,
+            (None, None) => !name.is_empty() && last.announced,
+            _ => false,
+        };
         last.place + u64::from(is_new)
     }
 
