@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue};
-use shiftgate::config::{self, Config, ReasoningPolicy, Secrets};
+use shiftgate::config::{self, Config, Secrets};
 use shiftgate::model::{Engine, Family};
 use shiftgate::split::{Body, Known, Request, Tables, decide};
 use shiftgate::translate::answer::{Ids, Stream};
@@ -199,20 +199,10 @@ fn translations(criterion: &mut Criterion) {
 
 fn wants(engine: Engine) -> Wants {
     Wants {
-        engine,
-        owner: Owner::of("qwen"),
-        kind: Kind::Chat,
-        model: "gpt-4o".to_owned(),
         streamed: true,
-        choices: 1,
-        usage_chunk: false,
-        reasoning: ReasoningPolicy::Strip,
-        thinking_off: false,
         tools: true,
-        functions: false,
-        forced: false,
-        one_call: false,
         stop: vec!["END".to_owned()],
+        ..Wants::new(engine, Owner::of("qwen"), Kind::Chat, "gpt-4o".to_owned())
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
 }
 
 fn json_object(job: &mut Job<'_>) {
-    match job.engine {
+    match job.backend.engine {
         Engine::Tgi => {
             let regex = quoted(&any_object());
             job.draft.set("response_format", format!("{{\"type\":\"regex\",\"value\":{regex}}}"));
@@ -136,7 +136,7 @@ fn json_schema(job: &mut Job<'_>) -> Result<(), Stop> {
     }
     wrapper.retain(|name, _| ["type", "json_schema"].contains(&name));
     inner.retain(|name, _| ["name", "description", "schema", "strict"].contains(&name));
-    match job.engine {
+    match job.backend.engine {
         Engine::Compatible => {
             return Err(Stop::pinned(Pin::Format, "response_format", "not every server follows a schema"));
         }

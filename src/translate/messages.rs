@@ -117,7 +117,7 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
     let trailing = turns.last().is_some_and(|turn| turn.role == "assistant");
     let mut reshaped = let_a_user_speak(job, &mut turns);
     reshaped |= consolidate(job, &mut turns);
-    if trailing && matches!(job.engine, Engine::Sglang | Engine::Tgi | Engine::DashScope) {
+    if trailing && matches!(job.backend.engine, Engine::Sglang | Engine::Tgi | Engine::DashScope) {
         job.note(
             "messages",
             Action::Flagged,
@@ -223,7 +223,7 @@ fn assistant<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>, at: usize) -> Result<Op
         turn.draft().set("tool_calls", rewritten);
         job.note("messages[].tool_calls", Action::Rewritten, "only what a call has");
     }
-    if job.engine != Engine::Tgi {
+    if job.backend.engine != Engine::Tgi {
         return Ok(None);
     }
     if !has_calls {
@@ -265,7 +265,7 @@ fn arguments(job: &mut Job<'_>, function: &mut Draft<'_>) {
     let Some(text) = function.string("arguments") else { return };
     let empty = text.trim().is_empty();
     let text = if empty { "{}".to_owned() } else { text.into_owned() };
-    if job.engine == Engine::Tgi {
+    if job.backend.engine == Engine::Tgi {
         // Sent as text they reach the prompt quoted twice.
         if let Some(object) = scan::object(&text) {
             let object = Draft::of(&object).to_json();

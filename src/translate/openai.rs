@@ -23,8 +23,7 @@ const QWEN_ONLY: [&str; 7] = [
     "enable_thinking",
 ];
 /// What models that think refuse.
-const REFUSED_BY_REASONING: [&str; 6] =
-    ["top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "logit_bias"];
+const REFUSED_BY_REASONING: [&str; 5] = ["top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"];
 /// Of a message's keys, those that OpenAI does not know.
 const NOT_OPENAIS: [&str; 2] = ["reasoning", "reasoning_content"];
 
@@ -62,7 +61,7 @@ fn for_reasoning(job: &mut Job<'_>, model: &str) {
     if job.draft.number("temperature").is_some_and(|temperature| (temperature - 1.0).abs() > f64::EPSILON) {
         job.drop_field("temperature", "this model takes 1 only");
     }
-    for name in REFUSED_BY_REASONING.iter().filter(|name| **name != "logit_bias") {
+    for name in REFUSED_BY_REASONING {
         job.drop_field(name, "this model refuses it");
     }
     if model.starts_with("o3") || model.starts_with("o4-mini") {

@@ -102,7 +102,7 @@ fn image(job: &mut Job<'_>, part: &mut Draft<'_>) {
     let Some(image) = part.get("image_url").map(str::to_owned) else { return };
     let Some(mut image) = Draft::parse(&image) else { return };
     image.retain(|name, _| name == "url" || name == "detail");
-    match job.engine {
+    match job.backend.engine {
         Engine::Vllm | Engine::DashScope if image.remove("detail").is_some() => {
             job.note("messages[].content[].image_url.detail", Action::Dropped, "ignored there");
         }

@@ -98,7 +98,6 @@ impl Pinned {
 /// A translation under way.
 pub(super) struct Job<'a> {
     pub(super) backend: &'a Backend,
-    pub(super) engine: Engine,
     pub(super) draft: Draft<'a>,
     pub(super) ledger: Ledger,
     pub(super) wants: Wants,
@@ -142,24 +141,12 @@ pub fn request(ask: &Ask<'_>) -> Result<Translated, Stop> {
     };
     let mut job = Job {
         backend,
-        engine: backend.engine,
         draft: Draft::of(scan.fields()),
         ledger: Ledger::default(),
         wants: Wants {
-            engine: backend.engine,
-            owner: Owner::of(&backend.name),
-            kind,
-            model: app_model.to_owned(),
             streamed: scan.stream(),
-            choices: 1,
-            usage_chunk: false,
             reasoning: backend.translation.reasoning,
-            thinking_off: false,
-            tools: false,
-            functions: false,
-            forced: false,
-            one_call: false,
-            stop: Vec::new(),
+            ..Wants::new(backend.engine, Owner::of(&backend.name), kind, app_model.to_owned())
         },
         plan: Plan::default(),
         max_model_len: backend.translation.max_model_len.or(ask.max_model_len),
@@ -167,8 +154,7 @@ pub fn request(ask: &Ask<'_>) -> Result<Translated, Stop> {
     if model != app_model {
         job.note("model", Action::Rewritten, model.to_owned());
     }
-    let is_known = matches!(ask.endpoint, Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Completions);
-    if !is_known {
+    if !ask.endpoint.is_generation() {
         return Ok(renamed_only(ask, job, model));
     }
     match backend.engine {
@@ -222,7 +208,7 @@ fn for_qwen(job: &mut Job<'_>) -> Result<(), Stop> {
 /// Nulls go, what the table does not let pass goes, what it pins or refuses ends here.
 fn allow_list(job: &mut Job<'_>, table: &'static [Row]) -> Result<(), Stop> {
     let mut stop = None;
-    let (engine, translation, ledger) = (job.engine, &job.backend.translation, &mut job.ledger);
+    let (engine, translation, ledger) = (job.backend.engine, &job.backend.translation, &mut job.ledger);
     job.draft.retain(|name, value| {
         let row = table::find(table, name);
         let shown = || row.map_or_else(|| Cow::Owned(shown(name)), |row| Cow::Borrowed(row.name));

@@ -242,7 +242,7 @@ fn format(job: &mut Job<'_>) -> Result<(), Stop> {
             job.drop_field("text", "text is what comes anyway");
             return Ok(());
         }
-        Some("json_schema" | "json_object") if job.engine == Engine::DashScope => {
+        Some("json_schema" | "json_object") if job.backend.engine == Engine::DashScope => {
             return Err(Stop::pinned(Pin::Format, "text.format", "the backend follows no schema here"));
         }
         Some(_) => {}

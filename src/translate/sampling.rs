@@ -30,7 +30,7 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
     }
     temperature(job);
     top_p(job);
-    if job.engine == Engine::Trtllm && job.draft.whole_number("top_k") == Some(-1) {
+    if job.backend.engine == Engine::Trtllm && job.draft.whole_number("top_k") == Some(-1) {
         // The server crashes on it; 0 says the same.
         job.draft.set("top_k", "0");
         job.note("top_k", Action::Rewritten, "0");
@@ -40,14 +40,14 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
 
 fn choices(job: &mut Job<'_>) -> Result<(), Stop> {
     let Some(n) = job.draft.whole_number("n") else { return Ok(()) };
-    let one_only = has_one_choice(job.engine);
+    let one_only = has_one_choice(job.backend.engine);
     if n > 1 && one_only {
         return Err(Stop::pinned(Pin::Choices, "n", "the backend gives one choice only"));
     }
     if one_only {
         job.drop_field("n", "1 is all it knows");
     }
-    if n > 1 && job.engine == Engine::Vllm && job.draft.number("temperature") == Some(0.0) {
+    if n > 1 && job.backend.engine == Engine::Vllm && job.draft.number("temperature") == Some(0.0) {
         // Refused there: n must be 1 when sampling is greedy.
         job.draft.set("temperature", "0.01");
         job.note("temperature", Action::Rewritten, "0.01");
@@ -86,13 +86,13 @@ fn stop(job: &mut Job<'_>) {
         job.wants.choices = job.draft.whole_number("n").and_then(|n| u64::try_from(n).ok()).unwrap_or(1);
         return;
     }
-    let as_list = STOP_LISTS.contains(&job.engine) && text.starts_with('"');
+    let as_list = STOP_LISTS.contains(&job.backend.engine) && text.starts_with('"');
     if emptied || as_list {
         let list: Vec<String> = strings.iter().map(|string| quoted(string)).collect();
         job.draft.set("stop", array(&list));
         job.note("stop", Action::Rewritten, "a list without empty strings");
     }
-    if job.engine == Engine::Tgi {
+    if job.backend.engine == Engine::Tgi {
         // It leaves the string in the text.
         job.wants.stop = strings;
     }
@@ -118,7 +118,7 @@ fn stream_options(job: &mut Job<'_>) {
 
 fn seed(job: &mut Job<'_>) {
     let Some(seed) = job.draft.whole_number("seed") else { return };
-    match job.engine {
+    match job.backend.engine {
         Engine::Tgi if seed < 0 => job.drop_field("seed", "negative"),
         Engine::DashScope => {
             let within = seed.rem_euclid(1 << 31);
@@ -139,11 +139,11 @@ fn logprobs(job: &mut Job<'_>) -> Result<(), Stop> {
         }
         return Ok(());
     }
-    if job.engine == Engine::Compatible || job.backend.translation.logprobs == LogprobsPolicy::Pin {
+    if job.backend.engine == Engine::Compatible || job.backend.translation.logprobs == LogprobsPolicy::Pin {
         return Err(Stop::pinned(Pin::Logprobs, "logprobs", "the backend's token probabilities are not OpenAI's"));
     }
     job.note("logprobs", Action::Flagged, "tokens are those of another tokenizer");
-    let clamps = matches!(job.engine, Engine::Tgi | Engine::DashScope);
+    let clamps = matches!(job.backend.engine, Engine::Tgi | Engine::DashScope);
     if clamps && job.draft.whole_number("top_logprobs").is_some_and(|top| top > TOP_LOGPROBS) {
         job.draft.set("top_logprobs", TOP_LOGPROBS.to_string());
         job.note("top_logprobs", Action::Rewritten, "5");
@@ -153,11 +153,11 @@ fn logprobs(job: &mut Job<'_>) -> Result<(), Stop> {
 
 fn temperature(job: &mut Job<'_>) {
     let Some(temperature) = job.draft.number("temperature") else { return };
-    if job.plan.thinks && temperature < TOO_COLD && job.engine != Engine::Tgi {
+    if job.plan.thinks && temperature < TOO_COLD && job.backend.engine != Engine::Tgi {
         preset(job);
         return;
     }
-    if job.engine == Engine::DashScope && temperature >= 2.0 {
+    if job.backend.engine == Engine::DashScope && temperature >= 2.0 {
         job.draft.set("temperature", "1.99");
         job.note("temperature", Action::Rewritten, "1.99");
     }
@@ -172,7 +172,7 @@ fn preset(job: &mut Job<'_>) {
     job.draft.set("temperature", warm);
     job.draft.set("top_p", "0.95");
     job.note("top_p", Action::Rewritten, "0.95");
-    if job.engine != Engine::Compatible {
+    if job.backend.engine != Engine::Compatible {
         job.draft.set("top_k", "20");
         job.note("top_k", Action::Rewritten, "20");
     }
@@ -181,10 +181,10 @@ fn preset(job: &mut Job<'_>) {
 
 fn top_p(job: &mut Job<'_>) {
     let Some(top_p) = job.draft.number("top_p") else { return };
-    let refuses_zero = matches!(job.engine, Engine::Vllm | Engine::Sglang | Engine::Tgi | Engine::DashScope);
-    if job.engine == Engine::Tgi && top_p >= 1.0 {
+    let refuses_zero = matches!(job.backend.engine, Engine::Vllm | Engine::Sglang | Engine::Tgi | Engine::DashScope);
+    if job.backend.engine == Engine::Tgi && top_p >= 1.0 {
         job.drop_field("top_p", "1 is refused there, and means nothing");
-    } else if top_p == 0.0 && (refuses_zero || job.engine == Engine::Compatible) {
+    } else if top_p == 0.0 && (refuses_zero || job.backend.engine == Engine::Compatible) {
         job.draft.set("top_p", TINY);
         job.note("top_p", Action::Rewritten, TINY);
     }

@@ -9,6 +9,7 @@ use super::ledger::Action;
 use super::request::Job;
 use super::wants::Kind;
 use crate::model::{Engine, Family};
+use crate::wire::scan;
 
 /// What the model is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,12 +91,13 @@ fn own_switch(draft: &Draft<'_>) -> Option<bool> {
 
 /// Writes the plan into the request.
 pub(super) fn apply(job: &mut Job<'_>) {
-    match job.engine {
+    match job.backend.engine {
         Engine::Vllm | Engine::Sglang | Engine::Trtllm => template_switch(job),
         Engine::DashScope if job.wants.kind == Kind::Chat => dashscope(job),
         Engine::DashScope | Engine::Tgi | Engine::Compatible | Engine::OpenAi => {}
     }
-    job.wants.thinking_off = job.plan.enable == Some(false) && !matches!(job.engine, Engine::Tgi | Engine::Compatible);
+    job.wants.thinking_off =
+        job.plan.enable == Some(false) && !matches!(job.backend.engine, Engine::Tgi | Engine::Compatible);
 }
 
 /// What a family's template reads; `None` where the template is not known.
@@ -130,14 +132,14 @@ fn guard(job: &mut Job<'_>) {
 }
 
 fn template_switch(job: &mut Job<'_>) {
-    if job.engine == Engine::Trtllm {
+    if job.backend.engine == Engine::Trtllm {
         guard(job);
     }
     let plan = job.plan;
     let has_plan = plan.enable.is_some() || plan.effort.is_some();
     take_effort(job, has_plan, "chat_template_kwargs");
     let own = job.draft.get("chat_template_kwargs").map(str::to_owned);
-    let mut kwargs = Draft::parse("{}").unwrap_or_else(|| Draft::of(&[]));
+    let mut kwargs = Draft::of(&[]);
     if let Some(enable) = plan.enable {
         kwargs.set("enable_thinking", if enable { "true" } else { "false" });
     }
@@ -162,7 +164,7 @@ fn template_switch(job: &mut Job<'_>) {
         job.note("chat_template_kwargs", Action::Rewritten, told);
         job.draft.set("chat_template_kwargs", merged);
     }
-    if job.wants.kind == Kind::Responses && job.engine == Engine::Sglang && has_plan {
+    if job.wants.kind == Kind::Responses && job.backend.engine == Engine::Sglang && has_plan {
         // Its /v1/responses has the switch in the effort.
         let effort = if plan.enable == Some(false) { "none" } else { plan.effort.unwrap_or("medium") };
         job.draft.set("reasoning", format!("{{\"effort\":{}}}", quoted(effort)));
@@ -170,18 +172,11 @@ fn template_switch(job: &mut Job<'_>) {
     }
 }
 
-/// `ours` with what `own` says over it, in its own bytes.
+/// `ours` with what `own` says over it, in its own bytes: of a name that stands there twice the last counts.
 fn merge(ours: &str, own: &str) -> Option<String> {
-    let both = [Draft::parse(ours)?, Draft::parse(own)?];
-    let mut fields: Vec<(&str, &str)> = Vec::new();
-    for (name, value) in both.iter().flat_map(Draft::names) {
-        match fields.iter_mut().find(|(known, _)| *known == name) {
-            Some(entry) => entry.1 = value,
-            None => fields.push((name, value)),
-        }
-    }
-    let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
-    Some(format!("{{{}}}", pairs.join(",")))
+    let mut fields = scan::object(ours)?;
+    fields.extend(scan::object(own)?);
+    Some(Draft::of(&fields).to_json())
 }
 
 fn take_effort(job: &mut Job<'_>, has_plan: bool, becomes: &'static str) {

@@ -63,7 +63,7 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
         job.draft.set(field, value.to_string());
         job.note(field, Action::Rewritten, value.to_string());
     }
-    if job.engine == Engine::Tgi && clamped.is_some_and(|tokens| tokens > TGI_STEP && tokens % TGI_STEP != 0) {
+    if job.backend.engine == Engine::Tgi && clamped.is_some_and(|tokens| tokens > TGI_STEP && tokens % TGI_STEP != 0) {
         job.note(field, Action::Flagged, "rounded up to the next 1024 there");
     }
     Ok(())
@@ -71,9 +71,9 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
 
 /// The most that may be asked for, where asking for more is refused.
 fn bound(job: &Job<'_>) -> Result<Option<u64>, Stop> {
-    let dashscope = (job.engine == Engine::DashScope).then_some(DASHSCOPE_MAX);
+    let dashscope = (job.backend.engine == Engine::DashScope).then_some(DASHSCOPE_MAX);
     let written = job.backend.translation.max_output_tokens.or(dashscope);
-    let checks_sum = matches!(job.engine, Engine::Sglang | Engine::Tgi);
+    let checks_sum = matches!(job.backend.engine, Engine::Sglang | Engine::Tgi);
     let Some(context) = job.max_model_len.filter(|_| checks_sum) else { return Ok(written) };
     let prompt = ["messages", "input", "tools", "instructions"];
     let texts = || prompt.iter().filter_map(|field| job.draft.get(field));

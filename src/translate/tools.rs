@@ -72,7 +72,7 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
         return without_tools(job, &chosen);
     }
     let format = format::of(&job.draft);
-    if job.engine == Engine::Tgi && chosen == Choice::None {
+    if job.backend.engine == Engine::Tgi && chosen == Choice::None {
         // It costs a hidden generation, and is refused beside a response_format.
         job.drop_field("tools", "tool_choice is none");
         job.drop_field("tool_choice", "tool_choice is none");
@@ -149,7 +149,7 @@ fn without_tools(job: &mut Job<'_>, chosen: &Choice) -> Result<(), Stop> {
 
 fn check_format(job: &Job<'_>, format: Format, forces: bool) -> Result<(), Stop> {
     let asked = matches!(format, Format::JsonObject | Format::JsonSchema | Format::Other);
-    let clashes = match job.engine {
+    let clashes = match job.backend.engine {
         Engine::Tgi => true,
         Engine::Sglang => forces,
         _ => false,
@@ -177,7 +177,7 @@ fn one<'t>(job: &mut Job<'_>, tool: &'t str, at: usize, forces: bool) -> Result<
     if stripped {
         job.note("tools[]", Action::Rewritten, "only what a function has");
     }
-    if job.engine == Engine::Tgi {
+    if job.backend.engine == Engine::Tgi {
         let field = || format!("tools[{at}].function.parameters");
         match function.get("parameters") {
             None => function.set("parameters", NO_PARAMETERS),
@@ -193,7 +193,7 @@ fn one<'t>(job: &mut Job<'_>, tool: &'t str, at: usize, forces: bool) -> Result<
             job.note("tools[].function.parameters", Action::Rewritten, "a schema without references");
         }
     }
-    if job.engine == Engine::Sglang && forces && function.get("strict") != Some("true") {
+    if job.backend.engine == Engine::Sglang && forces && function.get("strict") != Some("true") {
         // Without it the arguments of a forced call need only be JSON.
         function.set("strict", "true");
         job.note("tools[].function.strict", Action::Rewritten, "true");
@@ -217,7 +217,7 @@ fn tool_choice(job: &mut Job<'_>, chosen: &Choice, names: &[String]) -> Result<(
         }
         other => other.clone(),
     };
-    if job.engine != Engine::DashScope {
+    if job.backend.engine != Engine::DashScope {
         return Ok(());
     }
     match (&choice, names) {
@@ -248,7 +248,7 @@ fn named(function: &str) -> String {
 fn parallel(job: &mut Job<'_>) {
     let said = job.draft.get("parallel_tool_calls").map(str::to_owned);
     job.wants.one_call = said.as_deref() == Some("false");
-    match (job.engine, said.as_deref()) {
+    match (job.backend.engine, said.as_deref()) {
         (Engine::Tgi, said) => {
             job.draft.remove("parallel_tool_calls");
             if said == Some("false") {

@@ -41,3 +41,25 @@ pub struct Wants {
     /// Stop strings to be enforced here: the server leaves them in, or would fire them inside a thought.
     pub stop: Vec<String>,
 }
+
+impl Wants {
+    /// Those of a plain question: one answer, in one piece, of text, its thoughts kept back.
+    pub const fn new(engine: Engine, owner: Owner, kind: Kind, model: String) -> Self {
+        Self {
+            engine,
+            owner,
+            kind,
+            model,
+            streamed: false,
+            choices: 1,
+            usage_chunk: false,
+            reasoning: ReasoningPolicy::Strip,
+            thinking_off: false,
+            tools: false,
+            functions: false,
+            forced: false,
+            one_call: false,
+            stop: Vec::new(),
+        }
+    }
+}

@@ -12,7 +12,6 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use serde_json::Value;
-use shiftgate::config::ReasoningPolicy;
 use shiftgate::model::Engine;
 use shiftgate::translate::answer::{Ending, Ids, Stream};
 use shiftgate::translate::{Kind, Owner, Wants};
@@ -23,22 +22,7 @@ const OTHER_IDS: Ids = Ids { seed: 8, created: 1_796_000_000 };
 const MODEL: &str = "gpt-4o";
 
 fn wants(engine: Engine) -> Wants {
-    Wants {
-        engine,
-        owner: Owner::of("qwen"),
-        kind: Kind::Chat,
-        model: MODEL.to_owned(),
-        streamed: false,
-        choices: 1,
-        usage_chunk: false,
-        reasoning: ReasoningPolicy::Strip,
-        thinking_off: false,
-        tools: false,
-        functions: false,
-        forced: false,
-        one_call: false,
-        stop: Vec::new(),
-    }
+    Wants::new(engine, Owner::of("qwen"), Kind::Chat, MODEL.to_owned())
 }
 
 /// What a stream became.

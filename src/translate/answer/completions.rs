@@ -245,27 +245,15 @@ fn put_event(out: &mut BytesMut, chunk: Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ReasoningPolicy;
     use crate::model::Engine;
     use crate::translate::{Kind, Owner};
 
     #[test]
     fn counts_that_were_not_told_are_not_made_up() {
         let wants = Wants {
-            engine: Engine::Vllm,
-            owner: Owner::of("qwen"),
-            kind: Kind::Completions,
-            model: "gpt-4o".to_owned(),
             streamed: true,
-            choices: 1,
             usage_chunk: true,
-            reasoning: ReasoningPolicy::Strip,
-            thinking_off: false,
-            tools: false,
-            functions: false,
-            forced: false,
-            one_call: false,
-            stop: Vec::new(),
+            ..Wants::new(Engine::Vllm, Owner::of("qwen"), Kind::Completions, "gpt-4o".to_owned())
         };
         let ids = Ids { seed: 7, created: 1_795_000_000 };
         let body = br#"{"choices":[{"index":0,"text":"a","finish_reason":"stop"}]}"#;

@@ -249,7 +249,7 @@ mod tests {
             (r#"{"message":"29 \"validation\" errors:\n  {'type': 'stri"#, "29 \"validation\" errors:"),
             (r#"{"message":"whole","type":"torn\n"#, "whole"),
             (r#"{"message":"torn"#, "the backend answered 400"),
-            (r#"{"message":"no images for '/root/models/Qwen3-8B' now"}"#, "no images for now"),
+            (r#"{"message":"no images for '/srv/models/Qwen3-8B' now"}"#, "no images for now"),
             (r#"{"message":"use /v1/completions and/or/so"}"#, "use /v1/completions and/or/so"),
             ("\n\ntext\nmore", "text"),
             ("[1]", "the backend answered 400"),

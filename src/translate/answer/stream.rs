@@ -15,7 +15,6 @@ use super::responses::Responses;
 use super::said::{Said, failed};
 use crate::model::Engine;
 use crate::translate::{Kind, Wants};
-use crate::wire::error_body::ApiError;
 use crate::wire::observe::Seen;
 use crate::wire::sse::Framer;
 
@@ -149,15 +148,6 @@ impl Stream {
         }
     }
 
-    /// Tells the application that a stream it has seen a part of broke off.
-    pub fn broke_off(&mut self, out: &mut BytesMut) {
-        if self.progress.error.is_none() && !self.progress.ended {
-            let error = ApiError::server("the answer broke off; what came so far is all there is", "upstream_error");
-            out.put_slice(&error.to_event());
-            self.progress.ended = true;
-        }
-    }
-
     /// Whether nothing more will be shown, though the server may go on: every choice met a stop string.
     pub fn is_over(&self) -> bool {
         match &self.rewriter {
@@ -199,7 +189,6 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ReasoningPolicy;
     use crate::translate::Owner;
 
     fn stream(engine: Engine) -> Stream {
@@ -208,20 +197,9 @@ mod tests {
 
     fn wants(engine: Engine) -> Wants {
         Wants {
-            engine,
-            owner: Owner::of("qwen"),
-            kind: Kind::Chat,
-            model: "gpt-4o".to_owned(),
             streamed: true,
-            choices: 1,
-            usage_chunk: false,
-            reasoning: ReasoningPolicy::Strip,
-            thinking_off: false,
-            tools: false,
-            functions: false,
-            forced: false,
-            one_call: false,
             stop: vec!["END".to_owned()],
+            ..Wants::new(engine, Owner::of("qwen"), Kind::Chat, "gpt-4o".to_owned())
         }
     }
 
@@ -263,15 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn what_broke_off_is_told_once() {
+    fn what_breaks_off_says_so_and_shows_nothing_of_itself() {
         let (mut stream, mut out) = (stream(Engine::Sglang), BytesMut::new());
         stream.push(&delta(r#"{"content":"a"}"#), Instant::now(), &mut out);
         assert_eq!(stream.end(&mut out), Ending::Broke);
-        out.clear();
-        stream.broke_off(&mut out);
-        stream.broke_off(&mut out);
-        let told = String::from_utf8(out.to_vec()).unwrap();
-        assert!(told.starts_with("data: {\"error\":{\"message\":") && told.matches("data:").count() == 1, "{told}");
         assert!(!format!("{stream:?}").contains("\"a\""));
     }
 
