@@ -1,18 +1,20 @@
 //! The vocabulary: small types that every room shares. No I/O, no clocks, no configuration text.
 
 mod engine;
+mod fault;
 mod glob;
 pub mod header;
 mod lacks;
 mod percent;
 mod reason;
 mod secret;
-mod trace_id;
+mod trace;
 
 pub use engine::{Engine, Family};
+pub use fault::Fault;
 pub use glob::Glob;
 pub use lacks::Lacks;
 pub use percent::{Percent, PercentError};
 pub use reason::{Cause, End, Pin, Reason, Refusal};
 pub use secret::Secret;
-pub use trace_id::TraceId;
+pub use trace::{SpanId, TraceContext, TraceId};

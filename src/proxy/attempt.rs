@@ -320,7 +320,7 @@ async fn hold_whole(
     };
     match answer::whole(wants, &ids(record), &bytes) {
         Ok(whole) => {
-            record.notice(whole.model.as_deref(), whole.notes);
+            record.notice(whole.seen.told.model.as_deref(), whole.notes);
             Ok(Held::Whole { response, bytes: Bytes::from(whole.body), seen: whole.seen })
         }
         Err(Unusable::Error(said)) => Err(said_in(Cause::BadAnswer, said)),

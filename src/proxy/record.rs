@@ -14,7 +14,7 @@ use crate::backend::Target;
 use crate::health::Ticket;
 use crate::live::Snapshot;
 use crate::model::header::TRACEPARENT;
-use crate::model::{Cause, End, Reason, Refusal, TraceId};
+use crate::model::{Cause, End, Reason, Refusal, TraceContext, TraceId};
 use crate::telemetry::cost;
 use crate::telemetry::outcome::{Outcome, Stopwatch};
 use crate::telemetry::stats::BackendStats;
@@ -67,7 +67,8 @@ impl Record {
         headers: &HeaderMap,
     ) -> Box<Self> {
         let given = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
-        let trace_id = given.and_then(TraceId::of_traceparent).unwrap_or_else(|| TraceId::new(rand::random()));
+        let given = given.and_then(TraceContext::of_traceparent);
+        let trace_id = given.unwrap_or_else(|| TraceContext::begin(rand::random())).trace;
         Box::new(Self {
             proxy: Arc::clone(proxy),
             snapshot,

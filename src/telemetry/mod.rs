@@ -7,3 +7,4 @@ pub mod log;
 pub mod metrics;
 pub mod outcome;
 pub mod stats;
+pub mod story;

@@ -26,6 +26,24 @@ pub enum Endpoint {
     NotOurs,
 }
 
+/// What a model is asked for, in the words of `gen_ai.operation.name`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    Chat,
+    TextCompletion,
+    Embeddings,
+}
+
+impl Operation {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::TextCompletion => "text_completion",
+            Self::Embeddings => "embeddings",
+        }
+    }
+}
+
 impl Endpoint {
     pub fn of(method: &Method, path: &str) -> Self {
         let posted = *method == Method::POST;
@@ -67,6 +85,16 @@ impl Endpoint {
             Self::Read(template) | Self::Other(template) => template,
             Self::Malformed => "malformed",
             Self::NotOurs => "other",
+        }
+    }
+
+    /// `None` where no model is asked.
+    pub const fn operation(self) -> Option<Operation> {
+        match self {
+            Self::ChatCompletions | Self::Responses => Some(Operation::Chat),
+            Self::Completions => Some(Operation::TextCompletion),
+            Self::Embeddings => Some(Operation::Embeddings),
+            _ => None,
         }
     }
 

@@ -7,6 +7,7 @@ pub mod error_body;
 pub mod framing;
 pub mod head;
 pub mod observe;
+pub mod pace;
 pub mod scan;
 pub mod splice;
 pub mod sse;

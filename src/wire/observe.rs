@@ -12,6 +12,7 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::pace::Pace;
 use super::sse::{self, Framer};
 
 /// Of an unstreamed answer at most this much is read; above it its usage is not known.
@@ -23,6 +24,9 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| Words {
     error: Finder::new(b"\"error\""),
     finish_reason: Finder::new(b"\"finish_reason\":"),
     response: Finder::new(b"\"response."),
+    id: Finder::new(b"\"id\""),
+    model: Finder::new(b"\"model\""),
+    reason: Finder::new(b"\"finish_reason\""),
 });
 
 struct Words {
@@ -30,14 +34,52 @@ struct Words {
     error: Finder<'static>,
     finish_reason: Finder<'static>,
     response: Finder<'static>,
+    id: Finder<'static>,
+    model: Finder<'static>,
+    reason: Finder<'static>,
 }
 
 /// Tokens as the backend counted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     pub input: u64,
-    pub cached_input: u64,
+    /// Of the input; `None` where it was not said.
+    pub cached_input: Option<u64>,
     pub output: u64,
+    /// Of the output; `None` where it was not said.
+    pub reasoning: Option<u64>,
+}
+
+/// What an answer says of itself beside its content, as its backend says it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Told {
+    pub id: Option<String>,
+    pub model: Option<String>,
+    /// One for each choice, in the order in which they ended.
+    pub reasons: Vec<String>,
+}
+
+/// Longer ids, models and reasons are cut here.
+const MAX_TOLD: usize = 128;
+/// Further choices' reasons are not kept.
+const MAX_REASONS: usize = 8;
+
+impl Told {
+    pub fn name(&mut self, id: Option<&str>, model: Option<&str>) {
+        let cut = |text: &str| text.chars().take(MAX_TOLD).collect();
+        if self.id.is_none() {
+            self.id = id.map(cut);
+        }
+        if self.model.is_none() {
+            self.model = model.map(cut);
+        }
+    }
+
+    pub fn reason(&mut self, reason: &str) {
+        if self.reasons.len() < MAX_REASONS {
+            self.reasons.push(reason.chars().take(MAX_TOLD).collect());
+        }
+    }
 }
 
 /// What has been seen so far.
@@ -52,6 +94,9 @@ pub struct Seen {
     pub has_reason: bool,
     /// `[DONE]`: nothing comes after it.
     pub done: bool,
+    pub told: Told,
+    /// Of a stream that has begun.
+    pub pace: Option<Box<Pace>>,
 }
 
 impl Seen {
@@ -118,11 +163,14 @@ impl Observer {
     /// The answer is complete: an unstreamed one is read now.
     pub fn finish(&mut self) {
         if let Kind::Whole { chunks, .. } = std::mem::replace(&mut self.kind, Kind::Off) {
-            self.seen.usage = match chunks.as_slice() {
-                [] => None,
-                [one] => read_usage(one),
-                many => read_usage(&many.concat()),
-            };
+            match chunks.as_slice() {
+                [] => {}
+                [one] => (self.seen.usage, self.seen.told) = (read_usage(one), told_by(one)),
+                many => {
+                    let whole = many.concat();
+                    (self.seen.usage, self.seen.told) = (read_usage(&whole), told_by(&whole));
+                }
+            }
         }
     }
 }
@@ -134,20 +182,24 @@ struct Counts {
     #[serde(alias = "output_tokens")]
     completion_tokens: Option<u64>,
     #[serde(alias = "input_tokens_details")]
-    prompt_tokens_details: Option<CachedTokens>,
+    prompt_tokens_details: Option<Details>,
+    #[serde(alias = "output_tokens_details")]
+    completion_tokens_details: Option<Details>,
 }
 
 #[derive(Deserialize)]
-struct CachedTokens {
+struct Details {
     cached_tokens: Option<u64>,
+    reasoning_tokens: Option<u64>,
 }
 
 impl From<Counts> for Usage {
     fn from(counts: Counts) -> Self {
         Self {
             input: counts.prompt_tokens.unwrap_or(0),
-            cached_input: counts.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
+            cached_input: counts.prompt_tokens_details.and_then(|details| details.cached_tokens),
             output: counts.completion_tokens.unwrap_or(0),
+            reasoning: counts.completion_tokens_details.and_then(|details| details.reasoning_tokens),
         }
     }
 }
@@ -195,6 +247,26 @@ struct Whole {
     usage: Option<Counts>,
 }
 
+/// What an unstreamed answer says of itself, without reading all of it.
+pub fn told_by(body: &[u8]) -> Told {
+    let mut told = Told::default();
+    let (id, model) = (text_after(&WORDS.id, body), text_after(&WORDS.model, body));
+    told.name(id.as_ref().map(|(id, _)| id.as_ref()), model.as_ref().map(|(model, _)| model.as_ref()));
+    let mut rest = body;
+    while let Some((reason, after)) = text_after(&WORDS.reason, rest).filter(|_| told.reasons.len() < MAX_REASONS) {
+        told.reason(&reason);
+        rest = after;
+    }
+    told
+}
+
+/// The text of the first field of this name, and what comes after its name: inside a text the quotes would be escaped.
+fn text_after<'a>(name: &Finder<'static>, body: &'a [u8]) -> Option<(Cow<'a, str>, &'a [u8])> {
+    let rest = body.get(name.find(body)? + name.needle().len()..)?;
+    let value = rest.trim_ascii_start().strip_prefix(b":")?;
+    Some((Cow::deserialize(&mut serde_json::Deserializer::from_slice(value)).ok()?, rest))
+}
+
 /// Where the body says "usage" once, only that is read: inside a text the quotes would be escaped.
 fn read_usage(body: &[u8]) -> Option<Usage> {
     let usage = &WORDS.usage;
@@ -218,8 +290,25 @@ struct Event<'a> {
     #[serde(borrow, default)]
     object: Option<Cow<'a, str>>,
     usage: Option<Counts>,
-    response: Option<Whole>,
+    #[serde(borrow)]
+    response: Option<Response<'a>>,
     error: Option<IgnoredAny>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    model: Option<Cow<'a, str>>,
+}
+
+/// What `/v1/responses` says of the whole in its first and last events.
+#[derive(Deserialize)]
+struct Response<'a> {
+    usage: Option<Counts>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    model: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    status: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -294,6 +383,9 @@ fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
         seen.done = true;
         return;
     }
+    if seen.first_content.is_some() && !seen.finished() {
+        seen.pace.get_or_insert_default().chunk(now);
+    }
     // Once content has begun, only events that can hold usage, an error or an end are worth parsing.
     if seen.first_content.is_some() && !says_end(data) && !says_usage(data) && WORDS.error.find(data).is_none() {
         return;
@@ -301,10 +393,22 @@ fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
     let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else { return };
     if seen.first_content.is_none() && event.has_content() {
         seen.first_content = Some(now);
+        seen.pace.get_or_insert_default().chunk(now);
+    }
+    let response = event.response.as_ref();
+    seen.told.name(
+        event.id.as_deref().or_else(|| response?.id.as_deref()),
+        event.model.as_deref().or_else(|| response?.model.as_deref()),
+    );
+    for reason in event.choices.iter().filter_map(|choice| choice.finish_reason.as_deref()) {
+        seen.told.reason(reason);
     }
     let ended = matches!(event.kind.as_deref(), Some("response.completed" | "response.incomplete"));
     if ended || event.choices.iter().any(|choice| choice.finish_reason.is_some()) {
         seen.has_reason = true;
+    }
+    if ended && let Some(status) = response.and_then(|response| response.status.as_deref()) {
+        seen.told.reason(status);
     }
     let says_error = event.object.as_deref() == Some("error") || event.kind.as_deref() == Some("error");
     if event.error.is_some() || says_error || event.kind.as_deref() == Some("response.failed") {
@@ -350,7 +454,7 @@ mod tests {
             "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,",
             "\"prompt_tokens_details\":{\"cached_tokens\":2}}}\n\ndata: [DONE]\n\n"
         ));
-        assert_eq!(seen.usage, Some(Usage { input: 7, cached_input: 2, output: 3 }));
+        assert_eq!(seen.usage, Some(Usage { input: 7, cached_input: Some(2), output: 3, reasoning: None }));
         assert!(!seen.error_event);
         let seen =
             watch("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: {\"error\":{\"message\":\"m\"}}\n\n");
@@ -364,7 +468,39 @@ mod tests {
             observer.push(&Bytes::from_static(part.as_bytes()), Instant::now());
         }
         observer.finish();
-        assert_eq!(observer.seen.usage, Some(Usage { input: 1, cached_input: 0, output: 2 }));
+        assert_eq!(observer.seen.usage, Some(Usage { input: 1, cached_input: None, output: 2, reasoning: None }));
         assert_eq!(read_usage(b"<html>"), None);
+    }
+
+    #[test]
+    fn names_and_reasons_are_those_of_the_backend() {
+        let mut observer = Observer::whole();
+        observer.push(
+            &Bytes::from_static(
+                br#"{"id":"c-1","model": "m","choices":[{"message":{"content":"a \"model\": \"x\""},"finish_reason":"stop"},{"finish_reason":"length"}]}"#,
+            ),
+            Instant::now(),
+        );
+        observer.finish();
+        let told = Told {
+            id: Some("c-1".to_owned()),
+            model: Some("m".to_owned()),
+            reasons: vec!["stop".to_owned(), "length".to_owned()],
+        };
+        assert_eq!(observer.seen.told, told);
+        let seen = watch(concat!(
+            "data: {\"id\":\"c-1\",\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n",
+            "data: {\"id\":\"c-1\",\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"y\"}}]}\n\n",
+            "data: {\"id\":\"c-1\",\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
+        ));
+        assert_eq!(seen.told, Told { reasons: vec!["stop".to_owned()], ..told });
+        assert_eq!(seen.pace.unwrap().gaps(), 2);
+        let long = format!("data: {{\"model\":\"{}\",\"choices\":[]}}\n\n", "é".repeat(500));
+        assert_eq!(watch(&long).told.model.unwrap().chars().count(), MAX_TOLD);
+        let seen = watch(concat!(
+            "data: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_1\",\"model\":\"m\",\"status\":\"in_progress\"}}\n\n",
+            "data: {\"type\":\"response.incomplete\",\"response\":{\"id\":\"resp_1\",\"status\":\"incomplete\"}}\n\n",
+        ));
+        assert_eq!((seen.told.id.as_deref(), seen.told.reasons), (Some("resp_1"), vec!["incomplete".to_owned()]));
     }
 }

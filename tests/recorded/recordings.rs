@@ -153,7 +153,7 @@ fn whole_answers_of_chat() {
                 let text = String::from_utf8(answer.body.clone()).unwrap();
                 schema::chat(&serde_json::from_str(&text).unwrap(), &it.wants);
                 nothing_of_the_engine(&text, &it.wants, &it.name);
-                assert!(answer.seen.usage.is_some() && answer.model.is_some(), "{}", it.name);
+                assert!(answer.seen.usage.is_some() && answer.seen.told.model.is_some(), "{}", it.name);
                 let again = whole(&it.wants, &OTHER_IDS, &answer.body).unwrap();
                 assert_eq!(String::from_utf8(again.body).unwrap(), text, "{}", it.name);
             }

@@ -12,7 +12,7 @@ use super::filter::{Filter, Watch};
 use super::finish::{Finish, ended, finish};
 use super::logprobs;
 use super::notes::Note;
-use super::read::{Answer, Choice, Message};
+use super::read::{Answer, Choice, Message, Text};
 use super::said;
 use super::stream::Progress;
 use super::usage::Counts;
@@ -83,8 +83,9 @@ impl Chat {
             progress.fail(said::of_event(self.wants.engine, data), out);
             return;
         }
-        if let Some(model) = &answer.model {
-            progress.know_model(&model.0);
+        let said = |text: &Option<Text<'_>>| text.as_ref().map(|text| text.0.clone().into_owned());
+        if progress.seen.told.model.is_none() {
+            progress.seen.told.name(said(&answer.id).as_deref(), said(&answer.model).as_deref());
         }
         if let Some(counts) = answer.usage.and_then(|usage| Counts::read(usage.get())) {
             progress.seen.usage = Some(counts.seen());
@@ -182,6 +183,9 @@ impl Turn<'_> {
         }
         self.calls(&mut message, now);
         let reason = choice.finish_reason.as_ref().map(|reason| reason.0.as_ref());
+        if let Some(reason) = reason {
+            self.progress.seen.told.reason(reason);
+        }
         match finish(reason, self.told.calls.any(), self.wants, &mut self.progress.notes) {
             Some(Finish::Failed) => {
                 self.progress.fail(said::failed("the backend gave the answer up"), self.out);

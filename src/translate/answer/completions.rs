@@ -16,7 +16,7 @@ use super::usage::Counts;
 use super::whole::{Unusable, Whole};
 use super::{Ids, is_plain_id};
 use crate::translate::Wants;
-use crate::wire::observe::Seen;
+use crate::wire::observe::{Seen, told_by};
 
 /// More choices of one answer than this are not told apart: several prompts times `n`.
 const MAX_CHOICES: usize = 1024;
@@ -109,9 +109,8 @@ pub(super) fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unus
     if let Some(counts) = counts {
         shown.insert("usage".to_owned(), usage_json(counts));
     }
-    let seen = Seen { usage: counts.map(Counts::seen), ..Seen::default() };
-    let model = answer.get("model").and_then(Value::as_str).map(|model| model.chars().take(super::MAX_ID).collect());
-    Ok(Whole { body: Value::Object(shown).to_string().into_bytes(), seen, model, notes })
+    let seen = Seen { usage: counts.map(Counts::seen), told: told_by(body), ..Seen::default() };
+    Ok(Whole { body: Value::Object(shown).to_string().into_bytes(), seen, notes })
 }
 
 impl Completions {
@@ -138,9 +137,8 @@ impl Completions {
             progress.fail(said::of_event(self.wants.engine, data), out);
             return;
         }
-        if let Some(model) = answer.get("model").and_then(Value::as_str) {
-            progress.know_model(model);
-        }
+        let said = |name: &str| answer.get(name).and_then(Value::as_str);
+        progress.seen.told.name(said("id"), said("model"));
         if let Some(counts) = counts_of(&answer) {
             progress.seen.usage = Some(counts.seen());
             self.counts = Some(counts);
@@ -174,6 +172,9 @@ impl Completions {
         let mut shown = told.filter.push(text, &self.stops).shown.into_owned();
         let cut = told.filter.is_cut();
         let given = one.get("finish_reason").and_then(Value::as_str);
+        if let Some(reason) = given {
+            progress.seen.told.reason(reason);
+        }
         let reason = match finish(given, false, &self.wants, &mut progress.notes) {
             Some(Finish::Failed) => {
                 progress.fail(said::failed("the backend gave the answer up"), out);

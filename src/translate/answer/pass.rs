@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::said;
 use super::stream::Progress;
 use crate::model::Engine;
-use crate::wire::observe::{Observer, Seen};
+use crate::wire::observe::Observer;
 use crate::wire::sse::{MAX_EVENT, ends_event};
 
 pub(super) struct Pass {
@@ -35,8 +35,11 @@ impl Pass {
     }
 
     pub(super) fn push(&mut self, chunk: &[u8], now: Instant, progress: &mut Progress, out: &mut BytesMut) {
+        let had_error = progress.seen.error_event;
+        std::mem::swap(&mut self.observer.seen, &mut progress.seen);
         self.observer.push(&Bytes::copy_from_slice(chunk), now);
-        self.learn(chunk, progress);
+        std::mem::swap(&mut self.observer.seen, &mut progress.seen);
+        learn(chunk, had_error, progress);
         if !self.strips {
             out.put_slice(chunk);
             return;
@@ -61,19 +64,17 @@ impl Pass {
         }
     }
 
-    fn learn(&self, chunk: &[u8], progress: &mut Progress) {
-        let seen: &Seen = &self.observer.seen;
-        progress.shown |= seen.first_content.is_some();
-        if seen.error_event && !progress.seen.error_event {
-            let mut lines = chunk.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
-            let data = lines.find(|data| memchr::memmem::find(data, b"\"error\"").is_some());
-            progress.note_error(said::of_event(Engine::OpenAi, data.unwrap_or_default()));
-        }
-        progress.seen = seen.clone();
-    }
-
     pub(super) fn end(&mut self, out: &mut BytesMut) {
         out.put_slice(&std::mem::take(&mut self.begun));
+    }
+}
+
+fn learn(chunk: &[u8], had_error: bool, progress: &mut Progress) {
+    progress.shown |= progress.seen.first_content.is_some();
+    if progress.seen.error_event && !had_error {
+        let mut lines = chunk.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
+        let data = lines.find(|data| memchr::memmem::find(data, b"\"error\"").is_some());
+        progress.note_error(said::of_event(Engine::OpenAi, data.unwrap_or_default()));
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::{BufMut, BytesMut};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::Ids;
 use super::filter::{Filter, Watch};
 use super::items::{MAX_ITEMS, Shaper, counts_of, message, text_part};
 use super::json::{put_number, put_text};
@@ -16,9 +17,8 @@ use super::stream::Progress;
 use super::told::{Event, parsed};
 use super::usage::Counts;
 use super::whole::{Unusable, Whole};
-use super::{Ids, MAX_ID};
 use crate::translate::Wants;
-use crate::wire::observe::Seen;
+use crate::wire::observe::{Seen, Told};
 
 pub(super) fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     let told: Value = serde_json::from_slice(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;
@@ -37,13 +37,18 @@ pub(super) fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unus
     if counts.is_none() {
         notes.add(Note::UsageUnsure);
     }
-    let seen = Seen { usage: counts.map(Counts::seen), has_reason: true, ..Seen::default() };
+    let mut seen = Seen { usage: counts.map(Counts::seen), has_reason: true, ..Seen::default() };
+    know(&told, &mut seen.told);
     let body = shaper.response(&told, output).to_string().into_bytes();
-    Ok(Whole { body, seen, model: model_of(&told), notes })
+    Ok(Whole { body, seen, notes })
 }
 
-fn model_of(told: &Value) -> Option<String> {
-    told.get("model").and_then(Value::as_str).map(|model| model.chars().take(MAX_ID).collect())
+fn know(response: &Value, told: &mut Told) {
+    let said = |name: &str| response.get(name).and_then(Value::as_str);
+    told.name(said("id"), said("model"));
+    if let Some(status) = said("status").filter(|status| matches!(*status, "completed" | "incomplete")) {
+        told.reason(status);
+    }
 }
 
 pub(super) struct Responses {
@@ -145,9 +150,7 @@ impl Responses {
     }
 
     fn know(&self, told: &Value, progress: &mut Progress) {
-        if let Some(model) = told.get("model").and_then(Value::as_str) {
-            progress.know_model(model);
-        }
+        know(told, &mut progress.seen.told);
         if let Some(counts) = told.get("usage").and_then(counts_of) {
             progress.seen.usage = Some(counts.seen());
         }

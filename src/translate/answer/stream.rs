@@ -38,7 +38,6 @@ pub(super) struct Progress {
     /// Nothing is written any more.
     pub(super) ended: bool,
     error: Option<Said>,
-    model: Option<String>,
 }
 
 impl Progress {
@@ -47,9 +46,10 @@ impl Progress {
         self.seen.first_content.get_or_insert(now);
     }
 
-    pub(super) fn know_model(&mut self, model: &str) {
-        if self.model.is_none() {
-            self.model = Some(model.chars().take(super::MAX_ID).collect());
+    /// An event has been read.
+    fn paced(&mut self, now: Instant) {
+        if self.seen.first_content.is_some() && !self.ended {
+            self.seen.pace.get_or_insert_default().chunk(now);
         }
     }
 
@@ -112,16 +112,19 @@ impl Stream {
             Rewriter::Chat(chat) => framer.push(chunk, |data| {
                 if !progress.ended {
                     chat.event(data, now, progress, out);
+                    progress.paced(now);
                 }
             }),
             Rewriter::Completions(completions) => framer.push(chunk, |data| {
                 if !progress.ended {
                     completions.event(data, now, progress, out);
+                    progress.paced(now);
                 }
             }),
             Rewriter::Responses(responses) => framer.push(chunk, |data| {
                 if !progress.ended {
                     responses.event(data, now, progress, out);
+                    progress.paced(now);
                 }
             }),
         }
@@ -178,7 +181,7 @@ impl Stream {
 
     /// The model as the backend names it.
     pub fn model(&self) -> Option<&str> {
-        self.progress.model.as_deref()
+        self.progress.seen.told.model.as_deref()
     }
 
     pub const fn notes(&self) -> Notes {

@@ -9,10 +9,10 @@ use crate::wire::observe::Usage;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {
     input: u64,
-    cached: u64,
+    cached: Option<u64>,
     cache_written: u64,
     output: u64,
-    reasoning: u64,
+    reasoning: Option<u64>,
     total: u64,
 }
 
@@ -47,16 +47,16 @@ impl Counts {
         let reasoning = told.completion_tokens_details.and_then(|details| details.reasoning_tokens);
         Some(Self {
             input,
-            cached: input_details.cached_tokens.unwrap_or(0),
+            cached: input_details.cached_tokens,
             cache_written: input_details.cache_write_tokens.unwrap_or(0),
             output,
-            reasoning: reasoning.or(told.reasoning_tokens).unwrap_or(0),
+            reasoning: reasoning.or(told.reasoning_tokens),
             total: told.total_tokens.unwrap_or_else(|| input.saturating_add(output)),
         })
     }
 
     pub(super) const fn seen(self) -> Usage {
-        Usage { input: self.input, cached_input: self.cached, output: self.output }
+        Usage { input: self.input, cached_input: self.cached, output: self.output, reasoning: self.reasoning }
     }
 
     pub(super) fn put_chat(self, out: &mut BytesMut) {
@@ -64,8 +64,8 @@ impl Counts {
             (&b"{\"prompt_tokens\":"[..], self.input),
             (b",\"completion_tokens\":", self.output),
             (b",\"total_tokens\":", self.total),
-            (b",\"prompt_tokens_details\":{\"cached_tokens\":", self.cached),
-            (b",\"audio_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":", self.reasoning),
+            (b",\"prompt_tokens_details\":{\"cached_tokens\":", self.cached.unwrap_or(0)),
+            (b",\"audio_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":", self.reasoning.unwrap_or(0)),
         ] {
             out.put_slice(name);
             put_number(out, number);
@@ -77,9 +77,9 @@ impl Counts {
     pub(super) fn to_responses(self) -> serde_json::Value {
         serde_json::json!({
             "input_tokens": self.input,
-            "input_tokens_details": {"cached_tokens": self.cached, "cache_write_tokens": self.cache_written},
+            "input_tokens_details": {"cached_tokens": self.cached.unwrap_or(0), "cache_write_tokens": self.cache_written},
             "output_tokens": self.output,
-            "output_tokens_details": {"reasoning_tokens": self.reasoning},
+            "output_tokens_details": {"reasoning_tokens": self.reasoning.unwrap_or(0)},
             "total_tokens": self.total,
         })
     }

@@ -16,18 +16,16 @@ use super::read::{Answer, Choice, Message};
 use super::repair::{self, Written};
 use super::said::{Said, failed, of_event};
 use super::usage::Counts;
-use super::{MAX_ID, completions, responses};
+use super::{completions, responses};
 use crate::model::Engine;
 use crate::translate::{Kind, Wants};
-use crate::wire::observe::{Observer, Seen, wrong_with};
+use crate::wire::observe::{Observer, Seen, told_by, wrong_with};
 
 /// An unstreamed answer as the application gets it.
 #[derive(Debug)]
 pub struct Whole {
     pub body: Vec<u8>,
     pub seen: Seen,
-    /// The model as the backend names it.
-    pub model: Option<String>,
     pub notes: Notes,
 }
 
@@ -57,7 +55,7 @@ fn untouched(body: &[u8]) -> Result<Whole, Unusable> {
     let mut observer = Observer::whole();
     observer.push(&Bytes::copy_from_slice(body), Instant::now());
     observer.finish();
-    Ok(Whole { body: body.to_vec(), seen: observer.seen, model: None, notes: Notes::default() })
+    Ok(Whole { body: body.to_vec(), seen: observer.seen, notes: Notes::default() })
 }
 
 fn chat(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
@@ -95,9 +93,8 @@ fn chat(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
         None => notes.add(Note::UsageUnsure),
     }
     out.put_slice(b",\"service_tier\":null,\"system_fingerprint\":null}");
-    let seen = Seen { usage: counts.map(Counts::seen), has_reason: true, ..Seen::default() };
-    let model = answer.model.map(|model| model.0.chars().take(MAX_ID).collect());
-    Ok(Whole { body: out.into(), seen, model, notes })
+    let seen = Seen { usage: counts.map(Counts::seen), has_reason: true, told: told_by(body), ..Seen::default() };
+    Ok(Whole { body: out.into(), seen, notes })
 }
 
 /// One choice, settled: what the application is told of it.

@@ -1,0 +1,168 @@
+//! Under which ids a request's trace is known (W3C Trace Context, level 1: `traceparent`).
+
+use std::fmt;
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+const SAMPLED: u8 = 1;
+
+/// 32 lower-case hex digits, not all zero.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TraceId([u8; 32]);
+
+/// One span's id within its trace; not zero.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SpanId(u64);
+
+/// What a request says of the trace that it belongs to, or what was made up where it said nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceContext {
+    pub trace: TraceId,
+    /// The application's span; `None` where the trace begins here.
+    pub parent: Option<SpanId>,
+    flags: u8,
+}
+
+impl TraceId {
+    /// Of 16 random bytes.
+    pub fn new(random: u128) -> Self {
+        let mut text = [b'0'; 32];
+        let mut rest = random.max(1);
+        for place in text.iter_mut().rev() {
+            *place = DIGITS[(rest & 15) as usize];
+            rest >>= 4;
+        }
+        Self(text)
+    }
+
+    fn of_hex(text: &str) -> Option<Self> {
+        let id: [u8; 32] = text.as_bytes().try_into().ok()?;
+        (is_lower_hex(text) && id.iter().any(|byte| *byte != b'0')).then_some(Self(id))
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    pub fn as_u128(&self) -> u128 {
+        u128::from_str_radix(self.as_str(), 16).unwrap_or_default()
+    }
+}
+
+impl SpanId {
+    /// Of 8 random bytes.
+    pub fn new(random: u64) -> Self {
+        Self(random.max(1))
+    }
+
+    fn of_hex(text: &str) -> Option<Self> {
+        let id = (text.len() == 16 && is_lower_hex(text)).then(|| u64::from_str_radix(text, 16).ok()).flatten()?;
+        (id != 0).then_some(Self(id))
+    }
+
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl TraceContext {
+    /// A trace that begins here, not sampled so far.
+    pub fn begin(random: u128) -> Self {
+        Self { trace: TraceId::new(random), parent: None, flags: 0 }
+    }
+
+    /// A later version than 00 may go on after what is known of it.
+    pub fn of_traceparent(value: &str) -> Option<Self> {
+        let mut parts = value.split('-');
+        let version = parts.next().filter(|version| version.len() == 2 && is_lower_hex(version))?;
+        let (trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?);
+        let ends_well = if version == "00" { parts.next().is_none() } else { version != "ff" };
+        if !ends_well || flags.len() != 2 || !is_lower_hex(flags) {
+            return None;
+        }
+        Some(Self {
+            trace: TraceId::of_hex(trace)?,
+            parent: Some(SpanId::of_hex(parent)?),
+            flags: u8::from_str_radix(flags, 16).ok()?,
+        })
+    }
+
+    pub const fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    pub const fn set_sampled(&mut self, sampled: bool) {
+        self.flags = if sampled { self.flags | SAMPLED } else { self.flags & !SAMPLED };
+    }
+
+    /// For who is asked next, as the child of `span`.
+    pub fn traceparent(&self, span: SpanId) -> String {
+        format!("00-{}-{span}-{:02x}", self.trace.as_str(), self.flags & SAMPLED)
+    }
+}
+
+fn is_lower_hex(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0af7651916cd43dd8448eb211c80319c";
+
+    #[test]
+    fn a_valid_traceparent_is_followed_and_nothing_else() {
+        let of = TraceContext::of_traceparent;
+        let known = of(&format!("00-{ID}-b7ad6b7169203331-01")).unwrap();
+        assert_eq!((known.trace.as_str(), known.is_sampled()), (ID, true));
+        assert_eq!(known.parent.unwrap().to_string(), "b7ad6b7169203331");
+        assert!(!of(&format!("00-{ID}-b7ad6b7169203331-02")).unwrap().is_sampled());
+        assert!(of(&format!("cc-{ID}-b7ad6b7169203331-03-what-comes-later")).unwrap().is_sampled());
+        let zeros = "0".repeat(32);
+        for bad in [
+            String::new(),
+            "00".to_owned(),
+            "00-xyz-b7ad6b7169203331-01".to_owned(),
+            format!("ff-{ID}-b7ad6b7169203331-01"),
+            format!("00-{zeros}-b7ad6b7169203331-01"),
+            format!("00-{ID}-0000000000000000-01"),
+            format!("00-{ID}-b7ad6b716920333-01"),
+            format!("00-{ID}-b7ad6b7169203331"),
+            format!("00-{ID}-b7ad6b7169203331-1"),
+            format!("00-{ID}-b7ad6b7169203331-01-x"),
+            format!("00-{}-b7ad6b7169203331-01", ID.to_uppercase()),
+        ] {
+            assert_eq!(of(&bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_are_text_of_fixed_width_and_never_zero() {
+        assert_eq!(TraceId::new(0xabc).as_str(), format!("{:032x}", 0xabc));
+        assert_eq!(TraceId::new(u128::MAX - 1).as_u128(), u128::MAX - 1);
+        assert_ne!(TraceId::new(0).as_str(), "0".repeat(32));
+        let mut begun = TraceContext::begin(7);
+        let span = SpanId::new(0);
+        assert_eq!(begun.traceparent(span), format!("00-{:032x}-0000000000000001-00", 7));
+        begun.set_sampled(true);
+        assert_eq!(TraceContext::of_traceparent(&begun.traceparent(span)).unwrap().parent, Some(span));
+    }
+}
