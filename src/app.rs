@@ -104,7 +104,7 @@ impl App {
         let admin_address = admin_socket.local_addr().map_err(bind_error)?;
         let life = Arc::new(Life::default());
         let (listen, listen_address) = (listener.address().to_owned(), listener.tcp_address());
-        let proxy = Proxy::new(Arc::clone(&store), Arc::clone(&stats), Arc::clone(&life), options.patience);
+        let proxy = Proxy::new(Arc::clone(&store), Arc::clone(&stats), Arc::clone(&life), options.patience, None);
         tokio::spawn(listener.run(Arc::new(proxy)));
         let admin = Arc::new(Admin {
             store: Arc::clone(&store),

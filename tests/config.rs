@@ -70,7 +70,7 @@ fn defaults() {
     assert_eq!((qwen.max_in_flight, qwen.breaker.is_some()), (Some(256), true));
     assert_eq!((openai.keepalive, qwen.keepalive), (Duration::from_secs(55), Duration::from_secs(3)));
     assert_eq!((openai.propagate.len(), qwen.propagate.len()), (0, 2));
-    assert!(config.shadow.is_none() && config.records.is_none() && config.telemetry.is_none());
+    assert!(config.shadow.is_none() && config.records.is_none() && config.telemetry.otlp.is_none());
     assert!(config.failover.enabled && !config.server.allow_override && config.server.request_log);
     // What is written for the baseline holds, and only that.
     let text = include_str!("configs/valid/minimal.toml")

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::request_body::BodyError;
-use crate::model::Cause;
+use crate::model::{Cause, Fault};
 
 /// One attempt's failure. `Display` names no secret: addresses come from the file, causes from the crates below.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,22 @@ impl Failure {
             Self::BadAnswer(_) | Self::TooLarge(_) => Some(Cause::BadAnswer),
             Self::ErrorEvent => Some(Cause::ErrorEvent),
             Self::ClientBody(_) | Self::ClientSlow => None,
+        }
+    }
+
+    /// The same for spans and metrics. `begun` is whether a stream had generated anything, `streamed` whether it is one.
+    pub fn fault(&self, streamed: bool, begun: bool) -> Fault {
+        match self {
+            Self::Connect(text) if text.starts_with("dns") => Fault::Dns,
+            Self::Connect(_) | Self::ConnectTimeout(_) | Self::Proxy(_) => Fault::Connect,
+            Self::Tls(_) => Fault::Tls,
+            Self::Reset(_) => Fault::UpstreamReset,
+            Self::BadAnswer(_) | Self::TooLarge(_) => Fault::BadUpstream,
+            Self::Timeout(_) if !streamed => Fault::Deadline,
+            Self::Timeout(_) if begun => Fault::IdleTimeout,
+            Self::Timeout(_) => Fault::TtftTimeout,
+            Self::ErrorEvent => Fault::SseError,
+            Self::ClientBody(_) | Self::ClientSlow => Fault::ClientBody,
         }
     }
 

@@ -10,7 +10,7 @@ use http::header::{
 
 use super::target::{Auth, Target};
 use crate::model::Engine;
-use crate::model::header::X_REQUEST_ID;
+use crate::model::header::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 
 /// Meant for the next hop only (RFC 9110 §7.6.1, and names that HTTP/1.0 left behind).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -64,8 +64,23 @@ fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool)
     }
 }
 
-/// The head that `target` gets for a request whose head was `app`.
-pub fn for_backend(app: &HeaderMap, target: &Target, is_baseline: bool, observed: bool) -> HeaderMap {
+/// What a backend is told of the trace instead of what the application said.
+#[derive(Debug)]
+pub struct OwnTrace {
+    pub traceparent: HeaderValue,
+    /// The application's `tracestate` belongs to no trace that is known.
+    pub begins_here: bool,
+}
+
+/// The head that `target` gets for a request whose head was `app`. Without `trace` what the application said of the
+/// trace goes as it came; both only by the backend's `propagate`.
+pub fn for_backend(
+    app: &HeaderMap,
+    target: &Target,
+    is_baseline: bool,
+    observed: bool,
+    trace: Option<OwnTrace>,
+) -> HeaderMap {
     let mut headers = match &target.auth {
         Auth::Client => from_client(app, target, is_baseline),
         Auth::None => chosen(app, target),
@@ -76,6 +91,12 @@ pub fn for_backend(app: &HeaderMap, target: &Target, is_baseline: bool, observed
         }
     };
     headers.insert(HOST, target.host.clone());
+    if let Some(trace) = trace.filter(|_| target.config.propagate.contains(&TRACEPARENT)) {
+        headers.insert(TRACEPARENT, trace.traceparent);
+        if trace.begins_here {
+            headers.remove(TRACESTATE);
+        }
+    }
     if observed {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }

@@ -14,6 +14,7 @@ use crate::config::{ApiKey, Backend, BackendUrl, Proxy};
 use crate::health::{Health, Limits, Load};
 use crate::model::Secret;
 use crate::telemetry::stats::BackendStats;
+use crate::telemetry::story::Peer;
 
 /// Whose key goes along.
 #[derive(Debug, Clone)]
@@ -28,6 +29,7 @@ pub enum Auth {
 pub struct Target {
     pub config: Backend,
     pub name: HeaderValue,
+    pub peer: Arc<Peer>,
     pub host: HeaderValue,
     pub auth: Auth,
     pub client: Arc<Client>,
@@ -73,9 +75,15 @@ impl Target {
                 (client, Health::new(config.breaker))
             }
         };
+        let peer = Arc::new(Peer {
+            name: config.name.clone(),
+            engine: config.engine,
+            host: config.url.host().to_owned(),
+            port: config.url.port(),
+        });
         let load = kept(previous, |before| before.config.metrics == config.metrics, |before| &before.load);
         let facts = kept(previous, |before| is_same_server(&before.config, config), |before| &before.facts);
-        Ok(Self { config: config.clone(), name, host, auth, client, health, load, facts, stats })
+        Ok(Self { config: config.clone(), name, peer, host, auth, client, health, load, facts, stats })
     }
 
     /// A way to another server that belongs to this backend: a page of its metrics.

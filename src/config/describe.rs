@@ -51,7 +51,7 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
         Some(shadow) => writeln!(text, "\nshadows: {} % of served eligible requests", shadow.percent)?,
         None => writeln!(text, "\nshadows: none")?,
     }
-    let otlp = config.telemetry.as_ref().and_then(|telemetry| telemetry.otlp.as_deref());
+    let otlp = config.telemetry.otlp.as_deref();
     writeln!(text, "traces: {}", otlp.unwrap_or("none, unless OTEL_EXPORTER_OTLP_ENDPOINT is set"))
 }
 

@@ -123,7 +123,7 @@ fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, problems: &m
     let routes = sections::routes(routes, &rollout, &names, problems);
     let shadow = shadow.map(|value| sections::shadow(value, &names, baseline, problems));
     let records = records.map(|value| sections::records(value, context, problems));
-    let telemetry = telemetry.map(|value| sections::telemetry(value, problems));
+    let telemetry = telemetry.map(|value| sections::telemetry(value, problems)).unwrap_or_default();
     root.finish(problems);
     Some(Config {
         path: path.to_owned(),

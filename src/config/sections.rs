@@ -11,7 +11,7 @@ use super::reader::{
     Section, Value, Wrong, boolean, count, duration, fraction, list, not_negative, percent, size, string, whole, wrong,
 };
 use super::types::{
-    Failover, Keep, KeySource, Limits, Listen, Records, Route, RouteMatch, Server, Shadow, ShadowTo, Telemetry,
+    Failover, KeySource, Limits, Listen, Records, Route, RouteMatch, Server, Shadow, ShadowTo, Telemetry,
 };
 use crate::model::{Glob, Percent};
 
@@ -310,7 +310,7 @@ pub(super) fn records(value: &Value<'_>, context: &Context<'_>, p: &mut Problems
 
 pub(super) fn telemetry(value: &Value<'_>, p: &mut Problems<'_>) -> Telemetry {
     let mut s = Section::new("[telemetry]", value, p);
-    let mut keep = Keep { slower_than: Duration::from_secs(30), per_second: 10 };
+    let Telemetry { mut keep, service_name: usual_name, sample: all, .. } = Telemetry::default();
     let otlp = s.read("otlp", p, |value| {
         let text = string(value)?;
         match text.parse::<http::Uri>() {
@@ -333,9 +333,9 @@ pub(super) fn telemetry(value: &Value<'_>, p: &mut Problems<'_>) -> Telemetry {
     }
     s.finish(p);
     Telemetry {
-        otlp,
-        service_name: service_name.unwrap_or_else(|| "shiftgate".to_owned()),
-        sample: sample.unwrap_or(1.0),
+        otlp: Some(otlp.unwrap_or_else(|| "http://127.0.0.1:4317".to_owned())),
+        service_name: service_name.unwrap_or(usual_name),
+        sample: sample.unwrap_or(all),
         keep,
     }
 }

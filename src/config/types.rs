@@ -28,7 +28,7 @@ pub struct Config {
     pub failover: Failover,
     pub shadow: Option<Shadow>,
     pub records: Option<Records>,
-    pub telemetry: Option<Telemetry>,
+    pub telemetry: Telemetry,
     /// First 16 hex digits of the SHA-256 over the file, the secrets and the TLS files it names.
     pub hash: String,
     /// Files named by the file (secrets, certificates), resolved: watched like the file itself.
@@ -306,9 +306,9 @@ pub struct Records {
     pub keep: u32,
 }
 
+/// Without the section nothing is exported, unless the environment says where to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Telemetry {
-    /// `None`: only where `OTEL_EXPORTER_OTLP_ENDPOINT` says.
     pub otlp: Option<String>,
     pub service_name: String,
     pub sample: f64,
@@ -319,6 +319,13 @@ pub struct Telemetry {
 pub struct Keep {
     pub slower_than: Duration,
     pub per_second: u32,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        let keep = Keep { slower_than: Duration::from_secs(30), per_second: 10 };
+        Self { otlp: None, service_name: "shiftgate".to_owned(), sample: 1.0, keep }
+    }
 }
 
 impl Config {

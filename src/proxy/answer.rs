@@ -62,6 +62,8 @@ struct Inside {
     /// An event stream: what has already come in is passed on in one write.
     gathers: bool,
     gathered: BytesMut,
+    /// When what leaves next had come.
+    came: Option<Instant>,
     /// Turns that the connection to the backend had since anything came.
     waited: u8,
     /// Comes after what is gathered.
@@ -119,6 +121,7 @@ impl Inside {
             quiet: None,
             gathers: false,
             gathered: BytesMut::new(),
+            came: None,
             waited: 0,
             last: None,
             busy: None,
@@ -281,6 +284,11 @@ impl Inside {
     }
 
     fn leaves(&mut self, polled: Poll<Polled>) -> Poll<Polled> {
+        if polled.is_ready()
+            && let (Some(came), Some(record)) = (self.came.take(), &mut self.record)
+        {
+            record.watch.passing += came.elapsed();
+        }
         if self.quiet.is_some() && polled.is_ready() {
             self.left = Instant::now();
         }
@@ -348,6 +356,7 @@ impl Inside {
             Poll::Ready(Some(Ok(frame))) => {
                 let Ok(data) = frame.into_data() else { return Poll::Ready(Ok(Taken::Nothing)) };
                 let now = Instant::now();
+                self.came.get_or_insert(now);
                 if self.deadlines.idle.is_some() {
                     self.next_byte = self.deadlines.next_byte(now);
                 }

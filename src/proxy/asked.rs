@@ -11,7 +11,8 @@ use http::{HeaderValue, Method, Request, Uri, request};
 
 use super::deadlines::{ClientPatience, Deadlines};
 use super::record::Record;
-use crate::backend::{RequestBody, Target, headers};
+use crate::backend::headers::{self, OwnTrace};
+use crate::backend::{RequestBody, Target};
 use crate::live::Snapshot;
 use crate::model::Engine;
 use crate::translate::{self, Ask, Ledger, Owner, Stop, Wants};
@@ -124,7 +125,7 @@ impl Leg<'_> {
     }
 
     /// What is sent; `stream` is a body that was not read, and may be given once.
-    pub(super) fn request(&self, stream: Option<RequestBody>) -> Request<RequestBody> {
+    pub(super) fn request(&self, stream: Option<RequestBody>, trace: Option<OwnTrace>) -> Request<RequestBody> {
         let body = stream.unwrap_or_else(|| RequestBody::whole(self.body.clone().unwrap_or_default()));
         // hyper says no length where there is no body, and some servers then answer 411 (RFC 9110 §8.6).
         let says_none = http_body::Body::is_end_stream(&body)
@@ -136,7 +137,8 @@ impl Leg<'_> {
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = headers::for_backend(&self.head.headers, self.target, self.is_baseline, self.observed);
+        *request.headers_mut() =
+            headers::for_backend(&self.head.headers, self.target, self.is_baseline, self.observed, trace);
         if self.wants.is_some() && self.target.config.engine != Engine::OpenAi {
             // Some refuse JSON under another name, or under none.
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

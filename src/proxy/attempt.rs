@@ -17,7 +17,7 @@ use super::record::Record;
 use super::respond::{self, Refused};
 use crate::backend::{self, Failure, RequestBody, SendError, headers};
 use crate::live::Snapshot;
-use crate::model::{Cause, End, Engine};
+use crate::model::{Cause, End, Engine, Fault};
 use crate::translate::answer::{self, Ids, Said, Stream, Unusable};
 use crate::wire::observe::{self, Observer, Seen};
 
@@ -51,6 +51,16 @@ impl Missed {
             Self::Failed(failure) => failure.cause(),
             Self::Said { cause, .. } => Some(*cause),
             Self::NoRoom => None,
+        }
+    }
+
+    /// The same for spans and metrics.
+    pub(super) fn fault(&self, streamed: bool, begun: bool) -> Fault {
+        match self {
+            Self::Failed(failure) => failure.fault(streamed, begun),
+            Self::Said { cause: Cause::ErrorEvent | Cause::BadAnswer, .. } => Fault::SseError,
+            Self::Said { told, .. } => Fault::Status(told.as_u16()),
+            Self::NoRoom => Fault::Shed,
         }
     }
 
@@ -184,22 +194,28 @@ async fn send(
     record: &mut Record,
 ) -> Result<Response<backend::AnswerBody>, Failure> {
     let deadline = leg.deadlines.head;
-    record.count_attempt();
+    record.sends(false);
     // A body that passes unread cannot be sent again: it does not gamble on a kept connection.
     let fresh = stream.is_some();
-    let sending = std::pin::pin!(leg.target.client.send(leg.request(stream), fresh));
+    let sending = std::pin::pin!(leg.target.client.send(leg.request(stream, record.journey.own_trace()), fresh));
     let first = within(deadline, sending).await?;
     let SendError { failure, stale } = match first {
-        Ok(answer) => return Ok(answer.response),
+        Ok(answer) => return Ok(came(answer, record)),
         Err(error) => error,
     };
     if !stale || !leg.replay_safe {
         return Err(failure);
     }
+    record.journey.failed(failure.fault(leg.streamed, false), Instant::now());
     leg.target.stats.replays.add(1);
-    record.count_attempt();
-    let again = Box::pin(leg.target.client.send(leg.request(None), true));
-    within(deadline, again).await?.map(|answer| answer.response).map_err(|error| error.failure)
+    record.sends(true);
+    let again = Box::pin(leg.target.client.send(leg.request(None, record.journey.own_trace()), true));
+    within(deadline, again).await?.map(|answer| came(answer, record)).map_err(|error| error.failure)
+}
+
+fn came(answer: backend::Answer, record: &mut Record) -> Response<backend::AnswerBody> {
+    record.journey.answered(answer.response.status().as_u16(), answer.reused);
+    answer.response
 }
 
 /// `work` stays where it is pinned: what is large is not moved for the sake of a deadline.

@@ -12,6 +12,7 @@ use super::answer::AnswerBody;
 use super::asked::{Asked, Prepared};
 use super::attempt::{self, Missed};
 use super::intake::{self, Intake};
+use super::journey::Head;
 use super::record::Record;
 use super::respond::{self, Refused};
 use super::tunnel;
@@ -21,6 +22,7 @@ use crate::live::Snapshot;
 use crate::model::{Cause, Reason};
 use crate::split::{self, Body, Decision, Known};
 use crate::telemetry::stats::lock;
+use crate::telemetry::story::{Decided, Params};
 use crate::translate::{Action, Ledger, Stop};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::framing::Fault;
@@ -40,13 +42,13 @@ impl Proxy {
     ) -> Response<AnswerBody> {
         let snapshot = self.store.current();
         let endpoint = Endpoint::of(request.method(), request.uri().path());
-        let mut record = Record::begin(
-            &self,
-            Arc::clone(&snapshot),
-            request.method().clone(),
-            endpoint.template(),
-            request.headers(),
-        );
+        let head = Head {
+            method: request.method(),
+            version: request.version(),
+            path: request.uri().path(),
+            headers: request.headers(),
+        };
+        let mut record = Record::begin(&self, Arc::clone(&snapshot), endpoint, &head);
         let checked = check(&request, fault).and_then(|()| admit(&snapshot, &request, &endpoint, &mut record));
         if let Err(refused) = checked {
             return respond::refuse(record, &refused);
@@ -82,6 +84,9 @@ impl Proxy {
             Ok(decision) => decision,
             Err(refused) => return respond::refuse(record, &refused),
         };
+        if let Some(scan) = &scanned {
+            record.journey.params = Params::of(scan, self.tracer.is_some());
+        }
         let asked = Asked { endpoint, head: &head, bytes: bytes.as_ref(), scanned: scanned.as_ref() };
         let (decision, prepared) = match settle(snapshot, &asked, decision) {
             Ok(settled) => settled,
@@ -296,6 +301,16 @@ fn place(snapshot: &Arc<Snapshot>, decision: Decision, record: &mut Record) -> O
         return None;
     }
     record.reason = reason;
+    let route = &snapshot.config.routes[decision.route];
+    let percent =
+        route.percent.iter().find(|(index, _)| *index == decision.backend).map(|(_, percent)| percent.as_f64());
+    record.journey.decided = Some(Decided {
+        route: Arc::clone(&snapshot.routes[decision.route]),
+        backend: Arc::clone(&snapshot.targets[decision.backend].peer),
+        reason: decision.reason,
+        bucket: decision.unit.map(|unit| f64::from(unit) / 10_000.0),
+        percent,
+    });
     let name = |backend: usize| &snapshot.config.backends[backend].name;
     snapshot.routes[decision.route].decided(name(decision.backend), name(backend), reason);
     Some(backend)

@@ -11,6 +11,7 @@ mod connection;
 mod deadlines;
 mod handler;
 mod intake;
+mod journey;
 mod listener;
 mod reader;
 mod record;
@@ -26,6 +27,7 @@ pub use listener::{BindError, Inherited, Listener, tcp_of};
 use crate::health::Budget;
 use crate::live::{Life, Store};
 use crate::telemetry::stats::Stats;
+use crate::telemetry::tracer::Tracer;
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -36,13 +38,21 @@ pub struct Proxy {
     /// Of the whole process, whatever the file becomes.
     pub budget: Mutex<Budget>,
     pub patience: Patience,
+    /// Where traces go, if anywhere.
+    pub tracer: Option<Arc<Tracer>>,
     /// Sent where a head never comes.
     too_slow: Arc<[u8]>,
 }
 
 impl Proxy {
-    pub fn new(store: Arc<Store>, stats: Arc<Stats>, life: Arc<Life>, patience: Patience) -> Self {
+    pub fn new(
+        store: Arc<Store>,
+        stats: Arc<Stats>,
+        life: Arc<Life>,
+        patience: Patience,
+        tracer: Option<Arc<Tracer>>,
+    ) -> Self {
         let budget = Mutex::new(Budget::new(Instant::now()));
-        Self { store, stats, life, budget, patience, too_slow: connection::too_slow() }
+        Self { store, stats, life, budget, patience, tracer, too_slow: connection::too_slow() }
     }
 }

@@ -6,30 +6,31 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::Proxy;
 use super::attempt::Missed;
+use super::journey::{Head, Journey};
 use crate::backend::Target;
 use crate::health::Ticket;
 use crate::live::Snapshot;
-use crate::model::header::TRACEPARENT;
-use crate::model::{Cause, End, Reason, Refusal, TraceContext, TraceId};
-use crate::telemetry::cost;
-use crate::telemetry::outcome::{Outcome, Stopwatch};
+use crate::model::{Cause, End, Reason, Refusal};
+use crate::telemetry::outcome::Stopwatch;
 use crate::telemetry::stats::BackendStats;
 use crate::translate::Ledger;
 use crate::translate::answer::{Notes, Stream};
+use crate::wire::endpoint::Endpoint;
 use crate::wire::observe::Seen;
+
+mod ending;
 
 #[derive(Debug)]
 pub(super) struct Record {
     proxy: Arc<Proxy>,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) watch: Stopwatch,
-    method: Method,
     template: &'static str,
-    pub(super) trace_id: TraceId,
+    pub(super) journey: Journey,
     pub(super) route: Option<usize>,
     pub(super) reason: Reason,
     /// Who answers; its requests in flight are counted while this is set.
@@ -40,7 +41,6 @@ pub(super) struct Record {
     pub(super) translated: Option<HeaderValue>,
     /// The model as the backend that answers calls it.
     pub(super) real_model: Option<HeaderValue>,
-    pub(super) attempts: u32,
     pub(super) status: Option<StatusCode>,
     pub(super) seen: Seen,
     overhead: Option<Duration>,
@@ -59,30 +59,21 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn begin(
-        proxy: &Arc<Proxy>,
-        snapshot: Arc<Snapshot>,
-        method: Method,
-        template: &'static str,
-        headers: &HeaderMap,
-    ) -> Box<Self> {
-        let given = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
-        let given = given.and_then(TraceContext::of_traceparent);
-        let trace_id = given.unwrap_or_else(|| TraceContext::begin(rand::random())).trace;
+    pub(super) fn begin(proxy: &Arc<Proxy>, snapshot: Arc<Snapshot>, endpoint: Endpoint, head: &Head<'_>) -> Box<Self> {
+        let ratio = snapshot.config.telemetry.sample;
+        let journey = Journey::begin(head, endpoint.operation(), proxy.tracer.as_deref(), ratio);
         Box::new(Self {
             proxy: Arc::clone(proxy),
             snapshot,
-            watch: Stopwatch::start(Instant::now()),
-            method,
-            template,
-            trace_id,
+            watch: Stopwatch::start(journey.clock.began),
+            template: endpoint.template(),
+            journey,
             route: None,
             reason: Reason::Refused(Refusal::Request),
             backend: None,
             model: String::new(),
             translated: None,
             real_model: None,
-            attempts: 0,
             status: None,
             seen: Seen::default(),
             overhead: None,
@@ -159,6 +150,8 @@ impl Record {
     /// An attempt gave nothing: what that says of the backend. `fails_over` is whether the baseline is asked next.
     pub(super) fn missed(&mut self, missed: &Missed, fails_over: bool, now: Instant) {
         let ticket = self.ticket.take();
+        let begun = self.seen.first_content.is_some();
+        self.journey.failed(missed.fault(self.journey.params.stream, begun), now);
         if missed.is_misconfigured() {
             self.alarm();
         }
@@ -187,17 +180,29 @@ impl Record {
     fn alarm(&self) {
         let Some(target) = &self.backend else { return };
         if target.stats.misconfigured.get() == 0 {
-            let name = &target.config.name;
-            tracing::warn!(backend = name, "it refuses shiftgate's key, model or path: check its section of the file");
+            let (backend, trace_id) = (&target.config.name, self.journey.trace.trace.as_str());
+            tracing::warn!(
+                backend,
+                trace_id,
+                "it refuses shiftgate's key, model or path: check its section of the file"
+            );
         }
         target.stats.misconfigured.add(1);
     }
 
-    fn bad(&self, ticket: Ticket, now: Instant) {
+    fn bad(&mut self, ticket: Ticket, now: Instant) {
         if ticket.bad(now)
             && let Some(target) = &self.backend
         {
-            tracing::warn!(backend = target.config.name, "breaker opened: the baseline serves its requests for now");
+            let trace_id = self.journey.trace.trace.as_str();
+            tracing::warn!(
+                backend = target.config.name,
+                trace_id,
+                "breaker opened: the baseline serves its requests for now"
+            );
+            if let Some(attempt) = self.journey.attempt() {
+                attempt.opened_breaker = true;
+            }
         }
     }
 
@@ -260,10 +265,13 @@ impl Record {
         jiff::Timestamp::now().as_second()
     }
 
-    pub(super) fn count_attempt(&mut self) {
-        self.attempts += 1;
+    /// A request leaves for who answers; `is_replay` is whether it did before.
+    pub(super) fn sends(&mut self, is_replay: bool) {
+        let now = Instant::now();
+        self.journey.before_sending.get_or_insert_with(|| self.watch.overhead(now));
         if let Some(target) = &self.backend {
             target.stats.attempts.add(1);
+            self.journey.sends(&target.peer, &self.model, is_replay);
         }
     }
 
@@ -299,89 +307,12 @@ impl Record {
         self.end = Some(end);
     }
 
+    pub(super) fn trace_id(&self) -> &str {
+        self.journey.trace.trace.as_str()
+    }
+
     pub(super) fn backend_name(&self) -> Option<&HeaderValue> {
         self.backend.as_ref().map(|target| &target.name)
-    }
-
-    fn ending(&self) -> End {
-        let torn = if self.proxy.life.cut.is_cancelled() { End::Drained } else { End::ClientGone };
-        self.end.unwrap_or(torn)
-    }
-
-    fn count(&self, end: End, total: Duration, cost: Option<f64>) {
-        let Some(target) = &self.backend else { return };
-        let stats = &target.stats;
-        if self.status.is_some() && !self.own_words {
-            stats.served.add(1);
-        }
-        if self.failed || matches!(end, End::UpstreamError | End::Timeout) || self.seen.error_event {
-            stats.errors.add(1);
-        } else if end == End::Complete && self.status.is_some_and(|status| status.is_success()) {
-            stats.total.record(total);
-            if let Some(first) = self.seen.first_content {
-                stats.ttft.record(first.saturating_duration_since(self.watch.started));
-            }
-        }
-        if let Some(usage) = self.seen.usage {
-            stats.input_tokens.add(usage.input);
-            stats.output_tokens.add(usage.output);
-        }
-        if let Some(usd) = cost.filter(|usd| usd.is_finite() && *usd >= 0.0) {
-            stats.priced.add(1);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "finite, not negative")]
-            stats.nano_usd.add((usd * 1e9) as u64);
-        }
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        let now = Instant::now();
-        let total = now.saturating_duration_since(self.watch.started);
-        let end = self.ending();
-        if !matches!(end, End::ClientGone | End::Drained) {
-            self.settle_doubt(None, now);
-        }
-        if let Some(ticket) = self.ticket.take() {
-            match end {
-                End::UpstreamError | End::Timeout => self.bad(ticket, now),
-                End::Complete => ticket.good(now),
-                End::ClientGone | End::Drained | End::Refused => drop(ticket),
-            }
-        }
-        let price = self.backend.as_ref().and_then(|target| target.config.price.as_ref());
-        let measured = || self.backend.as_ref()?.load.reading(now).tokens_per_second;
-        let cost = self.seen.usage.and_then(|usage| cost::usd(price, &self.model, usage, measured));
-        self.count(end, total, cost);
-        self.proxy.stats.end(end.as_str());
-        let config = &self.snapshot.config;
-        if config.server.request_log {
-            let first = self.seen.first_content;
-            Outcome {
-                route: self.route.and_then(|route| config.routes.get(route)).map(|route| route.name.as_str()),
-                backend: self.backend.as_ref().map(|target| target.config.name.as_str()),
-                reason: self.reason,
-                generation: self.snapshot.generation,
-                method: self.method.as_str(),
-                path: self.template,
-                status: self.status.map(|status| status.as_u16()),
-                attempts: self.attempts,
-                ttft: first.map(|first| first.saturating_duration_since(self.watch.started)),
-                total,
-                overhead: self.overhead.unwrap_or_else(|| self.watch.overhead(now)),
-                usage: self.seen.usage,
-                cost_usd: cost,
-                end,
-                trace_id: self.trace_id.as_str(),
-            }
-            .log();
-        }
-        self.unassign();
-        self.release_body();
-        self.proxy.stats.body_bytes.sub(self.answer_held);
-        if self.in_flight {
-            self.proxy.stats.in_flight.sub(1);
-        }
     }
 }
 

@@ -226,7 +226,7 @@ pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<Ans
         }
         _ => {}
     }
-    if let Ok(id) = HeaderValue::from_str(&format!("req_{}", record.trace_id.as_str())) {
+    if let Ok(id) = HeaderValue::from_str(&format!("req_{}", record.trace_id())) {
         headers.insert(X_REQUEST_ID, id);
     }
     mark(&mut headers, &record);
@@ -241,7 +241,7 @@ pub(super) fn as_openai(headers: &mut HeaderMap, record: &Record, streamed: bool
     headers.clear();
     let kind = if streamed { "text/event-stream; charset=utf-8" } else { "application/json" };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    if let Ok(id) = HeaderValue::from_str(&format!("req_{}", record.trace_id.as_str())) {
+    if let Ok(id) = HeaderValue::from_str(&format!("req_{}", record.trace_id())) {
         headers.insert(X_REQUEST_ID, id);
     }
     let took = Instant::now().saturating_duration_since(record.watch.started).as_millis();
@@ -261,7 +261,7 @@ pub(super) fn mark(headers: &mut HeaderMap, record: &Record) {
     if let Some(translated) = &record.translated {
         headers.insert(TRANSLATED, translated.clone());
     }
-    if let Ok(id) = HeaderValue::from_str(record.trace_id.as_str()) {
+    if let Ok(id) = HeaderValue::from_str(record.trace_id()) {
         headers.insert(TRACE_ID, id);
     }
 }

@@ -41,17 +41,22 @@ pub(super) async fn open(
     let mut upstream = Request::new(RequestBody::Whole(None));
     *upstream.method_mut() = head.method.clone();
     *upstream.uri_mut() = uri;
-    *upstream.headers_mut() = headers::for_backend(&head.headers, &target, true, false);
+    record.sends(false);
+    let trace = record.journey.own_trace();
+    *upstream.headers_mut() = headers::for_backend(&head.headers, &target, true, false, trace);
     ask_for_upgrade(upstream.headers_mut(), &head.headers);
-    record.count_attempt();
     let sent_at = Instant::now();
     let answer = target.client.send_upgrade(upstream).await;
     record.watch.waited(sent_at, Instant::now());
+    if let Ok(answer) = &answer {
+        record.journey.answered(answer.status().as_u16(), false);
+    }
     let failed = Refused::Failed;
     let mut answer = match answer {
         Ok(answer) => answer,
         Err(failure) => {
             record.blame();
+            record.journey.failed(failure.fault(false, false), Instant::now());
             return respond::refuse(record, &failed(failure));
         }
     };

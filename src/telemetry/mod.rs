@@ -8,3 +8,4 @@ pub mod metrics;
 pub mod outcome;
 pub mod stats;
 pub mod story;
+pub mod tracer;

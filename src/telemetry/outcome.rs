@@ -19,7 +19,7 @@ pub struct Outcome<'a> {
     /// The endpoint's template, never the raw path: ids stay out of logs.
     pub path: &'a str,
     pub status: Option<u16>,
-    pub attempts: u32,
+    pub attempts: usize,
     pub ttft: Option<Duration>,
     pub total: Duration,
     pub overhead: Duration,
@@ -74,11 +74,13 @@ fn millis(duration: Duration) -> f64 {
 pub struct Stopwatch {
     pub started: Instant,
     waited: Duration,
+    /// Ours, since the answer's head left.
+    pub passing: Duration,
 }
 
 impl Stopwatch {
     pub fn start(now: Instant) -> Self {
-        Self { started: now, waited: Duration::ZERO }
+        Self { started: now, waited: Duration::ZERO, passing: Duration::ZERO }
     }
 
     /// Between `from` and `to` the request waited: for the app's body or for a backend.

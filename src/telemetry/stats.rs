@@ -136,6 +136,7 @@ impl BackendStats {
 /// What a route decided.
 #[derive(Debug, Default)]
 pub struct RouteStats {
+    pub name: String,
     /// By backend: whom the split chose.
     chosen: Mutex<BTreeMap<String, u64>>,
     /// By reason and backend: every decision.
@@ -195,9 +196,22 @@ fn bump(counts: &mut BTreeMap<String, u64>, name: &str) {
     }
 }
 
+/// What became of the spans that were made.
+#[derive(Debug, Default)]
+pub struct TelemetryStats {
+    pub exported: Count,
+    pub dropped_full: Count,
+    pub dropped_failed: Count,
+    /// Traces that would have been kept.
+    pub dropped_rate: Count,
+    pub dropped_shutdown: Count,
+    pub queued: Count,
+}
+
 /// Everything counted in this process.
 #[derive(Debug, Default)]
 pub struct Stats {
+    pub telemetry: TelemetryStats,
     backends: Mutex<BTreeMap<String, Arc<BackendStats>>>,
     routes: Mutex<BTreeMap<String, Arc<RouteStats>>>,
     /// By the reason of the refusal.
@@ -226,7 +240,11 @@ impl Stats {
     }
 
     pub fn route(&self, name: &str) -> Arc<RouteStats> {
-        Arc::clone(lock(&self.routes).entry(name.to_owned()).or_default())
+        let mut routes = lock(&self.routes);
+        let route = routes
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(RouteStats { name: name.to_owned(), ..RouteStats::default() }));
+        Arc::clone(route)
     }
 
     /// Forgets names that nobody uses any more, once there are many.

@@ -11,6 +11,7 @@ use super::stats::RouteStats;
 use crate::model::{End, Engine, Fault, Reason, SpanId, TraceContext};
 use crate::wire::endpoint::Operation;
 use crate::wire::observe::Seen;
+use crate::wire::scan::Scan;
 
 /// A backend by the names that telemetry gives it.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,6 +85,29 @@ pub struct Params {
     pub choices: Option<u64>,
 }
 
+impl Params {
+    /// `all` is whether more than metrics need is wanted.
+    pub fn of(scan: &Scan<'_>, all: bool) -> Self {
+        fn number<T: std::str::FromStr>(scan: &Scan<'_>, name: &str) -> Option<T> {
+            scan.get(name)?.get().parse().ok()
+        }
+        let stream = scan.stream();
+        if !all {
+            return Self { stream, ..Self::default() };
+        }
+        Self {
+            stream,
+            max_tokens: ["max_completion_tokens", "max_tokens", "max_output_tokens"]
+                .iter()
+                .find_map(|name| number(scan, name)),
+            temperature: number(scan, "temperature"),
+            top_p: number(scan, "top_p"),
+            seed: number(scan, "seed"),
+            choices: number(scan, "n"),
+        }
+    }
+}
+
 /// What was decided, before any failover.
 #[derive(Debug)]
 pub struct Decided {
@@ -92,8 +116,8 @@ pub struct Decided {
     pub reason: Reason,
     /// The split's place in [0, 1).
     pub bucket: Option<f64>,
-    /// What the file asks for that backend on this route.
-    pub percent: f64,
+    /// What the file asks for that candidate on this route; `None` for the baseline.
+    pub percent: Option<f64>,
 }
 
 /// One request to one backend.
