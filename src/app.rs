@@ -12,9 +12,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::fleet::{Fleet, Pace};
+
 use crate::live::watch::{Timing, WatchHandle, watch};
 use crate::live::{Life, LoadError, Source, Store};
+use crate::otlp::{Bridge, Exporter};
 use crate::proxy::{BindError, Inherited, Listener, Patience, Proxy, tcp_of};
+use crate::telemetry::SPANS;
 use crate::telemetry::stats::Stats;
 
 /// How long new connections are still served after SIGTERM: load balancers and probes need to see `/readyz` first.
@@ -53,10 +56,11 @@ pub struct App {
     watcher: Option<WatchHandle>,
     /// Held: its tasks end with it.
     _fleet: Option<Arc<Fleet>>,
+    exporter: Option<Exporter>,
 }
 
 /// What an embedder or a test may choose.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     pub timing: Timing,
     pub patience: Patience,
@@ -64,6 +68,10 @@ pub struct Options {
     pub watch: bool,
     /// Ask backends for their load, their models and what works; `None` sends them requests only.
     pub ask: Option<Pace>,
+    /// Export traces where the file or the environment says where to.
+    pub traces: bool,
+    /// Brings what the process itself does.
+    pub bridge: Bridge,
 }
 
 /// Sockets that whoever started the process listens on already; what is not given is bound.
@@ -102,9 +110,15 @@ impl App {
             None => TcpListener::bind(server.admin).await.map_err(bind_error)?,
         };
         let admin_address = admin_socket.local_addr().map_err(bind_error)?;
+        let telemetry = store.current().config.telemetry.clone();
+        let exporter = match options.traces {
+            true => Exporter::start(&telemetry, &|name| store.env(name), &options.bridge, &stats),
+            false => None,
+        };
+        let tracer = exporter.as_ref().map(Exporter::tracer);
         let life = Arc::new(Life::default());
         let (listen, listen_address) = (listener.address().to_owned(), listener.tcp_address());
-        let proxy = Proxy::new(Arc::clone(&store), Arc::clone(&stats), Arc::clone(&life), options.patience, None);
+        let proxy = Proxy::new(Arc::clone(&store), Arc::clone(&stats), Arc::clone(&life), options.patience, tracer);
         tokio::spawn(listener.run(Arc::new(proxy)));
         let admin = Arc::new(Admin {
             store: Arc::clone(&store),
@@ -136,7 +150,7 @@ impl App {
                 Some(watch(path, watched, text, options.timing, apply).map_err(StartError::Watch)?)
             }
         };
-        Ok(Self { listen, listen_address, admin: admin_address, store, stats, life, watcher, _fleet: fleet })
+        Ok(Self { listen, listen_address, admin: admin_address, store, stats, life, watcher, _fleet: fleet, exporter })
     }
 
     /// Reads the file again now.
@@ -161,6 +175,8 @@ impl App {
 
     /// Stops accepting after a second, ends with the running answers, cuts them after `limit` or on `now`.
     pub async fn drain(self, limit: Duration, now: impl Future<Output = ()>) -> Ended {
+        let span =
+            tracing::info_span!(target: SPANS, "shiftgate.drain", shiftgate.in_flight = self.stats.in_flight.get());
         let life = &self.life;
         life.draining.cancel();
         let finished = async {
@@ -179,6 +195,10 @@ impl App {
             life.cut.cancel();
             life.tasks.close();
             life.tasks.wait().await;
+        }
+        drop(span);
+        if let Some(exporter) = self.exporter {
+            exporter.finish().await;
         }
         ended
     }

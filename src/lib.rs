@@ -44,6 +44,8 @@ pub mod fleet;
 pub mod health;
 pub mod live;
 pub mod model;
+#[cfg_attr(not(feature = "otlp"), path = "otlp/absent.rs")]
+pub mod otlp;
 pub mod proxy;
 pub mod sim;
 pub mod split;

@@ -17,7 +17,7 @@ const STEPS: &[&[&str]] = &[
     &["telemetry"],
     &["backend"],
     &["live", "fleet"],
-    &["proxy", "admin"],
+    &["proxy", "admin", "otlp"],
     &["app"],
     &["demo"],
     &["cli"],

@@ -19,6 +19,7 @@ pub use answer::AnswerBody;
 pub use connect::Connector;
 pub use error::Failure;
 pub use facts::Facts;
+pub use io::Stream;
 pub use pool::{Answer, Client, SendError};
 pub use request_body::RequestBody;
 pub use target::{Auth, PrepareError, Target};

@@ -12,6 +12,7 @@ use crate::config::{self, Config, ConfigError, Secrets};
 use crate::demo;
 use crate::fleet::Pace;
 use crate::live::Source;
+use crate::otlp::Bridge;
 use crate::proxy::{BindError, Inherited};
 use crate::telemetry::log;
 
@@ -34,13 +35,14 @@ pub(super) fn run(path: &Path) -> Exit {
             return Exit::Failed;
         }
     };
-    let log = log::start();
+    let bridge = Bridge::default();
+    let log = log::start(bridge.layer());
     raise_file_limit(&config);
     for warning in config::warnings(&config, &env) {
         tracing::warn!("{warning}");
     }
     let Some(runtime) = runtime(config.server.threads) else { return Exit::Failed };
-    let exit = runtime.block_on(large(serve(sockets, config, text, log.dropped())));
+    let exit = runtime.block_on(large(serve(sockets, config, text, bridge, log.dropped())));
     drop(runtime);
     log::finish(log);
     exit
@@ -65,9 +67,10 @@ async fn serve(
     sockets: Sockets,
     config: Config,
     text: Vec<u8>,
+    bridge: Bridge,
     dropped: tracing_appender::non_blocking::ErrorCounter,
 ) -> Exit {
-    let options = Options { watch: true, ask: Some(Pace::default()), ..Options::default() };
+    let options = Options { watch: true, ask: Some(Pace::default()), traces: true, bridge, ..Options::default() };
     let started = async {
         let signals = Signals::new()?;
         Ok::<_, StartError>((App::start_on(sockets, config, &text, Source::of_process(), options).await?, signals))
@@ -114,10 +117,11 @@ pub(super) fn demo(path: &Path, seconds: Option<u64>, rate: u32) -> Exit {
             return Exit::Refused;
         }
     };
-    let log = log::start_quiet();
+    let bridge = Bridge::default();
+    let log = log::start_quiet(bridge.layer());
     raise_file_limit(&config);
     let Some(runtime) = runtime(config.server.threads.max(2)) else { return Exit::Failed };
-    let ended = runtime.block_on(large(demo::run(config, text, seconds.map(Duration::from_secs), rate)));
+    let ended = runtime.block_on(large(demo::run(config, text, bridge, seconds.map(Duration::from_secs), rate)));
     log::finish(log);
     match ended {
         Ok(0) => Exit::Done,

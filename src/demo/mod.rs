@@ -19,6 +19,7 @@ use crate::app::{App, Options, StartError};
 use crate::config::{ApiKey, BackendUrl, Config, Listen, Secrets};
 use crate::live::Source;
 use crate::model::{Engine, Family};
+use crate::otlp::Bridge;
 use crate::sim::{self, Behaviour, Sim, SimConfig, Template, Wire};
 use traffic::{Seen, Traffic};
 use view::View;
@@ -43,7 +44,13 @@ pub enum DemoError {
 }
 
 /// Runs until `seconds` are over or a signal comes; returns how many requests failed.
-pub async fn run(mut config: Config, text: Vec<u8>, seconds: Option<Duration>, rate: u32) -> Result<u64, DemoError> {
+pub async fn run(
+    mut config: Config,
+    text: Vec<u8>,
+    bridge: Bridge,
+    seconds: Option<Duration>,
+    rate: u32,
+) -> Result<u64, DemoError> {
     let mut notes = Vec::new();
     choose_ports(&mut config, &mut notes);
     let sims = start_sims(&config).await.map_err(DemoError::Sim)?;
@@ -60,7 +67,8 @@ pub async fn run(mut config: Config, text: Vec<u8>, seconds: Option<Duration>, r
             point_at(config, &addresses);
         })),
     };
-    let app = App::start(config, &text, source, Options { watch: true, ..Options::default() }).await?;
+    let options = Options { watch: true, traces: true, bridge, ..Options::default() };
+    let app = App::start(config, &text, source, options).await?;
     let proxy = app.listen_address.ok_or(DemoError::NoAddress)?;
     let seen = Arc::new(Seen::default());
     let traffic = Traffic::start(proxy, rate, Arc::clone(&seen));

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use super::snapshot::Snapshot;
 use crate::backend::PrepareError;
 use crate::config::{self, Config, ConfigError, Secrets};
+use crate::telemetry::SPANS;
 use crate::telemetry::stats::{Stats, lock};
 
 /// How configuration asks for environment variables.
@@ -34,7 +35,7 @@ pub enum LoadError {
 #[derive(Debug, Default)]
 struct Reloads {
     error: Option<ReloadError>,
-    /// What of `[server]` waits for a restart.
+    /// What of the file waits for a restart.
     restart: Vec<&'static str>,
 }
 
@@ -69,7 +70,7 @@ pub struct Store {
     source: Source,
     current: ArcSwap<Snapshot>,
     /// What the process started with: it keeps serving under it.
-    started: config::Server,
+    started: (config::Server, config::Telemetry),
     reloads: Mutex<Reloads>,
     stats: Arc<Stats>,
 }
@@ -84,10 +85,15 @@ impl Store {
     /// Puts the first reading in force.
     pub fn new(config: Config, source: Source, stats: Arc<Stats>) -> Result<Self, LoadError> {
         let config = source.adapted(config);
-        let (path, started) = (config.path.clone(), config.server.clone());
+        let (path, started) = (config.path.clone(), (config.server.clone(), config.telemetry.clone()));
         let first = Snapshot::prepare(config, None, &stats)
             .map_err(|cause| LoadError::Prepare { path: path.clone(), cause })?;
         Ok(Self { path, source, current: ArcSwap::from_pointee(first), started, reloads: Mutex::default(), stats })
+    }
+
+    /// As configuration asks for it.
+    pub fn env(&self, name: &str) -> Option<String> {
+        (self.source.env)(name)
     }
 
     /// The snapshot in force. A request asks once and keeps it.
@@ -99,13 +105,20 @@ impl Store {
         lock(&self.reloads).error.clone()
     }
 
-    /// Keys of `[server]` that were changed but hold only after a restart.
+    /// Keys of `[server]` and `[telemetry]` that were changed but hold only after a restart.
     pub fn restart_needed(&self) -> Vec<&'static str> {
         lock(&self.reloads).restart.clone()
     }
 
     /// Takes a new reading of the file; returns the further files to watch from now on.
     pub fn reload(&self, reading: std::io::Result<Vec<u8>>) -> Vec<PathBuf> {
+        let span = tracing::info_span!(
+            target: SPANS,
+            "shiftgate.reload",
+            shiftgate.generation = tracing::field::Empty,
+            shiftgate.result = tracing::field::Empty
+        );
+        let _inside = span.enter();
         let parsed = match reading {
             Ok(text) => config::parse(&self.path, &text, self.source.secrets, &self.source.env),
             Err(error) => Err(ConfigError::unreadable(&self.path, &error)),
@@ -117,17 +130,19 @@ impl Store {
                 let mut watched = current.config.watched.clone();
                 watched.extend(error.watched.iter().cloned());
                 self.refuse(error.summary(), &error.to_string());
+                span.record("shiftgate.result", "failed");
                 return watched;
             }
         };
         let watched = config.watched.clone();
         if config.hash == current.config.hash {
+            span.record("shiftgate.result", "unchanged");
             if lock(&self.reloads).error.take().is_some() {
                 tracing::info!(generation = current.generation, "rollout file is good again, unchanged");
             }
             return watched;
         }
-        let restart = self.restart_keys(&config.server);
+        let restart = self.restart_keys(&config);
         match Snapshot::prepare(config, Some(&current), &self.stats) {
             Ok(next) => self.publish(next, restart),
             Err(cause) => {
@@ -135,6 +150,9 @@ impl Store {
                 self.refuse(message.clone(), &message);
             }
         }
+        span.record("shiftgate.generation", self.current().generation);
+        let result = if self.reload_error().is_none() { "ok" } else { "failed" };
+        span.record("shiftgate.result", result);
         watched
     }
 
@@ -164,12 +182,15 @@ impl Store {
         );
     }
 
-    fn restart_keys(&self, new: &config::Server) -> Vec<&'static str> {
-        let old = &self.started;
+    fn restart_keys(&self, new: &Config) -> Vec<&'static str> {
+        let (old, traces) = &self.started;
+        let (new, new_traces) = (&new.server, &new.telemetry);
         [
             ("listen", new.listen != old.listen),
             ("admin", new.admin != old.admin),
             ("threads", new.threads != old.threads),
+            ("telemetry.otlp", new_traces.otlp != traces.otlp),
+            ("telemetry.service_name", new_traces.service_name != traces.service_name),
         ]
         .into_iter()
         .filter_map(|(key, changed)| changed.then_some(key))

@@ -15,6 +15,8 @@ use crate::telemetry::tracer::Tracer;
 use crate::wire::endpoint::Operation;
 use crate::wire::observe::Seen;
 
+/// Longer names of models are cut.
+const MAX_MODEL: usize = 128;
 /// Longer paths are cut in spans.
 const MAX_PATH: usize = 256;
 
@@ -80,7 +82,7 @@ impl Journey {
             is_replay,
             reused: None,
             status: None,
-            model: model.to_owned(),
+            model: model.chars().take(MAX_MODEL).collect(),
             seen: Seen::default(),
             fault: None,
             cancelled: None,
@@ -147,7 +149,7 @@ impl Journey {
             End::Complete | End::UpstreamError | End::Refused => None,
         };
         // A 4xx is an error of the call, though none of the service (HTTP semantic conventions).
-        attempt.fault = fault.or(attempt.status.filter(|status| *status >= 400).map(Fault::Status));
+        attempt.fault = fault.or_else(|| attempt.status.filter(|status| *status >= 400).map(Fault::Status));
         fault
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct Reader {
 }
 
 enum Kind {
-    Passes(Passing),
+    Passes(Box<Passing>),
     Rewrites {
         stream: Box<Stream>,
         /// The server does not know of the stop strings: it would go on after one.
@@ -72,7 +72,7 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     pub(super) fn passing(observer: Observer, on_break: OnBreak) -> Self {
         let passing = Passing { observer, unfinished: BytesMut::new(), in_event: false };
-        Self { on_break, kind: Kind::Passes(passing) }
+        Self { on_break, kind: Kind::Passes(Box::new(passing)) }
     }
 
     /// `cuts` is whether the answer is over for the application when a stop string has ended its text.

@@ -15,6 +15,7 @@ use crate::backend::Target;
 use crate::health::Ticket;
 use crate::live::Snapshot;
 use crate::model::{Cause, End, Reason, Refusal};
+use crate::telemetry::SPANS;
 use crate::telemetry::outcome::Stopwatch;
 use crate::telemetry::stats::BackendStats;
 use crate::translate::Ledger;
@@ -200,6 +201,7 @@ impl Record {
                 trace_id,
                 "breaker opened: the baseline serves its requests for now"
             );
+            tracing::info_span!(target: SPANS, "shiftgate.breaker_open", shiftgate.backend = target.config.name);
             if let Some(attempt) = self.journey.attempt() {
                 attempt.opened_breaker = true;
             }

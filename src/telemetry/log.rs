@@ -7,9 +7,10 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 /// Lines that wait for a slow reader, before further ones are dropped.
 const MAX_LINES: usize = 8192;
@@ -60,27 +61,35 @@ impl FormatTime for Clock {
     }
 }
 
-/// Begins logging to stdout, once a process; `RUST_LOG` chooses the levels, `info` otherwise.
-pub fn start() -> Log {
-    start_to(std::io::stdout(), std::io::stdout().is_terminal(), "info")
+/// Begins logging to stdout, once a process; `RUST_LOG` chooses the levels, `info` otherwise. `spans` gets the spans.
+pub fn start(spans: impl Layer<Registry> + Send + Sync) -> Log {
+    start_to(std::io::stdout(), std::io::stdout().is_terminal(), "info", spans)
 }
 
 /// Begins logging to stderr, from `warn` up: for commands whose stdout is their answer.
-pub fn start_quiet() -> Log {
-    start_to(std::io::stderr(), std::io::stderr().is_terminal(), "warn")
+pub fn start_quiet(spans: impl Layer<Registry> + Send + Sync) -> Log {
+    start_to(std::io::stderr(), std::io::stderr().is_terminal(), "warn", spans)
 }
 
-fn start_to(to: impl Write + Send + 'static, human: bool, level: &str) -> Log {
+fn start_to(
+    to: impl Write + Send + 'static,
+    human: bool,
+    level: &str,
+    spans: impl Layer<Registry> + Send + Sync,
+) -> Log {
     let (writer, worker) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_LINES).thread_name("log").finish(to);
     let dropped = writer.error_counter();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let lines = tracing_subscriber::fmt().with_writer(writer).with_timer(Clock).with_env_filter(filter);
+    // A span's name and fields stand in its trace; in the lines they would stand twice.
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_timer(Clock).with_target(false);
+    let all = Registry::default().with(spans);
     // A second start in one process keeps the first subscriber: its lines still go somewhere.
     let started = if human {
-        tracing::subscriber::set_global_default(lines.with_target(false).finish())
+        tracing::subscriber::set_global_default(all.with(lines.with_filter(filter)))
     } else {
-        tracing::subscriber::set_global_default(lines.json().flatten_event(true).with_target(false).finish())
+        let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
+        tracing::subscriber::set_global_default(all.with(lines.with_filter(filter)))
     };
     drop(started);
     Log { dropped, _worker: worker }

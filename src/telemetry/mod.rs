@@ -2,6 +2,9 @@
 //!
 //! Owns: numbers and their names. Refuses: deciding anything. Invariant: a request adds exactly one outcome.
 
+/// The target of `tracing` spans that are exported as traces.
+pub const SPANS: &str = "shiftgate::span";
+
 pub mod cost;
 pub mod log;
 pub mod metrics;

@@ -51,7 +51,7 @@ pub struct Told {
 }
 
 impl Told {
-    fn spans(&self) -> usize {
+    pub fn spans(&self) -> usize {
         self.story.attempts.len() + 1
     }
 }

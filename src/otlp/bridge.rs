@@ -1,0 +1,95 @@
+//! What the process itself does, as spans: reloads, the drain, breakers. Seldom, so `tracing` and its bridge are at hand.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId, TraceState, TracerProvider};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{
+    SamplingDecision, SamplingResult, SdkTracerProvider, ShouldSample, Span, SpanData, SpanProcessor,
+};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::{Layer, Registry};
+
+use crate::telemetry::SPANS;
+use crate::telemetry::stats::lock;
+use crate::telemetry::tracer::Sampler;
+
+/// Such spans that wait; further ones are forgotten.
+const MAX_WAITING: usize = 256;
+
+/// From `tracing` to the exporter. Closed until there is one.
+#[derive(Debug, Clone, Default)]
+pub struct Bridge(Arc<Mutex<Inside>>);
+
+#[derive(Debug, Default)]
+struct Inside {
+    /// `None` while nobody exports.
+    ratio: Option<f64>,
+    waiting: VecDeque<SpanData>,
+}
+
+impl Bridge {
+    /// The layer of a subscriber that turns this crate's own spans into traces.
+    pub fn layer(&self) -> impl Layer<Registry> + use<> {
+        let provider =
+            SdkTracerProvider::builder().with_sampler(self.clone()).with_span_processor(self.clone()).build();
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("shiftgate"))
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == SPANS))
+    }
+
+    pub(super) fn open(&self, sampler: Option<Sampler>, ratio: f64) {
+        lock(&self.0).ratio = Some(sampler.map_or(ratio, |sampler| sampler.ratio));
+    }
+
+    pub(super) fn take(&self) -> Vec<SpanData> {
+        std::mem::take(&mut lock(&self.0).waiting).into()
+    }
+}
+
+impl ShouldSample for Bridge {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace: TraceId,
+        _: &str,
+        _: &SpanKind,
+        _: &[KeyValue],
+        _: &[Link],
+    ) -> SamplingResult {
+        let inherited =
+            parent.filter(|parent| parent.has_active_span()).map(|parent| parent.span().span_context().is_sampled());
+        let ratio = lock(&self.0).ratio;
+        let own = || {
+            let context = crate::model::TraceContext::begin(u128::from_be_bytes(trace.to_bytes()));
+            ratio.is_some_and(|ratio| Sampler { ratio, follows: false }.samples(&context))
+        };
+        let decision =
+            if inherited.unwrap_or_else(own) { SamplingDecision::RecordAndSample } else { SamplingDecision::Drop };
+        SamplingResult { decision, attributes: Vec::new(), trace_state: TraceState::NONE }
+    }
+}
+
+impl SpanProcessor for Bridge {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        let mut inside = lock(&self.0);
+        if inside.waiting.len() < MAX_WAITING {
+            inside.waiting.push_back(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: std::time::Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}

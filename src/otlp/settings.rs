@@ -1,0 +1,394 @@
+//! Where traces go and how: the environment's `OTEL_*` variables, which win, and the file.
+//!
+//! Pure: the environment is asked through a function. What is wrong in it is told, and the rest holds.
+
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use percent_encoding::percent_decode_str;
+
+use crate::config::Telemetry;
+use crate::telemetry::tracer::Sampler;
+
+/// Fast enough for 2,000 requests a second while a collector takes its time.
+const MAX_QUEUE: usize = 16_384;
+/// The SDKs' own sizes and times, but for the delay: a trace is wanted while its request is remembered.
+const BATCH: usize = 512;
+const DELAY: Duration = Duration::from_millis(500);
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Attributes that a pod's environment may bring, by names such as `K8S_POD_NAME`.
+const K8S: [&str; 8] = [
+    "k8s.pod.name",
+    "k8s.pod.uid",
+    "k8s.namespace.name",
+    "k8s.node.name",
+    "k8s.container.name",
+    "k8s.deployment.name",
+    "k8s.statefulset.name",
+    "k8s.cluster.name",
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Grpc,
+    Http,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Settings {
+    pub(super) protocol: Protocol,
+    /// For HTTP with its path.
+    pub(super) endpoint: String,
+    /// The environment's; the file's ratio otherwise.
+    pub(super) sampler: Option<Sampler>,
+    pub(super) max_queue: usize,
+    pub(super) batch: usize,
+    pub(super) delay: Duration,
+    pub(super) export_timeout: Duration,
+    pub(super) resource: Vec<KeyValue>,
+    /// PEM files: roots; certificate and key.
+    pub(super) ca: Option<String>,
+    pub(super) client: Option<(String, String)>,
+}
+
+/// A variable that could not be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is {value:?}, which {why}")]
+pub(super) struct Odd {
+    name: &'static str,
+    value: String,
+    why: &'static str,
+}
+
+type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Variables as the specification has them: empty is unset.
+struct Reader<'a> {
+    env: Env<'a>,
+    odd: Vec<Odd>,
+}
+
+impl Reader<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        (self.env)(name).filter(|value| !value.trim().is_empty())
+    }
+
+    /// The first that is set: signals' own names stand before the general ones.
+    fn first(&self, names: &[&'static str]) -> Option<(&'static str, String)> {
+        names.iter().find_map(|name| Some((*name, self.get(name)?)))
+    }
+
+    fn odd(&mut self, name: &'static str, value: &str, why: &'static str) {
+        self.odd.push(Odd { name, value: value.to_owned(), why });
+    }
+
+    fn number(&mut self, name: &'static str, default: usize) -> usize {
+        let Some(text) = self.get(name) else { return default };
+        match text.trim().parse() {
+            Ok(number) if number > 0 => number,
+            _ => {
+                self.odd(name, &text, "is no positive number");
+                default
+            }
+        }
+    }
+
+    fn millis(&mut self, name: &'static str, default: Duration) -> Duration {
+        let millis = self.number(name, usize::try_from(default.as_millis()).unwrap_or(usize::MAX));
+        Duration::from_millis(millis as u64)
+    }
+}
+
+/// `None`: nothing is exported.
+pub(super) fn read(file: &Telemetry, env: Env<'_>) -> (Option<Settings>, Vec<Odd>) {
+    let mut vars = Reader { env, odd: Vec::new() };
+    let is_on = is_on(&mut vars);
+    let target = if is_on { target(file, &mut vars) } else { None };
+    let settings = target.map(|(protocol, endpoint)| {
+        let batch = vars.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH);
+        let max_queue = vars.number("OTEL_BSP_MAX_QUEUE_SIZE", MAX_QUEUE).max(batch);
+        let file_of = |names: &[&'static str]| vars.first(names).map(|(_, path)| path);
+        let certificate =
+            file_of(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"]);
+        let key = file_of(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"]);
+        Settings {
+            protocol,
+            endpoint,
+            ca: file_of(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"]),
+            client: certificate.zip(key),
+            sampler: sampler(&mut vars),
+            max_queue,
+            batch,
+            delay: vars.millis("OTEL_BSP_SCHEDULE_DELAY", DELAY),
+            export_timeout: vars.millis("OTEL_BSP_EXPORT_TIMEOUT", EXPORT_TIMEOUT),
+            resource: resource(file, &mut vars),
+        }
+    });
+    (settings, vars.odd)
+}
+
+fn is_on(vars: &mut Reader<'_>) -> bool {
+    if vars.get("OTEL_SDK_DISABLED").is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
+        return false;
+    }
+    match vars.get("OTEL_TRACES_EXPORTER") {
+        None => true,
+        Some(names) if names.split(',').any(|name| name.trim() == "otlp") => true,
+        Some(names) => {
+            if names.trim() != "none" {
+                vars.odd("OTEL_TRACES_EXPORTER", &names, "names no exporter that is here: write otlp or none");
+            }
+            false
+        }
+    }
+}
+
+fn target(file: &Telemetry, vars: &mut Reader<'_>) -> Option<(Protocol, String)> {
+    let (mut name, mut url, mut is_base) = ("otlp", file.otlp.clone(), false);
+    if let Some((general, value)) = vars.first(&["OTEL_EXPORTER_OTLP_ENDPOINT"]) {
+        (name, url, is_base) = (general, Some(value), true);
+    }
+    if let Some((own, value)) = vars.first(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]) {
+        (name, url, is_base) = (own, Some(value), false);
+    }
+    let url = url?.trim().to_owned();
+    // gRPC's habit is to leave the scheme out.
+    let url = if url.contains("://") { url } else { format!("http://{url}") };
+    let Some(uri) = url.parse::<http::Uri>().ok().filter(|uri| {
+        uri.host().is_some_and(|host| !host.is_empty()) && matches!(uri.scheme_str(), Some("http" | "https"))
+    }) else {
+        vars.odd(name, &without_user(&url), "is no http or https URL: no traces are exported");
+        return None;
+    };
+    let has_path = !matches!(uri.path(), "" | "/");
+    let protocol = protocol(vars).unwrap_or_else(|| {
+        // A general endpoint's path says nothing: what it speaks is told by its port or its variable.
+        let speaks_http = (has_path && !is_base) || uri.port_u16() == Some(4318);
+        if speaks_http { Protocol::Http } else { Protocol::Grpc }
+    });
+    let endpoint = match protocol {
+        Protocol::Http if is_base || !has_path => format!("{}/v1/traces", url.trim_end_matches('/')),
+        Protocol::Http | Protocol::Grpc => url,
+    };
+    Some((protocol, endpoint))
+}
+
+/// What may stand before the host is a secret.
+fn without_user(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((_, rest)) => format!("…@{rest}"),
+        None => url.to_owned(),
+    }
+}
+
+fn protocol(vars: &mut Reader<'_>) -> Option<Protocol> {
+    let (name, value) = vars.first(&["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"])?;
+    match value.trim() {
+        "grpc" => Some(Protocol::Grpc),
+        "http/protobuf" => Some(Protocol::Http),
+        _ => {
+            vars.odd(name, &value, "is not spoken here: write grpc or http/protobuf");
+            None
+        }
+    }
+}
+
+fn sampler(vars: &mut Reader<'_>) -> Option<Sampler> {
+    const NAME: &str = "OTEL_TRACES_SAMPLER";
+    let name = vars.get(NAME)?;
+    let (follows, kind) = match name.trim().strip_prefix("parentbased_") {
+        Some(kind) => (true, kind),
+        None => (false, name.trim()),
+    };
+    let ratio = match kind {
+        "always_on" => 1.0,
+        "always_off" => 0.0,
+        "traceidratio" => ratio(vars),
+        _ => {
+            vars.odd(NAME, &name, "is no sampler that is here: the file's ratio holds");
+            return None;
+        }
+    };
+    Some(Sampler { ratio, follows })
+}
+
+fn ratio(vars: &mut Reader<'_>) -> f64 {
+    const ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
+    let Some(text) = vars.get(ARG) else { return 1.0 };
+    match text.trim().parse() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
+        _ => {
+            vars.odd(ARG, &text, "is no number from 0 to 1: 1 holds");
+            1.0
+        }
+    }
+}
+
+/// What all spans have in common. Later ones win: the file, the pod, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`.
+fn resource(file: &Telemetry, vars: &mut Reader<'_>) -> Vec<KeyValue> {
+    let mut attributes: Vec<(String, String)> = vec![
+        ("service.name".to_owned(), file.service_name.clone()),
+        ("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("service.instance.id".to_owned(), instance(rand::random())),
+    ];
+    for name in K8S {
+        if let Some(value) = vars.get(&name.to_ascii_uppercase().replace('.', "_")) {
+            set(&mut attributes, name, value);
+        }
+    }
+    let given = vars.get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    for pair in given.split(',').filter(|pair| !pair.trim().is_empty()) {
+        let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().map(std::borrow::Cow::into_owned);
+        match pair.split_once('=').map(|(name, value)| (decoded(name), decoded(value))) {
+            Some((Ok(name), Ok(value))) if !name.is_empty() => set(&mut attributes, &name, value),
+            _ => vars.odd("OTEL_RESOURCE_ATTRIBUTES", pair, "is no name=value"),
+        }
+    }
+    if let Some(name) = vars.get("OTEL_SERVICE_NAME") {
+        set(&mut attributes, "service.name", name);
+    }
+    attributes.into_iter().map(|(name, value)| KeyValue::new(name, value)).collect()
+}
+
+fn set(attributes: &mut Vec<(String, String)>, name: &str, value: String) {
+    attributes.retain(|(known, _)| known != name);
+    attributes.push((name.to_owned(), value));
+}
+
+/// A random UUID (RFC 9562 §5.4).
+fn instance(random: u128) -> String {
+    let id = (random & !(0xf << 76) & !(0xc << 60)) | (4 << 76) | (8 << 60);
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        (id >> 96) as u32,
+        (id >> 80) as u16,
+        (id >> 64) as u16,
+        (id >> 48) as u16,
+        id & 0xffff_ffff_ffff
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(otlp: Option<&str>, vars: &[(&str, &str)]) -> (Option<Settings>, Vec<Odd>) {
+        let file = Telemetry { otlp: otlp.map(str::to_owned), ..Telemetry::default() };
+        let env = |name: &str| vars.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        read(&file, &env)
+    }
+
+    fn target(otlp: Option<&str>, vars: &[(&str, &str)]) -> Option<(Protocol, String)> {
+        with(otlp, vars).0.map(|settings| (settings.protocol, settings.endpoint))
+    }
+
+    #[test]
+    fn the_url_tells_the_protocol_unless_a_variable_does() {
+        use Protocol::{Grpc, Http};
+        let general = |url: &'static str| vec![("OTEL_EXPORTER_OTLP_ENDPOINT", url)];
+        for (file, vars, protocol, endpoint) in [
+            (Some("http://h:4317"), vec![], Grpc, "http://h:4317"),
+            (Some("http://h:4318"), vec![], Http, "http://h:4318/v1/traces"),
+            (Some("https://h/otlp/v1/traces"), vec![], Http, "https://h/otlp/v1/traces"),
+            (
+                Some("http://h:4317"),
+                vec![("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")],
+                Http,
+                "http://h:4317/v1/traces",
+            ),
+            (Some("http://h:4318"), vec![("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")], Grpc, "http://h:4318"),
+            (None, general("http://e:4318/"), Http, "http://e:4318/v1/traces"),
+            (Some("http://h:4317"), general("http://e:4318/base"), Http, "http://e:4318/base/v1/traces"),
+            (None, general("e:4317"), Grpc, "http://e:4317"),
+            (
+                None,
+                vec![
+                    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://e:4317"),
+                    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t:9/x"),
+                ],
+                Http,
+                "http://t:9/x",
+            ),
+        ] {
+            assert_eq!(target(file, &vars), Some((protocol, endpoint.to_owned())), "{file:?} {vars:?}");
+        }
+    }
+
+    #[test]
+    fn off_is_off_and_what_is_odd_is_told() {
+        assert_eq!(target(None, &[]), None);
+        for off in [("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_TRACES_EXPORTER", "none")] {
+            assert_eq!(with(Some("http://h:4317"), &[off]), (None, vec![]), "{off:?}");
+        }
+        for (name, value) in [
+            ("OTEL_TRACES_EXPORTER", "zipkin"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://h"),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "novalue"),
+        ] {
+            let odd = with(Some("http://h:4317"), &[(name, value)]).1;
+            assert_eq!(odd.len(), 1, "{name}");
+            assert!(odd[0].to_string().starts_with(&format!("{name} is {value:?}, which ")), "{}", odd[0]);
+        }
+        let odd = with(None, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://me:secret@h")]).1;
+        assert!(!odd[0].to_string().contains("secret"), "{}", odd[0]);
+    }
+
+    #[test]
+    fn samplers_and_sizes() {
+        let sampler = |name: &str, arg: &str| {
+            with(Some("http://h"), &[("OTEL_TRACES_SAMPLER", name), ("OTEL_TRACES_SAMPLER_ARG", arg)])
+                .0
+                .unwrap()
+                .sampler
+        };
+        assert_eq!(sampler("parentbased_traceidratio", "0.25"), Some(Sampler { ratio: 0.25, follows: true }));
+        assert_eq!(sampler("always_off", ""), Some(Sampler { ratio: 0.0, follows: false }));
+        assert_eq!(sampler("", ""), None);
+        let settings = with(
+            Some("http://h"),
+            &[
+                ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),
+                ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+                ("OTEL_BSP_EXPORT_TIMEOUT", "5000"),
+            ],
+        );
+        let settings = settings.0.unwrap();
+        assert_eq!((settings.max_queue, settings.batch), (BATCH, BATCH), "a batch has to fit");
+        assert_eq!((settings.delay, settings.export_timeout), (Duration::from_millis(20), Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn the_resource_says_who_we_are() {
+        let settings = with(
+            Some("http://h"),
+            &[
+                (
+                    "OTEL_RESOURCE_ATTRIBUTES",
+                    "deployment.environment.name=a%20b,service.name=x,service.instance.id=i-1",
+                ),
+                ("OTEL_SERVICE_NAME", "gate"),
+                ("K8S_POD_NAME", "pod-7"),
+            ],
+        );
+        let resource = settings.0.unwrap().resource;
+        let of = |name: &str| {
+            let mut found = resource.iter().filter(|pair| pair.key.as_str() == name).map(|pair| pair.value.to_string());
+            (found.next(), found.next())
+        };
+        for (name, value) in [
+            ("service.name", "gate"),
+            ("service.instance.id", "i-1"),
+            ("deployment.environment.name", "a b"),
+            ("k8s.pod.name", "pod-7"),
+            ("service.version", env!("CARGO_PKG_VERSION")),
+        ] {
+            assert_eq!(of(name), (Some(value.to_owned()), None), "{name}");
+        }
+        assert_eq!(instance(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(instance(0), "00000000-0000-4000-8000-000000000000");
+    }
+}
