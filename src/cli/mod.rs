@@ -11,10 +11,12 @@ mod table;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, Secrets};
+use crate::demo::Wish;
 use crate::model::Percent;
 
 pub use table::render as render_table;
@@ -56,6 +58,9 @@ enum Command {
         /// Requests started in a second.
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5_000))]
         rate: u32,
+        /// Percent of the candidates' requests that fail, so that the baseline answers them.
+        #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+        faults: u8,
     },
     /// Change one candidate's percent in the file.
     Shift {
@@ -105,7 +110,10 @@ pub fn main() -> ExitCode {
         None | Some(Command::Run) => run::run(path),
         Some(Command::Check { without_secrets, probe, json }) => check(path, without_secrets, probe.then_some(json)),
         Some(Command::Explain(explain)) => explain.run(path),
-        Some(Command::Demo { seconds, rate }) => run::demo(path, seconds, rate),
+        Some(Command::Demo { seconds, rate, faults }) => {
+            let (seconds, faults) = (seconds.map(Duration::from_secs), f64::from(faults) / 100.0);
+            run::demo(path, Wish { seconds, rate, faults })
+        }
         Some(Command::Shift { backend, percent, route }) => shift(path, &backend, percent, route.as_deref()),
         Some(Command::Status(arguments)) => status::run(path, &arguments),
     };

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Exit, complain, env};
 use crate::app::{App, Ended, Options, Signals, Sockets, StartError};
 use crate::config::{self, Config, ConfigError, Secrets};
-use crate::demo;
+use crate::demo::{self, Wish};
 use crate::fleet::Pace;
 use crate::live::Source;
 use crate::otlp::Bridge;
@@ -109,7 +109,7 @@ async fn serve(
     }
 }
 
-pub(super) fn demo(path: &Path, seconds: Option<u64>, rate: u32) -> Exit {
+pub(super) fn demo(path: &Path, wish: Wish) -> Exit {
     let (config, text) = match read(path, Secrets::Skip) {
         Ok(read) => read,
         Err(error) => {
@@ -121,7 +121,7 @@ pub(super) fn demo(path: &Path, seconds: Option<u64>, rate: u32) -> Exit {
     let log = log::start_quiet(bridge.layer());
     raise_file_limit(&config);
     let Some(runtime) = runtime(config.server.threads.max(2)) else { return Exit::Failed };
-    let ended = runtime.block_on(large(demo::run(config, text, bridge, seconds.map(Duration::from_secs), rate)));
+    let ended = runtime.block_on(large(demo::run(config, text, bridge, wish)));
     log::finish(log);
     match ended {
         Ok(0) => Exit::Done,

@@ -3,6 +3,7 @@
 //! Owns: the traffic and the live table. Refuses: a path of its own; requests go through real sockets.
 //! Invariant: what the table shows was counted, and one failed request makes the demo fail.
 
+mod spans;
 mod traffic;
 mod view;
 
@@ -21,6 +22,7 @@ use crate::live::Source;
 use crate::model::{Engine, Family};
 use crate::otlp::Bridge;
 use crate::sim::{self, Behaviour, Sim, SimConfig, Template, Wire};
+use spans::Servers;
 use traffic::{Seen, Traffic};
 use view::View;
 
@@ -43,17 +45,23 @@ pub enum DemoError {
     Signals(std::io::Error),
 }
 
+/// What the user wants to see.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish {
+    /// Until a signal comes, without.
+    pub seconds: Option<Duration>,
+    /// Requests started in a second.
+    pub rate: u32,
+    /// Share of the candidates' requests that fail before their first content.
+    pub faults: f64,
+}
+
 /// Runs until `seconds` are over or a signal comes; returns how many requests failed.
-pub async fn run(
-    mut config: Config,
-    text: Vec<u8>,
-    bridge: Bridge,
-    seconds: Option<Duration>,
-    rate: u32,
-) -> Result<u64, DemoError> {
+pub async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish: Wish) -> Result<u64, DemoError> {
     let mut notes = Vec::new();
     choose_ports(&mut config, &mut notes);
-    let sims = start_sims(&config).await.map_err(DemoError::Sim)?;
+    let servers = Servers::start(&config.telemetry, "vllm");
+    let sims = start_sims(&config, wish.faults, &servers).await.map_err(DemoError::Sim)?;
     let (listen, admin) = (config.server.listen.clone(), config.server.admin);
     let addresses: BTreeMap<String, SocketAddr> =
         sims.iter().map(|(name, sim)| (name.clone(), sim.address())).collect();
@@ -71,7 +79,7 @@ pub async fn run(
     let app = App::start(config, &text, source, options).await?;
     let proxy = app.listen_address.ok_or(DemoError::NoAddress)?;
     let seen = Arc::new(Seen::default());
-    let traffic = Traffic::start(proxy, rate, Arc::clone(&seen));
+    let traffic = Traffic::start(proxy, wish.rate, Arc::clone(&seen));
     let mut view = View::new(std::io::stdout().is_terminal(), &app, proxy);
     view.begin(&notes);
     let begun = Instant::now();
@@ -84,7 +92,7 @@ pub async fn run(
             _ = tokio::signal::ctrl_c() => break,
             _ = terminate.recv() => break,
         }
-        if seconds.is_some_and(|limit| begun.elapsed() + Duration::from_millis(20) >= limit) {
+        if wish.seconds.is_some_and(|limit| begun.elapsed() + Duration::from_millis(20) >= limit) {
             break;
         }
     }
@@ -93,6 +101,7 @@ pub async fn run(
     view.summary(begun.elapsed(), &app, &seen);
     app.drain(Duration::from_millis(1), std::future::ready(())).await;
     drop(sims);
+    servers.finish().await;
     Ok(failed)
 }
 
@@ -117,18 +126,21 @@ fn choose_ports(config: &mut Config, notes: &mut Vec<String>) {
     }
 }
 
-async fn start_sims(config: &Config) -> std::io::Result<Vec<(String, Sim)>> {
+async fn start_sims(config: &Config, faults: f64, servers: &Servers) -> std::io::Result<Vec<(String, Sim)>> {
     let mut sims = Vec::new();
     for (place, backend) in config.backends.iter().enumerate() {
-        let (ttft, speed) = if place == config.baseline { (60, 400.0) } else { (40, 500.0) };
+        let is_baseline = place == config.baseline;
+        let (ttft, speed) = if is_baseline { (60, 400.0) } else { (40, 500.0) };
         let behaviour = Behaviour {
             ttft: Duration::from_millis(ttft),
             jitter: 0.3,
             tokens_per_second: speed,
+            error_rate: if is_baseline { 0.0 } else { faults },
             ..Behaviour::default()
         };
         let mut sim = SimConfig::new(wire(backend.engine)).template(template(backend.family));
         sim.record = false;
+        sim.collector = servers.collector().filter(|_| backend.engine == Engine::Vllm);
         sim.vision |= backend.translation.vision;
         sims.push((backend.name.clone(), sim::start(sim, behaviour).await?));
     }

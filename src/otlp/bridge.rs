@@ -2,22 +2,38 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
-use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId, TraceState, TracerProvider};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::trace::{
+    Link, SpanContext, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider,
+};
+use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
-    SamplingDecision, SamplingResult, SdkTracerProvider, ShouldSample, Span, SpanData, SpanProcessor,
+    SamplingDecision, SamplingResult, SdkTracerProvider, ShouldSample, Span, SpanData, SpanEvents, SpanLinks,
+    SpanProcessor,
 };
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::{Layer, Registry};
 
+use crate::model::TraceContext;
 use crate::telemetry::SPANS;
 use crate::telemetry::stats::lock;
 use crate::telemetry::tracer::Sampler;
 
 /// Such spans that wait; further ones are forgotten.
 const MAX_WAITING: usize = 256;
+
+/// What another service would tell of a request of ours.
+#[derive(Debug)]
+pub struct ServerSpan {
+    pub parent: TraceContext,
+    pub name: &'static str,
+    pub began: SystemTime,
+    pub ended: SystemTime,
+    pub failed: bool,
+    pub attributes: Vec<(&'static str, String)>,
+}
 
 /// From `tracing` to the exporter. Closed until there is one.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +59,33 @@ impl Bridge {
             .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == SPANS))
     }
 
+    /// A span of another service, made by hand.
+    pub fn put(&self, span: ServerSpan) {
+        let Some(parent) = span.parent.parent else { return };
+        let context = SpanContext::new(
+            TraceId::from(span.parent.trace.as_u128()),
+            rand::random::<u64>().max(1).into(),
+            TraceFlags::SAMPLED,
+            false,
+            TraceState::NONE,
+        );
+        self.on_end(SpanData {
+            span_context: context,
+            parent_span_id: parent.as_u64().into(),
+            parent_span_is_remote: true,
+            span_kind: SpanKind::Server,
+            name: span.name.into(),
+            start_time: span.began,
+            end_time: span.ended,
+            attributes: span.attributes.into_iter().map(|(name, value)| KeyValue::new(name, value)).collect(),
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: if span.failed { Status::error("") } else { Status::Unset },
+            instrumentation_scope: InstrumentationScope::builder(span.name).build(),
+        });
+    }
+
     pub(super) fn open(&self, sampler: Option<Sampler>, ratio: f64) {
         lock(&self.0).ratio = Some(sampler.map_or(ratio, |sampler| sampler.ratio));
     }
@@ -66,7 +109,7 @@ impl ShouldSample for Bridge {
             parent.filter(|parent| parent.has_active_span()).map(|parent| parent.span().span_context().is_sampled());
         let ratio = lock(&self.0).ratio;
         let own = || {
-            let context = crate::model::TraceContext::begin(u128::from_be_bytes(trace.to_bytes()));
+            let context = TraceContext::begin(u128::from_be_bytes(trace.to_bytes()));
             ratio.is_some_and(|ratio| Sampler { ratio, follows: false }.samples(&context))
         };
         let decision =

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-pub use bridge::Bridge;
+pub use bridge::{Bridge, ServerSpan};
 
 use crate::config::Telemetry;
 use crate::telemetry::stats::Stats;

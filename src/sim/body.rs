@@ -6,15 +6,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use super::{Behaviour, Fault, Shared};
+use super::{Behaviour, Fault, Shared, Traced};
 
 /// One event of a stream; a token is waited for.
 #[derive(Debug, Clone)]
@@ -60,13 +61,22 @@ impl Step {
 pub(super) struct Watch {
     shared: Arc<Shared>,
     pub(super) close: Option<Arc<Notify>>,
+    /// Of a caller that is traced, and when it called.
+    traceparent: Option<(String, SystemTime)>,
     done: bool,
 }
 
 impl Watch {
     pub(super) fn begin(shared: &Arc<Shared>) -> Self {
         shared.in_flight.send_modify(|count| *count += 1);
-        Self { shared: Arc::clone(shared), close: None, done: false }
+        Self { shared: Arc::clone(shared), close: None, traceparent: None, done: false }
+    }
+
+    /// Parent-based, as servers sample: a caller that is not sampled is not told.
+    pub(super) fn called_by(&mut self, traceparent: Option<&HeaderValue>) {
+        let text = traceparent.filter(|_| self.shared.config.collector.is_some()).and_then(|value| value.to_str().ok());
+        let sampled = text.filter(|text| text.ends_with("-01"));
+        self.traceparent = sampled.map(|text| (text.to_owned(), SystemTime::now()));
     }
 
     pub(super) fn done(&mut self) {
@@ -77,6 +87,10 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.shared.in_flight.send_modify(|count| *count -= 1);
+        if let (Some((traceparent, began)), Some(collector)) = (self.traceparent.take(), &self.shared.config.collector)
+        {
+            collector.0(Traced { traceparent, began, ended: SystemTime::now(), complete: self.done });
+        }
         if self.done {
             self.shared.answered.fetch_add(1, Ordering::Relaxed);
             if let Some(close) = &self.close {

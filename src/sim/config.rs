@@ -1,6 +1,7 @@
 //! What a simulated server is, and how it behaves just now.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// Which server's format is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,27 @@ pub enum Template {
     Thinking,
 }
 
+/// A request whose caller is traced, as the server would tell it to a collector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traced {
+    /// As it came.
+    pub traceparent: String,
+    pub began: SystemTime,
+    pub ended: SystemTime,
+    /// It was answered to its end.
+    pub complete: bool,
+}
+
+/// Where a server's spans go.
+#[derive(Clone)]
+pub struct Collector(pub Arc<dyn Fn(Traced) + Send + Sync>);
+
+impl std::fmt::Debug for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Collector")
+    }
+}
+
 /// What a simulated server is.
 #[derive(Debug, Clone)]
 pub struct SimConfig {
@@ -61,6 +83,8 @@ pub struct SimConfig {
     pub template: Template,
     /// The model can see.
     pub vision: bool,
+    /// Requests whose trace is sampled are told there.
+    pub collector: Option<Collector>,
 }
 
 impl SimConfig {
@@ -77,6 +101,7 @@ impl SimConfig {
             record: true,
             template,
             vision: wire == Wire::OpenAi,
+            collector: None,
         }
     }
 

@@ -25,7 +25,7 @@ mod tgi;
 mod trtllm;
 mod vllm;
 
-pub use config::{Behaviour, Fault, Load, SimConfig, Template, Wire};
+pub use config::{Behaviour, Collector, Fault, Load, SimConfig, Template, Traced, Wire};
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

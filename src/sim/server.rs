@@ -93,6 +93,7 @@ async fn answer(
     let number = shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
+    watch.called_by(head.headers.get("traceparent"));
     let Ok(body) = body.collect().await else { return empty(StatusCode::BAD_REQUEST, watch) };
     let body = body.to_bytes();
     if shared.config.record {
