@@ -64,7 +64,7 @@ fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool)
     }
 }
 
-/// What a backend is told of the trace instead of what the application said.
+/// What a backend whose `propagate` names it is told of the trace, instead of what the application said.
 #[derive(Debug)]
 pub struct OwnTrace {
     pub traceparent: HeaderValue,
@@ -91,7 +91,7 @@ pub fn for_backend(
         }
     };
     headers.insert(HOST, target.host.clone());
-    if let Some(trace) = trace.filter(|_| target.config.propagate.contains(&TRACEPARENT)) {
+    if let Some(trace) = trace {
         headers.insert(TRACEPARENT, trace.traceparent);
         if trace.begins_here {
             headers.remove(TRACESTATE);

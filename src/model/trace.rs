@@ -7,7 +7,10 @@ const SAMPLED: u8 = 1;
 
 /// 32 lower-case hex digits, not all zero.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TraceId([u8; 32]);
+pub struct TraceId {
+    text: [u8; 32],
+    number: u128,
+}
 
 /// One span's id within its trace; not zero.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,25 +29,27 @@ impl TraceId {
     /// Of 16 random bytes.
     pub fn new(random: u128) -> Self {
         let mut text = [b'0'; 32];
-        let mut rest = random.max(1);
+        let number = random.max(1);
+        let mut rest = number;
         for place in text.iter_mut().rev() {
             *place = DIGITS[(rest & 15) as usize];
             rest >>= 4;
         }
-        Self(text)
+        Self { text, number }
     }
 
     fn of_hex(text: &str) -> Option<Self> {
         let id: [u8; 32] = text.as_bytes().try_into().ok()?;
-        (is_lower_hex(text) && id.iter().any(|byte| *byte != b'0')).then_some(Self(id))
+        let number = if is_lower_hex(text) { u128::from_str_radix(text, 16).ok()? } else { 0 };
+        (number != 0).then_some(Self { text: id, number })
     }
 
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(&self.text).unwrap_or_default()
     }
 
-    pub fn as_u128(&self) -> u128 {
-        u128::from_str_radix(self.as_str(), 16).unwrap_or_default()
+    pub const fn as_u128(&self) -> u128 {
+        self.number
     }
 }
 

@@ -1,31 +1,46 @@
 //! The loop that exports: takes what waits, by size or by time, and hands it to the collector.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use opentelemetry::InstrumentationScope;
+use bytes::Bytes;
 use opentelemetry_otlp::{
-    Protocol as OtlpProtocol, SpanExporter as OtlpExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
+    ExporterBuildError, Protocol as OtlpProtocol, SpanExporter as OtlpExporter, WithExportConfig, WithHttpConfig,
+    WithTonicConfig,
 };
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkError;
-use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use opentelemetry_sdk::trace::SpanExporter;
 
 use super::bridge::Bridge;
 use super::dial::{Dial, DialError, Posts};
+use super::proto::Proto;
+use super::send::{Refused, Way, channel};
 use super::settings::{Protocol, Settings};
-use super::spans;
+use super::spans::Batch;
 use crate::telemetry::stats::Stats;
-use crate::telemetry::tracer::Tracer;
+use crate::telemetry::tracer::{Told, Tracer};
 
-/// Why there is no exporter.
+/// A batch is sent so often, where the collector may take it a moment later.
+const TRIES: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why there is no exporter of the SDK's.
 #[derive(Debug, thiserror::Error)]
 enum BuildError {
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error("{0}")]
-    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
-    #[error("its URL cannot be dialled: {0}")]
-    Channel(#[from] tonic::transport::Error),
+    Exporter(#[from] ExporterBuildError),
+}
+
+/// How to get out what waits.
+struct Ways {
+    /// Requests, which are many.
+    requests: Way,
+    /// What the process itself does, by the SDK's own exporter.
+    process: Option<OtlpExporter>,
+    resource: Proto,
+    scope: Proto,
 }
 
 #[derive(Debug)]
@@ -49,8 +64,8 @@ impl Loop {
             }
         };
         runtime.block_on(async {
-            match build(&self.settings) {
-                Ok(exporter) => self.export(exporter).await,
+            match Ways::new(&self.settings) {
+                Ok(ways) => self.export(ways).await,
                 Err(error) => {
                     tracing::warn!(endpoint = self.settings.endpoint, "no traces are exported: {error}");
                     self.discard().await;
@@ -59,20 +74,19 @@ impl Loop {
         });
     }
 
-    async fn export(&mut self, exporter: OtlpExporter) {
-        let scope = InstrumentationScope::builder("shiftgate").with_version(env!("CARGO_PKG_VERSION")).build();
+    async fn export(&mut self, mut ways: Ways) {
         loop {
             let closed = self.wait().await;
+            let mut reached = self.send_process(&ways).await;
             loop {
-                let batch = self.batch(&scope);
-                if batch.is_empty() {
+                let told = self.tracer.take(self.settings.batch);
+                if told.is_empty() {
                     break;
                 }
-                let sent = self.send(&exporter, batch).await;
-                if closed && !sent {
+                reached &= self.send_requests(&mut ways, &told, closed).await;
+                if closed && !reached {
                     // Nobody is there, and the end has come.
                     self.lose();
-                    break;
                 }
             }
             if closed {
@@ -90,10 +104,7 @@ impl Loop {
     }
 
     fn lose(&self) {
-        let lost: usize = std::iter::from_fn(|| Some(self.tracer.take(usize::MAX)).filter(|told| !told.is_empty()))
-            .flatten()
-            .map(|told| told.spans())
-            .sum();
+        let lost: usize = self.tracer.take(usize::MAX).iter().map(Told::spans).sum();
         self.stats.telemetry.dropped_failed.add(lost as u64);
     }
 
@@ -108,64 +119,110 @@ impl Loop {
         self.tracer.is_closed()
     }
 
-    fn batch(&self, scope: &InstrumentationScope) -> Vec<SpanData> {
-        let told = self.tracer.take(self.settings.batch);
-        let mut batch: Vec<SpanData> = told.iter().flat_map(|told| spans::of(&told.story, scope)).collect();
-        batch.extend(self.bridge.take());
-        batch
+    async fn send_requests(&mut self, ways: &mut Ways, told: &[Told], closed: bool) -> bool {
+        let count: usize = told.iter().map(Told::spans).sum();
+        let mut batch = Batch::new(count);
+        told.iter().for_each(|told| batch.add(&told.story));
+        let request = Bytes::from(batch.into_request(ways.resource.as_slice(), ways.scope.as_slice()));
+        let tries = if closed || self.is_down { 1 } else { TRIES };
+        let sending = with_retries(&mut ways.requests, &request, tries, self.settings.timeout);
+        let sent = tokio::time::timeout(self.settings.export_timeout, sending).await;
+        let limit = self.settings.export_timeout;
+        self.settle(count as u64, sent.unwrap_or_else(|_| Err(no_answer(limit))))
     }
 
-    async fn send(&mut self, exporter: &OtlpExporter, batch: Vec<SpanData>) -> bool {
-        let count = batch.len() as u64;
-        let sent = tokio::time::timeout(self.settings.export_timeout, exporter.export(batch)).await;
-        let telemetry = &self.stats.telemetry;
-        let failure = match sent {
-            Ok(Ok(())) => {
+    async fn send_process(&mut self, ways: &Ways) -> bool {
+        let spans = self.bridge.take();
+        let Some(process) = ways.process.as_ref().filter(|_| !spans.is_empty()) else { return true };
+        let (count, limit) = (spans.len() as u64, self.settings.export_timeout);
+        let sent = match tokio::time::timeout(limit, process.export(spans)).await {
+            Ok(sent) => sent.map_err(|error| Refused { why: error.to_string(), passes: false }),
+            Err(_) => Err(no_answer(limit)),
+        };
+        self.settle(count, sent)
+    }
+
+    fn settle(&mut self, count: u64, sent: Result<(), Refused>) -> bool {
+        let (telemetry, endpoint) = (&self.stats.telemetry, &self.settings.endpoint);
+        match sent {
+            Ok(()) => {
                 telemetry.exported.add(count);
                 if std::mem::take(&mut self.is_down) {
-                    tracing::info!(endpoint = self.settings.endpoint, "traces are exported again");
+                    tracing::info!(endpoint, "traces are exported again");
                 }
-                return true;
+                true
             }
-            Ok(Err(error)) => why(&error),
-            Err(_) => format!("no answer within {} s", self.settings.export_timeout.as_secs_f64()),
-        };
-        telemetry.dropped_failed.add(count);
-        if !std::mem::replace(&mut self.is_down, true) {
-            tracing::warn!(
-                endpoint = self.settings.endpoint,
-                "traces cannot be exported, further ones are dropped and counted until they can: {failure}"
-            );
+            Err(refused) => {
+                telemetry.dropped_failed.add(count);
+                if !std::mem::replace(&mut self.is_down, true) {
+                    tracing::warn!(
+                        endpoint,
+                        "traces cannot be exported, further ones are dropped and counted until they can: {}",
+                        one_line(&refused.why)
+                    );
+                }
+                false
+            }
         }
-        false
     }
 }
 
-/// On one line, and not more than a line.
-fn why(error: &OTelSdkError) -> String {
-    const MAX: usize = 300;
-    error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX).collect()
+async fn with_retries(way: &mut Way, request: &Bytes, tries: u32, timeout: Duration) -> Result<(), Refused> {
+    let mut pause = FIRST_PAUSE;
+    for last in (0..tries).map(|tried| tried + 1 == tries) {
+        let sent = tokio::time::timeout(timeout, way.send(request.clone())).await;
+        match sent.unwrap_or_else(|_| Err(no_answer(timeout))) {
+            Err(refused) if refused.passes && !last => {
+                tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
+                pause *= 2;
+            }
+            done => return done,
+        }
+    }
+    Ok(())
 }
 
-fn build(settings: &Settings) -> Result<OtlpExporter, BuildError> {
-    let resource = Resource::builder_empty().with_attributes(settings.resource.iter().cloned()).build();
-    let mut exporter = match settings.protocol {
-        Protocol::Grpc => {
-            let dial = Dial::new(settings, true)?;
-            let channel = tonic::transport::Endpoint::from_shared(settings.endpoint.clone())?;
-            let channel = channel.connect_with_connector_lazy(dial);
-            OtlpExporter::builder().with_tonic().with_channel(channel).with_protocol(OtlpProtocol::Grpc).build()?
+fn no_answer(limit: Duration) -> Refused {
+    Refused { why: format!("no answer within {} s", limit.as_secs_f64()), passes: true }
+}
+
+fn one_line(text: &str) -> String {
+    const MAX: usize = 300;
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX).collect()
+}
+
+impl Ways {
+    fn new(settings: &Settings) -> Result<Self, DialError> {
+        let attributes = settings.resource.iter().cloned();
+        let mut process = process(settings)
+            .inspect_err(|error| tracing::warn!("spans of reloads and the like are not exported: {error}"))
+            .ok();
+        if let Some(process) = &mut process {
+            process.set_resource(&Resource::builder_empty().with_attributes(attributes).build());
         }
-        Protocol::Http => {
-            let posts = Posts::new(Dial::new(settings, false)?);
-            OtlpExporter::builder()
-                .with_http()
-                .with_http_client(posts)
-                .with_endpoint(settings.endpoint.clone())
-                .with_protocol(OtlpProtocol::HttpBinary)
-                .build()?
+        let (mut resource, mut scope) = (Proto::default(), Proto::default());
+        for pair in &settings.resource {
+            resource.text(1, pair.key.as_str(), &pair.value.as_str());
         }
+        scope.bytes(1, b"shiftgate");
+        scope.bytes(2, env!("CARGO_PKG_VERSION").as_bytes());
+        Ok(Self { requests: Way::new(settings)?, process, resource, scope })
+    }
+}
+
+fn process(settings: &Settings) -> Result<OtlpExporter, BuildError> {
+    let built = match settings.protocol {
+        Protocol::Grpc => OtlpExporter::builder()
+            .with_tonic()
+            .with_channel(channel(settings)?)
+            .with_protocol(OtlpProtocol::Grpc)
+            .build()?,
+        Protocol::Http => OtlpExporter::builder()
+            .with_http()
+            .with_http_client(Posts::new(Dial::new(settings, false)?))
+            .with_endpoint(settings.endpoint.clone())
+            .with_protocol(OtlpProtocol::HttpBinary)
+            .build()?,
     };
-    exporter.set_resource(&resource);
-    Ok(exporter)
+    Ok(built)
 }

@@ -7,6 +7,8 @@
 mod bridge;
 mod dial;
 mod export;
+mod proto;
+mod send;
 mod settings;
 mod spans;
 

@@ -8,6 +8,7 @@ use opentelemetry::KeyValue;
 use percent_encoding::percent_decode_str;
 
 use crate::config::Telemetry;
+use crate::model::Secret;
 use crate::telemetry::tracer::Sampler;
 
 /// Fast enough for 2,000 requests a second while a collector takes its time.
@@ -16,6 +17,7 @@ const MAX_QUEUE: usize = 16_384;
 const BATCH: usize = 512;
 const DELAY: Duration = Duration::from_millis(500);
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Attributes that a pod's environment may bring, by names such as `K8S_POD_NAME`.
 const K8S: [&str; 8] = [
@@ -49,6 +51,11 @@ pub(super) struct Settings {
     pub(super) resource: Vec<KeyValue>,
     /// PEM files: roots; certificate and key.
     pub(super) ca: Option<String>,
+    /// What a collector wants to see, keys among it.
+    pub(super) headers: Vec<(String, Secret)>,
+    /// For one try.
+    pub(super) timeout: Duration,
+    pub(super) gzip: bool,
     pub(super) client: Option<(String, String)>,
 }
 
@@ -117,6 +124,9 @@ pub(super) fn read(file: &Telemetry, env: Env<'_>) -> (Option<Settings>, Vec<Odd
             endpoint,
             ca: file_of(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"]),
             client: certificate.zip(key),
+            headers: headers(&mut vars),
+            timeout: timeout(&mut vars),
+            gzip: gzip(&mut vars),
             sampler: sampler(&mut vars),
             max_queue,
             batch,
@@ -190,6 +200,41 @@ fn protocol(vars: &mut Reader<'_>) -> Option<Protocol> {
         _ => {
             vars.odd(name, &value, "is not spoken here: write grpc or http/protobuf");
             None
+        }
+    }
+}
+
+/// `name=value,…`, percent-encoded; never printed.
+fn headers(vars: &mut Reader<'_>) -> Vec<(String, Secret)> {
+    let Some((name, text)) = vars.first(&["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]) else {
+        return Vec::new();
+    };
+    let mut headers = Vec::new();
+    for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
+        let value =
+            |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(|text| Secret::new(text.as_ref()));
+        match pair.split_once('=').map(|(name, text)| (name.trim().to_ascii_lowercase(), value(text))) {
+            Some((name, Some(value))) if !name.is_empty() => headers.push((name, value)),
+            _ => vars.odd(name, "…", "has a part that is no name=value"),
+        }
+    }
+    headers
+}
+
+fn timeout(vars: &mut Reader<'_>) -> Duration {
+    let general = vars.millis("OTEL_EXPORTER_OTLP_TIMEOUT", TIMEOUT);
+    vars.millis("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", general)
+}
+
+fn gzip(vars: &mut Reader<'_>) -> bool {
+    let names = ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"];
+    let Some((name, value)) = vars.first(&names) else { return false };
+    match value.trim() {
+        "gzip" => true,
+        "none" => false,
+        _ => {
+            vars.odd(name, &value, "is no compression that is here: write gzip or none");
+            false
         }
     }
 }

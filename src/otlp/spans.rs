@@ -1,195 +1,264 @@
-//! A request's spans: OpenTelemetry's names for what a [`Story`] tells.
+//! A request's spans as OTLP has them: OpenTelemetry's names for what a [`Story`] tells.
 //!
-//! Names follow the GenAI and HTTP semantic conventions; GenAI's are in development, so they are kept here, by their
-//! text, and not taken from a crate that moves with them.
+//! Names follow the GenAI and HTTP semantic conventions. GenAI's are still in development, so they stand here as text and
+//! do not move with a crate.
 
 use std::time::{Instant, SystemTime};
 
-use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
-use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
-use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
-
-use crate::model::{Fault, SpanId as OwnSpanId};
+use super::proto::Proto;
+use crate::model::{Fault, SpanId};
 use crate::telemetry::story::{Attempt, Story};
 
-/// The SERVER span, then its CLIENT spans in the order of their attempts.
-pub(super) fn of(story: &Story, scope: &InstrumentationScope) -> Vec<SpanData> {
-    let mut spans = Vec::with_capacity(story.attempts.len() + 1);
-    spans.push(server(story, scope));
-    spans.extend(story.attempts.iter().enumerate().map(|(place, attempt)| client(story, attempt, place, scope)));
-    spans
+/// Fields of `opentelemetry.proto.trace.v1.Span`.
+mod field {
+    pub(super) const TRACE_ID: u8 = 1;
+    pub(super) const SPAN_ID: u8 = 2;
+    pub(super) const PARENT: u8 = 4;
+    pub(super) const NAME: u8 = 5;
+    pub(super) const KIND: u8 = 6;
+    pub(super) const START: u8 = 7;
+    pub(super) const END: u8 = 8;
+    pub(super) const ATTRIBUTE: u8 = 9;
+    pub(super) const EVENT: u8 = 11;
+    pub(super) const STATUS: u8 = 15;
+    pub(super) const FLAGS: u8 = 16;
 }
 
-struct Attributes(Vec<KeyValue>);
+const SERVER: u64 = 2;
+const CLIENT: u64 = 3;
+const ERROR: u64 = 2;
+/// Sampled; whether the parent is remote is known; and it is.
+const SAMPLED: u32 = 1;
+const KNOWS_REMOTE: u32 = 0x100;
+const IS_REMOTE: u32 = 0x200;
 
-impl Attributes {
-    fn put(&mut self, name: &'static str, value: impl Into<Value>) {
-        self.0.push(KeyValue::new(name, value));
+/// Spans of one batch, as a `ResourceSpans` message.
+#[derive(Debug)]
+pub(super) struct Batch {
+    spans: Proto,
+    one: Proto,
+    event: Proto,
+}
+
+impl Batch {
+    pub(super) fn new(spans: usize) -> Self {
+        /// What a span of a usual request takes.
+        const USUAL: usize = 700;
+        let (spans, one, event) = (Proto::with_capacity(spans * USUAL), Proto::default(), Proto::default());
+        Self { spans, one, event }
     }
 
-    fn known(&mut self, name: &'static str, value: Option<impl Into<Value>>) {
+    /// The SERVER span, then its CLIENT spans in the order of their attempts.
+    pub(super) fn add(&mut self, story: &Story) {
+        self.server(story);
+        self.finish();
+        for (place, attempt) in story.attempts.iter().enumerate() {
+            self.client(story, attempt, place);
+            self.finish();
+        }
+    }
+
+    /// `resource` is that message, `scope` an `InstrumentationScope`: together one `ExportTraceServiceRequest`.
+    pub(super) fn into_request(self, resource: &[u8], scope: &[u8]) -> Vec<u8> {
+        let mut scoped = Proto::with_capacity(self.spans.as_slice().len() + scope.len() + 16);
+        scoped.bytes(1, scope);
+        let mut whole =
+            Proto::with_capacity(scoped.as_slice().len() + self.spans.as_slice().len() + resource.len() + 32);
+        whole.bytes(1, resource);
+        whole.bytes_of(2, &[scoped.as_slice(), self.spans.as_slice()]);
+        let mut request = Proto::with_capacity(whole.as_slice().len() + 8);
+        request.bytes(1, whole.as_slice());
+        request.into_vec()
+    }
+
+    fn finish(&mut self) {
+        self.spans.bytes(2, self.one.as_slice());
+        self.one.clear();
+    }
+
+    fn begin(&mut self, story: &Story, span: SpanId, parent: Option<SpanId>, kind: u64) {
+        self.one.bytes(field::TRACE_ID, &story.trace.trace.as_u128().to_be_bytes());
+        self.one.bytes(field::SPAN_ID, &span.as_u64().to_be_bytes());
+        if let Some(parent) = parent {
+            self.one.bytes(field::PARENT, &parent.as_u64().to_be_bytes());
+        }
+        self.one.number(field::KIND, kind);
+    }
+
+    fn times(&mut self, story: &Story, from: Instant, to: Instant) {
+        self.one.fixed64(field::START, nanos(story.clock.wall_of(from)));
+        self.one.fixed64(field::END, nanos(story.clock.wall_of(to)));
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.one.text(field::ATTRIBUTE, key, value);
+    }
+
+    fn int(&mut self, key: &str, value: u64) {
+        self.one.int(field::ATTRIBUTE, key, i64::try_from(value).unwrap_or(i64::MAX));
+    }
+
+    fn known_text(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
-            self.put(name, value);
+            self.text(key, value);
         }
     }
-}
 
-fn server(story: &Story, scope: &InstrumentationScope) -> SpanData {
-    let mut it = Attributes(Vec::with_capacity(20));
-    it.put("http.request.method", story.method.as_str().to_owned());
-    it.put("http.route", story.template);
-    it.put("url.scheme", "http");
-    it.put("url.path", story.path.clone());
-    it.known("http.response.status_code", story.status.map(i64::from));
-    it.known("network.protocol.version", version(story.version));
-    it.known("error.type", story.fault.map(Fault::as_str));
-    if let Some(decided) = &story.decided {
-        it.put("shiftgate.route", decided.route.name.clone());
-        it.put("shiftgate.decision.backend", decided.backend.name.clone());
-        it.put("shiftgate.decision.reason", decided.reason.as_str());
-        it.known("shiftgate.decision.bucket", decided.bucket);
-        it.known("shiftgate.percent", decided.percent);
-    }
-    it.put("shiftgate.reason", story.reason.as_str());
-    it.put("shiftgate.generation", int(story.generation));
-    it.known("shiftgate.backend", story.backend.as_ref().map(|peer| peer.name.clone()));
-    let overhead = story.overhead.first_byte.unwrap_or(story.overhead.total);
-    it.put("shiftgate.overhead_us", int(u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX)));
-    it.known("shiftgate.cost_usd", story.cost_usd);
-    SpanData {
-        span_context: context(story, story.span),
-        parent_span_id: story.trace.parent.map_or(SpanId::INVALID, span_id),
-        parent_span_is_remote: story.trace.parent.is_some(),
-        span_kind: SpanKind::Server,
-        name: format!("{} {}", story.method, story.template).into(),
-        start_time: story.clock.wall,
-        end_time: story.clock.wall_of(story.ended),
-        attributes: it.0,
-        dropped_attributes_count: 0,
-        events: events_of_request(story),
-        links: SpanLinks::default(),
-        status: story.fault.map_or(Status::Unset, failed),
-        instrumentation_scope: scope.clone(),
-    }
-}
-
-fn client(story: &Story, attempt: &Attempt, place: usize, scope: &InstrumentationScope) -> SpanData {
-    let mut it = Attributes(Vec::with_capacity(32));
-    let name = match story.operation {
-        Some(operation) => {
-            let name = format!("{} {}", operation.as_str(), attempt.model);
-            it.put("gen_ai.operation.name", operation.as_str());
-            it.put("gen_ai.provider.name", attempt.peer.engine.as_str());
-            gen_ai(&mut it, story, attempt);
-            name.trim_end().to_owned()
+    fn known_int(&mut self, key: &str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.int(key, value);
         }
-        None => story.method.as_str().to_owned(),
-    };
-    it.put("server.address", attempt.peer.host.clone());
-    it.put("server.port", i64::from(attempt.peer.port));
-    it.put("http.request.method", story.method.as_str().to_owned());
-    it.known("http.response.status_code", attempt.status.map(i64::from));
-    it.known("http.request.resend_count", (place > 0).then(|| int(place as u64)));
-    it.known("error.type", attempt.fault.map(Fault::as_str));
-    it.put("shiftgate.leg", attempt.leg.as_str());
-    it.put("shiftgate.attempt", int(place as u64 + 1));
-    it.put("shiftgate.backend", attempt.peer.name.clone());
-    it.known("shiftgate.conn.reused", attempt.reused);
-    it.known("shiftgate.cancelled_by", attempt.cancelled.map(|by| by.as_str()));
-    let mut events = SpanEvents::default();
-    if let Some(first) = attempt.seen.first_content {
-        events.events.push(event("first_chunk", story, first, Vec::new()));
     }
-    SpanData {
-        span_context: context(story, attempt.span),
-        parent_span_id: span_id(story.span),
-        parent_span_is_remote: false,
-        span_kind: SpanKind::Client,
-        name: name.into(),
-        start_time: story.clock.wall_of(attempt.sent),
-        end_time: story.clock.wall_of(ended(story, attempt)),
-        attributes: it.0,
-        dropped_attributes_count: 0,
-        events,
-        links: SpanLinks::default(),
-        status: attempt.fault.map_or(Status::Unset, failed),
-        instrumentation_scope: scope.clone(),
-    }
-}
 
-/// What was asked of a model, and what it said. Content is not among it.
-fn gen_ai(it: &mut Attributes, story: &Story, attempt: &Attempt) {
-    let (params, seen) = (&story.params, &attempt.seen);
-    it.known("gen_ai.request.model", some_text(&attempt.model));
-    it.known("gen_ai.response.model", seen.told.model.clone());
-    it.known("gen_ai.response.id", seen.told.id.clone());
-    it.put("gen_ai.request.stream", params.stream);
-    it.known("gen_ai.request.max_tokens", params.max_tokens.map(int));
-    it.known("gen_ai.request.temperature", params.temperature);
-    it.known("gen_ai.request.top_p", params.top_p);
-    it.known("gen_ai.request.seed", params.seed);
-    it.known("gen_ai.request.choice.count", params.choices.filter(|choices| *choices != 1).map(int));
-    if !seen.told.reasons.is_empty() {
-        let reasons: Vec<StringValue> = seen.told.reasons.iter().cloned().map(StringValue::from).collect();
-        it.put("gen_ai.response.finish_reasons", Value::Array(Array::String(reasons)));
+    fn known_double(&mut self, key: &str, value: Option<f64>) {
+        if let Some(value) = value {
+            self.one.double(field::ATTRIBUTE, key, value);
+        }
     }
-    let first = seen.first_content.filter(|_| params.stream);
-    it.known(
-        "gen_ai.response.time_to_first_chunk",
-        first.map(|first| first.saturating_duration_since(attempt.sent).as_secs_f64()),
-    );
-    if let Some(usage) = seen.usage {
-        it.put("gen_ai.usage.input_tokens", int(usage.input));
-        it.put("gen_ai.usage.output_tokens", int(usage.output));
-        it.known("gen_ai.usage.cache_read.input_tokens", usage.cached_input.map(int));
-        it.known("gen_ai.usage.reasoning.output_tokens", usage.reasoning.map(int));
-    }
-}
 
-/// `failover`, `replay`, `breaker_open`, `client_gone`: there are at most three attempts, so at most eight.
-fn events_of_request(story: &Story) -> SpanEvents {
-    let mut events = SpanEvents::default();
-    for pair in story.attempts.windows(2) {
-        let [before, next] = pair else { continue };
-        let why = before.fault.map(|fault| KeyValue::new("error.type", fault.as_str()));
-        let mut attributes = vec![
-            KeyValue::new("shiftgate.from", before.peer.name.clone()),
-            KeyValue::new("shiftgate.to", next.peer.name.clone()),
-        ];
-        attributes.extend(why);
-        let name = if next.is_replay { "replay" } else { "failover" };
-        events.events.push(event(name, story, next.sent, attributes));
+    /// What went wrong is an attribute and the status.
+    fn fault(&mut self, fault: Option<Fault>) {
+        if let Some(fault) = fault {
+            let text = fault.as_str();
+            self.text("error.type", &text);
+            let mut status = Proto::default();
+            status.bytes(2, text.as_bytes());
+            status.number(3, ERROR);
+            self.one.bytes(field::STATUS, status.as_slice());
+        }
     }
-    for attempt in story.attempts.iter().filter(|attempt| attempt.opened_breaker) {
-        let backend = KeyValue::new("shiftgate.backend", attempt.peer.name.clone());
-        events.events.push(event("breaker_open", story, ended(story, attempt), vec![backend]));
-    }
-    if story.fault == Some(Fault::ClientGone) {
-        events.events.push(event("client_gone", story, story.ended, Vec::new()));
-    }
-    events
-}
 
-fn event(name: &'static str, story: &Story, at: Instant, attributes: Vec<KeyValue>) -> Event {
-    let at: SystemTime = story.clock.wall_of(at);
-    Event::new(name, at, attributes, 0)
+    fn event(&mut self, name: &str, story: &Story, at: Instant, attributes: &[(&str, &str)]) {
+        self.event.fixed64(1, nanos(story.clock.wall_of(at)));
+        self.event.bytes(2, name.as_bytes());
+        for (key, value) in attributes {
+            self.event.text(3, key, value);
+        }
+        self.one.bytes(field::EVENT, self.event.as_slice());
+        self.event.clear();
+    }
+
+    fn server(&mut self, story: &Story) {
+        let parent = story.trace.parent;
+        self.begin(story, story.span, parent, SERVER);
+        let method = story.method.as_str();
+        self.one.bytes(field::NAME, format!("{method} {}", story.template).as_bytes());
+        self.times(story, story.clock.began, story.ended);
+        self.one.fixed32(field::FLAGS, SAMPLED | KNOWS_REMOTE | if parent.is_some() { IS_REMOTE } else { 0 });
+        self.text("http.request.method", method);
+        self.text("http.route", story.template);
+        self.text("url.scheme", "http");
+        self.text("url.path", &story.path);
+        self.known_int("http.response.status_code", story.status.map(u64::from));
+        self.known_text("network.protocol.version", version(story.version));
+        if let Some(decided) = &story.decided {
+            self.text("shiftgate.route", &decided.route.name);
+            self.text("shiftgate.decision.backend", &decided.backend.name);
+            self.text("shiftgate.decision.reason", decided.reason.as_str());
+            self.known_double("shiftgate.decision.bucket", decided.bucket);
+            self.known_double("shiftgate.percent", decided.percent);
+        }
+        self.text("shiftgate.reason", story.reason.as_str());
+        self.int("shiftgate.generation", story.generation);
+        self.known_text("shiftgate.backend", story.backend.as_ref().map(|peer| peer.name.as_str()));
+        let overhead = story.overhead.first_byte.unwrap_or(story.overhead.total);
+        self.int("shiftgate.overhead_us", u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX));
+        self.known_double("shiftgate.cost_usd", story.cost_usd);
+        self.events_of_request(story);
+        self.fault(story.fault);
+    }
+
+    fn client(&mut self, story: &Story, attempt: &Attempt, place: usize) {
+        self.begin(story, attempt.span, Some(story.span), CLIENT);
+        self.times(story, attempt.sent, ended(story, attempt));
+        self.one.fixed32(field::FLAGS, SAMPLED | KNOWS_REMOTE);
+        let method = story.method.as_str();
+        match story.operation {
+            Some(operation) => {
+                let name = format!("{} {}", operation.as_str(), attempt.model);
+                self.one.bytes(field::NAME, name.trim_end().as_bytes());
+                self.text("gen_ai.operation.name", operation.as_str());
+                self.text("gen_ai.provider.name", attempt.peer.engine.as_str());
+                self.gen_ai(story, attempt);
+            }
+            None => self.one.bytes(field::NAME, method.as_bytes()),
+        }
+        self.text("server.address", &attempt.peer.host);
+        self.int("server.port", u64::from(attempt.peer.port));
+        self.text("http.request.method", method);
+        self.known_int("http.response.status_code", attempt.status.map(u64::from));
+        self.known_int("http.request.resend_count", (place > 0).then_some(place as u64));
+        self.text("shiftgate.leg", attempt.leg.as_str());
+        self.int("shiftgate.attempt", place as u64 + 1);
+        self.text("shiftgate.backend", &attempt.peer.name);
+        if let Some(reused) = attempt.reused {
+            self.one.flag(field::ATTRIBUTE, "shiftgate.conn.reused", reused);
+        }
+        self.known_text("shiftgate.cancelled_by", attempt.cancelled.map(|by| by.as_str()));
+        if let Some(first) = attempt.seen.first_content {
+            self.event("first_chunk", story, first, &[]);
+        }
+        self.fault(attempt.fault);
+    }
+
+    /// What was asked of a model, and what it said. Content is not among it.
+    fn gen_ai(&mut self, story: &Story, attempt: &Attempt) {
+        let (params, seen) = (&story.params, &attempt.seen);
+        self.known_text("gen_ai.request.model", Some(attempt.model.as_str()).filter(|model| !model.is_empty()));
+        self.known_text("gen_ai.response.model", seen.told.model.as_deref());
+        self.known_text("gen_ai.response.id", seen.told.id.as_deref());
+        self.one.flag(field::ATTRIBUTE, "gen_ai.request.stream", params.stream);
+        self.known_int("gen_ai.request.max_tokens", params.max_tokens);
+        self.known_double("gen_ai.request.temperature", params.temperature);
+        self.known_double("gen_ai.request.top_p", params.top_p);
+        if let Some(seed) = params.seed {
+            self.one.int(field::ATTRIBUTE, "gen_ai.request.seed", seed);
+        }
+        self.known_int("gen_ai.request.choice.count", params.choices.filter(|choices| *choices != 1));
+        if !seen.told.reasons.is_empty() {
+            self.one.texts(field::ATTRIBUTE, "gen_ai.response.finish_reasons", &seen.told.reasons);
+        }
+        let first = seen.first_content.filter(|_| params.stream);
+        let waited = first.map(|first| first.saturating_duration_since(attempt.sent).as_secs_f64());
+        self.known_double("gen_ai.response.time_to_first_chunk", waited);
+        if let Some(usage) = seen.usage {
+            self.int("gen_ai.usage.input_tokens", usage.input);
+            self.int("gen_ai.usage.output_tokens", usage.output);
+            self.known_int("gen_ai.usage.cache_read.input_tokens", usage.cached_input);
+            self.known_int("gen_ai.usage.reasoning.output_tokens", usage.reasoning);
+        }
+    }
+
+    /// `failover`, `replay`, `breaker_open`, `client_gone`: with at most four attempts there are at most eight.
+    fn events_of_request(&mut self, story: &Story) {
+        for pair in story.attempts.windows(2) {
+            let [before, next] = pair else { continue };
+            let why = before.fault.map(Fault::as_str);
+            let all = [
+                ("shiftgate.from", before.peer.name.as_str()),
+                ("shiftgate.to", next.peer.name.as_str()),
+                ("error.type", why.as_deref().unwrap_or_default()),
+            ];
+            let known = all.get(..if why.is_some() { 3 } else { 2 }).unwrap_or_default();
+            self.event(if next.is_replay { "replay" } else { "failover" }, story, next.sent, known);
+        }
+        for attempt in story.attempts.iter().filter(|attempt| attempt.opened_breaker) {
+            let backend = [("shiftgate.backend", attempt.peer.name.as_str())];
+            self.event("breaker_open", story, ended(story, attempt), &backend);
+        }
+        if story.fault == Some(Fault::ClientGone) {
+            self.event("client_gone", story, story.ended, &[]);
+        }
+    }
 }
 
 fn ended(story: &Story, attempt: &Attempt) -> Instant {
     attempt.ended.unwrap_or(story.ended)
 }
 
-fn failed(fault: Fault) -> Status {
-    Status::error(fault.as_str())
-}
-
-fn context(story: &Story, span: OwnSpanId) -> SpanContext {
-    let trace = TraceId::from(story.trace.trace.as_u128());
-    SpanContext::new(trace, span_id(span), TraceFlags::SAMPLED, false, TraceState::NONE)
-}
-
-fn span_id(span: OwnSpanId) -> SpanId {
-    SpanId::from(span.as_u64())
+fn nanos(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn version(version: http::Version) -> Option<&'static str> {
@@ -199,12 +268,4 @@ fn version(version: http::Version) -> Option<&'static str> {
         http::Version::HTTP_2 => Some("2"),
         _ => None,
     }
-}
-
-fn some_text(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
-}
-
-fn int(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

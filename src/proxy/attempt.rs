@@ -197,7 +197,8 @@ async fn send(
     record.sends(false);
     // A body that passes unread cannot be sent again: it does not gamble on a kept connection.
     let fresh = stream.is_some();
-    let sending = std::pin::pin!(leg.target.client.send(leg.request(stream, record.journey.own_trace()), fresh));
+    let sending =
+        std::pin::pin!(leg.target.client.send(leg.request(stream, record.journey.own_trace(leg.target)), fresh));
     let first = within(deadline, sending).await?;
     let SendError { failure, stale } = match first {
         Ok(answer) => return Ok(came(answer, record)),
@@ -209,7 +210,7 @@ async fn send(
     record.journey.failed(failure.fault(leg.streamed, false), Instant::now());
     leg.target.stats.replays.add(1);
     record.sends(true);
-    let again = Box::pin(leg.target.client.send(leg.request(None, record.journey.own_trace()), true));
+    let again = Box::pin(leg.target.client.send(leg.request(None, record.journey.own_trace(leg.target)), true));
     within(deadline, again).await?.map(|answer| came(answer, record)).map_err(|error| error.failure)
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Version};
 
+use crate::backend::Target;
 use crate::backend::headers::OwnTrace;
 use crate::model::header::TRACEPARENT;
 use crate::model::{End, Fault, SpanId, TraceContext};
@@ -91,9 +92,10 @@ impl Journey {
     }
 
     /// What the attempt that leaves tells of the trace. An application that does not sample is passed on as it is.
-    pub(super) fn own_trace(&self) -> Option<OwnTrace> {
+    pub(super) fn own_trace(&self, target: &Target) -> Option<OwnTrace> {
         let begins_here = self.trace.parent.is_none();
-        if !self.is_traced_here || !(self.trace.is_sampled() || begins_here) {
+        let is_ours = self.is_traced_here && (self.trace.is_sampled() || begins_here);
+        if !is_ours || !target.config.propagate.contains(&TRACEPARENT) {
             return None;
         }
         let traceparent = HeaderValue::try_from(self.trace.traceparent(self.attempts.last()?.span)).ok()?;

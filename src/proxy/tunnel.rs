@@ -42,7 +42,7 @@ pub(super) async fn open(
     *upstream.method_mut() = head.method.clone();
     *upstream.uri_mut() = uri;
     record.sends(false);
-    let trace = record.journey.own_trace();
+    let trace = record.journey.own_trace(&target);
     *upstream.headers_mut() = headers::for_backend(&head.headers, &target, true, false, trace);
     ask_for_upgrade(upstream.headers_mut(), &head.headers);
     let sent_at = Instant::now();
