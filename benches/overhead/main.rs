@@ -11,6 +11,7 @@ mod proxies;
 mod report;
 mod streams;
 mod syscalls;
+mod tracing;
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +22,9 @@ use load::{Many, One};
 use proxies::{Process, TRANSLATING, Target};
 use report::{Row, median, table};
 
-const PARTS: [&str; 6] = ["saturation", "rate", "one", "syscalls", "sse", "slow"];
+const PARTS: [&str; 7] = ["saturation", "rate", "one", "syscalls", "sse", "slow", TRACING];
+/// A table of its own.
+const TRACING: &str = "tracing";
 const CONNECTIONS: usize = 64;
 const RATE: usize = 1_000;
 
@@ -203,11 +206,19 @@ fn main() -> anyhow::Result<()> {
     let runs = |name: &str| wanted.is_empty() || wanted.contains(&name);
     let size = if arguments.iter().any(|argument| argument == "--quick") { QUICK } else { FULL };
     let folder = tempfile::tempdir()?;
-    let bench = Bench { targets: proxies::start(folder.path(), origin::start()?)?, size };
+    let origin = origin::start()?;
+    if runs(TRACING) {
+        let targets = tracing::start(folder.path(), origin)?;
+        println!("{}\n", tracing::measure(&targets, size.rounds, CONNECTIONS, size.saturated)?);
+    }
+    if wanted == [TRACING] {
+        return Ok(());
+    }
+    let bench = Bench { targets: proxies::start(folder.path(), origin)?, size };
     let shiftgate = bench.targets.iter().find(|target| target.name == "shiftgate").context("no shiftgate")?;
     let key = streams::baseline_key(shiftgate.address)?;
     let mut rows = Vec::new();
-    for part in PARTS.into_iter().filter(|part| runs(part)) {
+    for part in PARTS.into_iter().filter(|part| *part != TRACING && runs(part)) {
         rows.extend(match part {
             "saturation" => bench.saturation()?,
             "rate" => bench.rate()?,

@@ -108,11 +108,11 @@ pub(crate) fn version(program: &str, flag: &str) -> Option<String> {
 }
 
 /// A port that was free a moment ago.
-fn free() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-fn ready(name: &'static str, address: SocketAddr, command: &mut Command) -> anyhow::Result<Target> {
+pub(crate) fn ready(name: &'static str, address: SocketAddr, command: &mut Command) -> anyhow::Result<Target> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut process = Process(command.spawn().with_context(|| format!("starting {name}"))?);
     let begun = Instant::now();
@@ -153,7 +153,7 @@ fn haproxy(listen: SocketAddr, origin: SocketAddr, _: &Path) -> String {
 }
 
 /// The split is on, and both sides are the origin.
-fn shiftgate(listen: SocketAddr, origin: SocketAddr, _: &Path) -> String {
+pub(crate) fn shiftgate(listen: SocketAddr, origin: SocketAddr, _: &Path) -> String {
     format!(
         "[server]\nlisten = \"{listen}\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\nrequest_log = false\n[rollout]\n\
          name = \"bench\"\nbaseline = \"a\"\npercent = {{ b = 5.0 }}\n[backend.a]\nengine = \"openai\"\n\

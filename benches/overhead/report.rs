@@ -20,19 +20,20 @@ impl Row {
 
     /// shiftgate's over bare hyper's: the median, and from the least to the most.
     fn ratio(&self) -> String {
-        let (Some(ours), Some(bare)) = (self.values.get("shiftgate"), self.values.get("bare hyper")) else {
-            return "-".to_owned();
-        };
-        let mut ratios: Vec<f64> =
-            ours.iter().zip(bare).filter(|(_, bare)| **bare > 0.0).map(|(ours, bare)| ours / bare).collect();
-        ratios.sort_unstable_by(f64::total_cmp);
-        match (ratios.first(), ratios.last(), median(&ratios)) {
-            (Some(least), Some(most), Some(median)) if ratios.len() > 1 => {
-                format!("{median:.2} ({least:.2}-{most:.2})")
-            }
-            (_, _, Some(median)) => format!("{median:.2}"),
-            _ => "-".to_owned(),
-        }
+        spread(self, "shiftgate", "bare hyper")
+    }
+}
+
+/// One target's numbers over another's of the same round: the median, and from the least to the most.
+pub(crate) fn spread(row: &Row, one: &str, other: &str) -> String {
+    let (Some(one), Some(other)) = (row.values.get(one), row.values.get(other)) else { return "-".to_owned() };
+    let pairs = one.iter().zip(other).filter(|(_, other)| **other > 0.0);
+    let mut ratios: Vec<f64> = pairs.map(|(one, other)| one / other).collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    match (ratios.first(), ratios.last(), median(&ratios)) {
+        (Some(least), Some(most), Some(median)) if ratios.len() > 1 => format!("{median:.2} ({least:.2}-{most:.2})"),
+        (_, _, Some(median)) => format!("{median:.2}"),
+        _ => "-".to_owned(),
     }
 }
 

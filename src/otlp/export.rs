@@ -16,9 +16,9 @@ use super::dial::{Dial, DialError, Posts};
 use super::proto::Proto;
 use super::send::{Refused, Way, channel};
 use super::settings::{Protocol, Settings};
-use super::spans::Batch;
+use super::spans;
 use crate::telemetry::stats::Stats;
-use crate::telemetry::tracer::{Told, Tracer};
+use crate::telemetry::tracer::{Chunk, Tracer};
 
 /// A batch is sent so often, where the collector may take it a moment later.
 const TRIES: u32 = 4;
@@ -78,12 +78,8 @@ impl Loop {
         loop {
             let closed = self.wait().await;
             let mut reached = self.send_process(&ways).await;
-            loop {
-                let told = self.tracer.take(self.settings.batch);
-                if told.is_empty() {
-                    break;
-                }
-                reached &= self.send_requests(&mut ways, &told, closed).await;
+            while let Some(chunk) = self.tracer.take() {
+                reached &= self.send_requests(&mut ways, &chunk, closed).await;
                 if closed && !reached {
                     // Nobody is there, and the end has come.
                     self.lose();
@@ -104,7 +100,7 @@ impl Loop {
     }
 
     fn lose(&self) {
-        let lost: usize = self.tracer.take(usize::MAX).iter().map(Told::spans).sum();
+        let lost: usize = std::iter::from_fn(|| self.tracer.take()).map(|chunk| chunk.spans).sum();
         self.stats.telemetry.dropped_failed.add(lost as u64);
     }
 
@@ -119,16 +115,13 @@ impl Loop {
         self.tracer.is_closed()
     }
 
-    async fn send_requests(&mut self, ways: &mut Ways, told: &[Told], closed: bool) -> bool {
-        let count: usize = told.iter().map(Told::spans).sum();
-        let mut batch = Batch::new(count);
-        told.iter().for_each(|told| batch.add(&told.story));
-        let request = Bytes::from(batch.into_request(ways.resource.as_slice(), ways.scope.as_slice()));
+    async fn send_requests(&mut self, ways: &mut Ways, chunk: &Chunk, closed: bool) -> bool {
+        let request = spans::request(ways.resource.as_slice(), ways.scope.as_slice(), &chunk.bytes);
         let tries = if closed || self.is_down { 1 } else { TRIES };
         let sending = with_retries(&mut ways.requests, &request, tries, self.settings.timeout);
         let sent = tokio::time::timeout(self.settings.export_timeout, sending).await;
         let limit = self.settings.export_timeout;
-        self.settle(count as u64, sent.unwrap_or_else(|_| Err(no_answer(limit))))
+        self.settle(chunk.spans as u64, sent.unwrap_or_else(|_| Err(no_answer(limit))))
     }
 
     async fn send_process(&mut self, ways: &Ways) -> bool {

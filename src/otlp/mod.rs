@@ -49,7 +49,8 @@ impl Exporter {
             tracing::warn!("{odd}");
         }
         let settings = settings?;
-        let tracer = Arc::new(Tracer::new(settings.sampler, settings.max_queue, settings.batch, Arc::clone(stats)));
+        let sizes = (settings.max_queue, settings.batch);
+        let tracer = Arc::new(Tracer::new(settings.sampler, sizes, spans::encode, Arc::clone(stats)));
         bridge.open(settings.sampler, file.sample);
         let endpoint = settings.endpoint.clone();
         let (tell_done, done) = oneshot::channel();

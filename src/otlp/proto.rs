@@ -26,6 +26,7 @@ impl Proto {
         self.0.clear();
     }
 
+    #[inline]
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push((value as u8) | 0x80);
@@ -34,15 +35,22 @@ impl Proto {
         self.0.push(value as u8);
     }
 
-    /// Fields here are all below 16 but one, so their tags are one byte.
+    #[inline]
     fn tag(&mut self, field: u8, wire: u8) {
         self.varint(u64::from(field) << 3 | u64::from(wire));
     }
 
+    #[inline]
     pub(super) fn bytes(&mut self, field: u8, bytes: &[u8]) {
         self.tag(field, LENGTH_DELIMITED);
         self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
+    }
+
+    /// What stands before `length` bytes of a message.
+    pub(super) fn head(&mut self, field: u8, length: usize) {
+        self.tag(field, LENGTH_DELIMITED);
+        self.varint(length as u64);
     }
 
     /// One message in parts.
@@ -67,10 +75,12 @@ impl Proto {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
+    #[inline]
     /// A `KeyValue` whose `AnyValue` has `length` bytes, which `write` then writes.
     fn pair(&mut self, field: u8, key: &str, length: usize, write: impl FnOnce(&mut Self)) {
         self.tag(field, LENGTH_DELIMITED);
         let outer = 1 + varint_len(key.len()) + key.len() + 1 + varint_len(length) + length;
+        self.0.reserve(outer + 8);
         self.varint(outer as u64);
         self.bytes(1, key.as_bytes());
         self.tag(2, LENGTH_DELIMITED);

@@ -3,7 +3,10 @@
 //! Names follow the GenAI and HTTP semantic conventions. GenAI's are still in development, so they stand here as text and
 //! do not move with a crate.
 
+use std::cell::RefCell;
 use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
 
 use super::proto::Proto;
 use crate::model::{Fault, SpanId};
@@ -32,48 +35,50 @@ const SAMPLED: u32 = 1;
 const KNOWS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-/// Spans of one batch, as a `ResourceSpans` message.
-#[derive(Debug)]
-pub(super) struct Batch {
-    spans: Proto,
-    one: Proto,
-    event: Proto,
+/// Appends the SERVER span, then its CLIENT spans in the order of their attempts, as `ScopeSpans.spans`.
+pub(super) fn encode(story: &Story, to: &mut Vec<u8>) {
+    thread_local! {
+        static WRITER: RefCell<Writer> = RefCell::default();
+    }
+    WRITER.with_borrow_mut(|writer| {
+        writer.server(story);
+        writer.finish(to);
+        for (place, attempt) in story.attempts.iter().enumerate() {
+            writer.client(story, attempt, place);
+            writer.finish(to);
+        }
+    });
 }
 
-impl Batch {
-    pub(super) fn new(spans: usize) -> Self {
-        /// What a span of a usual request takes.
-        const USUAL: usize = 700;
-        let (spans, one, event) = (Proto::with_capacity(spans * USUAL), Proto::default(), Proto::default());
-        Self { spans, one, event }
-    }
+/// An `ExportTraceServiceRequest` of encoded spans; `resource` is that message, `scope` an `InstrumentationScope`.
+pub(super) fn request(resource: &[u8], scope: &[u8], spans: &[u8]) -> Bytes {
+    let mut scoped = Proto::default();
+    scoped.bytes(1, scope);
+    let mut described = Proto::default();
+    described.bytes(1, resource);
+    let scope_spans = scoped.as_slice().len() + spans.len();
+    let mut head = described;
+    head.head(2, scope_spans);
+    let mut request = Proto::with_capacity(head.as_slice().len() + scope_spans + 16);
+    request.bytes_of(1, &[head.as_slice(), scoped.as_slice(), spans]);
+    request.into_vec().into()
+}
 
-    /// The SERVER span, then its CLIENT spans in the order of their attempts.
-    pub(super) fn add(&mut self, story: &Story) {
-        self.server(story);
-        self.finish();
-        for (place, attempt) in story.attempts.iter().enumerate() {
-            self.client(story, attempt, place);
-            self.finish();
-        }
-    }
+/// One span at a time, in memory that is kept.
+#[derive(Debug, Default)]
+struct Writer {
+    one: Proto,
+    event: Proto,
+    scratch: String,
+}
 
-    /// `resource` is that message, `scope` an `InstrumentationScope`: together one `ExportTraceServiceRequest`.
-    pub(super) fn into_request(self, resource: &[u8], scope: &[u8]) -> Vec<u8> {
-        let mut scoped = Proto::with_capacity(self.spans.as_slice().len() + scope.len() + 16);
-        scoped.bytes(1, scope);
-        let mut whole =
-            Proto::with_capacity(scoped.as_slice().len() + self.spans.as_slice().len() + resource.len() + 32);
-        whole.bytes(1, resource);
-        whole.bytes_of(2, &[scoped.as_slice(), self.spans.as_slice()]);
-        let mut request = Proto::with_capacity(whole.as_slice().len() + 8);
-        request.bytes(1, whole.as_slice());
-        request.into_vec()
-    }
-
-    fn finish(&mut self) {
-        self.spans.bytes(2, self.one.as_slice());
+impl Writer {
+    fn finish(&mut self, to: &mut Vec<u8>) {
+        self.event.head(2, self.one.as_slice().len());
+        to.extend_from_slice(self.event.as_slice());
+        to.extend_from_slice(self.one.as_slice());
         self.one.clear();
+        self.event.clear();
     }
 
     fn begin(&mut self, story: &Story, span: SpanId, parent: Option<SpanId>, kind: u64) {
@@ -83,6 +88,14 @@ impl Batch {
             self.one.bytes(field::PARENT, &parent.as_u64().to_be_bytes());
         }
         self.one.number(field::KIND, kind);
+    }
+
+    fn name(&mut self, what: &str, of: &str) {
+        self.scratch.clear();
+        for part in [what, " ", of] {
+            self.scratch.push_str(part);
+        }
+        self.one.bytes(field::NAME, self.scratch.trim_end().as_bytes());
     }
 
     fn times(&mut self, story: &Story, from: Instant, to: Instant) {
@@ -142,7 +155,7 @@ impl Batch {
         let parent = story.trace.parent;
         self.begin(story, story.span, parent, SERVER);
         let method = story.method.as_str();
-        self.one.bytes(field::NAME, format!("{method} {}", story.template).as_bytes());
+        self.name(method, story.template);
         self.times(story, story.clock.began, story.ended);
         self.one.fixed32(field::FLAGS, SAMPLED | KNOWS_REMOTE | if parent.is_some() { IS_REMOTE } else { 0 });
         self.text("http.request.method", method);
@@ -175,8 +188,7 @@ impl Batch {
         let method = story.method.as_str();
         match story.operation {
             Some(operation) => {
-                let name = format!("{} {}", operation.as_str(), attempt.model);
-                self.one.bytes(field::NAME, name.trim_end().as_bytes());
+                self.name(operation.as_str(), &attempt.model);
                 self.text("gen_ai.operation.name", operation.as_str());
                 self.text("gen_ai.provider.name", attempt.peer.engine.as_str());
                 self.gen_ai(story, attempt);

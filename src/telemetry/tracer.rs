@@ -3,6 +3,7 @@
 //! Owns: sampling, the bound on kept traces, the queue to whoever exports. Refuses: formats, sockets.
 //! Invariant: telling costs a request a lock and no waiting; what does not fit is dropped and counted.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -44,17 +45,18 @@ impl Sampler {
     }
 }
 
-/// What is told to whoever exports.
-#[derive(Debug)]
-pub struct Told {
-    pub story: Box<Story>,
+/// How a story becomes bytes; done where it ended, so that only bytes change threads.
+pub type Encode = fn(&Story, &mut Vec<u8>);
+
+/// Encoded spans that leave together.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    pub bytes: Vec<u8>,
+    pub spans: usize,
 }
 
-impl Told {
-    pub fn spans(&self) -> usize {
-        self.story.attempts.len() + 1
-    }
-}
+/// Beside the bound in spans: names and paths may be long.
+const MAX_BYTES: usize = 32 << 20;
 
 /// Traces on their way out, and who goes there.
 #[derive(Debug)]
@@ -65,16 +67,19 @@ pub struct Tracer {
     queue: Mutex<Queue>,
     /// In spans; further ones are dropped.
     max_queue: usize,
-    /// So many wake the exporter before its time.
+    /// So many leave together, and wake the exporter before its time.
     batch: usize,
+    encode: Encode,
     wake: Notify,
     stats: Arc<Stats>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    told: VecDeque<Told>,
+    full: VecDeque<Chunk>,
+    current: Chunk,
     spans: usize,
+    bytes: usize,
     closed: bool,
 }
 
@@ -86,10 +91,16 @@ struct Allowance {
 }
 
 impl Tracer {
-    pub fn new(sampler: Option<Sampler>, max_queue: usize, batch: usize, stats: Arc<Stats>) -> Self {
+    /// `max_queue` and `batch` are counts of spans.
+    pub fn new(
+        sampler: Option<Sampler>,
+        (max_queue, batch): (usize, usize),
+        encode: Encode,
+        stats: Arc<Stats>,
+    ) -> Self {
         let kept = Mutex::new(Allowance { second: Instant::now(), left: 0 });
         let (queue, wake) = (Mutex::default(), Notify::new());
-        Self { sampler, kept, queue, max_queue, batch, wake, stats }
+        Self { sampler, kept, queue, max_queue, batch, encode, wake, stats }
     }
 
     fn sampler(&self, ratio: f64) -> Sampler {
@@ -119,24 +130,43 @@ impl Tracer {
         granted
     }
 
-    pub fn tell(&self, story: Box<Story>) {
-        let told = Told { story };
-        let spans = told.spans();
-        let mut queue = lock(&self.queue);
-        if queue.closed || queue.spans + spans > self.max_queue {
-            let telemetry = &self.stats.telemetry;
-            let dropped = if queue.closed { &telemetry.dropped_shutdown } else { &telemetry.dropped_full };
-            dropped.add(spans as u64);
-            return;
+    pub fn tell(&self, story: &Story) {
+        thread_local! {
+            static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        let before = queue.spans;
-        queue.spans += spans;
-        queue.told.push_back(told);
-        let is_full = before < self.batch && queue.spans >= self.batch;
-        drop(queue);
-        if is_full {
-            self.wake.notify_one();
-        }
+        let spans = story.attempts.len() + 1;
+        let fits = |queue: &Queue| !queue.closed && queue.spans + spans <= self.max_queue && queue.bytes < MAX_BYTES;
+        ENCODED.with_borrow_mut(|encoded| {
+            encoded.clear();
+            // What will not fit is not worth its encoding.
+            if fits(&lock(&self.queue)) {
+                (self.encode)(story, encoded);
+            }
+            let mut queue = lock(&self.queue);
+            if encoded.is_empty() || !fits(&queue) {
+                self.lose(spans, queue.closed);
+                return;
+            }
+            queue.spans += spans;
+            queue.bytes += encoded.len();
+            queue.current.spans += spans;
+            queue.current.bytes.extend_from_slice(encoded);
+            let is_full = queue.current.spans >= self.batch;
+            if is_full {
+                let chunk = std::mem::take(&mut queue.current);
+                queue.full.push_back(chunk);
+            }
+            drop(queue);
+            if is_full {
+                self.wake.notify_one();
+            }
+        });
+    }
+
+    fn lose(&self, spans: usize, closed: bool) {
+        let telemetry = &self.stats.telemetry;
+        let dropped = if closed { &telemetry.dropped_shutdown } else { &telemetry.dropped_full };
+        dropped.add(spans as u64);
     }
 
     /// Enough for a batch waits, or somebody wants it all out.
@@ -144,21 +174,16 @@ impl Tracer {
         self.wake.notified().await;
     }
 
-    /// What waits, up to about `spans` spans.
-    pub fn take(&self, spans: usize) -> Vec<Told> {
+    /// What has waited longest.
+    pub fn take(&self) -> Option<Chunk> {
         let mut queue = lock(&self.queue);
-        let mut taken = Vec::new();
-        let mut count = 0;
-        while count < spans
-            && let Some(told) = queue.told.pop_front()
-        {
-            count += told.spans();
-            taken.push(told);
-        }
-        queue.spans = queue.spans.saturating_sub(count);
-        taken
+        let chunk = queue.full.pop_front().unwrap_or_else(|| std::mem::take(&mut queue.current));
+        queue.spans -= chunk.spans;
+        queue.bytes -= chunk.bytes.len();
+        (chunk.spans > 0).then_some(chunk)
     }
 
+    /// Spans.
     pub fn waiting(&self) -> usize {
         lock(&self.queue).spans
     }

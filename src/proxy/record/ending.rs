@@ -117,7 +117,7 @@ impl Record {
         });
         if let Some(tracer) = traced {
             story.trace.set_sampled(true);
-            tracer.tell(Box::new(story));
+            tracer.tell(&story);
         }
     }
 }
