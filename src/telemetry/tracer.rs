@@ -132,6 +132,7 @@ impl Tracer {
         let before = queue.spans;
         queue.spans += spans;
         queue.told.push_back(told);
+        self.stats.telemetry.queued.add(spans as u64);
         let is_full = before < self.batch && queue.spans >= self.batch;
         drop(queue);
         if is_full {
@@ -156,6 +157,7 @@ impl Tracer {
             taken.push(told);
         }
         queue.spans = queue.spans.saturating_sub(count);
+        self.stats.telemetry.queued.sub(count as u64);
         taken
     }
 
