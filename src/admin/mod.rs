@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ALLOW, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::live::{Life, Store};
-use crate::telemetry::metrics::{self, FleetView, InForce};
+use crate::telemetry::metrics::{self, BackendView, FleetView, Format, InForce};
 use crate::telemetry::stats::Stats;
 
 /// Scrapers and probes at once; a further one waits its turn.
@@ -53,7 +53,7 @@ impl Admin {
             tokio::spawn(async move {
                 let _place = place;
                 let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                    let response = admin.answer(request.method(), request.uri().path());
+                    let response = admin.answer(request.method(), request.uri().path(), request.headers());
                     async move { Ok::<_, Infallible>(response) }
                 });
                 // A probe that leaves early is its own affair.
@@ -68,7 +68,7 @@ impl Admin {
         }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET: nothing here changes anything\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -79,8 +79,11 @@ impl Admin {
             "/readyz" if self.life.draining.is_cancelled() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             "/readyz" => text(StatusCode::OK, "ready\n"),
             "/metrics" => {
-                let page = metrics::render(&self.stats, &self.in_force());
-                typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.into())
+                let format = Format::wanted(headers);
+                let page = metrics::render(&self.stats, &self.in_force(), format);
+                let mut response = typed(StatusCode::OK, format.content_type(), page.into());
+                response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+                response
             }
             "/status" => match serde_json::to_vec(&status::of(self)) {
                 Ok(json) => typed(StatusCode::OK, "application/json", json.into()),
@@ -112,8 +115,21 @@ impl Admin {
             load: target.load.report(target.limits(), now),
             polls: (target.stats.polls_ok.get(), target.stats.polls_failed.get()),
         });
-        let fleet = fleet.collect();
-        InForce { generation: snapshot.generation, reload_failed, health, fleet, percents }
+        let backends = snapshot.targets.iter().map(|target| BackendView {
+            peer: Arc::clone(&target.peer),
+            stats: Arc::clone(&target.stats),
+            idle: target.client.idle() as u64,
+        });
+        InForce {
+            generation: snapshot.generation,
+            loaded_at: snapshot.loaded_at.as_duration().as_secs_f64(),
+            reload_failed,
+            baseline: config.backends[baseline].name.clone(),
+            backends: backends.collect(),
+            health,
+            fleet: fleet.collect(),
+            percents,
+        }
     }
 }
 

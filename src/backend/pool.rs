@@ -159,7 +159,7 @@ impl Client {
 
     fn opened(&self) -> OpenGuard {
         self.stats.connections.add(1);
-        OpenGuard(Arc::clone(&self.stats))
+        OpenGuard { stats: Arc::clone(&self.stats), since: Instant::now() }
     }
 
     async fn open(self: &Arc<Self>) -> Result<Opened, Failure> {
@@ -331,6 +331,12 @@ impl Client {
         self.is_empty()
     }
 
+    /// Connections that are open and that no request uses.
+    pub fn idle(&self) -> usize {
+        let shared = lock(&self.shared).iter().filter(|conn| Arc::strong_count(&conn.alive) == 1).count();
+        lock(&self.idle).len() + shared
+    }
+
     fn is_empty(&self) -> bool {
         lock(&self.idle).is_empty() && lock(&self.shared).is_empty()
     }
@@ -344,11 +350,15 @@ enum Opened {
 
 /// One open connection in the gauge.
 #[derive(Debug)]
-struct OpenGuard(Arc<BackendStats>);
+struct OpenGuard {
+    stats: Arc<BackendStats>,
+    since: Instant,
+}
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {
-        self.0.connections.sub(1);
+        self.stats.connections.sub(1);
+        self.stats.lifetimes.record(self.since.elapsed());
     }
 }
 

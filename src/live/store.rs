@@ -11,7 +11,7 @@ use super::snapshot::Snapshot;
 use crate::backend::PrepareError;
 use crate::config::{self, Config, ConfigError, Secrets};
 use crate::telemetry::SPANS;
-use crate::telemetry::stats::{Stats, lock};
+use crate::telemetry::stats::{Count, Stats, lock};
 
 /// How configuration asks for environment variables.
 pub type Env = dyn Fn(&str) -> Option<String> + Send + Sync;
@@ -119,9 +119,10 @@ impl Store {
             shiftgate.result = tracing::field::Empty
         );
         let _inside = span.enter();
-        let parsed = match reading {
-            Ok(text) => config::parse(&self.path, &text, self.source.secrets, &self.source.env),
-            Err(error) => Err(ConfigError::unreadable(&self.path, &error)),
+        let reloads = &self.stats.reloads;
+        let (parsed, kind) = match reading {
+            Ok(text) => (config::parse(&self.path, &text, self.source.secrets, &self.source.env), &reloads.invalid),
+            Err(error) => (Err(ConfigError::unreadable(&self.path, &error)), &reloads.unreadable),
         };
         let current = self.current();
         let config = match parsed {
@@ -129,7 +130,7 @@ impl Store {
             Err(error) => {
                 let mut watched = current.config.watched.clone();
                 watched.extend(error.watched.iter().cloned());
-                self.refuse(error.summary(), &error.to_string());
+                self.refuse(kind, error.summary(), &error.to_string());
                 span.record("shiftgate.result", "failed");
                 return watched;
             }
@@ -147,7 +148,7 @@ impl Store {
             Ok(next) => self.publish(next, restart),
             Err(cause) => {
                 let message = format!("{}: {cause}", self.path.display());
-                self.refuse(message.clone(), &message);
+                self.refuse(&reloads.unusable, message.clone(), &message);
             }
         }
         span.record("shiftgate.generation", self.current().generation);
@@ -160,22 +161,23 @@ impl Store {
         let (generation, hash) = (next.generation, next.config.hash.clone());
         self.current.store(Arc::new(next));
         *lock(&self.reloads) = Reloads { error: None, restart: restart.clone() };
-        self.stats.reloads_ok.add(1);
+        self.stats.reloads.ok.add(1);
         self.stats.prune();
+        self.stats.meters.prune(self.current().targets.iter().map(|target| &target.peer));
         tracing::info!(generation, hash, "rollout file reloaded");
         if !restart.is_empty() {
             tracing::warn!(keys = restart.join(", "), "changed, but holds only after a restart: the old value serves");
         }
     }
 
-    fn refuse(&self, summary: String, full: &str) {
+    fn refuse(&self, kind: &Count, summary: String, full: &str) {
         let mut reloads = lock(&self.reloads);
         if reloads.error.as_ref().is_some_and(|error| error.message == summary) {
             return;
         }
         reloads.error = Some(ReloadError { at: jiff::Timestamp::now(), message: summary });
         drop(reloads);
-        self.stats.reloads_failed.add(1);
+        kind.add(1);
         tracing::error!(
             serving = self.current().generation,
             "rollout file refused, the last good one serves on: {full}"

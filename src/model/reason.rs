@@ -104,6 +104,14 @@ impl Reason {
 }
 
 impl Cause {
+    pub const ALL: [Self; 7] =
+        [Self::Connect, Self::Tls, Self::Reset, Self::Timeout, Self::Status, Self::ErrorEvent, Self::BadAnswer];
+
+    /// The word after `failover:`.
+    pub fn as_str(self) -> &'static str {
+        self.failover().split_once(':').map_or(self.failover(), |(_, word)| word)
+    }
+
     const fn failover(self) -> &'static str {
         match self {
             Self::Connect => "failover:connect",
@@ -157,6 +165,9 @@ pins! {
 }
 
 impl Refusal {
+    pub const ALL: [Self; 7] =
+        [Self::Path, Self::Method, Self::Request, Self::Head, Self::Overload, Self::Override, Self::Timeout];
+
     const fn refused(self) -> &'static str {
         match self {
             Self::Path => "refused:path",
@@ -171,6 +182,9 @@ impl Refusal {
 }
 
 impl End {
+    pub const ALL: [Self; 6] =
+        [Self::Complete, Self::ClientGone, Self::UpstreamError, Self::Timeout, Self::Refused, Self::Drained];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Complete => "complete",

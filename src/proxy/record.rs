@@ -61,6 +61,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn begin(proxy: &Arc<Proxy>, snapshot: Arc<Snapshot>, endpoint: Endpoint, head: &Head<'_>) -> Box<Self> {
+        proxy.stats.begin(head.method);
         let ratio = snapshot.config.telemetry.sample;
         let journey = Journey::begin(head, endpoint.operation(), proxy.tracer.as_deref(), ratio);
         Box::new(Self {
@@ -303,6 +304,11 @@ impl Record {
         self.end = Some(End::Refused);
         self.unassign();
         self.proxy.stats.refuse(self.reason.as_str());
+    }
+
+    /// The refusal is for this limit.
+    pub(super) fn shed(&self, limit: &'static str) {
+        self.proxy.stats.shed(limit);
     }
 
     pub(super) fn finish(mut self: Box<Self>, end: End) {

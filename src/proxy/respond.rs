@@ -189,6 +189,9 @@ pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<Ans
     let end = match (refusal, refused) {
         (Some(refusal), _) => {
             record.refuse(refusal);
+            if let Refused::Overload(limit) = refused {
+                record.shed(limit);
+            }
             End::Refused
         }
         (None, Refused::Failed(failure)) if failure.is_timeout() => End::Timeout,

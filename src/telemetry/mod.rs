@@ -6,7 +6,9 @@
 pub const SPANS: &str = "shiftgate::span";
 
 pub mod cost;
+pub mod histogram;
 pub mod log;
+pub mod meters;
 pub mod metrics;
 pub mod outcome;
 pub mod stats;

@@ -8,8 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use http::Method;
 
-use crate::model::{Pin, Reason};
+use super::histogram::{Histogram as Buckets, View};
+use super::meters::{HTTP_BOUNDS, Meters};
+use super::story::{CancelledBy, Story};
+use crate::model::{Cause, Pin, Reason};
 use crate::translate::Ledger;
 use crate::translate::answer::Notes;
 
@@ -91,6 +95,12 @@ pub struct BackendStats {
     /// Polls of its metrics pages.
     pub polls_ok: Count,
     pub polls_failed: Count,
+    /// Requests sent once more after this backend failed: by cause, and the last as a replay to itself.
+    retries: [Count; Cause::ALL.len() + 1],
+    /// Attempts ended before the backend did, as [`CancelledBy::ALL`].
+    cancelled: [Count; CancelledBy::ALL.len()],
+    /// How long its connections lived, in seconds.
+    pub lifetimes: Lifetimes,
     pub ttft: Latency,
     pub total: Latency,
     /// By field and what was done to it; fields are those of the translation's tables.
@@ -99,7 +109,53 @@ pub struct BackendStats {
     noticed: Mutex<BTreeMap<&'static str, u64>>,
 }
 
+/// How long connections lived.
+#[derive(Debug)]
+pub struct Lifetimes(Buckets);
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self(Buckets::new(&HTTP_BOUNDS))
+    }
+}
+
+impl Lifetimes {
+    pub fn record(&self, lived: Duration) {
+        self.0.observe(lived.as_secs_f64(), None);
+    }
+
+    pub(super) fn view(&self) -> View {
+        self.0.view()
+    }
+}
+
+/// The word for a request sent again on a fresh connection.
+const REPLAY: &str = "replay";
+
 impl BackendStats {
+    fn retried(&self, cause: Option<Cause>) {
+        let place = Cause::ALL.iter().position(|known| Some(*known) == cause).unwrap_or(Cause::ALL.len());
+        if let Some(count) = self.retries.get(place) {
+            count.add(1);
+        }
+    }
+
+    fn cancelled(&self, by: CancelledBy) {
+        let known = CancelledBy::ALL.iter().zip(&self.cancelled).find(|(known, _)| **known == by);
+        if let Some((_, count)) = known {
+            count.add(1);
+        }
+    }
+
+    pub fn retries(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let words = Cause::ALL.into_iter().map(Cause::as_str).chain([REPLAY]);
+        words.zip(self.retries.iter().map(Count::get))
+    }
+
+    pub fn cancellations(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CancelledBy::ALL.iter().map(|by| by.as_str()).zip(self.cancelled.iter().map(Count::get))
+    }
+
     pub fn translated(&self, ledger: &Ledger) {
         let mut counts = lock(&self.translated);
         for (field, action) in ledger.counted() {
@@ -208,10 +264,30 @@ pub struct TelemetryStats {
     pub queued: Count,
 }
 
+/// Readings of the file after the first.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    pub ok: Count,
+    /// The file could not be read.
+    pub unreadable: Count,
+    /// It breaks the rules.
+    pub invalid: Count,
+    /// It keeps them, and cannot be put to use here.
+    pub unusable: Count,
+}
+
+impl Reloads {
+    /// By the kind of their error.
+    pub const fn failed(&self) -> [(&'static str, &Count); 3] {
+        [("unreadable", &self.unreadable), ("invalid", &self.invalid), ("unusable", &self.unusable)]
+    }
+}
+
 /// Everything counted in this process.
 #[derive(Debug, Default)]
 pub struct Stats {
     pub telemetry: TelemetryStats,
+    pub meters: Meters,
     backends: Mutex<BTreeMap<String, Arc<BackendStats>>>,
     routes: Mutex<BTreeMap<String, Arc<RouteStats>>>,
     /// By the reason of the refusal.
@@ -227,8 +303,9 @@ pub struct Stats {
     pub body_bytes: Count,
     /// Failovers that the budget did not allow.
     pub over_budget: Count,
-    pub reloads_ok: Count,
-    pub reloads_failed: Count,
+    pub reloads: Reloads,
+    /// By the limit that was reached.
+    shed: Mutex<BTreeMap<&'static str, u64>>,
     /// Lines that an unread pipe cost.
     pub log_dropped: Count,
 }
@@ -256,6 +333,46 @@ impl Stats {
         }
         prune(&mut lock(&self.backends));
         prune(&mut lock(&self.routes));
+    }
+
+    /// A request has begun; [`Stats::tell`] is its end.
+    pub fn begin(&self, method: &Method) {
+        self.meters.begins(method);
+    }
+
+    /// A request has ended; `is_traced` is whether its trace can be looked at.
+    pub fn tell(&self, story: &Story, is_traced: bool) {
+        self.meters.ends(&story.method);
+        self.meters.tell(story, is_traced);
+        for (attempt, next) in story.attempts.iter().zip(story.attempts.iter().skip(1)) {
+            let cause = match story.reason {
+                _ if next.is_replay => None,
+                Reason::Failover(cause) => Some(cause),
+                _ => continue,
+            };
+            self.known(&attempt.peer.name, |backend| backend.retried(cause));
+        }
+        for attempt in &story.attempts {
+            if let Some(by) = attempt.cancelled {
+                self.known(&attempt.peer.name, |backend| backend.cancelled(by));
+            }
+        }
+    }
+
+    fn known(&self, name: &str, count: impl FnOnce(&BackendStats)) {
+        let backend = lock(&self.backends).get(name).map(Arc::clone);
+        if let Some(backend) = backend {
+            count(&backend);
+        }
+    }
+
+    /// A request was refused because of this limit, one of a closed list.
+    pub fn shed(&self, limit: &'static str) {
+        *lock(&self.shed).entry(limit).or_insert(0) += 1;
+    }
+
+    pub fn sheds(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.shed).clone()
     }
 
     pub fn refuse(&self, reason: &'static str) {

@@ -14,7 +14,7 @@ use crate::wire::observe::Seen;
 use crate::wire::scan::Scan;
 
 /// A backend by the names that telemetry gives it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Peer {
     pub name: String,
     pub engine: Engine,
@@ -64,6 +64,8 @@ pub enum CancelledBy {
 }
 
 impl CancelledBy {
+    pub const ALL: [Self; 4] = [Self::Client, Self::Deadline, Self::Drain, Self::Shed];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Client => "client",

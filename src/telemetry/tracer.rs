@@ -151,6 +151,7 @@ impl Tracer {
             queue.bytes += encoded.len();
             queue.current.spans += spans;
             queue.current.bytes.extend_from_slice(encoded);
+            self.stats.telemetry.queued.add(spans as u64);
             let is_full = queue.current.spans >= self.batch;
             if is_full {
                 let chunk = std::mem::take(&mut queue.current);
@@ -180,6 +181,7 @@ impl Tracer {
         let chunk = queue.full.pop_front().unwrap_or_else(|| std::mem::take(&mut queue.current));
         queue.spans -= chunk.spans;
         queue.bytes -= chunk.bytes.len();
+        self.stats.telemetry.queued.sub(chunk.spans as u64);
         (chunk.spans > 0).then_some(chunk)
     }
 

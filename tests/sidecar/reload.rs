@@ -54,7 +54,7 @@ async fn reloads_under_load_fail_nothing_and_mix_nothing() {
     }
     assert!(asked > 50, "{asked} requests while the file changed");
     assert_eq!(openai.requests() + qwen.requests(), asked);
-    assert_eq!(running.app.stats.reloads_failed.get(), 20);
+    assert_eq!(running.app.stats.reloads.invalid.get(), 20);
     // The pools of backends whose section stayed were kept: at most one connection a client and backend.
     assert!(openai.opened() + qwen.opened() <= 8 + 8, "{} {}", openai.opened(), qwen.opened());
 }

@@ -115,6 +115,7 @@ impl Record {
             let keep = self.snapshot.config.telemetry.keep;
             story.trace.is_sampled() || (self.is_worth_keeping(&story) && tracer.keeps(&story.trace, keep, story.ended))
         });
+        self.proxy.stats.tell(&story, traced.is_some());
         if let Some(tracer) = traced {
             story.trace.set_sampled(true);
             tracer.tell(&story);

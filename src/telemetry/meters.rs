@@ -1,0 +1,278 @@
+//! The histograms that stories are added to.
+//!
+//! Bounds: [`sets`] for series, [`names`] for models. Invariant: labels come from the file and closed lists, but for the
+//! names of models that a backend has answered to.
+
+mod labels;
+mod names;
+mod sets;
+
+use std::sync::{Arc, OnceLock};
+
+use http::Method;
+
+use self::labels::{CallKey, Failed, METHODS, RequestKey, Status};
+use self::names::Names;
+use self::sets::Sets;
+use super::histogram::{Histogram, Traced, View};
+use super::stats::Count;
+use super::story::{Attempt, Peer, Story};
+use crate::wire::endpoint::Operation;
+use crate::wire::pace;
+
+/// OpenTelemetry's advice for `gen_ai.client.operation.duration`, and two above it.
+const CALL_BOUNDS: [f64; 16] =
+    [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68];
+/// OpenTelemetry's advice for `gen_ai.client.token.usage`: the powers of four.
+const TOKEN_BOUNDS: [f64; 14] = [
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+];
+/// OpenTelemetry's advice for `http.server.request.duration`, and five above it.
+pub(super) const HTTP_BOUNDS: [f64; 19] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+/// From 10 µs to 10 ms, each half as much again as the one before.
+const OVERHEAD_BOUNDS: [f64; 18] = [
+    0.000_01,
+    0.000_015,
+    0.000_022_5,
+    0.000_034,
+    0.000_051,
+    0.000_076,
+    0.000_114,
+    0.000_171,
+    0.000_256,
+    0.000_384,
+    0.000_577,
+    0.000_865,
+    0.0013,
+    0.001_95,
+    0.002_92,
+    0.004_38,
+    0.006_57,
+    0.01,
+];
+
+/// The phases of our own time.
+const PHASES: [&str; 3] = ["request", "first_byte", "total"];
+
+/// Everything that is measured of stories.
+#[derive(Debug)]
+pub struct Meters {
+    requests: Sets<RequestKey, Histogram>,
+    calls: Sets<CallKey, Call>,
+    /// As [`PHASES`].
+    overhead: [Histogram; 3],
+    /// By method; the last is of all others.
+    active: [Count; METHODS.len() + 1],
+    asked: Names,
+    answered: Names,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Self {
+            requests: Sets::default(),
+            calls: Sets::default(),
+            overhead: [(); 3].map(|()| Histogram::new(&OVERHEAD_BOUNDS)),
+            active: Default::default(),
+            asked: Names::default(),
+            answered: Names::default(),
+        }
+    }
+}
+
+/// The histograms of one kind of call; those that it never needs are not made.
+#[derive(Debug)]
+struct Call {
+    duration: Histogram,
+    first_chunk: OnceLock<Histogram>,
+    per_chunk: OnceLock<Histogram>,
+    input: OnceLock<Histogram>,
+    output: OnceLock<Histogram>,
+}
+
+impl Default for Call {
+    fn default() -> Self {
+        let [first_chunk, per_chunk, input, output] = Default::default();
+        Self { duration: Histogram::new(&CALL_BOUNDS), first_chunk, per_chunk, input, output }
+    }
+}
+
+/// What is published under one name: labels and numbers.
+pub(super) type Series = Vec<(Vec<(&'static str, String)>, View)>;
+
+/// The `gen_ai_*` histograms.
+#[derive(Debug, Default)]
+pub(super) struct CallSeries {
+    pub(super) duration: Series,
+    pub(super) first_chunk: Series,
+    pub(super) per_chunk: Series,
+    pub(super) tokens: Series,
+}
+
+impl Meters {
+    /// A request has begun; [`Meters::ends`] is its end.
+    pub(super) fn begins(&self, method: &Method) {
+        if let Some(count) = self.active.get(labels::method_place(method)) {
+            count.add(1);
+        }
+    }
+
+    pub(super) fn ends(&self, method: &Method) {
+        if let Some(count) = self.active.get(labels::method_place(method)) {
+            count.sub(1);
+        }
+    }
+
+    /// Once for every request; `is_traced` is whether its trace can be looked at.
+    pub(super) fn tell(&self, story: &Story, is_traced: bool) {
+        let traced = is_traced.then(|| Traced { trace: story.trace.trace, at: story.clock.wall_of(story.ended) });
+        let request = RequestKey {
+            method: labels::method_at(labels::method_place(&story.method)),
+            route: story.template,
+            status: Status::of(story.status),
+            version: labels::version(story.version),
+            failed: Failed::of(story.fault),
+        };
+        if let Some(histogram) = self.requests.at(request, || Histogram::new(&HTTP_BOUNDS)) {
+            histogram.observe(story.total().as_secs_f64(), traced);
+        }
+        let ours = [story.overhead.request, story.overhead.first_byte, Some(story.overhead.total)];
+        for (histogram, took) in self.overhead.iter().zip(ours) {
+            if let Some(took) = took {
+                histogram.observe(took.as_secs_f64(), traced);
+            }
+        }
+        if let Some(operation) = story.operation {
+            for attempt in &story.attempts {
+                self.call(story, operation, attempt, traced);
+            }
+        }
+    }
+
+    fn call(&self, story: &Story, operation: Operation, attempt: &Attempt, traced: Option<Traced>) {
+        let has_answered = attempt.status.is_some_and(|status| (200..300).contains(&status));
+        let model = attempt.seen.told.model.as_deref().unwrap_or_default();
+        let key = CallKey {
+            peer: Arc::clone(&attempt.peer),
+            operation,
+            leg: attempt.leg,
+            asked: self.asked.of(&attempt.model, has_answered),
+            answered: self.answered.of(model, has_answered),
+            failed: Failed::of(attempt.fault),
+        };
+        let Some(call) = self.calls.at(key, Call::default) else { return };
+        let took = attempt.ended.unwrap_or(story.ended).saturating_duration_since(attempt.sent);
+        call.duration.observe(took.as_secs_f64(), traced);
+        if story.params.stream {
+            let new = || Histogram::new(&pace::BOUNDS);
+            if let Some(first) = attempt.seen.first_content {
+                let waited = first.saturating_duration_since(attempt.sent);
+                call.first_chunk.get_or_init(new).observe(waited.as_secs_f64(), traced);
+            }
+            if let Some(pace) = attempt.seen.pace.as_deref().filter(|pace| pace.gaps() > 0) {
+                call.per_chunk.get_or_init(new).merge(pace);
+            }
+        }
+        if let Some(usage) = attempt.seen.usage {
+            for (histogram, tokens) in [(&call.input, usage.input), (&call.output, usage.output)] {
+                #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
+                histogram.get_or_init(|| Histogram::new(&TOKEN_BOUNDS)).observe(tokens as f64, traced);
+            }
+        }
+    }
+
+    /// Forgets the calls to backends that are not in the file any more, once there are many.
+    pub fn prune<'p>(&self, in_force: impl Iterator<Item = &'p Arc<Peer>> + Clone) {
+        self.calls.prune(|key| in_force.clone().any(|peer| *peer == key.peer));
+    }
+
+    pub(super) fn active(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.active.iter().enumerate().map(|(place, count)| (labels::method_at(place), count.get()))
+    }
+
+    pub(super) fn overhead(&self) -> Series {
+        PHASES
+            .iter()
+            .zip(&self.overhead)
+            .map(|(phase, set)| (vec![("phase", (*phase).to_owned())], set.view()))
+            .collect()
+    }
+
+    pub(super) fn requests(&self) -> Series {
+        let labels = |key: &RequestKey| {
+            vec![
+                ("http_request_method", key.method.to_owned()),
+                ("http_route", key.route.to_owned()),
+                ("http_response_status_code", key.status.label()),
+                ("network_protocol_version", key.version.to_owned()),
+                ("error_type", key.failed.label()),
+            ]
+        };
+        sorted(self.requests.all().iter().map(|(key, set)| (labels(key), set.view())).collect())
+    }
+
+    pub(super) fn calls(&self) -> CallSeries {
+        let mut series = CallSeries::default();
+        for (key, call) in self.calls.all() {
+            let labels = self.labels(&key);
+            if let Some(set) = call.first_chunk.get() {
+                series.first_chunk.push((labels.clone(), set.view()));
+            }
+            if let Some(set) = call.per_chunk.get() {
+                series.per_chunk.push((labels.clone(), set.view()));
+            }
+            for (kind, set) in [("input", &call.input), ("output", &call.output)] {
+                if let Some(set) = set.get() {
+                    let mut labels = labels.clone();
+                    labels.push(("gen_ai_token_type", kind.to_owned()));
+                    series.tokens.push((labels, set.view()));
+                }
+            }
+            series.duration.push((labels, call.duration.view()));
+        }
+        let CallSeries { duration, first_chunk, per_chunk, tokens } = series;
+        CallSeries {
+            duration: sorted(duration),
+            first_chunk: sorted(first_chunk),
+            per_chunk: sorted(per_chunk),
+            tokens: sorted(tokens),
+        }
+    }
+
+    fn labels(&self, key: &CallKey) -> Vec<(&'static str, String)> {
+        vec![
+            ("gen_ai_operation_name", key.operation.as_str().to_owned()),
+            ("gen_ai_provider_name", key.peer.engine.as_str().to_owned()),
+            ("gen_ai_request_model", self.asked.label(key.asked)),
+            ("gen_ai_response_model", self.answered.label(key.answered)),
+            ("server_address", key.peer.host.clone()),
+            ("server_port", key.peer.port.to_string()),
+            ("error_type", key.failed.label()),
+            ("backend", key.peer.name.clone()),
+            ("leg", key.leg.as_str().to_owned()),
+        ]
+    }
+}
+
+/// In the same order on every page.
+fn sorted(mut series: Series) -> Series {
+    series.sort_by(|a, b| a.0.cmp(&b.0));
+    series
+}
+
+#[cfg(test)]
+mod tests;

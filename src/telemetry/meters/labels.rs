@@ -1,0 +1,172 @@
+//! The labels of the series that come from stories, in the words that are published.
+
+use std::sync::Arc;
+
+use http::{Method, Version};
+
+use super::names::Name;
+use super::sets::Key;
+use crate::model::Fault;
+use crate::telemetry::story::{Leg, Peer};
+use crate::wire::endpoint::Operation;
+
+/// Others are [`OTHER_METHOD`]. Each has its place in the gauge of active requests.
+pub(super) const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+/// The word of OpenTelemetry's conventions.
+pub(super) const OTHER_METHOD: &str = "_OTHER";
+
+/// What is folded for want of room, or was no code of HTTP.
+const OTHER: &str = "other";
+
+/// Where `method` stands in [`METHODS`]; the place after the last is of all others.
+pub(super) fn method_place(method: &Method) -> usize {
+    METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len())
+}
+
+pub(super) fn method_at(place: usize) -> &'static str {
+    METHODS.get(place).copied().unwrap_or(OTHER_METHOD)
+}
+
+pub(super) fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_11 => "1.1",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "",
+    }
+}
+
+/// `error.type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Failed {
+    No,
+    By(Fault),
+    Other,
+}
+
+impl Failed {
+    pub(super) fn of(fault: Option<Fault>) -> Self {
+        match fault {
+            None => Self::No,
+            Some(Fault::Status(code)) if !is_status(code) => Self::Other,
+            Some(fault) => Self::By(fault),
+        }
+    }
+
+    fn coarser(self) -> Option<Self> {
+        matches!(self, Self::By(_)).then_some(Self::Other)
+    }
+
+    pub(super) fn label(self) -> String {
+        match self {
+            Self::No => String::new(),
+            Self::By(fault) => fault.as_str().into_owned(),
+            Self::Other => OTHER.to_owned(),
+        }
+    }
+}
+
+fn is_status(code: u16) -> bool {
+    (100..=599).contains(&code)
+}
+
+/// `http.response.status_code`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Status {
+    /// No head was sent.
+    None,
+    Code(u16),
+    Other,
+}
+
+impl Status {
+    pub(super) fn of(code: Option<u16>) -> Self {
+        match code {
+            None => Self::None,
+            Some(code) if is_status(code) => Self::Code(code),
+            Some(_) => Self::Other,
+        }
+    }
+
+    pub(super) fn label(self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Code(code) => code.to_string(),
+            Self::Other => OTHER.to_owned(),
+        }
+    }
+}
+
+/// One request to a backend.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct CallKey {
+    pub(super) peer: Arc<Peer>,
+    pub(super) operation: Operation,
+    pub(super) leg: Leg,
+    pub(super) asked: Name,
+    pub(super) answered: Name,
+    pub(super) failed: Failed,
+}
+
+impl Key for CallKey {
+    fn coarser(&self) -> Option<Self> {
+        if self.asked != Name::Other || self.answered != Name::Other {
+            return Some(Self { asked: Name::Other, answered: Name::Other, ..self.clone() });
+        }
+        Some(Self { failed: self.failed.coarser()?, ..self.clone() })
+    }
+}
+
+/// One request of an application. The values are of closed lists but for the codes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct RequestKey {
+    pub(super) method: &'static str,
+    pub(super) route: &'static str,
+    pub(super) status: Status,
+    pub(super) version: &'static str,
+    pub(super) failed: Failed,
+}
+
+impl Key for RequestKey {
+    fn coarser(&self) -> Option<Self> {
+        if self.status != Status::Other {
+            return Some(Self {
+                status: Status::Other,
+                failed: self.failed.coarser().unwrap_or(self.failed),
+                ..self.clone()
+            });
+        }
+        let is_coarsest = self.method == OTHER_METHOD && self.version.is_empty();
+        (!is_coarsest).then(|| Self { method: OTHER_METHOD, version: "", ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_that_http_does_not_know_are_other() {
+        for code in [0, 99, 600, u16::MAX] {
+            assert_eq!((Status::of(Some(code)), Failed::of(Some(Fault::Status(code)))), (Status::Other, Failed::Other));
+        }
+        assert_eq!(Failed::of(Some(Fault::Status(503))).label(), "503");
+        assert_eq!((Failed::of(None).label(), Status::of(None).label()), (String::new(), String::new()));
+        assert_eq!(Failed::of(Some(Fault::Dns)).label(), "dns");
+    }
+
+    #[test]
+    fn a_request_loses_its_code_first_and_then_its_method() {
+        let method = method_at(method_place(&Method::from_bytes(b"BREW").unwrap()));
+        assert_eq!((method, method_at(method_place(&Method::POST))), ("_OTHER", "POST"));
+        let failed = Failed::of(Some(Fault::Status(502)));
+        let exact = RequestKey { method: "POST", route: "/v1/*", status: Status::Code(502), version: "1.1", failed };
+        let folded = exact.coarser().unwrap();
+        assert_eq!(folded, RequestKey { status: Status::Other, failed: Failed::Other, ..exact.clone() });
+        let coarsest = folded.coarser().unwrap();
+        assert_eq!(coarsest, RequestKey { method: "_OTHER", version: "", ..folded });
+        assert_eq!(coarsest.coarser(), None);
+    }
+}

@@ -1,0 +1,88 @@
+//! Names that applications and backends give models, as labels: few, short, and none that could break a line.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+/// Further names are [`OTHER`].
+const MAX_NAMES: usize = 64;
+/// A longer name is [`OTHER`] too, and one with control characters.
+const MAX_LENGTH: usize = 128;
+
+const OTHER: &str = "other";
+
+/// One of the names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Name {
+    /// None was given.
+    None,
+    Known(u8),
+    Other,
+}
+
+/// Names in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Names(RwLock<HashMap<Box<str>, u8>>);
+
+impl Names {
+    /// A new name takes a place only where `is_real`: a backend has answered to it. So what an application sends by
+    /// mistake never becomes a label, and uses no place up.
+    pub(super) fn of(&self, name: &str, is_real: bool) -> Name {
+        if name.is_empty() {
+            return Name::None;
+        }
+        if let Some(place) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Name::Known(*place);
+        }
+        // Two names that are written alike would be one series twice.
+        let is_plain = name != OTHER && !name.contains(char::is_control);
+        if !is_real || !is_plain || name.chars().nth(MAX_LENGTH).is_some() {
+            return Name::Other;
+        }
+        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match u8::try_from(names.len()) {
+            Ok(next) if names.len() < MAX_NAMES => Name::Known(*names.entry(name.into()).or_insert(next)),
+            _ => names.get(name).map_or(Name::Other, |place| Name::Known(*place)),
+        }
+    }
+
+    pub(super) fn label(&self, name: Name) -> String {
+        match name {
+            Name::None => String::new(),
+            Name::Other => OTHER.to_owned(),
+            Name::Known(place) => {
+                let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+                names.iter().find(|(_, at)| **at == place).map_or(OTHER, |(name, _)| name).to_owned()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_sixty_four_real_names_are_told_apart() {
+        let names = Names::default();
+        for n in 0..MAX_NAMES {
+            assert_eq!(names.of(&format!("unreal-{n}"), false), Name::Other);
+            assert_eq!(names.label(names.of(&format!("model-{n}"), true)), format!("model-{n}"));
+        }
+        assert_eq!(names.of("one-more", true), Name::Other);
+        assert_eq!(names.label(names.of("model-63", false)), "model-63");
+        assert_eq!((names.label(Name::None), names.label(Name::Other)), (String::new(), "other".to_owned()));
+        assert_eq!(names.of("", true), Name::None);
+    }
+
+    #[test]
+    fn a_name_is_printable_and_not_long() {
+        let names = Names::default();
+        for odd in ["a\nb", "\u{1b}[31m", "other", "\u{85}"] {
+            assert_eq!(names.of(odd, true), Name::Other, "{odd:?}");
+        }
+        assert_eq!(names.label(names.of("org/a-\"b\" # {x}", true)), "org/a-\"b\" # {x}");
+        let (longest, longer) = ("é".repeat(MAX_LENGTH), "é".repeat(MAX_LENGTH + 1));
+        assert_eq!(names.label(names.of(&longest, true)), longest);
+        assert_eq!(names.of(&longer, true), Name::Other);
+    }
+}

@@ -1,0 +1,129 @@
+//! What is counted for each backend: attempts, tokens, cost, connections, what was translated.
+
+use super::page::{Family, Labels, Value, gauge};
+use super::{BackendView, InForce};
+use crate::telemetry::stats::{BackendStats, Stats};
+use crate::telemetry::story::Leg;
+use crate::translate::answer::Note;
+
+type Backends = [(String, std::sync::Arc<BackendStats>)];
+
+pub(super) fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
+    let backends = stats.backends();
+    let mut families = counters(&backends);
+    families.extend(by_reason(&backends));
+    families.extend(connections(in_force));
+    families.extend(translations(&backends));
+    families
+}
+
+fn of(backend: &str) -> Labels {
+    vec![("backend", backend.to_owned())]
+}
+
+fn counters(backends: &Backends) -> Vec<Family> {
+    type Read = fn(&BackendStats) -> Value;
+    let table: [(&'static str, &'static str, Read); 10] = [
+        ("shiftgate_attempts", "Requests sent to the backend", |s| Value::Counter(s.attempts.get())),
+        ("shiftgate_served", "Requests the backend answered", |s| Value::Counter(s.served.get())),
+        ("shiftgate_errors", "Attempts without a complete good answer", |s| Value::Counter(s.errors.get())),
+        ("shiftgate_failovers", "Attempts then answered by another backend", |s| Value::Counter(s.failovers.get())),
+        ("shiftgate_replays", "Requests sent again because a reused connection had died", |s| {
+            Value::Counter(s.replays.get())
+        }),
+        ("shiftgate_misconfigured", "Refusals of shiftgate's key, model or path by the backend", |s| {
+            Value::Counter(s.misconfigured.get())
+        }),
+        ("shiftgate_tokens_input", "Prompt tokens as the backend counted them", |s| {
+            Value::Counter(s.input_tokens.get())
+        }),
+        ("shiftgate_tokens_output", "Generated tokens as the backend counted them", |s| {
+            Value::Counter(s.output_tokens.get())
+        }),
+        ("shiftgate_backend_in_flight", "Requests being answered by the backend", |s| gauge(s.in_flight.get())),
+        ("shiftgate_pool_connections", "Connections open to the backend", |s| gauge(s.connections.get())),
+    ];
+    let mut families: Vec<Family> = table
+        .into_iter()
+        .map(|(name, help, read)| {
+            let samples = backends.iter().map(|(backend, stats)| (of(backend), read(stats)));
+            Family::new(name, help, samples.collect())
+        })
+        .collect();
+    let cost = backends.iter().map(|(backend, stats)| {
+        let mut labels = of(backend);
+        labels.push(("leg", Leg::Served.as_str().to_owned()));
+        (labels, Value::Sum(stats.cost_usd().unwrap_or(0.0)))
+    });
+    families.push(Family::new("shiftgate_cost_usd", "Cost of the answers whose price is known", cost.collect()));
+    families
+}
+
+fn by_reason(backends: &Backends) -> [Family; 2] {
+    let mut retries = Vec::new();
+    let mut cancelled = Vec::new();
+    for (backend, stats) in backends {
+        let labelled = |(reason, count): (&str, u64)| {
+            let mut labels = of(backend);
+            labels.push(("reason", reason.to_owned()));
+            (labels, Value::Counter(count))
+        };
+        retries.extend(stats.retries().map(labelled));
+        cancelled.extend(stats.cancellations().map(labelled));
+    }
+    [
+        Family::new(
+            "shiftgate_upstream_retries",
+            "Requests sent once more after this backend failed: to the baseline by cause, or as a replay to itself",
+            retries,
+        ),
+        Family::new("shiftgate_upstream_cancelled", "Attempts ended before the backend did, by whom", cancelled),
+    ]
+}
+
+fn connections(in_force: &InForce) -> [Family; 2] {
+    let address = |view: &BackendView| {
+        vec![
+            ("server_address", view.peer.host.clone()),
+            ("server_port", view.peer.port.to_string()),
+            ("backend", view.peer.name.clone()),
+        ]
+    };
+    let mut open = Vec::new();
+    let mut lifetimes = Vec::new();
+    for view in &in_force.backends {
+        let idle = view.idle.min(view.stats.connections.get());
+        for (state, count) in [("active", view.stats.connections.get().saturating_sub(idle)), ("idle", idle)] {
+            let mut labels = address(view);
+            labels.push(("http_connection_state", state.to_owned()));
+            open.push((labels, gauge(count)));
+        }
+        lifetimes.push((address(view), Value::Histogram(view.stats.lifetimes.view())));
+    }
+    [
+        Family::new("http_client_open_connections", "Connections open to backends, by whether they are used", open),
+        Family::new("http_client_connection_duration_seconds", "How long connections to backends lived", lifetimes),
+    ]
+}
+
+fn translations(backends: &Backends) -> [Family; 2] {
+    let mut fields = Vec::new();
+    let mut notes = Vec::new();
+    for (backend, stats) in backends {
+        for ((field, action), count) in stats.translations() {
+            let mut labels = of(backend);
+            labels.extend([("field", field.to_owned()), ("action", action.to_owned())]);
+            fields.push((labels, Value::Counter(count)));
+        }
+        let noticed = stats.notices();
+        for note in Note::ALL {
+            let mut labels = of(backend);
+            labels.push(("note", note.as_str().to_owned()));
+            notes.push((labels, Value::Counter(noticed.get(note.as_str()).copied().unwrap_or(0))));
+        }
+    }
+    [
+        Family::new("shiftgate_translate", "Fields of requests by what the translation did to them", fields),
+        Family::new("shiftgate_answer_notes", "Answers by what had to be repaired in them", notes),
+    ]
+}

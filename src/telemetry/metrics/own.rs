@@ -1,0 +1,100 @@
+//! What the process takes of its machine, as Linux tells it in `/proc`. Elsewhere nothing is known.
+
+use std::fs;
+
+use super::page::{Family, Value, gauge};
+
+/// Linux tells user space of a hundred ticks a second, whatever its timer does (`USER_HZ`).
+const TICKS: f64 = 100.0;
+
+pub(super) fn families() -> Vec<Family> {
+    let stat = fs::read_to_string("/proc/self/stat").ok().and_then(|text| Stat::of(&text));
+    let boot = fs::read_to_string("/proc/stat").ok().and_then(|text| boot_time(&text));
+    let resident = fs::read_to_string("/proc/self/status").ok().and_then(|text| resident(&text));
+    let max = rlimit::getrlimit(rlimit::Resource::NOFILE).ok().map(|(soft, _)| soft);
+    let all = [
+        (
+            "process_cpu_seconds",
+            "CPU time that this process has used",
+            stat.as_ref().map(|stat| Value::Sum(stat.cpu_ticks / TICKS)),
+        ),
+        ("process_resident_memory_bytes", "Memory of this process in RAM", resident.map(gauge)),
+        ("process_open_fds", "Open file descriptors", open_fds().map(gauge)),
+        ("process_max_fds", "File descriptors that may be open", max.map(gauge)),
+        (
+            "process_start_time_seconds",
+            "When this process began, in seconds since 1970",
+            stat.as_ref().zip(boot).map(|(stat, boot)| Value::Gauge(boot + stat.start_ticks / TICKS)),
+        ),
+    ];
+    all.into_iter().filter_map(|(name, help, value)| Some(Family::one(name, help, value?))).collect()
+}
+
+/// Since Linux 6.2 the folder's size says it; before, its entries are counted, of which the reading makes one.
+fn open_fds() -> Option<u64> {
+    const FOLDER: &str = "/proc/self/fd";
+    match fs::metadata(FOLDER).ok()?.len() {
+        0 => Some((fs::read_dir(FOLDER).ok()?.count() as u64).saturating_sub(1)),
+        count => Some(count),
+    }
+}
+
+/// Of `/proc/self/stat`, in ticks.
+#[derive(Debug, PartialEq)]
+struct Stat {
+    cpu_ticks: f64,
+    /// Since the machine's boot.
+    start_ticks: f64,
+}
+
+impl Stat {
+    /// The second field is a name in brackets, in which anything may stand.
+    fn of(text: &str) -> Option<Self> {
+        let (_, rest) = text.rsplit_once(')')?;
+        let field = |number: usize| rest.split_ascii_whitespace().nth(number - 3)?.parse::<f64>().ok();
+        Some(Self { cpu_ticks: field(14)? + field(15)?, start_ticks: field(22)? })
+    }
+}
+
+fn boot_time(text: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+}
+
+fn resident(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_linux_says_is_read() {
+        let stat = "7 (a ) b) R 1 2 3 0 -1 4194304 102 0 0 0 150 50 0 0 20 0 1 0 4940294 2998272 416 1844";
+        assert_eq!(Stat::of(stat), Some(Stat { cpu_ticks: 200.0, start_ticks: 4_940_294.0 }));
+        assert_eq!((Stat::of(""), Stat::of("7 (x) R 1")), (None, None));
+        assert_eq!(boot_time("cpu 1 2\nbtime 1764000000\nprocesses 1\n"), Some(1_764_000_000.0));
+        assert_eq!(resident("Name:\tx\nVmRSS:\t   2048 kB\n"), Some(2 * 1024 * 1024));
+        assert_eq!(resident("VmRSS:\t99999999999999999999 kB\n"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_process_is_known() {
+        let families = families();
+        let value = |name| {
+            let family: &Family = families.iter().find(|family| family.name == name).unwrap();
+            match family.samples[0].1 {
+                Value::Gauge(value) | Value::Sum(value) => value,
+                ref other => panic!("{other:?}"),
+            }
+        };
+        assert!(value("process_resident_memory_bytes") > 1e6);
+        assert!(value("process_open_fds") >= 3.0 && value("process_max_fds") >= value("process_open_fds"));
+        assert!(value("process_cpu_seconds") >= 0.0);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let age = now - value("process_start_time_seconds");
+        assert!((-2.0..86_400.0).contains(&age), "{age}");
+    }
+}
