@@ -22,7 +22,7 @@ use crate::live::Source;
 use crate::model::{Engine, Family};
 use crate::otlp::Bridge;
 use crate::sim::{self, Behaviour, Sim, SimConfig, Template, Wire};
-use spans::Servers;
+pub use spans::Servers;
 use traffic::{Seen, Traffic};
 use view::View;
 

@@ -12,14 +12,15 @@ use crate::telemetry::stats::Stats;
 const NAME: &str = "llm_request";
 
 /// All simulated servers of one kind, as one service.
-pub(super) struct Servers {
+#[derive(Debug)]
+pub struct Servers {
     bridge: Bridge,
     exporter: Option<Exporter>,
 }
 
 impl Servers {
     /// They export to where the proxy does.
-    pub(super) fn start(file: &Telemetry, service: &str) -> Self {
+    pub fn start(file: &Telemetry, service: &str) -> Self {
         let file = Telemetry { service_name: service.to_owned(), ..file.clone() };
         // That name is the proxy's.
         let env = |name: &str| std::env::var(name).ok().filter(|_| name != "OTEL_SERVICE_NAME");
@@ -28,13 +29,13 @@ impl Servers {
         Self { bridge, exporter }
     }
 
-    pub(super) fn collector(&self) -> Option<Collector> {
+    pub fn collector(&self) -> Option<Collector> {
         self.exporter.as_ref()?;
         let bridge = self.bridge.clone();
         Some(Collector(Arc::new(move |traced| tell(&bridge, &traced))))
     }
 
-    pub(super) async fn finish(self) {
+    pub async fn finish(self) {
         if let Some(exporter) = self.exporter {
             exporter.finish().await;
         }

@@ -47,6 +47,11 @@ impl Proto {
         self.0.extend_from_slice(bytes);
     }
 
+    /// Fields that were encoded before.
+    pub(super) fn raw(&mut self, fields: &[u8]) {
+        self.0.extend_from_slice(fields);
+    }
+
     /// What stands before `length` bytes of a message.
     pub(super) fn head(&mut self, field: u8, length: usize) {
         self.tag(field, LENGTH_DELIMITED);

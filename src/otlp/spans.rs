@@ -4,13 +4,15 @@
 //! do not move with a crate.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use http::Method;
 
 use super::proto::Proto;
 use crate::model::{Fault, SpanId};
-use crate::telemetry::story::{Attempt, Story};
+use crate::telemetry::story::{Attempt, Peer, Story};
 
 /// Fields of `opentelemetry.proto.trace.v1.Span`.
 mod field {
@@ -70,6 +72,55 @@ struct Writer {
     one: Proto,
     event: Proto,
     scratch: String,
+    endpoints: Known<(Method, &'static str)>,
+    peers: Known<Arc<Peer>>,
+}
+
+/// What was encoded before and comes again.
+#[derive(Debug)]
+struct Known<K>(Vec<(K, Vec<u8>)>);
+
+impl<K> Default for Known<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// More are begun anew: backends that left the file, methods that nobody uses.
+const MAX_KNOWN: usize = 64;
+
+impl<K> Known<K> {
+    /// The bytes of the one that `is` it; `make` gives what is not known yet.
+    fn get(&mut self, is: impl Fn(&K) -> bool, make: impl FnOnce() -> (K, Proto)) -> &[u8] {
+        let at = self.0.iter().position(|(key, _)| is(key)).unwrap_or_else(|| {
+            if self.0.len() == MAX_KNOWN {
+                self.0.clear();
+            }
+            let (key, bytes) = make();
+            self.0.push((key, bytes.into_vec()));
+            self.0.len() - 1
+        });
+        self.0.get(at).map_or(&[], |(_, bytes)| bytes)
+    }
+}
+
+/// The same in every span of an endpoint.
+fn of_endpoint(method: &Method, template: &'static str) -> Proto {
+    let mut it = Proto::default();
+    it.bytes(field::NAME, format!("{method} {template}").as_bytes());
+    it.text(field::ATTRIBUTE, "http.request.method", method.as_str());
+    it.text(field::ATTRIBUTE, "http.route", template);
+    it.text(field::ATTRIBUTE, "url.scheme", "http");
+    it
+}
+
+/// The same in every span of a backend.
+fn of_peer(peer: &Peer) -> Proto {
+    let mut it = Proto::default();
+    it.text(field::ATTRIBUTE, "server.address", &peer.host);
+    it.int(field::ATTRIBUTE, "server.port", i64::from(peer.port));
+    it.text(field::ATTRIBUTE, "shiftgate.backend", &peer.name);
+    it
 }
 
 impl Writer {
@@ -154,13 +205,14 @@ impl Writer {
     fn server(&mut self, story: &Story) {
         let parent = story.trace.parent;
         self.begin(story, story.span, parent, SERVER);
-        let method = story.method.as_str();
-        self.name(method, story.template);
+        let (method, template) = (&story.method, story.template);
+        let endpoint = self.endpoints.get(
+            |(known, of)| std::ptr::eq(*of, template) && known == method,
+            || ((method.clone(), template), of_endpoint(method, template)),
+        );
+        self.one.raw(endpoint);
         self.times(story, story.clock.began, story.ended);
         self.one.fixed32(field::FLAGS, SAMPLED | KNOWS_REMOTE | if parent.is_some() { IS_REMOTE } else { 0 });
-        self.text("http.request.method", method);
-        self.text("http.route", story.template);
-        self.text("url.scheme", "http");
         self.text("url.path", &story.path);
         self.known_int("http.response.status_code", story.status.map(u64::from));
         self.known_text("network.protocol.version", version(story.version));
@@ -195,14 +247,14 @@ impl Writer {
             }
             None => self.one.bytes(field::NAME, method.as_bytes()),
         }
-        self.text("server.address", &attempt.peer.host);
-        self.int("server.port", u64::from(attempt.peer.port));
+        let peer = &attempt.peer;
+        let described = self.peers.get(|known| Arc::ptr_eq(known, peer), || (Arc::clone(peer), of_peer(peer)));
+        self.one.raw(described);
         self.text("http.request.method", method);
         self.known_int("http.response.status_code", attempt.status.map(u64::from));
         self.known_int("http.request.resend_count", (place > 0).then_some(place as u64));
         self.text("shiftgate.leg", attempt.leg.as_str());
         self.int("shiftgate.attempt", place as u64 + 1);
-        self.text("shiftgate.backend", &attempt.peer.name);
         if let Some(reused) = attempt.reused {
             self.one.flag(field::ATTRIBUTE, "shiftgate.conn.reused", reused);
         }
