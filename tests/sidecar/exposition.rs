@@ -53,7 +53,7 @@ impl Page {
         assert_eq!(self.kinds.insert(name.clone(), kind.to_owned()), None, "{name} is there twice");
         let before = self.samples.len();
         while let Some(line) = lines.next_if(|line| !line.starts_with("# ")) {
-            let sample = sample(line);
+            let sample = read_sample(line);
             let suffix = sample.name.strip_prefix(&name).expect(line);
             match kind {
                 "histogram" => assert!(["_bucket", "_sum", "_count"].contains(&suffix), "{line}"),
@@ -128,21 +128,21 @@ fn is_name(name: &str) -> bool {
     name.starts_with(is_start) && name.chars().all(|c| is_start(c) || c.is_ascii_digit())
 }
 
-fn sample(line: &str) -> Sample {
+fn read_sample(line: &str) -> Sample {
     let mut rest = line.chars().peekable();
     let mut name = String::new();
     while let Some(c) = rest.next_if(|c| !" {".contains(*c)) {
         name.push(c);
     }
     assert!(is_name(&name), "{line}");
-    let labels = if rest.peek() == Some(&'{') { self::labels(&mut rest, line) } else { Labels::new() };
+    let labels = if rest.peek() == Some(&'{') { read_labels(&mut rest, line) } else { Labels::new() };
     assert_eq!(rest.next(), Some(' '), "{line}");
     let rest: String = rest.collect();
     let Some((value, told)) = rest.split_once(" # ") else {
         return Sample { name, labels, value: number(&rest, line), exemplar: None };
     };
     let mut told = told.chars().peekable();
-    let of = self::labels(&mut told, line);
+    let of = read_labels(&mut told, line);
     let numbers: String = told.collect();
     let (seen, at) = numbers.strip_prefix(' ').and_then(|rest| rest.split_once(' ')).expect(line);
     assert!(number(at, line) > 0.0, "{line}");
@@ -150,7 +150,7 @@ fn sample(line: &str) -> Sample {
 }
 
 /// From `{` to `}`; there is at least one label.
-fn labels(rest: &mut Peekable<Chars<'_>>, line: &str) -> Labels {
+fn read_labels(rest: &mut Peekable<Chars<'_>>, line: &str) -> Labels {
     let mut labels = Labels::new();
     assert_eq!(rest.next(), Some('{'), "{line}");
     loop {

@@ -165,8 +165,8 @@ async fn traced_requests_are_exemplars() {
     let text = file(&openai, &qwen, 100.0) + "[telemetry]\notlp = \"http://127.0.0.1:1\"\nsample = 0.0\n";
     let running = launch_as(&text, Options { traces: true, ..Options::default() }).await;
     let id = "0af7651916cd43dd8448eb211c80319c";
-    for flags in ["00", "01"] {
-        let parent = format!("traceparent: 00-{id}-b7ad6b71692033{flags}-{flags}\r\n");
+    for (id, flags) in [(id, "01"), ("0af7651916cd43dd8448eb211c803100", "00")] {
+        let parent = format!("traceparent: 00-{id}-b7ad6b7169203331-{flags}\r\n");
         assert_eq!(ask(&running, &chat("x", true), &parent).await.status, 200);
     }
     assert_eq!(ask(&running, &chat("x", true), "").await.status, 200);
