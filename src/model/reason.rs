@@ -109,7 +109,8 @@ impl Cause {
 
     /// The word after `failover:`.
     pub fn as_str(self) -> &'static str {
-        self.failover().split_once(':').map_or(self.failover(), |(_, word)| word)
+        let word = self.failover();
+        word.strip_prefix("failover:").unwrap_or(word)
     }
 
     const fn failover(self) -> &'static str {

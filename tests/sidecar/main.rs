@@ -4,11 +4,13 @@
 
 mod candidate;
 mod command;
+mod exposition;
 mod failover;
 mod fleet;
 mod h2;
 mod hostile;
 mod life;
+mod metrics;
 mod passing;
 mod proxy;
 mod reach;

@@ -164,7 +164,7 @@ mod tests {
         let failed = Failed::of(Some(Fault::Status(502)));
         let exact = RequestKey { method: "POST", route: "/v1/*", status: Status::Code(502), version: "1.1", failed };
         let folded = exact.coarser().unwrap();
-        assert_eq!(folded, RequestKey { status: Status::Other, failed: Failed::Other, ..exact.clone() });
+        assert_eq!(folded, RequestKey { status: Status::Other, failed: Failed::Other, ..exact });
         let coarsest = folded.coarser().unwrap();
         assert_eq!(coarsest, RequestKey { method: "_OTHER", version: "", ..folded });
         assert_eq!(coarsest.coarser(), None);

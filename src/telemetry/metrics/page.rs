@@ -120,9 +120,10 @@ impl Page {
         self.text.extend([name, suffix, open, labels, close, " ", value, "\n"]);
     }
 
-    /// OpenMetrics' bounds are never whole numbers.
+    /// Bounds are compared as text, so they have the form in which Go writes them (`%g`) and everybody expects them.
+    /// OpenMetrics' are never whole numbers.
     fn bound(&self, bound: f64) -> String {
-        let mut text = float(bound);
+        let mut text = written_below(bound, 6);
         if self.format == Format::OpenMetrics && text.bytes().all(|byte| byte.is_ascii_digit()) {
             text.push_str(".0");
         }
@@ -150,8 +151,12 @@ fn written(labels: &Labels) -> String {
     text
 }
 
-/// As Go's `%g` writes it, which both formats take for the canonical form.
 fn float(value: f64) -> String {
+    written_below(value, 21)
+}
+
+/// With an exponent from this power of ten on.
+fn written_below(value: f64, limit: i32) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }
@@ -161,7 +166,7 @@ fn float(value: f64) -> String {
     let scientific = format!("{value:e}");
     let parts = scientific.split_once('e').and_then(|(digits, power)| Some((digits, power.parse::<i32>().ok()?)));
     match parts {
-        Some((digits, power)) if value != 0.0 && !(-4..6).contains(&power) => {
+        Some((digits, power)) if value != 0.0 && !(-4..limit).contains(&power) => {
             let sign = if power < 0 { '-' } else { '+' };
             format!("{digits}e{sign}{:02}", power.unsigned_abs())
         }
@@ -170,4 +175,85 @@ fn float(value: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::TraceId;
+    use crate::telemetry::histogram::{Histogram, Traced};
+
+    const BOUNDS: [f64; 3] = [0.000_01, 1.0, 1_048_576.0];
+
+    fn families() -> Vec<Family> {
+        let histogram = Histogram::new(&BOUNDS);
+        let at = UNIX_EPOCH + Duration::from_millis(1_764_000_000_007);
+        histogram.observe(0.5, Some(Traced { trace: TraceId::new(7), at }));
+        histogram.observe(2e9, None);
+        vec![
+            Family::one("a_runs", "Runs", Value::Counter(3)),
+            Family::new("empty", "Nothing", Vec::new()),
+            Family::new("b_state", "State", vec![(vec![("of", "x # \"\\\n".to_owned())], Value::Gauge(1.5))]),
+            Family::new("c_seconds", "Times", vec![(vec![("of", String::new())], Value::Histogram(histogram.view()))]),
+        ]
+    }
+
+    #[test]
+    fn text_has_no_exemplars() {
+        let expected = "\
+# HELP a_runs_total Runs
+# TYPE a_runs_total counter
+a_runs_total 3
+# HELP b_state State
+# TYPE b_state gauge
+b_state{of=\"x # \\\"\\\\\\n\"} 1.5
+# HELP c_seconds Times
+# TYPE c_seconds histogram
+c_seconds_bucket{of=\"\",le=\"1e-05\"} 0
+c_seconds_bucket{of=\"\",le=\"1\"} 1
+c_seconds_bucket{of=\"\",le=\"1.048576e+06\"} 1
+c_seconds_bucket{of=\"\",le=\"+Inf\"} 2
+c_seconds_sum{of=\"\"} 2000000000.5
+c_seconds_count{of=\"\"} 2
+";
+        assert_eq!(write(&families(), Format::Text), expected);
+    }
+
+    #[test]
+    fn open_metrics_has_exemplars_and_an_end() {
+        let expected = "\
+# HELP a_runs Runs
+# TYPE a_runs counter
+a_runs_total 3
+# HELP b_state State
+# TYPE b_state gauge
+b_state{of=\"x # \\\"\\\\\\n\"} 1.5
+# HELP c_seconds Times
+# TYPE c_seconds histogram
+c_seconds_bucket{of=\"\",le=\"1e-05\"} 0
+c_seconds_bucket{of=\"\",le=\"1.0\"} 1 # {trace_id=\"00000000000000000000000000000007\"} 0.5 1764000000.007
+c_seconds_bucket{of=\"\",le=\"1.048576e+06\"} 1
+c_seconds_bucket{of=\"\",le=\"+Inf\"} 2
+c_seconds_sum{of=\"\"} 2000000000.5
+c_seconds_count{of=\"\"} 2
+# EOF
+";
+        assert_eq!(write(&families(), Format::OpenMetrics), expected);
+    }
+
+    #[test]
+    fn bounds_are_written_as_go_does() {
+        for (value, expected) in [
+            (0.0, "0"),
+            (0.0001, "0.0001"),
+            (0.000_022_5, "2.25e-05"),
+            (999_999.0, "999999"),
+            (1e6, "1e+06"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (f64::NAN, "NaN"),
+            (-2.5, "-2.5"),
+        ] {
+            assert_eq!(written_below(value, 6), expected);
+        }
+    }
+}
