@@ -1,10 +1,12 @@
 //! The promises about losses, faults, capacity and endurance, kept by the built binary:
 //! `cargo bench --bench evidence`, or only some parts: `cargo bench --bench evidence -- faults stale`.
-//! `cargo bench --bench evidence -- soak 20` runs mixed load for 20 minutes. A promise that is broken ends it.
+//! `cargo bench --bench evidence -- soak 20` runs mixed load for 20 minutes, `-- collector 60` takes the collector of
+//! traces away for 60 s, three times. A promise that is broken ends it.
 
 #![expect(clippy::print_stdout, reason = "a bench prints")]
 
 mod capacity;
+mod collector;
 mod faults;
 mod gone;
 mod losses;
@@ -27,6 +29,12 @@ fn main() -> anyhow::Result<()> {
             let minutes = minutes.first().map_or(Ok(20.0), |text| text.parse()).context("soak MINUTES")?;
             return Box::pin(soak::run(minutes)).await;
         }
+        if let [collector, seconds @ ..] = arguments.as_slice()
+            && collector == "collector"
+        {
+            let seconds = seconds.first().map_or(Ok(60), |text| text.parse()).context("collector SECONDS")?;
+            return Box::pin(collector::run(seconds)).await;
+        }
         let chosen: Vec<&str> =
             if arguments.is_empty() { PARTS.to_vec() } else { arguments.iter().map(String::as_str).collect() };
         for part in chosen {
@@ -37,7 +45,7 @@ fn main() -> anyhow::Result<()> {
                 "killed" => Box::pin(losses::killed()).await?,
                 "gone" => Box::pin(gone::run()).await?,
                 "capacity" => Box::pin(capacity::run()).await?,
-                other => bail!("{other:?} is no part: {PARTS:?}, or soak MINUTES"),
+                other => bail!("{other:?} is no part: {PARTS:?}, soak MINUTES, or collector SECONDS"),
             }
         }
         Ok(())
