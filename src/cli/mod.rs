@@ -18,6 +18,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{self, Config, Secrets};
 use crate::demo::Wish;
 use crate::model::Percent;
+use crate::otlp;
 
 pub use table::render as render_table;
 
@@ -150,7 +151,8 @@ fn check(path: &Path, without_secrets: bool, probe: Option<bool>) -> Exit {
     if probe != Some(true) {
         say(&config::describe(&config));
     }
-    for warning in config::warnings(&config, &env) {
+    let telemetry = otlp::warnings(&config.telemetry, &env);
+    for warning in config::warnings(&config, &env).into_iter().chain(telemetry) {
         complain(&format!("warning: {warning}"));
     }
     probe.map_or(Exit::Done, |json| probe::run(&config, json))

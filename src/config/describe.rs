@@ -52,7 +52,17 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
         None => writeln!(text, "\nshadows: none")?,
     }
     let otlp = config.telemetry.otlp.as_deref();
-    writeln!(text, "traces: {}", otlp.unwrap_or("none, unless OTEL_EXPORTER_OTLP_ENDPOINT is set"))
+    let Some(otlp) = otlp else {
+        return writeln!(text, "traces: none, unless OTEL_EXPORTER_OTLP_ENDPOINT is set");
+    };
+    let telemetry = &config.telemetry;
+    writeln!(
+        text,
+        "traces: {otlp}, {} % of those that begin here; errors, failovers, aborts and what takes over {} s are kept, {} a second",
+        telemetry.sample * 100.0,
+        telemetry.keep.slower_than.as_secs_f64(),
+        telemetry.keep.per_second
+    )
 }
 
 fn matched(route: &Route) -> String {

@@ -12,6 +12,13 @@ use crate::model::TraceContext;
 use crate::telemetry::stats::Stats;
 use crate::telemetry::tracer::Tracer;
 
+/// What the environment says changes nothing.
+pub fn warnings(file: &Telemetry, _: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let unused =
+        file.otlp.as_ref().map(|_| "telemetry.otlp is not used: this build is without the feature otlp".to_owned());
+    unused.into_iter().collect()
+}
+
 /// There is none.
 #[derive(Debug)]
 pub struct Exporter(Infallible);

@@ -27,6 +27,11 @@ use export::Loop;
 /// What is left has so long to get out when the process ends.
 const LAST_SPANS: Duration = Duration::from_secs(5);
 
+/// What is odd in the environment, and where it wins over the file.
+pub fn warnings(file: &Telemetry, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    settings::warnings(file, env)
+}
+
 /// The running exporter.
 #[derive(Debug)]
 pub struct Exporter {

@@ -138,6 +138,22 @@ pub(super) fn read(file: &Telemetry, env: Env<'_>) -> (Option<Settings>, Vec<Odd
     (settings, vars.odd)
 }
 
+/// What `check` says of the environment.
+pub(super) fn warnings(file: &Telemetry, env: Env<'_>) -> Vec<String> {
+    let (settings, odd) = read(file, env);
+    let mut warnings: Vec<String> = odd.iter().map(ToString::to_string).collect();
+    match (&file.otlp, settings) {
+        (Some(url), None) => {
+            warnings.push(format!("telemetry.otlp {url} is not used: the environment turns traces off"))
+        }
+        (url, Some(settings)) if url.as_deref().is_none_or(|url| !settings.endpoint.starts_with(url)) => {
+            warnings.push(format!("traces go to {}, as the environment says", settings.endpoint));
+        }
+        _ => {}
+    }
+    warnings
+}
+
 fn is_on(vars: &mut Reader<'_>) -> bool {
     if vars.get("OTEL_SDK_DISABLED").is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
         return false;
