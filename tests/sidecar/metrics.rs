@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use shiftgate::app::Options;
 use shiftgate::model::{Engine, Reason};
 use shiftgate::sim::{Behaviour, Fault};
 use shiftgate::telemetry::metrics::{self, BackendView, Format, InForce};
@@ -26,6 +25,9 @@ async fn scrape(running: &Running, accept: &str) -> Answer {
 async fn page(running: &Running) -> Page {
     Page::read(&scrape(running, OPEN_METRICS).await.text(), true)
 }
+
+/// What is told last of a streamed request.
+const LAST: &str = "gen_ai_client_token_usage_count";
 
 /// After the application has its answer the request is still being told of.
 async fn page_when(running: &Running, holds: impl Fn(&Page) -> bool) -> Page {
@@ -118,8 +120,7 @@ async fn a_streamed_request_is_measured() {
     for _ in 0..3 {
         assert_eq!(ask(&running, &chat("x", true), "").await.status, 200);
     }
-    let page =
-        page_when(&running, |page| page.all("shiftgate_requests_ended_total", &[("end", "complete")]) == [3.0]).await;
+    let page = page_when(&running, |page| page.all(LAST, &[("gen_ai_token_type", "output")]) == [3.0]).await;
     let of = [
         ("gen_ai_operation_name", "chat"),
         ("gen_ai_provider_name", "vllm"),
@@ -163,14 +164,14 @@ async fn traced_requests_are_exemplars() {
     let (openai, qwen) = pair(Behaviour::default()).await;
     // Nobody listens there: what is told of a trace does not wait for its export.
     let text = file(&openai, &qwen, 100.0) + "[telemetry]\notlp = \"http://127.0.0.1:1\"\nsample = 0.0\n";
-    let running = launch_as(&text, Options { traces: true, ..Options::default() }).await;
+    let running = launch_as(&text, shiftgate::app::Options { traces: true, ..Default::default() }).await;
     let id = "0af7651916cd43dd8448eb211c80319c";
     for (id, flags) in [(id, "01"), ("0af7651916cd43dd8448eb211c803100", "00")] {
         let parent = format!("traceparent: 00-{id}-b7ad6b7169203331-{flags}\r\n");
         assert_eq!(ask(&running, &chat("x", true), &parent).await.status, 200);
     }
     assert_eq!(ask(&running, &chat("x", true), "").await.status, 200);
-    page_when(&running, |page| page.all("shiftgate_requests_ended_total", &[("end", "complete")]) == [3.0]).await;
+    page_when(&running, |page| page.all(LAST, &[("gen_ai_token_type", "output")]) == [3.0]).await;
     let text = scrape(&running, OPEN_METRICS).await.text();
     let page = Page::read(&text, true);
     for name in [
@@ -193,10 +194,11 @@ async fn a_failover_counts_for_the_backend_that_failed() {
     let text = file(&openai, &qwen, 100.0).replace("enabled = false", "enabled = true");
     let running = launch(&text, false).await;
     assert_eq!(ask(&running, &chat("x", false), "").await.header("x-shiftgate-reason"), Some("failover:reset"));
-    let page =
-        page_when(&running, |page| page.all("shiftgate_requests_ended_total", &[("end", "complete")]) == [1.0]).await;
-    let retries = |backend| page.all("shiftgate_upstream_retries_total", &[("backend", backend)]).iter().sum::<f64>();
-    assert_eq!((retries("qwen"), retries("openai")), (1.0, 0.0));
+    let retries = |page: &Page, backend| -> f64 {
+        page.all("shiftgate_upstream_retries_total", &[("backend", backend)]).iter().sum()
+    };
+    let page = page_when(&running, |page| retries(page, "qwen") == 1.0).await;
+    assert_eq!(retries(&page, "openai"), 0.0);
     let calls = |labels: &[(&str, &str)]| page.one("gen_ai_client_operation_duration_seconds_count", labels);
     assert_eq!(calls(&[("backend", "qwen"), ("error_type", "upstream_reset"), ("gen_ai_request_model", "other")]), 1.0);
     assert_eq!(calls(&[("backend", "openai"), ("error_type", ""), ("gen_ai_request_model", "gpt-4o")]), 1.0);
@@ -212,11 +214,11 @@ async fn who_is_at_a_limit_and_who_hangs_is_told() {
     tokio::io::AsyncWriteExt::write_all(&mut first, &request).await.unwrap();
     until(qwen.in_flight(), |count| *count == 1).await;
     assert_eq!(ask(&running, &chat("x", false), "").await.status, 503);
-    let limit = [("reason", "limits.in_flight")];
-    let now = page_when(&running, |page| page.one("shiftgate_shed_total", &limit) == 1.0).await;
-    assert_eq!(now.one("http_server_active_requests", &[("http_request_method", "POST")]), 1.0);
     let shed = [("http_response_status_code", "503"), ("error_type", "shed")];
-    assert_eq!(now.one("http_server_request_duration_seconds_count", &shed), 1.0);
+    let duration = "http_server_request_duration_seconds_count";
+    let now = page_when(&running, |page| page.all(duration, &shed) == [1.0]).await;
+    assert_eq!(now.one("shiftgate_shed_total", &[("reason", "limits.in_flight")]), 1.0);
+    assert_eq!(now.one("http_server_active_requests", &[("http_request_method", "POST")]), 1.0);
     drop(first);
     let client = [("backend", "qwen"), ("reason", "client")];
     let gone = page_when(&running, |page| page.one("shiftgate_upstream_cancelled_total", &client) == 1.0).await;
@@ -231,8 +233,9 @@ async fn names_that_no_backend_answers_to_are_no_labels() {
     let body = chat("x", false).replace("gpt-4o", "sk-secret-by-mistake");
     assert_eq!(ask(&running, &body, "").await.status, 404);
     let count = "gen_ai_client_operation_duration_seconds_count";
-    let page = page_when(&running, |page| !page.all(count, &[]).is_empty()).await;
-    assert_eq!(page.one(count, &[("gen_ai_request_model", "other"), ("error_type", "404")]), 1.0);
+    page_when(&running, |page| page.all(count, &[]) == [1.0]).await;
+    let of = [("gen_ai_request_model", "other"), ("error_type", "404")];
+    assert_eq!(page(&running).await.one(count, &of), 1.0);
     assert!(!scrape(&running, OPEN_METRICS).await.text().contains("by-mistake"));
 }
 

@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock};
 
 /// Further names are [`OTHER`].
 const MAX_NAMES: usize = 64;
-/// A longer name is [`OTHER`] too, and one with control characters.
+/// A longer name is [`OTHER`] too.
 const MAX_LENGTH: usize = 128;
 
 const OTHER: &str = "other";
@@ -33,8 +33,8 @@ impl Names {
         if let Some(place) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Name::Known(*place);
         }
-        // Two names that are written alike would be one series twice.
-        let is_plain = name != OTHER && !name.contains(char::is_control);
+        // What has spaces is a text and no name; and two names written alike would be one series twice.
+        let is_plain = name != OTHER && !name.contains(|c: char| c.is_control() || c.is_whitespace());
         if !is_real || !is_plain || name.chars().nth(MAX_LENGTH).is_some() {
             return Name::Other;
         }
@@ -77,10 +77,10 @@ mod tests {
     #[test]
     fn a_name_is_printable_and_not_long() {
         let names = Names::default();
-        for odd in ["a\nb", "\u{1b}[31m", "other", "\u{85}"] {
+        for odd in ["a\nb", "\u{1b}[31m", "other", "\u{85}", "tell me a secret"] {
             assert_eq!(names.of(odd, true), Name::Other, "{odd:?}");
         }
-        assert_eq!(names.label(names.of("org/a-\"b\" # {x}", true)), "org/a-\"b\" # {x}");
+        assert_eq!(names.label(names.of("org/a-\"b\"#{x}:7b", true)), "org/a-\"b\"#{x}:7b");
         let (longest, longer) = ("é".repeat(MAX_LENGTH), "é".repeat(MAX_LENGTH + 1));
         assert_eq!(names.label(names.of(&longest, true)), longest);
         assert_eq!(names.of(&longer, true), Name::Other);
