@@ -48,11 +48,20 @@ pub(crate) async fn launch_with(text: &str, watch: bool, patience: Patience) -> 
 
 /// The same; only the timing is the tests' own.
 pub(crate) async fn launch_as(text: &str, options: Options) -> Running {
+    launch_in(|_| None, text, options).await
+}
+
+/// The same with an environment.
+pub(crate) async fn launch_in(
+    env: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    text: &str,
+    options: Options,
+) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rollout.toml");
     std::fs::write(&file, text).unwrap();
     let config = config::parse(&file, text.as_bytes(), Secrets::Required, &|_| None).unwrap_or_else(|e| panic!("{e}"));
-    let source = Source { env: Box::new(|_| None), secrets: Secrets::Required, adapt: None };
+    let source = Source { env: Box::new(env), secrets: Secrets::Required, adapt: None };
     let timing = Timing { debounce: Duration::from_millis(2), settle: Duration::from_millis(1), ..Timing::default() };
     let app = App::start(config, text.as_bytes(), source, Options { timing, ..options }).await.unwrap();
     Running { app, _folder: folder, file }

@@ -1,0 +1,12 @@
+//! Traces as a collector gets them: the in-process receiver always, a real Jaeger where there is one.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod check;
+mod jaeger;
+mod receiver;
+mod shape;
+mod span;
+#[expect(dead_code, reason = "shared with the tests of the running proxy, which need more of it")]
+#[path = "../sidecar/support.rs"]
+mod support;

@@ -1,0 +1,238 @@
+//! A collector in the test's own process, gRPC and HTTP on one port, that takes what comes or is cruel.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use prost::Message;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
+use tonic::codegen::Service;
+
+use crate::span::{Span, of_request};
+use crate::support::{PATIENCE, until};
+
+const GRPC: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Takes,
+    /// Nobody listens.
+    Refuses,
+    /// Requests are read and never answered.
+    Hangs,
+    Resets,
+    /// 503, or gRPC's UNAVAILABLE.
+    Unavailable,
+    Slow(Duration),
+}
+
+/// Stops when it is dropped.
+pub(crate) struct Receiver {
+    pub(crate) address: SocketAddr,
+    shared: Arc<Shared>,
+    mood: watch::Sender<Mood>,
+    in_force: watch::Receiver<Mood>,
+    task: tokio::task::JoinHandle<()>,
+    /// Never listens: the port stays this one's while nobody does.
+    _port: TcpSocket,
+}
+
+struct Shared {
+    spans: watch::Sender<Vec<Span>>,
+    /// Calls that came, whatever became of them.
+    calls: watch::Sender<u64>,
+    /// As it came, for a search.
+    raw: Mutex<Vec<u8>>,
+}
+
+impl Receiver {
+    pub(crate) async fn start() -> Self {
+        Self::start_as(Mood::Takes).await
+    }
+
+    pub(crate) async fn start_as(mood: Mood) -> Self {
+        let port = socket();
+        port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = port.local_addr().unwrap();
+        let shared =
+            Arc::new(Shared { spans: watch::channel(Vec::new()).0, calls: watch::channel(0).0, raw: Mutex::default() });
+        let (wish, wanted) = watch::channel(mood);
+        let (tell, in_force) = watch::channel(Mood::Refuses);
+        let task = tokio::spawn(serve(address, Arc::clone(&shared), wanted, tell));
+        let it = Self { address, shared, mood: wish, in_force, task, _port: port };
+        it.set(mood).await;
+        it
+    }
+
+    /// Where gRPC goes.
+    pub(crate) fn grpc(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn http(&self) -> String {
+        format!("http://{}/v1/traces", self.address)
+    }
+
+    /// Connections of the mood before are gone when this returns.
+    pub(crate) async fn set(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+        until(self.in_force.clone(), |now| *now == mood).await;
+    }
+
+    pub(crate) fn calls(&self) -> watch::Receiver<u64> {
+        self.shared.calls.subscribe()
+    }
+
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        self.shared.spans.borrow().clone()
+    }
+
+    pub(crate) fn holds(&self, text: &str) -> bool {
+        let raw = self.shared.raw.lock().unwrap();
+        raw.windows(text.len()).any(|some| some == text.as_bytes())
+    }
+
+    /// The spans, once they are as wanted.
+    pub(crate) async fn wait_for(&self, what: &str, holds: impl Fn(&[Span]) -> bool) -> Vec<Span> {
+        let mut spans = self.shared.spans.subscribe();
+        let waited = tokio::time::timeout(PATIENCE, spans.wait_for(|spans| holds(spans))).await;
+        match waited {
+            Ok(spans) => spans.unwrap().clone(),
+            Err(_) => panic!("{what} never comes; there is {:#?}", self.spans()),
+        }
+    }
+
+    /// All spans of one trace, once there are so many.
+    pub(crate) async fn trace(&self, id: &str, count: usize) -> Vec<Span> {
+        let of = |spans: &[Span]| spans.iter().filter(|span| span.trace_id == id).cloned().collect::<Vec<_>>();
+        of(&self.wait_for(&format!("trace {id} of {count} spans"), |spans| of(spans).len() >= count).await)
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn socket() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket
+}
+
+fn listen(address: SocketAddr) -> TcpListener {
+    let socket = socket();
+    socket.bind(address).unwrap();
+    socket.listen(128).unwrap()
+}
+
+async fn serve(
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    mut wanted: watch::Receiver<Mood>,
+    in_force: watch::Sender<Mood>,
+) {
+    loop {
+        let mood = *wanted.borrow_and_update();
+        let mut open = JoinSet::new();
+        let listener = (mood != Mood::Refuses).then(|| listen(address));
+        in_force.send_replace(mood);
+        loop {
+            let accepted = async {
+                match &listener {
+                    Some(listener) => listener.accept().await.unwrap().0,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                stream = accepted => drop(open.spawn(connection(stream, mood, Arc::clone(&shared)))),
+                changed = wanted.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+            }
+        }
+        open.shutdown().await;
+    }
+}
+
+async fn connection(stream: TcpStream, mood: Mood, shared: Arc<Shared>) {
+    if mood == Mood::Resets {
+        shared.calls.send_modify(|calls| *calls += 1);
+        return stream.set_zero_linger().unwrap();
+    }
+    let service = hyper::service::service_fn(move |request| answer(request, mood, Arc::clone(&shared)));
+    // A connection that breaks is the tests' business only by what is missing then.
+    drop(auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await);
+}
+
+async fn answer(request: Request<Incoming>, mood: Mood, shared: Arc<Shared>) -> Result<Response<Body>, Infallible> {
+    shared.calls.send_modify(|calls| *calls += 1);
+    match mood {
+        Mood::Hangs => std::future::pending().await,
+        Mood::Slow(time) => tokio::time::sleep(time).await,
+        Mood::Takes | Mood::Refuses | Mood::Resets | Mood::Unavailable => {}
+    }
+    let is_grpc = request.uri().path() == GRPC;
+    if mood == Mood::Unavailable {
+        return Ok(match is_grpc {
+            true => tonic::Status::unavailable("not now").into_http(),
+            false => plain(StatusCode::SERVICE_UNAVAILABLE, Vec::new()),
+        });
+    }
+    let (parts, body) = request.into_parts();
+    let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
+        return Ok(plain(StatusCode::BAD_REQUEST, Vec::new()));
+    };
+    shared.raw.lock().unwrap().extend_from_slice(&body);
+    if is_grpc {
+        let mut server = TraceServiceServer::new(Taker(shared)).accept_compressed(CompressionEncoding::Gzip);
+        return Service::call(&mut server, Request::from_parts(parts, Full::new(body))).await;
+    }
+    assert_eq!((parts.uri.path(), parts.method.as_str()), ("/v1/traces", "POST"));
+    assert_eq!(parts.headers["content-type"], "application/x-protobuf");
+    let told = ExportTraceServiceRequest::decode(body).unwrap();
+    shared.take(&told);
+    Ok(plain(StatusCode::OK, ExportTraceServiceResponse::default().encode_to_vec()))
+}
+
+fn plain(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+    let mut answer = Response::new(Body::new(Full::new(Bytes::from(body))));
+    *answer.status_mut() = status;
+    answer
+}
+
+impl Shared {
+    fn take(&self, told: &ExportTraceServiceRequest) {
+        self.spans.send_modify(|spans| spans.extend(of_request(told)));
+    }
+}
+
+/// What tonic calls once it has understood a request.
+struct Taker(Arc<Shared>);
+
+#[tonic::async_trait]
+impl TraceService for Taker {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        self.0.take(request.get_ref());
+        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+    }
+}
