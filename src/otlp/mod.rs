@@ -90,7 +90,7 @@ impl Exporter {
     pub async fn finish(self) {
         self.tracer.close();
         if tokio::time::timeout(LAST_SPANS, self.done).await.is_err() {
-            let lost = self.tracer.waiting();
+            let lost = self.tracer.abandon();
             self.stats.telemetry.dropped_shutdown.add(lost as u64);
             tracing::warn!(lost, "spans are lost: the collector did not take them before the end");
         }

@@ -80,6 +80,8 @@ struct Queue {
     current: Chunk,
     spans: usize,
     bytes: usize,
+    /// Taken last: it is with the exporter until it comes for more.
+    under_way: usize,
     closed: bool,
 }
 
@@ -181,13 +183,18 @@ impl Tracer {
         let chunk = queue.full.pop_front().unwrap_or_else(|| std::mem::take(&mut queue.current));
         queue.spans -= chunk.spans;
         queue.bytes -= chunk.bytes.len();
+        queue.under_way = chunk.spans;
         self.stats.telemetry.queued.sub(chunk.spans as u64);
         (chunk.spans > 0).then_some(chunk)
     }
 
-    /// Spans.
-    pub fn waiting(&self) -> usize {
-        lock(&self.queue).spans
+    /// Forgets what waits. Returns how many spans nobody will get, those that the exporter just sends among them.
+    pub fn abandon(&self) -> usize {
+        let mut queue = lock(&self.queue);
+        self.stats.telemetry.queued.sub(queue.spans as u64);
+        let lost = queue.spans + queue.under_way;
+        *queue = Queue { closed: true, ..Queue::default() };
+        lost
     }
 
     /// Nothing more is taken in.

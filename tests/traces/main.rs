@@ -4,6 +4,8 @@
 
 mod check;
 mod jaeger;
+mod logs;
+mod outage;
 mod receiver;
 mod shape;
 mod span;
