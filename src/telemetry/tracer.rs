@@ -100,7 +100,8 @@ impl Tracer {
         encode: Encode,
         stats: Arc<Stats>,
     ) -> Self {
-        let kept = Mutex::new(Allowance { second: Instant::now(), left: 0 });
+        // More than any file allows: the first second begins with the first that is kept.
+        let kept = Mutex::new(Allowance { second: Instant::now(), left: u32::MAX });
         let (queue, wake) = (Mutex::default(), Notify::new());
         Self { sampler, kept, queue, max_queue, batch, encode, wake, stats }
     }

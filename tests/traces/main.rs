@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod canaries;
 mod check;
 mod jaeger;
+mod kept;
 mod logs;
 mod outage;
 mod receiver;
