@@ -175,8 +175,9 @@ impl App {
 
     /// Stops accepting after a second, ends with the running answers, cuts them after `limit` or on `now`.
     pub async fn drain(self, limit: Duration, now: impl Future<Output = ()>) -> Ended {
-        let span =
-            tracing::info_span!(target: SPANS, "shiftgate.drain", shiftgate.in_flight = self.stats.in_flight.get());
+        // What is no i64 becomes a text in the bridge.
+        let in_flight = i64::try_from(self.stats.in_flight.get()).unwrap_or(i64::MAX);
+        let span = tracing::info_span!(target: SPANS, "shiftgate.drain", shiftgate.in_flight = in_flight);
         let life = &self.life;
         life.draining.cancel();
         let finished = async {

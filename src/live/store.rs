@@ -151,7 +151,8 @@ impl Store {
                 self.refuse(&reloads.unusable, message.clone(), &message);
             }
         }
-        span.record("shiftgate.generation", self.current().generation);
+        // What is no i64 becomes a text in the bridge.
+        span.record("shiftgate.generation", i64::try_from(self.current().generation).unwrap_or(i64::MAX));
         let result = if self.reload_error().is_none() { "ok" } else { "failed" };
         span.record("shiftgate.result", result);
         watched

@@ -11,6 +11,8 @@ mod outage;
 mod receiver;
 mod shape;
 mod span;
+mod statuses;
 #[expect(dead_code, reason = "shared with the tests of the running proxy, which need more of it")]
 #[path = "../sidecar/support.rs"]
 mod support;
+mod ways;

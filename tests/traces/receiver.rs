@@ -1,12 +1,14 @@
 //! A collector in the test's own process, gRPC and HTTP on one port, that takes what comes or is cruel.
 
 use std::convert::Infallible;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use flate2::read::GzDecoder;
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -56,6 +58,8 @@ struct Shared {
     calls: watch::Sender<u64>,
     /// As it came, for a search.
     raw: Mutex<Vec<u8>>,
+    /// Of the last call.
+    headers: Mutex<HeaderMap>,
 }
 
 impl Receiver {
@@ -67,8 +71,12 @@ impl Receiver {
         let port = socket();
         port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = port.local_addr().unwrap();
-        let shared =
-            Arc::new(Shared { spans: watch::channel(Vec::new()).0, calls: watch::channel(0).0, raw: Mutex::default() });
+        let shared = Arc::new(Shared {
+            spans: watch::channel(Vec::new()).0,
+            calls: watch::channel(0).0,
+            raw: Mutex::default(),
+            headers: Mutex::default(),
+        });
         let (wish, wanted) = watch::channel(mood);
         let (tell, in_force) = watch::channel(Mood::Refuses);
         let task = tokio::spawn(serve(address, Arc::clone(&shared), wanted, tell));
@@ -98,6 +106,12 @@ impl Receiver {
 
     pub(crate) fn spans(&self) -> Vec<Span> {
         self.shared.spans.borrow().clone()
+    }
+
+    /// Of the last call; empty when it had none of that name.
+    pub(crate) fn header(&self, name: &str) -> String {
+        let headers = self.shared.headers.lock().unwrap();
+        headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
     }
 
     pub(crate) fn holds(&self, text: &str) -> bool {
@@ -188,6 +202,7 @@ async fn answer(request: Request<Incoming>, mood: Mood, shared: Arc<Shared>) -> 
         Mood::Slow(time) => tokio::time::sleep(time).await,
         Mood::Takes | Mood::Refuses | Mood::Resets | Mood::Unavailable => {}
     }
+    shared.headers.lock().unwrap().clone_from(request.headers());
     let is_grpc = request.uri().path() == GRPC;
     if mood == Mood::Unavailable {
         return Ok(match is_grpc {
@@ -206,6 +221,15 @@ async fn answer(request: Request<Incoming>, mood: Mood, shared: Arc<Shared>) -> 
     }
     assert_eq!((parts.uri.path(), parts.method.as_str()), ("/v1/traces", "POST"));
     assert_eq!(parts.headers["content-type"], "application/x-protobuf");
+    let body = match parts.headers.get("content-encoding") {
+        Some(coding) => {
+            assert_eq!(coding, "gzip");
+            let mut whole = Vec::new();
+            GzDecoder::new(&body[..]).read_to_end(&mut whole).unwrap();
+            whole.into()
+        }
+        None => body,
+    };
     let told = ExportTraceServiceRequest::decode(body).unwrap();
     shared.take(&told);
     Ok(plain(StatusCode::OK, ExportTraceServiceResponse::default().encode_to_vec()))

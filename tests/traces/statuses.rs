@@ -1,0 +1,136 @@
+//! How a span ends: HTTP's and GenAI's conventions, one request each.
+
+use serde_json::{Value, json};
+use shiftgate::sim::{Behaviour, Fault, Sim};
+
+use crate::receiver::Receiver;
+use crate::shape::*;
+use crate::span::*;
+use crate::support::*;
+
+struct Case {
+    receiver: Receiver,
+    running: Running,
+    openai: Sim,
+    /// Held: it stops when it is dropped.
+    _qwen: Sim,
+}
+
+impl Case {
+    async fn new(percent: f64, behaviour: Behaviour, change: impl FnOnce(String) -> String) -> Self {
+        let receiver = Receiver::start().await;
+        let (openai, qwen) = pair(behaviour).await;
+        let text = traced(&openai, &qwen, &receiver.grpc(), "").replace("100.0 }", &format!("{percent:?} }}"));
+        let running = launch_traced(&change(text), &[]).await;
+        Self { receiver, running, openai, _qwen: qwen }
+    }
+
+    async fn spans(&self, answer: &Answer, count: usize) -> Vec<Span> {
+        let id = answer.header("x-shiftgate-trace-id").expect("every answer has one");
+        self.receiver.trace(id, count).await
+    }
+}
+
+fn same(text: String) -> String {
+    text
+}
+
+#[tokio::test]
+async fn a_4xx_is_an_error_of_the_call_and_none_of_the_service() {
+    let case = Case::new(0.0, Behaviour::default(), same).await;
+    for (status, of_server) in [(400, 0), (401, 0), (404, 0), (429, 0), (500, ERROR), (503, ERROR)] {
+        case.openai.set(Behaviour { status: Some((status, None)), ..Behaviour::default() });
+        let answer = ask(&case.running, &chat("x", false), "").await;
+        assert_eq!(answer.status, status);
+        let spans = case.spans(&answer, 2).await;
+        let [server, client] = &spans[..] else { panic!("{spans:#?}") };
+        let told = json!(status.to_string());
+        assert_eq!((server.status, client.status), (of_server, ERROR), "{status}");
+        assert_eq!(server.get("error.type"), if of_server == ERROR { &told } else { &Value::Null }, "{status}");
+        assert_eq!(client.get("error.type"), &told);
+        assert!(spans.iter().all(|span| span.get("http.response.status_code") == status), "{spans:#?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_models_work_is_a_plain_call() {
+    let case = Case::new(0.0, Behaviour::default(), same).await;
+    let answer = get(case.running.address(), "/v1/files/file-1?purpose=x").await;
+    let spans = case.spans(&answer, 2).await;
+    assert_eq!((spans[0].name.as_str(), spans[1].name.as_str()), ("GET /v1/files/*", "GET"));
+    assert_eq!(
+        (spans[0].get("http.route"), spans[0].get("url.path")),
+        (&json!("/v1/files/*"), &json!("/v1/files/file-1"))
+    );
+    assert!(spans.iter().all(|span| !span.attributes.keys().any(|name| name.starts_with("gen_ai."))), "{spans:#?}");
+}
+
+#[tokio::test]
+async fn each_operation_has_its_name() {
+    let case = Case::new(0.0, Behaviour::default(), same).await;
+    for (path, body, operation) in [
+        ("/v1/chat/completions", chat("x", false), "chat"),
+        ("/v1/responses", json!({"model": "gpt-4o", "input": "x"}).to_string(), "chat"),
+        ("/v1/completions", json!({"model": "gpt-4o", "prompt": "x"}).to_string(), "text_completion"),
+        ("/v1/embeddings", json!({"model": "gpt-4o", "input": "x"}).to_string(), "embeddings"),
+    ] {
+        let answer = raw(case.running.address(), &post(path, &body, "")).await;
+        let spans = case.spans(&answer, 2).await;
+        assert_eq!(spans[0].name, format!("POST {path}"));
+        assert_eq!(spans[1].name, format!("{operation} gpt-4o"), "{path}");
+        assert_eq!(spans[1].get("gen_ai.operation.name"), operation);
+        assert_eq!(spans[1].get("gen_ai.response.time_to_first_chunk"), &Value::Null, "not streamed");
+    }
+}
+
+#[tokio::test]
+async fn who_ended_an_attempt_is_told() {
+    let hang = behaviour(Fault::HangBeforeHead);
+    let case = Case::new(100.0, hang, |text| text.replace("total = \"20s\"", "ttft = \"60ms\", total = \"10s\"")).await;
+    let answer = ask(&case.running, &chat("x", true), "").await;
+    assert_eq!((answer.status, answer.header("x-shiftgate-reason")), (200, Some("failover:timeout")));
+    let spans = case.spans(&answer, 3).await;
+    let [server, first, second] = &spans[..] else { panic!("{spans:#?}") };
+    assert_eq!(
+        (first.get("error.type"), first.get("shiftgate.cancelled_by")),
+        (&json!("ttft_timeout"), &json!("deadline"))
+    );
+    assert!(first.end - first.start >= 60_000_000);
+    assert_eq!((server.status, second.status, second.get("shiftgate.cancelled_by")), (0, 0, &Value::Null));
+}
+
+#[tokio::test]
+async fn a_breaker_that_opens_is_an_event() {
+    let case = Case::new(100.0, behaviour(Fault::ResetBeforeHead), |text| {
+        text.replace("breaker = { enabled = false }", "breaker = { failures = 2 }")
+    })
+    .await;
+    for opens in [false, true] {
+        let answer = ask(&case.running, &chat("x", false), "").await;
+        let spans = case.spans(&answer, 3).await;
+        let events: Vec<&str> = spans[0].events.iter().map(|event| event.name.as_str()).collect();
+        assert_eq!(events, if opens { vec!["failover", "breaker_open"] } else { vec!["failover"] });
+    }
+    let answer = ask(&case.running, &chat("x", false), "").await;
+    // Decided as ever; somebody else answered.
+    let server = &case.spans(&answer, 2).await[0];
+    assert_eq!(
+        (server.get("shiftgate.decision.backend"), server.get("shiftgate.backend")),
+        (&json!("qwen"), &json!("openai"))
+    );
+    assert_eq!(
+        (server.get("shiftgate.decision.reason"), server.get("shiftgate.reason")),
+        (&json!("split"), &json!("breaker"))
+    );
+}
+
+#[tokio::test]
+async fn what_shiftgate_itself_answers_has_no_call() {
+    let case = Case::new(100.0, Behaviour::default(), same).await;
+    let answer = raw(case.running.address(), &post("/v1/chat/completions", "{", "")).await;
+    let spans = match answer.header("x-shiftgate-trace-id") {
+        Some(_) => case.spans(&answer, 1).await,
+        None => panic!("{answer:?}"),
+    };
+    assert_eq!(spans[0].get("http.response.status_code"), answer.status);
+}

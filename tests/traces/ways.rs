@@ -1,0 +1,169 @@
+//! How traces get out: what the environment says of the way, and what of the process itself.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shiftgate::app::Options;
+use shiftgate::otlp::Bridge;
+use shiftgate::sim::Behaviour;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::receiver::{Mood, Receiver};
+use crate::shape::*;
+use crate::span::Span;
+use crate::support::*;
+
+/// One request's trace with this in `[telemetry]` and the environment.
+async fn told(receiver: &Receiver, url: &str, env: &[(&'static str, String)]) -> Vec<Span> {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let running = launch_traced(&traced(&openai, &qwen, url, ""), env).await;
+    let answer = ask(&running, &chat("x", false), "").await;
+    receiver.trace(answer.header("x-shiftgate-trace-id").unwrap(), 2).await
+}
+
+#[tokio::test]
+async fn the_environment_names_the_protocol_and_the_place() {
+    let nobody = "http://127.0.0.1:1";
+    let var = |name, value: &str| (name, value.to_owned());
+    for (by_http, in_file, env) in [
+        (true, None, vec![var("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]),
+        (false, None, vec![var("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]),
+        (true, Some(nobody), vec![var("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "URL/v1/traces")]),
+        (false, Some(nobody), vec![var("OTEL_EXPORTER_OTLP_ENDPOINT", "URL")]),
+        (
+            true,
+            Some(nobody),
+            vec![
+                var("OTEL_EXPORTER_OTLP_ENDPOINT", "URL/"),
+                var("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+            ],
+        ),
+    ] {
+        let receiver = Receiver::start().await;
+        let env: Vec<_> = env.into_iter().map(|(name, value)| (name, value.replace("URL", &receiver.grpc()))).collect();
+        told(&receiver, &in_file.map_or_else(|| receiver.grpc(), str::to_owned), &env).await;
+        let kind = if by_http { "application/x-protobuf" } else { "application/grpc" };
+        assert_eq!(receiver.header("content-type"), kind, "{env:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_collector_wants_to_see_is_sent_packed_or_not() {
+    for by_http in [false, true] {
+        for gzip in ["none", "gzip"] {
+            let receiver = Receiver::start().await;
+            let url = if by_http { receiver.http() } else { receiver.grpc() };
+            let env = [
+                ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20collector,x-tenant=one".to_owned()),
+                ("OTEL_EXPORTER_OTLP_COMPRESSION", gzip.to_owned()),
+            ];
+            told(&receiver, &url, &env).await;
+            assert_eq!(receiver.header("authorization"), "Bearer collector");
+            assert_eq!(receiver.header("x-tenant"), "one");
+            let name = if by_http { "content-encoding" } else { "grpc-encoding" };
+            assert_eq!(receiver.header(name), if gzip == "gzip" { "gzip" } else { "" }, "by HTTP: {by_http}");
+            assert_eq!(receiver.holds("/v1/chat/completions"), gzip == "none");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_environment_describes_the_process() {
+    let receiver = Receiver::start().await;
+    let env = [
+        ("OTEL_SERVICE_NAME", "mine".to_owned()),
+        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=a%20b,service.name=lost".to_owned()),
+        ("K8S_POD_NAME", "pod-1".to_owned()),
+    ];
+    let spans = told(&receiver, &receiver.grpc(), &env).await;
+    for span in spans {
+        assert_eq!(span.service(), "mine");
+        assert_eq!(span.resource["deployment.environment.name"], "a b");
+        assert_eq!(span.resource["k8s.pod.name"], "pod-1");
+    }
+}
+
+#[tokio::test]
+async fn the_environment_may_turn_traces_off() {
+    for off in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
+        let receiver = Receiver::start().await;
+        let (openai, qwen) = pair(Behaviour::default()).await;
+        let text = traced(&openai, &qwen, &receiver.grpc(), "");
+        let running = launch_traced(&text, &[(off.0, off.1.to_owned())]).await;
+        let answer = ask(&running, &chat("x", false), &traceparent(TRACE, true)).await;
+        assert_eq!(answer.status, 200);
+        // Nobody records here, so the application's own span stays the parent.
+        assert_eq!(qwen.received()[0].headers["traceparent"], format!("00-{TRACE}-{APP}-01").as_str());
+        finish(running).await;
+        assert_eq!(*receiver.calls().borrow(), 0, "{off:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_out_at_the_end() {
+    for mood in [Mood::Takes, Mood::Slow(Duration::from_millis(200))] {
+        let receiver = Receiver::start_as(mood).await;
+        let (openai, qwen) = pair(Behaviour::default()).await;
+        // So late that only the end can have sent it.
+        let late = [("OTEL_BSP_SCHEDULE_DELAY", "3600000".to_owned())];
+        let env = move |name: &str| late.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        let text = traced(&openai, &qwen, &receiver.grpc(), "");
+        let running = launch_in(env, &text, Options { traces: true, ..Options::default() }).await;
+        for _ in 0..3 {
+            assert_eq!(ask(&running, &chat("x", false), "").await.status, 200);
+        }
+        assert_eq!(*receiver.calls().borrow(), 0);
+        finish(running).await;
+        assert_eq!(receiver.spans().len(), 6);
+    }
+}
+
+#[tokio::test]
+async fn the_ratio_is_the_files_of_now() {
+    let receiver = Receiver::start().await;
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let text = traced(&openai, &qwen, &receiver.grpc(), "sample = 0.0");
+    let env = |name: &str| (name == "OTEL_BSP_SCHEDULE_DELAY").then(|| "20".to_owned());
+    let running = launch_in(env, &text, Options { traces: true, watch: true, ..Options::default() }).await;
+    let first = ask(&running, &chat("x", false), "").await;
+    std::fs::write(&running.file, text.replace("sample = 0.0", "sample = 1.0")).unwrap();
+    let reloaded = async {
+        while running.app.store.current().generation != 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reloaded).await.expect("the file is not read");
+    let second = ask(&running, &chat("x", false), "").await;
+    let spans = receiver.trace(second.header("x-shiftgate-trace-id").unwrap(), 2).await;
+    assert_eq!(spans[0].get("shiftgate.generation"), 2);
+    let first = first.header("x-shiftgate-trace-id").unwrap();
+    assert!(receiver.spans().iter().all(|span| span.trace_id != first));
+}
+
+#[tokio::test]
+async fn reloads_and_the_drain_are_traces_of_their_own() {
+    for by_http in [false, true] {
+        let receiver = Receiver::start().await;
+        let url = if by_http { receiver.http() } else { receiver.grpc() };
+        let (openai, qwen) = pair(Behaviour::default()).await;
+        let bridge = Bridge::default();
+        let listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(bridge.layer()));
+        let options = Options { traces: true, bridge, ..Options::default() };
+        let running = launch_in(|_| None, &traced(&openai, &qwen, &url, ""), options).await;
+        for text in [format!("{}# again", std::fs::read_to_string(&running.file).unwrap()), "broken".to_owned()] {
+            drop(running.app.store.reload(Ok(text.into_bytes())));
+        }
+        finish(running).await;
+        drop(listening);
+        let spans = receiver.spans();
+        let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
+        assert_eq!(names, ["shiftgate.reload", "shiftgate.reload", "shiftgate.drain"]);
+        for span in &spans {
+            assert_eq!((span.service(), span.scope.as_str(), span.parent.as_str()), ("shiftgate", "shiftgate", ""));
+            assert!(span.start <= span.end, "{span:#?}");
+        }
+        let results: Vec<_> = spans.iter().map(|span| span.get("shiftgate.result")).collect();
+        assert_eq!(results, [&json!("ok"), &json!("failed"), &Value::Null]);
+        assert_eq!((spans[0].get("shiftgate.generation"), spans[2].get("shiftgate.in_flight")), (&json!(2), &json!(0)));
+    }
+}
