@@ -1,0 +1,115 @@
+//! The examples for Prometheus and Grafana ask for nothing that `/metrics` does not have.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shiftgate::sim::Fault;
+use support::{Running, behaviour, chat, file, launch, pair, raw};
+
+#[expect(dead_code, reason = "shared with the tests of the sidecar, which need more of it")]
+#[path = "sidecar/support.rs"]
+mod support;
+
+const DASHBOARD: &str = include_str!("../examples/observability/dashboard.json");
+const ALERTS: &str = include_str!("../examples/observability/alerts.yml");
+
+/// Label names by the name of their metric.
+type Series = BTreeMap<String, BTreeSet<String>>;
+
+/// Every word of a query that is a metric's name, with the labels that its matchers name.
+fn asked(query: &str) -> Series {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut found = Series::new();
+    let mut rest = query;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_lowercase()) {
+        let word = rest.get(start..).unwrap();
+        let end = word.find(|c| !is_word(c)).unwrap_or(word.len());
+        let (name, after) = word.split_at(end);
+        rest = after;
+        if !["shiftgate_", "gen_ai_", "http_", "process_"].iter().any(|family| name.starts_with(family)) {
+            continue;
+        }
+        let labels = found.entry(name.to_owned()).or_default();
+        if let Some((matchers, after)) = after.strip_prefix('{').and_then(|matchers| matchers.split_once('}')) {
+            labels.extend(matchers.split(',').filter_map(|one| one.split(['=', '!']).next()).map(str::to_owned));
+            rest = after;
+        }
+    }
+    // Labels of `by (…)` begin like metrics.
+    found.retain(|name, _| !LABELS.contains(&name.as_str()));
+    found
+}
+
+/// Labels that begin like a metric.
+const LABELS: [&str; 2] = ["http_response_status_code", "gen_ai_token_type"];
+
+async fn page(running: &Running) -> Series {
+    let page = support::get(running.app.admin, "/metrics").await.text();
+    let mut series = Series::new();
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let labels = line.split_once('{').map_or("", |(_, rest)| rest);
+        let names = labels.split("=\"").filter_map(|part| part.rsplit(['{', ',', '"']).next());
+        series.entry(name.to_owned()).or_default().extend(names.map(str::to_owned));
+    }
+    series
+}
+
+#[tokio::test]
+async fn every_query_finds_its_metric_and_its_labels() {
+    let (openai, qwen) = pair(behaviour(Fault::None)).await;
+    let text = file(&openai, &qwen, 100.0).replace("enabled = false", "enabled = true");
+    let running = launch(&text, false).await;
+    let ask = async |stream| {
+        let body = chat("hi", stream);
+        raw(running.address(), &support::post("/v1/chat/completions", &body, "")).await
+    };
+    for fault in [Fault::None, Fault::ResetBeforeHead] {
+        qwen.set(behaviour(fault));
+        for stream in [true, false] {
+            assert_eq!(ask(stream).await.status, 200);
+        }
+    }
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let queries = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let mut queries: Vec<String> = queries.map(|target| target["expr"].as_str().unwrap().to_owned()).collect();
+    assert!(queries.len() > 20, "{}", queries.len());
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    queries.extend(variables.iter().filter_map(|one| one["query"]["query"].as_str()).map(str::to_owned));
+    queries.push(ALERTS.to_owned());
+    // The last of the requests may be told of a moment after its answer.
+    let has_all = |page: &Series, query: &str| {
+        asked(query).iter().all(|(name, labels)| page.get(name).is_some_and(|known| labels.is_subset(known)))
+    };
+    let page = tokio::time::timeout(support::PATIENCE, async {
+        loop {
+            let page = page(&running).await;
+            if queries.iter().all(|query| has_all(&page, query)) {
+                return page;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let Ok(page) = page.await else {
+        let page = self::page(&running).await;
+        let missing: Vec<&String> = queries.iter().filter(|query| !has_all(&page, query)).collect();
+        panic!("these ask for what is not there: {missing:#?}");
+    };
+    assert!(!has_all(&page, "rate(shiftgate_no_such_total[1m])"));
+    assert!(!has_all(&page, "shiftgate_attempts_total{no_such=\"x\"}"));
+}
+
+#[test]
+fn panels_have_ids_of_their_own_and_alerts_say_what_to_do() {
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len());
+    let alerts = ALERTS.matches("- alert: ").count();
+    assert!(alerts >= 6);
+    for part in ["summary: ", "description: ", "severity: "] {
+        assert_eq!(ALERTS.matches(part).count(), alerts, "{part}");
+    }
+}
