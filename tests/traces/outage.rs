@@ -15,7 +15,7 @@ const BACK: &str = "traces are exported again";
 
 /// So that one try that hangs is soon over.
 fn impatient() -> Vec<(&'static str, String)> {
-    vec![("OTEL_EXPORTER_OTLP_TIMEOUT", "50".to_owned())]
+    vec![("OTEL_EXPORTER_OTLP_TIMEOUT", "150".to_owned())]
 }
 
 /// Asks for one answer; its trace has two spans.
@@ -35,30 +35,38 @@ async fn outages(mood: Mood, by_http: bool) {
     let url = if by_http { receiver.http() } else { receiver.grpc() };
     let (openai, qwen) = pair(Behaviour::default()).await;
     let running = launch_traced(&traced(&openai, &qwen, &url, ""), &impatient()).await;
-    let port = receiver.address.port().to_string();
+    let place = receiver.address.to_string();
     let mut asked = 1;
-    receiver.trace(&ask_well(&running).await, 2).await;
+    ask_well(&running).await;
+    // Its answer has come too: what is under way when the outage begins would be sent again.
+    eventually(|| running.app.stats.telemetry.exported.get() == 2).await;
     for outage in 1..=2 {
         receiver.set(mood).await;
         let lost = ask_well(&running).await;
-        assert_eq!(logged(outage, &[DOWN, &port]).await, outage, "{mood:?}");
+        assert_eq!(logged(outage, &[DOWN, &place]).await, outage, "{mood:?}");
         for _ in 0..5 {
             ask_well(&running).await;
         }
         assert!(running.app.stats.telemetry.dropped_failed.get() >= 2);
         receiver.set(Mood::Takes).await;
-        let (again, began) = (ask_well(&running).await, Instant::now());
-        receiver.trace(&again, 2).await;
-        assert!(began.elapsed() < Duration::from_secs(10), "{mood:?}: {:?}", began.elapsed());
+        let began = Instant::now();
+        // The first that meets what is left of a broken connection is lost too.
+        while count(&lines().borrow(), &[BACK, &place]) < outage {
+            ask_well(&running).await;
+            asked += 1;
+            assert!(began.elapsed() < PATIENCE, "{mood:?}: it never recovers");
+        }
+        receiver.trace(&ask_well(&running).await, 2).await;
         assert!(receiver.spans().iter().all(|span| span.trace_id != lost), "{mood:?}");
-        assert_eq!(logged(outage, &[BACK, &port]).await, outage, "{mood:?}");
+        assert_eq!(count(&lines().borrow(), &[BACK, &place]), outage, "{mood:?}");
         asked += 7;
     }
-    assert_eq!(count(&lines().borrow(), &[DOWN, &port]), 2, "one line an outage, whatever is lost: {mood:?}");
+    assert_eq!(count(&lines().borrow(), &[DOWN, &place]), 2, "one line an outage, whatever is lost: {mood:?}");
     let stats = finish(running).await;
     let telemetry = &stats.telemetry;
     assert_eq!(telemetry.exported.get() + dropped(telemetry), 2 * asked, "{mood:?}: each span is told or counted");
-    assert_eq!(receiver.spans().len() as u64, telemetry.exported.get(), "{mood:?}");
+    // More may have come: what was taken and never confirmed.
+    assert!(receiver.spans().len() as u64 >= telemetry.exported.get(), "{mood:?}");
 }
 
 #[tokio::test]
@@ -90,7 +98,6 @@ async fn a_collector_that_was_never_there_is_found_when_it_comes() {
     let receiver = Receiver::start_as(Mood::Refuses).await;
     let (openai, qwen) = pair(Behaviour::default()).await;
     let running = launch_traced(&traced(&openai, &qwen, &receiver.grpc(), ""), &[]).await;
-    drop(lines());
     ask_well(&running).await;
     receiver.set(Mood::Takes).await;
     receiver.trace(&ask_well(&running).await, 2).await;
@@ -99,14 +106,13 @@ async fn a_collector_that_was_never_there_is_found_when_it_comes() {
 #[tokio::test]
 async fn a_hiccup_loses_nothing() {
     for by_http in [false, true] {
-        let receiver = Receiver::start_as(Mood::Unavailable).await;
+        let receiver = Receiver::start_as(Mood::UnavailableOnce).await;
         let url = if by_http { receiver.http() } else { receiver.grpc() };
         let (openai, qwen) = pair(Behaviour::default()).await;
         let running = launch_traced(&traced(&openai, &qwen, &url, ""), &[]).await;
         let id = ask_well(&running).await;
-        until(receiver.calls(), |calls| *calls > 0).await;
-        receiver.set(Mood::Takes).await;
         receiver.trace(&id, 2).await;
+        assert_eq!(*receiver.calls().borrow(), 2);
         assert_eq!(dropped(&finish(running).await.telemetry), 0);
     }
 }

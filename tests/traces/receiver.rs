@@ -38,6 +38,8 @@ pub(crate) enum Mood {
     Resets,
     /// 503, or gRPC's UNAVAILABLE.
     Unavailable,
+    /// The same for the first call alone.
+    UnavailableOnce,
     Slow(Duration),
 }
 
@@ -196,15 +198,19 @@ async fn connection(stream: TcpStream, mood: Mood, shared: Arc<Shared>) {
 }
 
 async fn answer(request: Request<Incoming>, mood: Mood, shared: Arc<Shared>) -> Result<Response<Body>, Infallible> {
-    shared.calls.send_modify(|calls| *calls += 1);
+    let mut call = 0;
+    shared.calls.send_modify(|calls| {
+        *calls += 1;
+        call = *calls;
+    });
     match mood {
         Mood::Hangs => std::future::pending().await,
         Mood::Slow(time) => tokio::time::sleep(time).await,
-        Mood::Takes | Mood::Refuses | Mood::Resets | Mood::Unavailable => {}
+        Mood::Takes | Mood::Refuses | Mood::Resets | Mood::Unavailable | Mood::UnavailableOnce => {}
     }
     shared.headers.lock().unwrap().clone_from(request.headers());
     let is_grpc = request.uri().path() == GRPC;
-    if mood == Mood::Unavailable {
+    if mood == Mood::Unavailable || (mood == Mood::UnavailableOnce && call == 1) {
         return Ok(match is_grpc {
             true => tonic::Status::unavailable("not now").into_http(),
             false => plain(StatusCode::SERVICE_UNAVAILABLE, Vec::new()),

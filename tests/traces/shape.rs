@@ -37,6 +37,16 @@ pub(crate) async fn launch_traced(text: &str, more: &[(&'static str, String)]) -
     launch_in(env, text, Options { traces: true, ..Options::default() }).await
 }
 
+/// Until it holds; a hang is a failure.
+pub(crate) async fn eventually(mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it never holds");
+}
+
 /// Ends the sidecar: what waits is out, or counted.
 pub(crate) async fn finish(running: Running) -> Arc<Stats> {
     let stats = Arc::clone(&running.app.stats);
