@@ -18,12 +18,13 @@
 //! | [`translate`] | the pure translation: a request for each engine, its answer made OpenAI's, the ledger |
 //! | [`split`] | the pure decision: hash, intervals, keys, pins |
 //! | [`health`] | a candidate's breaker and cool-down, the budget of failovers |
-//! | [`telemetry`] | outcomes, counters, latency histograms, logs |
+//! | [`telemetry`] | a request's story, counters, histograms, logs, which requests are traced |
 //! | [`backend`] | connections to backends: TCP, TLS, proxies, pools, deadlines, headers |
 //! | [`fleet`] | what backends say of themselves, asked off the request path: load, context, the probe |
 //! | [`live`] | the snapshot in force, how it is built, published and watched |
 //! | [`proxy`] | the path of a request, from the listener to the last byte of the answer |
 //! | [`admin`] | `/healthz`, `/readyz`, `/status`, `/metrics` |
+//! | [`otlp`] | spans on their way to a collector, the `OTEL_*` variables |
 //! | [`app`] | the composition root: binds, spawns, drains |
 //! | [`sim`] | simulated servers, one for each engine (imports nothing of the others) |
 //! | [`demo`] | traffic through the real proxy against [`sim`], and the live table |
@@ -32,7 +33,8 @@
 //! The journey of one request: [`proxy`] takes a permit and one snapshot, reads the body up to its cap, [`wire`]
 //! scans it, [`split`] decides, [`health`] may send it to the baseline, [`wire`] splices the model name, [`backend`]
 //! sends, and the answer's body carries permits, deadlines and the outcome to its last byte. A candidate that fails
-//! before its first content is followed by the baseline.
+//! before its first content is followed by the baseline. At the end its story is told once: to the counters, the log, the
+//! metrics and, where it is traced, to [`otlp`].
 
 pub mod admin;
 pub mod app;

@@ -1,6 +1,6 @@
-//! What is known of requests after the fact: counters, latencies, cost, the outcome line, the log.
+//! What is known of requests after the fact: their story, counters, latencies, cost, the outcome line, the log.
 //!
-//! Owns: numbers and their names. Refuses: deciding anything. Invariant: a request adds exactly one outcome.
+//! Owns: numbers and their names, and which requests are traced. Refuses: deciding where a request goes. Invariant: a request adds exactly one outcome.
 
 /// The target of `tracing` spans that are exported as traces.
 pub const SPANS: &str = "shiftgate::span";
