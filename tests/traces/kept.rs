@@ -49,7 +49,7 @@ impl Case {
         let spans = self.receiver.trace(id, count).await;
         assert_eq!(spans.len(), count, "{spans:#?}");
         let server = &spans[0];
-        assert!(server.kind == SERVER && server.parent.is_empty() && server.flags & 1 == 1, "{server:#?}");
+        assert!(server.kind == SERVER && server.parent.is_empty() && server.flags & 0x301 == 0x101, "{server:#?}");
         for span in &spans {
             assert!(self.began <= span.start && span.start <= span.end && span.end <= now(), "{span:#?}");
         }
