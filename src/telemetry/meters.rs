@@ -1,6 +1,6 @@
 //! The histograms that stories are added to.
 //!
-//! Bounds: [`sets`] for series, [`names`] for models. Invariant: labels come from the file and closed lists, but for the
+//! Bounds: `sets` for series, `names` for models. Invariant: labels come from the file and closed lists, but for the
 //! names of models that a backend has answered to.
 
 mod labels;
