@@ -138,10 +138,11 @@ impl App {
             true => {
                 // Inside the runtime: a new snapshot's pools belong to it.
                 let (store, runtime) = (Arc::clone(&store), tokio::runtime::Handle::current());
-                let fleet = fleet.clone();
+                let (fleet, bridge) = (fleet.clone(), options.bridge.clone());
                 let apply = move |reading| {
                     let _inside = runtime.enter();
                     let watched = store.reload(reading);
+                    bridge.follow(store.current().config.telemetry.sample);
                     if let Some(fleet) = &fleet {
                         fleet.follow(&store.current().targets);
                     }

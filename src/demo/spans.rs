@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::config::Telemetry;
 use crate::model::TraceContext;
-use crate::otlp::{Bridge, Exporter, ServerSpan};
+use crate::otlp::{Bridge, Exporter};
 use crate::sim::{Collector, Traced};
 use crate::telemetry::stats::Stats;
+use crate::telemetry::story::ServerSpan;
 
 /// vLLM's own name for its span.
 const NAME: &str = "llm_request";
@@ -51,6 +52,6 @@ fn tell(bridge: &Bridge, traced: &Traced) {
         began: traced.began,
         ended: traced.ended,
         failed: !traced.complete,
-        attributes: vec![("gen_ai.latency.e2e", took.as_secs_f64().to_string())],
+        attributes: vec![("gen_ai.latency.e2e", took.as_secs_f64())],
     });
 }

@@ -160,9 +160,13 @@ impl Store {
 
     fn publish(&self, next: Snapshot, restart: Vec<&'static str>) {
         let (generation, hash) = (next.generation, next.config.hash.clone());
-        self.current.store(Arc::new(next));
-        *lock(&self.reloads) = Reloads { error: None, restart: restart.clone() };
-        self.stats.reloads.ok.add(1);
+        {
+            // One step for whoever looks: a new generation beside the last one's error would be a lie.
+            let mut reloads = lock(&self.reloads);
+            self.current.store(Arc::new(next));
+            *reloads = Reloads { error: None, restart: restart.clone() };
+            self.stats.reloads.ok.add(1);
+        }
         self.stats.prune();
         self.stats.meters.prune(self.current().targets.iter().map(|target| &target.peer));
         tracing::info!(generation, hash, "rollout file reloaded");
@@ -176,9 +180,9 @@ impl Store {
         if reloads.error.as_ref().is_some_and(|error| error.message == summary) {
             return;
         }
+        kind.add(1);
         reloads.error = Some(ReloadError { at: jiff::Timestamp::now(), message: summary });
         drop(reloads);
-        kind.add(1);
         tracing::error!(
             serving = self.current().generation,
             "rollout file refused, the last good one serves on: {full}"

@@ -1,8 +1,6 @@
 //! What the process itself does, as spans: reloads, the drain, breakers. Seldom, so `tracing` and its bridge are at hand.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
 use opentelemetry::trace::{
     Link, SpanContext, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider,
@@ -19,21 +17,11 @@ use tracing_subscriber::{Layer, Registry};
 use crate::model::TraceContext;
 use crate::telemetry::SPANS;
 use crate::telemetry::stats::lock;
-use crate::telemetry::tracer::Sampler;
+use crate::telemetry::story::ServerSpan;
+use crate::telemetry::tracer::Tracer;
 
-/// Such spans that wait; further ones are forgotten.
+/// Such spans that wait; further ones are lost, and counted.
 const MAX_WAITING: usize = 256;
-
-/// What another service would tell of a request of ours.
-#[derive(Debug)]
-pub struct ServerSpan {
-    pub parent: TraceContext,
-    pub name: &'static str,
-    pub began: SystemTime,
-    pub ended: SystemTime,
-    pub failed: bool,
-    pub attributes: Vec<(&'static str, String)>,
-}
 
 /// From `tracing` to the exporter. Closed until there is one.
 #[derive(Debug, Clone, Default)]
@@ -41,9 +29,13 @@ pub struct Bridge(Arc<Mutex<Inside>>);
 
 #[derive(Debug, Default)]
 struct Inside {
-    /// `None` while nobody exports.
-    ratio: Option<f64>,
-    waiting: VecDeque<SpanData>,
+    /// Who decides what is sampled; `None` while nobody exports.
+    tracer: Option<Arc<Tracer>>,
+    /// The file's.
+    ratio: f64,
+    waiting: Vec<SpanData>,
+    /// Since they were last taken.
+    lost: u64,
 }
 
 impl Bridge {
@@ -86,12 +78,20 @@ impl Bridge {
         });
     }
 
-    pub(super) fn open(&self, sampler: Option<Sampler>, ratio: f64) {
-        lock(&self.0).ratio = Some(sampler.map_or(ratio, |sampler| sampler.ratio));
+    pub(super) fn open(&self, tracer: Arc<Tracer>, ratio: f64) {
+        let mut inside = lock(&self.0);
+        (inside.tracer, inside.ratio) = (Some(tracer), ratio);
     }
 
-    pub(super) fn take(&self) -> Vec<SpanData> {
-        std::mem::take(&mut lock(&self.0).waiting).into()
+    /// The file has another ratio now.
+    pub fn follow(&self, ratio: f64) {
+        lock(&self.0).ratio = ratio;
+    }
+
+    /// What waits, and how many did not fit.
+    pub(super) fn take(&self) -> (Vec<SpanData>, u64) {
+        let mut inside = lock(&self.0);
+        (std::mem::take(&mut inside.waiting), std::mem::take(&mut inside.lost))
     }
 }
 
@@ -107,10 +107,10 @@ impl ShouldSample for Bridge {
     ) -> SamplingResult {
         let inherited =
             parent.filter(|parent| parent.has_active_span()).map(|parent| parent.span().span_context().is_sampled());
-        let ratio = lock(&self.0).ratio;
         let own = || {
             let context = TraceContext::begin(u128::from_be_bytes(trace.to_bytes()));
-            ratio.is_some_and(|ratio| Sampler { ratio, follows: false }.samples(&context))
+            let inside = lock(&self.0);
+            inside.tracer.as_ref().is_some_and(|tracer| tracer.samples(&context, inside.ratio))
         };
         let decision =
             if inherited.unwrap_or_else(own) { SamplingDecision::RecordAndSample } else { SamplingDecision::Drop };
@@ -124,7 +124,9 @@ impl SpanProcessor for Bridge {
     fn on_end(&self, span: SpanData) {
         let mut inside = lock(&self.0);
         if inside.waiting.len() < MAX_WAITING {
-            inside.waiting.push_back(span);
+            inside.waiting.push(span);
+        } else {
+            inside.lost += 1;
         }
     }
 

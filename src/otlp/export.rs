@@ -77,9 +77,9 @@ impl Loop {
     async fn export(&mut self, mut ways: Ways) {
         loop {
             let closed = self.wait().await;
-            let mut reached = self.send_process(&ways).await;
+            self.send_process(&ways).await;
             while let Some(chunk) = self.tracer.take() {
-                reached &= self.send_requests(&mut ways, &chunk, closed).await;
+                let reached = self.send_requests(&mut ways, &chunk, closed).await;
                 if closed && !reached {
                     // Nobody is there, and the end has come.
                     self.lose();
@@ -124,15 +124,19 @@ impl Loop {
         self.settle(chunk.spans as u64, sent.unwrap_or_else(|_| Err(no_answer(limit))))
     }
 
-    async fn send_process(&mut self, ways: &Ways) -> bool {
-        let spans = self.bridge.take();
-        let Some(process) = ways.process.as_ref().filter(|_| !spans.is_empty()) else { return true };
+    async fn send_process(&mut self, ways: &Ways) {
+        let (spans, lost) = self.bridge.take();
         let (count, limit) = (spans.len() as u64, self.settings.export_timeout);
+        self.stats.telemetry.dropped_full.add(lost);
+        let Some(process) = ways.process.as_ref().filter(|_| count > 0) else {
+            self.stats.telemetry.dropped_failed.add(count);
+            return;
+        };
         let sent = match tokio::time::timeout(limit, process.export(spans)).await {
             Ok(sent) => sent.map_err(|error| Refused { why: error.to_string(), passes: false }),
             Err(_) => Err(no_answer(limit)),
         };
-        self.settle(count, sent)
+        self.settle(count, sent);
     }
 
     fn settle(&mut self, count: u64, sent: Result<(), Refused>) -> bool {

@@ -8,6 +8,7 @@ mod bridge;
 mod dial;
 mod export;
 mod proto;
+mod resource;
 mod send;
 mod settings;
 mod spans;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-pub use bridge::{Bridge, ServerSpan};
+pub use bridge::Bridge;
 
 use crate::config::Telemetry;
 use crate::telemetry::stats::Stats;
@@ -56,7 +57,7 @@ impl Exporter {
         let settings = settings?;
         let sizes = (settings.max_queue, settings.batch);
         let tracer = Arc::new(Tracer::new(settings.sampler, sizes, spans::encode, Arc::clone(stats)));
-        bridge.open(settings.sampler, file.sample);
+        bridge.open(Arc::clone(&tracer), file.sample);
         let endpoint = settings.endpoint.clone();
         let (tell_done, done) = oneshot::channel();
         let running = Loop {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use percent_encoding::percent_decode_str;
 
+use super::resource;
 use crate::config::Telemetry;
 use crate::model::Secret;
 use crate::telemetry::tracer::Sampler;
@@ -18,18 +19,6 @@ const BATCH: usize = 512;
 const DELAY: Duration = Duration::from_millis(500);
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Attributes that a pod's environment may bring, by names such as `K8S_POD_NAME`.
-const K8S: [&str; 8] = [
-    "k8s.pod.name",
-    "k8s.pod.uid",
-    "k8s.namespace.name",
-    "k8s.node.name",
-    "k8s.container.name",
-    "k8s.deployment.name",
-    "k8s.statefulset.name",
-    "k8s.cluster.name",
-];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -71,13 +60,17 @@ pub(super) struct Odd {
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Variables as the specification has them: empty is unset.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     env: Env<'a>,
     odd: Vec<Odd>,
 }
 
-impl Reader<'_> {
-    fn get(&self, name: &str) -> Option<String> {
+impl<'a> Reader<'a> {
+    pub(super) const fn new(env: Env<'a>) -> Self {
+        Self { env, odd: Vec::new() }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<String> {
         (self.env)(name).filter(|value| !value.trim().is_empty())
     }
 
@@ -86,7 +79,7 @@ impl Reader<'_> {
         names.iter().find_map(|name| Some((*name, self.get(name)?)))
     }
 
-    fn odd(&mut self, name: &'static str, value: &str, why: &'static str) {
+    pub(super) fn odd(&mut self, name: &'static str, value: &str, why: &'static str) {
         self.odd.push(Odd { name, value: value.to_owned(), why });
     }
 
@@ -109,7 +102,7 @@ impl Reader<'_> {
 
 /// `None`: nothing is exported.
 pub(super) fn read(file: &Telemetry, env: Env<'_>) -> (Option<Settings>, Vec<Odd>) {
-    let mut vars = Reader { env, odd: Vec::new() };
+    let mut vars = Reader::new(env);
     let is_on = is_on(&mut vars);
     let target = if is_on { target(file, &mut vars) } else { None };
     let settings = target.map(|(protocol, endpoint)| {
@@ -132,7 +125,7 @@ pub(super) fn read(file: &Telemetry, env: Env<'_>) -> (Option<Settings>, Vec<Odd
             batch,
             delay: vars.millis("OTEL_BSP_SCHEDULE_DELAY", DELAY),
             export_timeout: vars.millis("OTEL_BSP_EXPORT_TIMEOUT", EXPORT_TIMEOUT),
-            resource: resource(file, &mut vars),
+            resource: resource::read(file, &mut vars),
         }
     });
     (settings, vars.odd)
@@ -286,50 +279,6 @@ fn ratio(vars: &mut Reader<'_>) -> f64 {
     }
 }
 
-/// What all spans have in common. Later ones win: the file, the pod, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`.
-fn resource(file: &Telemetry, vars: &mut Reader<'_>) -> Vec<KeyValue> {
-    let mut attributes: Vec<(String, String)> = vec![
-        ("service.name".to_owned(), file.service_name.clone()),
-        ("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-        ("service.instance.id".to_owned(), instance(rand::random())),
-    ];
-    for name in K8S {
-        if let Some(value) = vars.get(&name.to_ascii_uppercase().replace('.', "_")) {
-            set(&mut attributes, name, value);
-        }
-    }
-    let given = vars.get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
-    for pair in given.split(',').filter(|pair| !pair.trim().is_empty()) {
-        let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().map(std::borrow::Cow::into_owned);
-        match pair.split_once('=').map(|(name, value)| (decoded(name), decoded(value))) {
-            Some((Ok(name), Ok(value))) if !name.is_empty() => set(&mut attributes, &name, value),
-            _ => vars.odd("OTEL_RESOURCE_ATTRIBUTES", pair, "is no name=value"),
-        }
-    }
-    if let Some(name) = vars.get("OTEL_SERVICE_NAME") {
-        set(&mut attributes, "service.name", name);
-    }
-    attributes.into_iter().map(|(name, value)| KeyValue::new(name, value)).collect()
-}
-
-fn set(attributes: &mut Vec<(String, String)>, name: &str, value: String) {
-    attributes.retain(|(known, _)| known != name);
-    attributes.push((name.to_owned(), value));
-}
-
-/// A random UUID (RFC 9562 §5.4).
-fn instance(random: u128) -> String {
-    let id = (random & !(0xf << 76) & !(0xc << 60)) | (4 << 76) | (8 << 60);
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        (id >> 96) as u32,
-        (id >> 80) as u16,
-        (id >> 64) as u16,
-        (id >> 48) as u16,
-        id & 0xffff_ffff_ffff
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -420,36 +369,5 @@ mod tests {
         let settings = settings.0.unwrap();
         assert_eq!((settings.max_queue, settings.batch), (BATCH, BATCH), "a batch has to fit");
         assert_eq!((settings.delay, settings.export_timeout), (Duration::from_millis(20), Duration::from_secs(5)));
-    }
-
-    #[test]
-    fn the_resource_says_who_we_are() {
-        let settings = with(
-            Some("http://h"),
-            &[
-                (
-                    "OTEL_RESOURCE_ATTRIBUTES",
-                    "deployment.environment.name=a%20b,service.name=x,service.instance.id=i-1",
-                ),
-                ("OTEL_SERVICE_NAME", "gate"),
-                ("K8S_POD_NAME", "pod-7"),
-            ],
-        );
-        let resource = settings.0.unwrap().resource;
-        let of = |name: &str| {
-            let mut found = resource.iter().filter(|pair| pair.key.as_str() == name).map(|pair| pair.value.to_string());
-            (found.next(), found.next())
-        };
-        for (name, value) in [
-            ("service.name", "gate"),
-            ("service.instance.id", "i-1"),
-            ("deployment.environment.name", "a b"),
-            ("k8s.pod.name", "pod-7"),
-            ("service.version", env!("CARGO_PKG_VERSION")),
-        ] {
-            assert_eq!(of(name), (Some(value.to_owned()), None), "{name}");
-        }
-        assert_eq!(instance(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_eq!(instance(0), "00000000-0000-4000-8000-000000000000");
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn request(resource: &[u8], scope: &[u8], spans: &[u8]) -> Bytes {
 #[derive(Debug, Default)]
 struct Writer {
     one: Proto,
+    head: Proto,
     event: Proto,
     scratch: String,
     endpoints: Known<(Method, &'static str)>,
@@ -125,11 +126,11 @@ fn of_peer(peer: &Peer) -> Proto {
 
 impl Writer {
     fn finish(&mut self, to: &mut Vec<u8>) {
-        self.event.head(2, self.one.as_slice().len());
-        to.extend_from_slice(self.event.as_slice());
+        self.head.clear();
+        self.head.head(2, self.one.as_slice().len());
+        to.extend_from_slice(self.head.as_slice());
         to.extend_from_slice(self.one.as_slice());
         self.one.clear();
-        self.event.clear();
     }
 
     fn begin(&mut self, story: &Story, span: SpanId, parent: Option<SpanId>, kind: u64) {

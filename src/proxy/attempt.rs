@@ -19,7 +19,8 @@ use crate::backend::{self, Failure, RequestBody, SendError, headers};
 use crate::live::Snapshot;
 use crate::model::{Cause, End, Engine, Fault};
 use crate::translate::answer::{self, Ids, Said, Stream, Unusable};
-use crate::wire::observe::{self, Observer, Seen};
+use crate::wire::observe::{self, Observer};
+use crate::wire::seen::Seen;
 
 /// Held back before the first content at most this much; role chunks and comments are far smaller.
 const MAX_HELD: usize = 1 << 20;

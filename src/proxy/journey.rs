@@ -14,7 +14,7 @@ use crate::model::{End, Fault, SpanId, TraceContext};
 use crate::telemetry::story::{Attempt, CancelledBy, Clock, Decided, Leg, Params, Peer};
 use crate::telemetry::tracer::Tracer;
 use crate::wire::endpoint::Operation;
-use crate::wire::observe::Seen;
+use crate::wire::seen::Seen;
 
 /// Longer names of models are cut.
 const MAX_MODEL: usize = 128;

@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::translate::answer::{Ending, Note, Said, Stream};
 use crate::wire::error_body::ApiError;
-use crate::wire::observe::{self, Observer, Seen};
+use crate::wire::observe::{self, Observer};
+use crate::wire::seen::Seen;
 use crate::wire::sse;
 
 /// What a broken answer looks like to the application.

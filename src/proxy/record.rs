@@ -21,7 +21,7 @@ use crate::telemetry::stats::BackendStats;
 use crate::translate::Ledger;
 use crate::translate::answer::{Notes, Stream};
 use crate::wire::endpoint::Endpoint;
-use crate::wire::observe::Seen;
+use crate::wire::seen::Seen;
 
 mod ending;
 

@@ -7,9 +7,9 @@ mod accept;
 mod backends;
 mod candidates;
 mod measured;
-mod own;
 mod page;
 mod process;
+mod sidecar;
 mod split;
 
 use std::sync::Arc;
@@ -73,12 +73,12 @@ pub struct FleetView {
 
 /// The page.
 pub fn render(stats: &Stats, in_force: &InForce, format: Format) -> String {
-    let mut families = process::families(stats, in_force);
+    let mut families = sidecar::families(stats, in_force);
     families.extend(split::families(stats, in_force));
     families.extend(backends::families(stats, in_force));
     families.extend(candidates::families(in_force));
     families.extend(measured::families(stats));
-    families.extend(own::families());
+    families.extend(process::families());
     page::write(&families, format)
 }
 

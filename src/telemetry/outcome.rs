@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::Value;
 
 use crate::model::{End, Reason};
-use crate::wire::observe::Usage;
+use crate::wire::seen::Usage;
 
 /// All that the outcome line tells.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use http::{Method, Version};
 use super::stats::RouteStats;
 use crate::model::{End, Engine, Fault, Reason, SpanId, TraceContext};
 use crate::wire::endpoint::Operation;
-use crate::wire::observe::Seen;
 use crate::wire::scan::Scan;
+use crate::wire::seen::Seen;
 
 /// A backend by the names that telemetry gives it.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -38,6 +38,17 @@ impl Clock {
     pub fn wall_of(&self, at: Instant) -> SystemTime {
         self.wall + at.saturating_duration_since(self.began)
     }
+}
+
+/// What a server that is not ours tells of a request that it got from us.
+#[derive(Debug)]
+pub struct ServerSpan {
+    pub parent: TraceContext,
+    pub name: &'static str,
+    pub began: SystemTime,
+    pub ended: SystemTime,
+    pub failed: bool,
+    pub attributes: Vec<(&'static str, f64)>,
 }
 
 /// Who is meant to get the answer of an attempt.

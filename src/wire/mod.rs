@@ -9,5 +9,6 @@ pub mod head;
 pub mod observe;
 pub mod pace;
 pub mod scan;
+pub mod seen;
 pub mod splice;
 pub mod sse;

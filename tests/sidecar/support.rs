@@ -108,14 +108,16 @@ timeout = {{ total = "20s" }}
 
 /// The candidate's key, in a file as a deployment would have it.
 pub(crate) fn secret_file() -> PathBuf {
-    static FILE: std::sync::OnceLock<(tempfile::TempDir, PathBuf)> = std::sync::OnceLock::new();
+    static FILE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     FILE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("qwen-key");
-        std::fs::write(&path, "qwen-key-canary\n").unwrap();
-        (folder, path)
+        // What is static is never dropped, so it is no folder of this process; others may be reading it.
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let path = folder.join("qwen-key");
+        let mut file = tempfile::NamedTempFile::new_in(folder).unwrap();
+        std::io::Write::write_all(&mut file, b"qwen-key-canary\n").unwrap();
+        file.persist(&path).unwrap();
+        path
     })
-    .1
     .clone()
 }
 

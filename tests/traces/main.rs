@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "../sidecar/authority.rs"]
+mod authority;
 mod canaries;
 mod check;
 mod jaeger;
@@ -15,4 +17,5 @@ mod statuses;
 #[expect(dead_code, reason = "shared with the tests of the running proxy, which need more of it")]
 #[path = "../sidecar/support.rs"]
 mod support;
+mod tls;
 mod ways;

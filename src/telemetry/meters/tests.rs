@@ -8,8 +8,8 @@ use super::*;
 use crate::model::{Cause, End, Engine, Fault, Reason, SpanId, TraceContext};
 use crate::telemetry::stats::Stats;
 use crate::telemetry::story::{CancelledBy, Clock, Leg, Overhead, Params};
-use crate::wire::observe::{Seen, Usage};
 use crate::wire::pace::Pace;
+use crate::wire::seen::{Seen, Usage};
 
 fn peer(name: &str) -> Arc<Peer> {
     Arc::new(Peer { name: name.to_owned(), engine: Engine::Vllm, host: "10.0.0.7".to_owned(), port: 8000 })

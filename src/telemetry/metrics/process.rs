@@ -1,131 +1,100 @@
-//! What the process as a whole counts: requests by their end, refusals, reloads, connections, telemetry.
+//! What the process takes of its machine, as Linux tells it in `/proc`. Elsewhere nothing is known.
 
-use std::collections::BTreeMap;
+use std::fs;
 
-use super::InForce;
-use super::page::{Family, Labels, Value, gauge};
-use crate::model::{End, Reason, Refusal};
-use crate::telemetry::stats::Stats;
+use super::page::{Family, Value, gauge};
 
-/// Why connections of applications are ended or not taken.
-const CLOSED: [&str; 5] = ["not_accepted", "malformed", "slow_head", "idle", "slow_reader"];
-/// The limits at which requests are refused.
-const SHED: [&str; 3] = ["limits.in_flight", "limits.body_bytes", "max_in_flight"];
-/// Whole connections over `limits.connections`, which are refused before there is a request.
-const CONNECTIONS: &str = "refused:connections";
+/// Linux tells user space of a hundred ticks a second, whatever its timer does (`USER_HZ`).
+const TICKS: f64 = 100.0;
 
-pub(super) fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
-    let mut families = requests(stats);
-    families.extend(config(stats, in_force));
-    families.extend(telemetry(stats));
-    families.extend([
-        Family::one("shiftgate_requests_in_flight", "Requests being answered", gauge(stats.in_flight.get())),
-        Family::one("shiftgate_connections", "Connections of applications", gauge(stats.connections.get())),
-        Family::one("shiftgate_body_bytes", "Bytes of bodies held", gauge(stats.body_bytes.get())),
-    ]);
-    families
-}
-
-fn requests(stats: &Stats) -> Vec<Family> {
-    let refused = stats.refused();
-    let mut shed = stats.sheds();
-    shed.insert("limits.connections", refused.get(CONNECTIONS).copied().unwrap_or(0));
-    let refusals = Refusal::ALL.map(|refusal| Reason::Refused(refusal).as_str());
-    vec![
-        Family::new(
-            "shiftgate_requests_ended",
-            "Requests by how they ended",
-            by("end", End::ALL.map(End::as_str), stats.ended()),
+pub(super) fn families() -> Vec<Family> {
+    let stat = fs::read_to_string("/proc/self/stat").ok().and_then(|text| Stat::of(&text));
+    let boot = fs::read_to_string("/proc/stat").ok().and_then(|text| boot_time(&text));
+    let resident = fs::read_to_string("/proc/self/status").ok().and_then(|text| resident(&text));
+    let max = rlimit::getrlimit(rlimit::Resource::NOFILE).ok().map(|(soft, _)| soft);
+    let all = [
+        (
+            "process_cpu_seconds",
+            "CPU time that this process has used",
+            stat.as_ref().map(|stat| Value::Sum(stat.cpu_ticks / TICKS)),
         ),
-        Family::new(
-            "shiftgate_refused",
-            "Requests that shiftgate answered itself, by reason",
-            by("reason", refusals.into_iter().chain([CONNECTIONS]), refused),
+        ("process_resident_memory_bytes", "Memory of this process in RAM", resident.map(gauge)),
+        ("process_open_fds", "Open file descriptors", open_fds().map(gauge)),
+        ("process_max_fds", "File descriptors that may be open", max.map(gauge)),
+        (
+            "process_start_time_seconds",
+            "When this process began, in seconds since 1970",
+            stat.as_ref().zip(boot).map(|(stat, boot)| Value::Gauge(boot + stat.start_ticks / TICKS)),
         ),
-        Family::new("shiftgate_shed", "Requests refused at a limit, by that limit", by("reason", SHED, shed)),
-        Family::new(
-            "shiftgate_connections_closed",
-            "Connections of applications that shiftgate ended or did not take, by reason",
-            by("reason", CLOSED, stats.closed()),
-        ),
-        Family::one(
-            "shiftgate_failover_refused",
-            "Failures of candidates that were not answered by the baseline: the retry budget was spent",
-            Value::Counter(stats.over_budget.get()),
-        ),
-    ]
-}
-
-fn config(stats: &Stats, in_force: &InForce) -> Vec<Family> {
-    let failed = stats.reloads.failed().map(|(kind, count)| ("failed", kind, count.get()));
-    let reloads = [("ok", "", stats.reloads.ok.get())].into_iter().chain(failed);
-    let labelled = |(result, kind, count): (&str, &str, u64)| {
-        (vec![("result", result.to_owned()), ("kind", kind.to_owned())], Value::Counter(count))
-    };
-    vec![
-        Family::new(
-            "shiftgate_config_reloads",
-            "Readings of rollout.toml after the first, by result and by what was wrong",
-            reloads.map(labelled).collect(),
-        ),
-        Family::one("shiftgate_config_generation", "Generation of the snapshot in force", gauge(in_force.generation)),
-        Family::one(
-            "shiftgate_config_reload_failed",
-            "1 while the file on disk is refused and an older one serves",
-            gauge(u64::from(in_force.reload_failed)),
-        ),
-        Family::one(
-            "shiftgate_config_last_success_timestamp_seconds",
-            "When the snapshot in force was read, in seconds since 1970",
-            Value::Gauge(in_force.loaded_at),
-        ),
-    ]
-}
-
-fn telemetry(stats: &Stats) -> Vec<Family> {
-    let spans = &stats.telemetry;
-    let signal = || ("signal", "traces".to_owned());
-    let dropped = [
-        ("queue_full", &spans.dropped_full),
-        ("export_failed", &spans.dropped_failed),
-        ("rate", &spans.dropped_rate),
-        ("shutdown", &spans.dropped_shutdown),
     ];
-    let dropped = dropped
-        .map(|(reason, count)| (vec![signal(), ("reason", reason.to_owned())], Value::Counter(count.get())))
-        .into();
-    vec![
-        Family::new(
-            "shiftgate_telemetry_dropped",
-            "Spans that were not exported, by reason; for rate, traces that were not kept",
-            dropped,
-        ),
-        Family::new(
-            "shiftgate_telemetry_exported",
-            "Spans that the collector took",
-            vec![(vec![signal()], Value::Counter(spans.exported.get()))],
-        ),
-        Family::new(
-            "shiftgate_telemetry_queue_length",
-            "Spans that wait to be exported",
-            vec![(vec![signal()], gauge(spans.queued.get()))],
-        ),
-        Family::one(
-            "shiftgate_log_dropped_lines",
-            "Log lines dropped because nobody read them",
-            Value::Counter(stats.log_dropped.get()),
-        ),
-    ]
+    all.into_iter().filter_map(|(name, help, value)| Some(Family::one(name, help, value?))).collect()
 }
 
-/// All `known` words are there from the start.
-fn by(
-    label: &'static str,
-    known: impl IntoIterator<Item = &'static str>,
-    mut counts: BTreeMap<&'static str, u64>,
-) -> Vec<(Labels, Value)> {
-    for word in known {
-        counts.entry(word).or_insert(0);
+/// Since Linux 6.2 the folder's size says it; before, its entries are counted, of which the reading makes one.
+fn open_fds() -> Option<u64> {
+    const FOLDER: &str = "/proc/self/fd";
+    match fs::metadata(FOLDER).ok()?.len() {
+        0 => Some((fs::read_dir(FOLDER).ok()?.count() as u64).saturating_sub(1)),
+        count => Some(count),
     }
-    counts.into_iter().map(|(word, count)| (vec![(label, word.to_owned())], Value::Counter(count))).collect()
+}
+
+/// Of `/proc/self/stat`, in ticks.
+#[derive(Debug, PartialEq)]
+struct Stat {
+    cpu_ticks: f64,
+    /// Since the machine's boot.
+    start_ticks: f64,
+}
+
+impl Stat {
+    /// The second field is a name in brackets, in which anything may stand.
+    fn of(text: &str) -> Option<Self> {
+        let (_, rest) = text.rsplit_once(')')?;
+        let field = |number: usize| rest.split_ascii_whitespace().nth(number - 3)?.parse::<f64>().ok();
+        Some(Self { cpu_ticks: field(14)? + field(15)?, start_ticks: field(22)? })
+    }
+}
+
+fn boot_time(text: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+}
+
+fn resident(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_linux_says_is_read() {
+        let stat = "7 (a ) b) R 1 2 3 0 -1 4194304 102 0 0 0 150 50 0 0 20 0 1 0 4940294 2998272 416 1844";
+        assert_eq!(Stat::of(stat), Some(Stat { cpu_ticks: 200.0, start_ticks: 4_940_294.0 }));
+        assert_eq!((Stat::of(""), Stat::of("7 (x) R 1")), (None, None));
+        assert_eq!(boot_time("cpu 1 2\nbtime 1764000000\nprocesses 1\n"), Some(1_764_000_000.0));
+        assert_eq!(resident("Name:\tx\nVmRSS:\t   2048 kB\n"), Some(2 * 1024 * 1024));
+        assert_eq!(resident("VmRSS:\t99999999999999999999 kB\n"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_process_is_known() {
+        let families = families();
+        let value = |name| {
+            let family: &Family = families.iter().find(|family| family.name == name).unwrap();
+            match family.samples[0].1 {
+                Value::Gauge(value) | Value::Sum(value) => value,
+                ref other => panic!("{other:?}"),
+            }
+        };
+        assert!(value("process_resident_memory_bytes") > 1e6);
+        assert!(value("process_open_fds") >= 3.0 && value("process_max_fds") >= value("process_open_fds"));
+        assert!(value("process_cpu_seconds") >= 0.0);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let age = now - value("process_start_time_seconds");
+        assert!((-2.0..86_400.0).contains(&age), "{age}");
+    }
 }

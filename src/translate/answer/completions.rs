@@ -16,7 +16,8 @@ use super::usage::Counts;
 use super::whole::{Unusable, Whole};
 use super::{Ids, is_plain_id};
 use crate::translate::Wants;
-use crate::wire::observe::{Seen, told_by};
+use crate::wire::observe::told_by;
+use crate::wire::seen::Seen;
 
 /// More choices of one answer than this are not told apart: several prompts times `n`.
 const MAX_CHOICES: usize = 1024;

@@ -18,7 +18,7 @@ use super::told::{Event, parsed};
 use super::usage::Counts;
 use super::whole::{Unusable, Whole};
 use crate::translate::Wants;
-use crate::wire::observe::{Seen, Told};
+use crate::wire::seen::{Seen, Told};
 
 pub(super) fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     let told: Value = serde_json::from_slice(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;

@@ -15,7 +15,7 @@ use super::responses::Responses;
 use super::said::{Said, failed};
 use crate::model::Engine;
 use crate::translate::{Kind, Wants};
-use crate::wire::observe::Seen;
+use crate::wire::seen::Seen;
 use crate::wire::sse::Framer;
 
 /// How a stream came to its end.

@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
 
 use super::json::put_number;
-use crate::wire::observe::Usage;
+use crate::wire::seen::Usage;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {

@@ -19,7 +19,8 @@ use super::usage::Counts;
 use super::{completions, responses};
 use crate::model::Engine;
 use crate::translate::{Kind, Wants};
-use crate::wire::observe::{Observer, Seen, told_by, wrong_with};
+use crate::wire::observe::{Observer, told_by, wrong_with};
+use crate::wire::seen::Seen;
 
 /// An unstreamed answer as the application gets it.
 #[derive(Debug)]

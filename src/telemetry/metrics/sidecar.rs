@@ -1,0 +1,131 @@
+//! What the process as a whole counts: requests by their end, refusals, reloads, connections, telemetry.
+
+use std::collections::BTreeMap;
+
+use super::InForce;
+use super::page::{Family, Labels, Value, gauge};
+use crate::model::{End, Reason, Refusal};
+use crate::telemetry::stats::Stats;
+
+/// Why connections of applications are ended or not taken.
+const CLOSED: [&str; 5] = ["not_accepted", "malformed", "slow_head", "idle", "slow_reader"];
+/// The limits at which requests are refused.
+const SHED: [&str; 3] = ["limits.in_flight", "limits.body_bytes", "max_in_flight"];
+/// Whole connections over `limits.connections`, which are refused before there is a request.
+const CONNECTIONS: &str = "refused:connections";
+
+pub(super) fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
+    let mut families = requests(stats);
+    families.extend(config(stats, in_force));
+    families.extend(telemetry(stats));
+    families.extend([
+        Family::one("shiftgate_requests_in_flight", "Requests being answered", gauge(stats.in_flight.get())),
+        Family::one("shiftgate_connections", "Connections of applications", gauge(stats.connections.get())),
+        Family::one("shiftgate_body_bytes", "Bytes of bodies held", gauge(stats.body_bytes.get())),
+    ]);
+    families
+}
+
+fn requests(stats: &Stats) -> Vec<Family> {
+    let refused = stats.refused();
+    let mut shed = stats.sheds();
+    shed.insert("limits.connections", refused.get(CONNECTIONS).copied().unwrap_or(0));
+    let refusals = Refusal::ALL.map(|refusal| Reason::Refused(refusal).as_str());
+    vec![
+        Family::new(
+            "shiftgate_requests_ended",
+            "Requests by how they ended",
+            by("end", End::ALL.map(End::as_str), stats.ended()),
+        ),
+        Family::new(
+            "shiftgate_refused",
+            "Requests that shiftgate answered itself, by reason",
+            by("reason", refusals.into_iter().chain([CONNECTIONS]), refused),
+        ),
+        Family::new("shiftgate_shed", "Requests refused at a limit, by that limit", by("reason", SHED, shed)),
+        Family::new(
+            "shiftgate_connections_closed",
+            "Connections of applications that shiftgate ended or did not take, by reason",
+            by("reason", CLOSED, stats.closed()),
+        ),
+        Family::one(
+            "shiftgate_failover_refused",
+            "Failures of candidates that were not answered by the baseline: the retry budget was spent",
+            Value::Counter(stats.over_budget.get()),
+        ),
+    ]
+}
+
+fn config(stats: &Stats, in_force: &InForce) -> Vec<Family> {
+    let failed = stats.reloads.failed().map(|(kind, count)| ("failed", kind, count.get()));
+    let reloads = [("ok", "", stats.reloads.ok.get())].into_iter().chain(failed);
+    let labelled = |(result, kind, count): (&str, &str, u64)| {
+        (vec![("result", result.to_owned()), ("kind", kind.to_owned())], Value::Counter(count))
+    };
+    vec![
+        Family::new(
+            "shiftgate_config_reloads",
+            "Readings of rollout.toml after the first, by result and by what was wrong",
+            reloads.map(labelled).collect(),
+        ),
+        Family::one("shiftgate_config_generation", "Generation of the snapshot in force", gauge(in_force.generation)),
+        Family::one(
+            "shiftgate_config_reload_failed",
+            "1 while the file on disk is refused and an older one serves",
+            gauge(u64::from(in_force.reload_failed)),
+        ),
+        Family::one(
+            "shiftgate_config_last_success_timestamp_seconds",
+            "When the snapshot in force was read, in seconds since 1970",
+            Value::Gauge(in_force.loaded_at),
+        ),
+    ]
+}
+
+fn telemetry(stats: &Stats) -> Vec<Family> {
+    let spans = &stats.telemetry;
+    let signal = || ("signal", "traces".to_owned());
+    let dropped = [
+        ("queue_full", &spans.dropped_full),
+        ("export_failed", &spans.dropped_failed),
+        ("rate", &spans.dropped_rate),
+        ("shutdown", &spans.dropped_shutdown),
+    ];
+    let dropped = dropped
+        .map(|(reason, count)| (vec![signal(), ("reason", reason.to_owned())], Value::Counter(count.get())))
+        .into();
+    vec![
+        Family::new(
+            "shiftgate_telemetry_dropped",
+            "Spans that were not exported, by reason; for rate, traces that were not kept",
+            dropped,
+        ),
+        Family::new(
+            "shiftgate_telemetry_exported",
+            "Spans that the collector took",
+            vec![(vec![signal()], Value::Counter(spans.exported.get()))],
+        ),
+        Family::new(
+            "shiftgate_telemetry_queue_length",
+            "Spans that wait to be exported",
+            vec![(vec![signal()], gauge(spans.queued.get()))],
+        ),
+        Family::one(
+            "shiftgate_log_dropped_lines",
+            "Log lines dropped because nobody read them",
+            Value::Counter(stats.log_dropped.get()),
+        ),
+    ]
+}
+
+/// All `known` words are there from the start.
+fn by(
+    label: &'static str,
+    known: impl IntoIterator<Item = &'static str>,
+    mut counts: BTreeMap<&'static str, u64>,
+) -> Vec<(Labels, Value)> {
+    for word in known {
+        counts.entry(word).or_insert(0);
+    }
+    counts.into_iter().map(|(word, count)| (vec![(label, word.to_owned())], Value::Counter(count))).collect()
+}
