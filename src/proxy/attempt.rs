@@ -205,6 +205,9 @@ async fn send(
         Ok(answer) => return Ok(came(answer, record)),
         Err(error) => error,
     };
+    if stale {
+        record.journey.was_reused();
+    }
     if !stale || !leg.replay_safe {
         return Err(failure);
     }

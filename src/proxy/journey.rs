@@ -113,6 +113,13 @@ impl Journey {
         }
     }
 
+    /// No head came, but this is known of the connection.
+    pub(super) fn was_reused(&mut self) {
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.reused = Some(true);
+        }
+    }
+
     /// The last attempt is over, and gave nothing.
     pub(super) fn failed(&mut self, fault: Fault, now: Instant) {
         if let Some(attempt) = self.attempts.last_mut().filter(|attempt| attempt.ended.is_none()) {

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::command::Process;
+use crate::process::Process;
 use crate::support::*;
 use shiftgate::sim::{Behaviour, Sim};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

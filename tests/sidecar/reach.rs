@@ -1,13 +1,7 @@
 //! How backends are reached: TLS with a private authority and a client certificate, h2, a proxy's tunnel.
 
-use std::sync::Arc;
-
 use crate::authority::*;
 use crate::support::*;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
-use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use shiftgate::sim::Behaviour;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

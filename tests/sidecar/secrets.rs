@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::command::Process;
+use crate::process::Process;
 use crate::support::*;
 use shiftgate::sim::{Behaviour, Fault, Received};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -10,6 +10,9 @@ mod jaeger;
 mod kept;
 mod logs;
 mod outage;
+#[expect(dead_code, reason = "shared with the tests of the running proxy, which need more of it")]
+#[path = "../sidecar/process.rs"]
+mod process;
 mod receiver;
 mod shape;
 mod span;

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 use shiftgate::sim::{Behaviour, Fault, Sim};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 use crate::receiver::Receiver;
 use crate::shape::*;
@@ -122,6 +124,54 @@ async fn a_breaker_that_opens_is_an_event() {
         (server.get("shiftgate.decision.reason"), server.get("shiftgate.reason")),
         (&json!("split"), &json!("breaker"))
     );
+}
+
+/// Answers on every connection once, and hangs up on what comes after it.
+async fn forgetful() -> (String, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let body = r#"{"id":"1","object":"chat.completion","created":1,"model":"m","choices":[]}"#;
+    let answer =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let serving = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            read_request(&mut stream).await;
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            read_request(&mut stream).await;
+        }
+    });
+    (url, serving)
+}
+
+#[tokio::test]
+async fn a_replay_is_an_attempt_of_its_own() {
+    let (url, serving) = forgetful().await;
+    let case = Case::new(0.0, Behaviour::default(), |text| {
+        let baseline = text.lines().find(|line| line.starts_with("url = ")).unwrap();
+        text.replace(baseline, &format!("url = \"{url}\""))
+    })
+    .await;
+    let first = ask(&case.running, &chat("x", false), "").await;
+    let port = case.spans(&first, 2).await[1].get("server.port").clone();
+    let second = ask(&case.running, &chat("x", false), "").await;
+    assert_eq!((second.status, second.header("x-shiftgate-reason")), (200, first.header("x-shiftgate-reason")));
+    let spans = case.spans(&second, 3).await;
+    let [server, died, again] = &spans[..] else { panic!("{spans:#?}") };
+    assert_eq!((server.status, died.status, again.status), (0, ERROR, 0), "{spans:#?}");
+    let events: Vec<&str> = server.events.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(events, ["replay"]);
+    let event = server.event("replay");
+    assert_eq!(
+        (&event.attributes["shiftgate.from"], &event.attributes["shiftgate.to"]),
+        (&json!("openai"), &json!("openai"))
+    );
+    assert!(event.at == again.start && died.end <= again.start, "{spans:#?}");
+    assert_eq!((died.get("shiftgate.conn.reused"), died.get("error.type")), (&json!(true), &json!("upstream_reset")));
+    let resent = "http.request.resend_count";
+    assert_eq!((died.get(resent), again.get(resent)), (&Value::Null, &json!(1)));
+    assert_eq!((died.get("shiftgate.attempt"), again.get("shiftgate.attempt")), (&json!(1), &json!(2)));
+    assert!(died.get("server.port") == &port && again.get("server.port") == &port);
+    serving.abort();
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use shiftgate::otlp::Bridge;
 use shiftgate::sim::Behaviour;
 use tracing_subscriber::layer::SubscriberExt;
 
+use crate::process::*;
 use crate::receiver::{Mood, Receiver};
 use crate::shape::*;
 use crate::span::Span;
@@ -161,4 +162,30 @@ async fn reloads_and_the_drain_are_traces_of_their_own() {
         assert_eq!(results, [&json!("ok"), &json!("failed"), &Value::Null]);
         assert_eq!((spans[0].get("shiftgate.generation"), spans[2].get("shiftgate.in_flight")), (&json!(2), &json!(0)));
     }
+}
+
+#[tokio::test]
+async fn reloads_are_sampled_by_the_files_ratio_of_now() {
+    let receiver = Receiver::start().await;
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    let text = traced(&openai, &qwen, &receiver.grpc(), "sample = 0.0");
+    std::fs::write(&path, &text).unwrap();
+    let mut process = Process::of(binary().arg("--config").arg(&path).env("OTEL_BSP_SCHEDULE_DELAY", "20"));
+    // Each is decided by the ratio before it; the last one waits until that is in force.
+    for (generation, ratio) in [(2, "1.0"), (3, "0.9999999")] {
+        std::fs::write(&path, text.replace("sample = 0.0", &format!("sample = {ratio}"))).unwrap();
+        assert_eq!(process.line("rollout file reloaded")["generation"], generation);
+    }
+    receiver.wait_for("a reload", |spans| !spans.is_empty()).await;
+    process.signal("-TERM");
+    let ended = tokio::task::spawn_blocking(move || process.child.wait().unwrap());
+    assert!(ended.await.unwrap().success());
+    let spans = receiver.spans();
+    // A file that is read twice for one change tells no generation.
+    let generations: Vec<_> =
+        spans.iter().map(|span| span.get("shiftgate.generation")).filter(|one| !one.is_null()).collect();
+    assert_eq!(generations, [&json!(3)], "{spans:#?}");
+    assert_eq!(spans.last().unwrap().name, "shiftgate.drain");
 }
