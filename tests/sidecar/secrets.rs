@@ -2,7 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use crate::process::Process;
+use crate::process::*;
+use crate::receiver::Receiver;
 use crate::support::*;
 use shiftgate::sim::{Behaviour, Fault, Received};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -43,14 +44,17 @@ async fn broken_and_tunnelled(listen: std::net::SocketAddr, more: &str) -> Strin
 #[tokio::test]
 async fn no_credential_crosses_and_none_is_told() {
     let (openai, qwen) = pair(Behaviour::default()).await;
+    let collector = Receiver::start().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rollout.toml");
-    let text = file(&openai, &qwen, 100.0)
+    let traces = format!("[telemetry]\notlp = \"{}\"\n", collector.grpc());
+    let text = format!("{}{traces}", file(&openai, &qwen, 100.0))
         .replace("request_log = false", "request_log = true\nallow_override = true")
         .replace("enabled = false", "enabled = true\nretry_budget = 1.0")
         .replace("timeout = { total = \"20s\" }", "timeout = { ttft = \"60ms\", total = \"80ms\" }");
     std::fs::write(&path, &text).unwrap();
-    let mut process = Process::start(&path);
+    let vars = [("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=collector-canary"), ("OTEL_BSP_SCHEDULE_DELAY", "20")];
+    let mut process = Process::of(binary().arg("--config").arg(&path).envs(vars));
     let more = "cookie: c=cookie-canary\r\nopenai-organization: org-canary\r\nx-api-key: x-api-canary\r\n\
                 x-session-id: session-canary\r\nbaggage: b=baggage-canary\r\n";
     let body = |stream: bool| {
@@ -92,6 +96,11 @@ async fn no_credential_crosses_and_none_is_told() {
     for page in ["/status", "/metrics", "/readyz"] {
         told.push_str(&get(admin, page).await.text());
     }
+    let exemplars =
+        "GET /metrics HTTP/1.1\r\nhost: h\r\naccept: application/openmetrics-text\r\nconnection: close\r\n\r\n";
+    let page = raw(admin, exemplars.as_bytes()).await.text();
+    assert!(page.contains("trace_id=") && page.contains("# EOF"), "{page}");
+    told.push_str(&page);
     // A literal key, where none belongs.
     std::fs::write(&path, text.replace("api_key = \"client\"", "api_key = \"sk-app-canary-no\"")).unwrap();
     let mut log = String::new();
@@ -99,19 +108,20 @@ async fn no_credential_crosses_and_none_is_told() {
         log.push_str(&process.lines.next().unwrap().unwrap());
     }
     process.signal("-TERM");
-    while let Some(Ok(line)) = process.lines.next() {
-        log.push_str(&line);
-    }
+    let rest = tokio::task::spawn_blocking(move || process.lines.by_ref().map_while(Result::ok).collect::<String>());
+    log.push_str(&rest.await.unwrap());
     let (to_qwen, to_openai) = (sent(&qwen.received()), sent(&openai.received()));
     assert!(to_qwen.contains(OF_THE_CANDIDATE) && to_openai.contains("sk-app-canary"), "the test sees what is sent");
     assert!(log.matches("\"end\":").count() > 20 && told.contains("failover:"), "and what is told");
+    assert!(collector.spans().len() > 60 && collector.holds("/v1/chat/completions"), "and what is traced");
+    assert_eq!(collector.header("x-tenant"), "collector-canary");
     for canary in OF_THE_APP {
         assert!(!to_qwen.contains(canary), "{canary} reached the candidate: {to_qwen}");
-        assert!(!log.contains(canary) && !told.contains(canary), "{canary} was told");
+        assert!(!log.contains(canary) && !told.contains(canary) && !collector.holds(canary), "{canary} was told");
     }
     assert!(!to_openai.contains(OF_THE_CANDIDATE), "{to_openai}");
-    for canary in CONTENT.into_iter().chain([OF_THE_CANDIDATE]) {
-        assert!(!log.contains(canary) && !told.contains(canary), "{canary} was told");
+    for canary in CONTENT.into_iter().chain([OF_THE_CANDIDATE, "collector-canary"]) {
+        assert!(!log.contains(canary) && !told.contains(canary) && !collector.holds(canary), "{canary} was told");
     }
 }
 
