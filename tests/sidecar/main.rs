@@ -10,20 +10,14 @@ mod failover;
 mod fleet;
 mod h2;
 mod hostile;
+mod injection;
 mod life;
 mod metrics;
 mod passing;
 mod process;
 mod proxy;
 mod reach;
-#[expect(dead_code, reason = "shared with the tests of traces, which need more of it")]
-#[path = "../traces/receiver.rs"]
-mod receiver;
 mod reload;
-mod secrets;
-#[expect(dead_code, reason = "shared with the tests of traces, which need more of it")]
-#[path = "../traces/span.rs"]
-mod span;
 mod streams;
 mod support;
 mod translation;

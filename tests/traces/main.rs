@@ -14,6 +14,7 @@ mod outage;
 #[path = "../sidecar/process.rs"]
 mod process;
 mod receiver;
+mod secrets;
 mod shape;
 mod span;
 mod statuses;
