@@ -21,7 +21,8 @@ use super::connect::Connector;
 use super::error::Failure;
 use super::io::{BytesRead, Counted};
 use super::request_body::RequestBody;
-use crate::telemetry::stats::{BackendStats, lock};
+use crate::telemetry::count::lock;
+use crate::telemetry::stats::BackendStats;
 
 /// Idle connections kept for one backend.
 const MAX_IDLE: usize = 256;

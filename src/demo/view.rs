@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::traffic::Seen;
 use crate::app::App;
 use crate::model::Percent;
-use crate::telemetry::stats::Latency;
+use crate::telemetry::count::Latency;
 
 /// One backend as it stands.
 struct Row {

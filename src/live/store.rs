@@ -11,7 +11,8 @@ use super::snapshot::Snapshot;
 use crate::backend::PrepareError;
 use crate::config::{self, Config, ConfigError, Secrets};
 use crate::telemetry::SPANS;
-use crate::telemetry::stats::{Count, Stats, lock};
+use crate::telemetry::count::{Count, lock};
+use crate::telemetry::stats::Stats;
 
 /// How configuration asks for environment variables.
 pub type Env = dyn Fn(&str) -> Option<String> + Send + Sync;

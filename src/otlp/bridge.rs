@@ -16,7 +16,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use crate::model::TraceContext;
 use crate::telemetry::SPANS;
-use crate::telemetry::stats::lock;
+use crate::telemetry::count::lock;
 use crate::telemetry::story::ServerSpan;
 use crate::telemetry::tracer::Tracer;
 

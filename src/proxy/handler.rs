@@ -21,7 +21,7 @@ use crate::health::Unfit;
 use crate::live::Snapshot;
 use crate::model::{Cause, Reason};
 use crate::split::{self, Body, Decision, Known};
-use crate::telemetry::stats::lock;
+use crate::telemetry::count::lock;
 use crate::telemetry::story::{Decided, Params};
 use crate::translate::{Action, Ledger, Stop};
 use crate::wire::endpoint::Endpoint;

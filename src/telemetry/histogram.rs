@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
-use super::stats::lock;
+use super::count::lock;
 use crate::model::TraceId;
 use crate::wire::pace::{self, Pace};
 

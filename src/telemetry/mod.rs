@@ -6,6 +6,7 @@
 pub const SPANS: &str = "shiftgate::span";
 
 pub mod cost;
+pub mod count;
 pub mod histogram;
 pub mod log;
 pub mod meters;

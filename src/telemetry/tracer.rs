@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::stats::{Stats, lock};
+use super::count::lock;
+use super::stats::Stats;
 use super::story::Story;
 use crate::config::Keep;
 use crate::model::{TraceContext, TraceId};

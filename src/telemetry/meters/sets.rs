@@ -64,7 +64,7 @@ impl<K: Key, V> Sets<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::stats::Count;
+    use crate::telemetry::count::Count;
 
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
     struct Tens(usize, u8);
