@@ -178,7 +178,12 @@ impl App {
     pub async fn drain(self, limit: Duration, now: impl Future<Output = ()>) -> Ended {
         // What is no i64 becomes a text in the bridge.
         let in_flight = i64::try_from(self.stats.in_flight.get()).unwrap_or(i64::MAX);
-        let span = tracing::info_span!(target: SPANS, "shiftgate.drain", shiftgate.in_flight = in_flight);
+        let span = tracing::info_span!(
+            target: SPANS,
+            "shiftgate.drain",
+            shiftgate.in_flight = in_flight,
+            otel.status_code = tracing::field::Empty
+        );
         let life = &self.life;
         life.draining.cancel();
         let finished = async {
@@ -193,6 +198,7 @@ impl App {
             () = now => self.cut(),
         };
         if ended == Ended::Cut {
+            span.record("otel.status_code", "ERROR");
             life.closing.cancel();
             life.cut.cancel();
             life.tasks.close();

@@ -26,6 +26,8 @@ pub enum Failure {
     ClientBody(String),
     #[error("the application stopped sending its body")]
     ClientSlow,
+    #[error("the application left before its body was whole")]
+    ClientLeft,
     #[error("the stream began with an error event")]
     ErrorEvent,
     #[error("the answer is larger than {0} bytes")]
@@ -42,7 +44,7 @@ impl Failure {
             Self::Reset(_) => Some(Cause::Reset),
             Self::BadAnswer(_) | Self::TooLarge(_) => Some(Cause::BadAnswer),
             Self::ErrorEvent => Some(Cause::ErrorEvent),
-            Self::ClientBody(_) | Self::ClientSlow => None,
+            Self::ClientBody(_) | Self::ClientSlow | Self::ClientLeft => None,
         }
     }
 
@@ -59,6 +61,7 @@ impl Failure {
             Self::Timeout(_) => Fault::TtftTimeout,
             Self::ErrorEvent => Fault::SseError,
             Self::ClientBody(_) | Self::ClientSlow => Fault::ClientBody,
+            Self::ClientLeft => Fault::ClientGone,
         }
     }
 
@@ -69,21 +72,26 @@ impl Failure {
     /// What hyper says of a request that got no answer.
     pub fn of_exchange(error: &hyper::Error) -> Self {
         if error.is_user() {
-            let cause = std::error::Error::source(error);
-            if matches!(cause.and_then(|cause| cause.downcast_ref()), Some(BodyError::Slow)) {
-                return Self::ClientSlow;
-            }
-            return Self::ClientBody(with_source(error));
+            return match std::error::Error::source(error).and_then(|cause| cause.downcast_ref()) {
+                Some(BodyError::Slow) => Self::ClientSlow,
+                Some(BodyError::Broken(broken)) if !is_malformed(broken) => Self::ClientLeft,
+                _ => Self::ClientBody(with_source(error)),
+            };
         }
-        // What is wrong with a chunk comes as an error of reading.
-        let is_invalid =
-            |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
-        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
-        if error.is_parse() || cause.is_some_and(is_invalid) {
-            return Self::BadAnswer(with_source(error));
+        match is_malformed(error) {
+            true => Self::BadAnswer(with_source(error)),
+            false => Self::Reset(with_source(error)),
         }
-        Self::Reset(with_source(error))
     }
+}
+
+/// Whether what came is no HTTP; else nothing more came.
+pub fn is_malformed(error: &hyper::Error) -> bool {
+    // What is wrong with a chunk comes as an error of reading.
+    let is_invalid =
+        |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    error.is_parse() || cause.is_some_and(is_invalid)
 }
 
 /// `1.5 s`, whatever the clock's grain made of it.

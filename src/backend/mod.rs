@@ -17,7 +17,7 @@ pub mod tls;
 
 pub use answer::AnswerBody;
 pub use connect::Connector;
-pub use error::Failure;
+pub use error::{Failure, is_malformed};
 pub use facts::Facts;
 pub use io::Stream;
 pub use pool::{Answer, Client, SendError};

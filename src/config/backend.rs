@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use http::HeaderName;
-use http::uri::{Scheme, Uri};
+use http::uri::Scheme;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -20,6 +20,7 @@ use super::types::{
     ApiKey, Backend, BackendUrl, Breaker, LateSystem, LogprobsPolicy, PemFile, PemKey, Price, Proxy, ReasoningPolicy,
     SecretSource, Timeouts, TlsFiles, TokenPrice, Translation,
 };
+use super::url::{UrlProblem, http_url};
 use crate::model::{Engine, Family, Glob, Secret};
 
 /// A key or certificate is far smaller; anything larger is the wrong file.
@@ -101,27 +102,14 @@ fn url(value: &Value<'_>) -> Result<BackendUrl, Wrong> {
     url_of(string(value)?)
 }
 
-/// Never repeats the text: it may hold a password.
 fn url_of(text: &str) -> Result<BackendUrl, Wrong> {
-    let cure = "write a URL such as \"http://127.0.0.1:8000/v1\"";
-    let Ok(uri) = text.parse::<Uri>() else { return wrong("cannot be read as a URL", cure) };
-    let (scheme, authority) = match (uri.scheme(), uri.authority()) {
-        (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS => (scheme, authority),
-        _ => return wrong("is no http or https URL", cure),
-    };
-    if authority.as_str().contains('@') {
-        return wrong("has a user name or password in it", "leave them out: keys belong into api_key");
-    }
-    if authority.host().is_empty() || authority.port().is_some_and(|port| port.as_str().parse::<u16>().is_err()) {
-        return wrong("has no usable host and port", cure);
-    }
-    if uri.query().is_some() || text.contains('#') {
-        return wrong("has a query or fragment", "leave out what follows the path");
-    }
-    Ok(BackendUrl {
-        scheme: scheme.clone(),
-        authority: authority.clone(),
-        path: uri.path().trim_end_matches('/').to_owned(),
+    http_url(text).or_else(|problem| {
+        let cure = match problem {
+            UrlProblem::User => "leave them out: keys belong into api_key",
+            UrlProblem::Query => "leave out what follows the path",
+            _ => "write a URL such as \"http://127.0.0.1:8000/v1\"",
+        };
+        wrong(problem.to_string(), cure)
     })
 }
 

@@ -11,9 +11,11 @@ mod problem;
 mod reader;
 mod sections;
 mod types;
+mod url;
 
 pub use describe::{describe, warnings};
 pub use edit::{ShiftError, Shifted, shift};
 pub use load::{Secrets, load, parse};
 pub use problem::{ConfigError, Problem};
 pub use types::*;
+pub use url::{UrlProblem, http_url};

@@ -13,6 +13,7 @@ use super::reader::{
 use super::types::{
     Failover, KeySource, Limits, Listen, Records, Route, RouteMatch, Server, Shadow, ShadowTo, Telemetry,
 };
+use super::url::{UrlProblem, http_url};
 use crate::model::{Glob, Percent};
 
 pub(super) fn server(mut s: Section<'_, '_>, context: &Context<'_>, p: &mut Problems<'_>) -> Server {
@@ -313,11 +314,12 @@ pub(super) fn telemetry(value: &Value<'_>, p: &mut Problems<'_>) -> Telemetry {
     let Telemetry { mut keep, service_name: usual_name, sample: all, .. } = Telemetry::default();
     let otlp = s.read("otlp", p, |value| {
         let text = string(value)?;
-        match text.parse::<http::Uri>() {
-            Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() => {
-                Ok(text.to_owned())
+        match http_url(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(problem @ (UrlProblem::User | UrlProblem::Query)) => {
+                wrong(problem.to_string(), "leave it out: what a collector wants to see is OTEL_EXPORTER_OTLP_HEADERS'")
             }
-            _ => wrong("is no http or https URL", "write \"http://127.0.0.1:4317\""),
+            Err(problem) => wrong(problem.to_string(), "write \"http://127.0.0.1:4317\""),
         }
     });
     let service_name = s.read("service_name", p, |value| string(value).map(str::to_owned));

@@ -117,7 +117,8 @@ impl Store {
             target: SPANS,
             "shiftgate.reload",
             shiftgate.generation = tracing::field::Empty,
-            shiftgate.result = tracing::field::Empty
+            shiftgate.result = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty
         );
         let _inside = span.enter();
         let reloads = &self.stats.reloads;
@@ -132,7 +133,7 @@ impl Store {
                 let mut watched = current.config.watched.clone();
                 watched.extend(error.watched.iter().cloned());
                 self.refuse(kind, error.summary(), &error.to_string());
-                span.record("shiftgate.result", "failed");
+                span.record("shiftgate.result", "failed").record("otel.status_code", "ERROR");
                 return watched;
             }
         };
@@ -154,8 +155,11 @@ impl Store {
         }
         // What is no i64 becomes a text in the bridge.
         span.record("shiftgate.generation", i64::try_from(self.current().generation).unwrap_or(i64::MAX));
-        let result = if self.reload_error().is_none() { "ok" } else { "failed" };
-        span.record("shiftgate.result", result);
+        if self.reload_error().is_none() {
+            span.record("shiftgate.result", "ok");
+        } else {
+            span.record("shiftgate.result", "failed").record("otel.status_code", "ERROR");
+        }
         watched
     }
 

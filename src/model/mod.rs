@@ -8,6 +8,7 @@ mod lacks;
 mod percent;
 mod reason;
 mod secret;
+mod text;
 mod trace;
 
 pub use engine::{Engine, Family};
@@ -17,4 +18,5 @@ pub use lacks::Lacks;
 pub use percent::{Percent, PercentError};
 pub use reason::{Cause, End, Pin, Reason, Refusal};
 pub use secret::Secret;
+pub use text::prefix;
 pub use trace::{SpanId, TraceContext, TraceId};

@@ -36,6 +36,8 @@ struct Inside {
     waiting: Vec<SpanData>,
     /// Since they were last taken.
     lost: u64,
+    /// Taken, and not settled.
+    sending: u64,
 }
 
 impl Bridge {
@@ -91,7 +93,19 @@ impl Bridge {
     /// What waits, and how many did not fit.
     pub(super) fn take(&self) -> (Vec<SpanData>, u64) {
         let mut inside = lock(&self.0);
+        inside.sending = inside.waiting.len() as u64;
         (std::mem::take(&mut inside.waiting), std::mem::take(&mut inside.lost))
+    }
+
+    /// What was taken is out, or counted.
+    pub(super) fn settled(&self) {
+        lock(&self.0).sending = 0;
+    }
+
+    /// How many will never get out.
+    pub(super) fn abandon(&self) -> u64 {
+        let inside = lock(&self.0);
+        inside.waiting.len() as u64 + inside.lost + inside.sending
     }
 }
 

@@ -14,7 +14,7 @@ use opentelemetry_sdk::trace::SpanExporter;
 use super::bridge::Bridge;
 use super::dial::{Dial, DialError, Posts};
 use super::proto::Proto;
-use super::send::{Refused, Way, channel};
+use super::send::{Refused, Taken, Way, channel};
 use super::settings::{Protocol, Settings};
 use super::spans;
 use crate::telemetry::stats::Stats;
@@ -51,6 +51,8 @@ pub(super) struct Loop {
     pub(super) stats: Arc<Stats>,
     /// The collector did not take the last batch.
     pub(super) is_down: bool,
+    /// It has rejected spans of a batch that it took, which was told.
+    pub(super) is_picky: bool,
 }
 
 impl Loop {
@@ -77,7 +79,9 @@ impl Loop {
     async fn export(&mut self, mut ways: Ways) {
         loop {
             let closed = self.wait().await;
-            self.send_process(&ways).await;
+            if !closed {
+                self.send_process(&ways).await;
+            }
             while let Some(chunk) = self.tracer.take() {
                 let reached = self.send_requests(&mut ways, &chunk, closed).await;
                 if closed && !reached {
@@ -86,6 +90,8 @@ impl Loop {
                 }
             }
             if closed {
+                // Last: it is the little that the end itself has told, and it must not use up the requests' time.
+                self.send_process(&ways).await;
                 return;
             }
         }
@@ -126,24 +132,32 @@ impl Loop {
 
     async fn send_process(&mut self, ways: &Ways) {
         let (spans, lost) = self.bridge.take();
-        let (count, limit) = (spans.len() as u64, self.settings.export_timeout);
+        let (count, limit) = (spans.len() as u64, self.settings.timeout);
         self.stats.telemetry.dropped_full.add(lost);
         let Some(process) = ways.process.as_ref().filter(|_| count > 0) else {
             self.stats.telemetry.dropped_failed.add(count);
+            self.bridge.settled();
             return;
         };
         let sent = match tokio::time::timeout(limit, process.export(spans)).await {
-            Ok(sent) => sent.map_err(|error| Refused { why: error.to_string(), passes: false }),
+            Ok(sent) => sent.map(|()| Taken::default()).map_err(|error| Refused::of(error.to_string(), false)),
             Err(_) => Err(no_answer(limit)),
         };
         self.settle(count, sent);
+        self.bridge.settled();
     }
 
-    fn settle(&mut self, count: u64, sent: Result<(), Refused>) -> bool {
+    fn settle(&mut self, count: u64, sent: Result<Taken, Refused>) -> bool {
         let (telemetry, endpoint) = (&self.stats.telemetry, &self.settings.endpoint);
         match sent {
-            Ok(()) => {
-                telemetry.exported.add(count);
+            Ok(taken) => {
+                let rejected = taken.rejected.min(count);
+                telemetry.exported.add(count - rejected);
+                telemetry.dropped_rejected.add(rejected);
+                if rejected > 0 && !std::mem::replace(&mut self.is_picky, true) {
+                    let why = one_line(&taken.why);
+                    tracing::warn!(endpoint, rejected, "the collector rejects spans, they are counted: {why}");
+                }
                 if std::mem::take(&mut self.is_down) {
                     tracing::info!(endpoint, "traces are exported again");
                 }
@@ -164,23 +178,25 @@ impl Loop {
     }
 }
 
-async fn with_retries(way: &mut Way, request: &Bytes, tries: u32, timeout: Duration) -> Result<(), Refused> {
+async fn with_retries(way: &mut Way, request: &Bytes, tries: u32, timeout: Duration) -> Result<Taken, Refused> {
     let mut pause = FIRST_PAUSE;
     for last in (0..tries).map(|tried| tried + 1 == tries) {
         let sent = tokio::time::timeout(timeout, way.send(request.clone())).await;
         match sent.unwrap_or_else(|_| Err(no_answer(timeout))) {
             Err(refused) if refused.passes && !last => {
-                tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
+                // The time of the whole export bounds what a collector may ask for.
+                let own = pause.mul_f64(rand::random_range(0.5..1.5));
+                tokio::time::sleep(refused.after.map_or(own, |asked| asked.max(own))).await;
                 pause *= 2;
             }
             done => return done,
         }
     }
-    Ok(())
+    Ok(Taken::default())
 }
 
 fn no_answer(limit: Duration) -> Refused {
-    Refused { why: format!("no answer within {} s", limit.as_secs_f64()), passes: true }
+    Refused::of(format!("no answer within {} s", limit.as_secs_f64()), true)
 }
 
 fn one_line(text: &str) -> String {

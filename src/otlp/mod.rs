@@ -39,6 +39,7 @@ pub struct Exporter {
     tracer: Arc<Tracer>,
     done: oneshot::Receiver<()>,
     stats: Arc<Stats>,
+    bridge: Bridge,
 }
 
 impl Exporter {
@@ -66,6 +67,7 @@ impl Exporter {
             bridge: bridge.clone(),
             stats: Arc::clone(stats),
             is_down: false,
+            is_picky: false,
         };
         let thread = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
             running.run();
@@ -74,7 +76,7 @@ impl Exporter {
         match thread {
             Ok(_) => {
                 tracing::info!(endpoint, "traces are exported");
-                Some(Self { tracer, done, stats: Arc::clone(stats) })
+                Some(Self { tracer, done, stats: Arc::clone(stats), bridge: bridge.clone() })
             }
             Err(error) => {
                 tracing::warn!(%error, "no traces are exported: their thread cannot be started");
@@ -91,8 +93,8 @@ impl Exporter {
     pub async fn finish(self) {
         self.tracer.close();
         if tokio::time::timeout(LAST_SPANS, self.done).await.is_err() {
-            let lost = self.tracer.abandon();
-            self.stats.telemetry.dropped_shutdown.add(lost as u64);
+            let lost = self.tracer.abandon() as u64 + self.bridge.abandon();
+            self.stats.telemetry.dropped_shutdown.add(lost);
             tracing::warn!(lost, "spans are lost: the collector did not take them before the end");
         }
     }

@@ -1,13 +1,14 @@
 //! A batch on its way: gRPC's one call, or one POST, with the bytes as they are.
 
 use std::io::Write;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use opentelemetry_http::HttpClient;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -16,6 +17,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::dial::{Dial, DialError, Posts};
+use super::proto::{self, Value};
 use super::settings::{Protocol, Settings};
 
 const CALL: PathAndQuery = PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
@@ -27,6 +29,21 @@ pub(super) struct Refused {
     pub(super) why: String,
     /// The same may be taken a moment later.
     pub(super) passes: bool,
+    /// When, as the collector says.
+    pub(super) after: Option<Duration>,
+}
+
+impl Refused {
+    pub(super) const fn of(why: String, passes: bool) -> Self {
+        Self { why, passes, after: None }
+    }
+}
+
+/// What a collector says of a batch that it took: how many spans it left out, and why.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) rejected: u64,
+    pub(super) why: String,
 }
 
 /// The way to one collector.
@@ -59,7 +76,7 @@ impl Way {
         }
     }
 
-    pub(super) async fn send(&mut self, batch: Bytes) -> Result<(), Refused> {
+    pub(super) async fn send(&mut self, batch: Bytes) -> Result<Taken, Refused> {
         match self {
             Self::Grpc { client, headers } => call(client, headers, batch).await,
             Self::Http { client, uri, headers, gzip } => {
@@ -73,10 +90,15 @@ impl Way {
                     request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
                 }
                 let answer = client.send_bytes(request).await;
-                let answer = answer.map_err(|error| Refused { why: causes(error.as_ref()), passes: true })?;
+                let answer = answer.map_err(|error| Refused::of(causes(error.as_ref()), true))?;
                 match answer.status() {
-                    status if status.is_success() => Ok(()),
-                    status => Err(Refused { why: format!("it answered {status}"), passes: is_passing(status) }),
+                    status if status.is_success() => Ok(taken(answer.body())),
+                    status => {
+                        let after =
+                            answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+                        let after = after.map(Duration::from_secs);
+                        Err(Refused { why: format!("it answered {status}"), passes: is_passing(status), after })
+                    }
                 }
             }
         }
@@ -93,20 +115,35 @@ pub(super) fn channel(settings: &Settings) -> Result<Channel, DialError> {
 fn headers(settings: &Settings) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in &settings.headers {
-        if let (Ok(name), Ok(mut value)) = (HeaderName::try_from(name), HeaderValue::try_from(value.expose())) {
+        if let Ok(mut value) = HeaderValue::try_from(value.expose()) {
             value.set_sensitive(true);
-            headers.append(name, value);
+            headers.append(name.clone(), value);
         }
     }
     headers
 }
 
-async fn call(client: &mut Grpc<Channel>, headers: &HeaderMap, batch: Bytes) -> Result<(), Refused> {
-    let refused = |status: &Status| Refused { why: of_status(status), passes: is_passing_code(status.code()) };
-    client.ready().await.map_err(|error| Refused { why: causes(&error), passes: true })?;
+async fn call(client: &mut Grpc<Channel>, headers: &HeaderMap, batch: Bytes) -> Result<Taken, Refused> {
+    let refused = |status: &Status| Refused::of(of_status(status), is_passing_code(status.code()));
+    client.ready().await.map_err(|error| Refused::of(causes(&error), true))?;
     let mut request = tonic::Request::new(batch);
     *request.metadata_mut() = MetadataMap::from_headers(headers.clone());
-    client.unary(request, CALL, Raw).await.map(drop).map_err(|status| refused(&status))
+    client.unary(request, CALL, Raw).await.map(tonic::Response::into_inner).map_err(|status| refused(&status))
+}
+
+/// What is no such message says nothing: the batch was taken.
+fn taken(answer: &[u8]) -> Taken {
+    let partial = proto::fields(answer).into_iter().find(|(field, _)| *field == 1);
+    let Some((_, Value::Bytes(partial))) = partial else { return Taken::default() };
+    let mut taken = Taken::default();
+    for field in proto::fields(partial) {
+        match field {
+            (1, Value::Number(rejected)) => taken.rejected = rejected,
+            (2, Value::Bytes(why)) => taken.why = String::from_utf8_lossy(why).into_owned(),
+            _ => {}
+        }
+    }
+    taken
 }
 
 /// What the specification says may be tried again (OTLP §"Failures").
@@ -144,16 +181,16 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 fn zipped(batch: &[u8]) -> Result<Bytes, Refused> {
     let mut zip = GzEncoder::new(Vec::new(), Compression::fast());
     let zipped = zip.write_all(batch).and_then(|()| zip.finish());
-    zipped.map(Bytes::from).map_err(|error| Refused { why: error.to_string(), passes: false })
+    zipped.map(Bytes::from).map_err(|error| Refused::of(error.to_string(), false))
 }
 
-/// Messages that are bytes already, and answers of which nothing is read.
+/// Messages that are bytes already.
 #[derive(Debug, Clone, Copy)]
 struct Raw;
 
 impl Codec for Raw {
     type Encode = Bytes;
-    type Decode = ();
+    type Decode = Taken;
     type Encoder = Self;
     type Decoder = Self;
 
@@ -177,11 +214,38 @@ impl Encoder for Raw {
 }
 
 impl Decoder for Raw {
-    type Item = ();
+    type Item = Taken;
     type Error = Status;
 
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        from.advance(from.remaining());
-        Ok(Some(()))
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Taken>, Status> {
+        Ok(Some(taken(&from.copy_to_bytes(from.remaining()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::{Taken, taken};
+
+    proptest! {
+        #[test]
+        fn what_was_left_out_is_read(rejected in 0..i64::MAX, why in ".{0,40}") {
+            let partial = ExportTracePartialSuccess { rejected_spans: rejected, error_message: why.clone() };
+            let answer = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
+            prop_assert_eq!(taken(&answer), Taken { rejected: rejected.unsigned_abs(), why });
+        }
+
+        #[test]
+        fn whatever_comes_is_survived(answer: Vec<u8>) {
+            drop(taken(&answer));
+        }
+    }
+
+    #[test]
+    fn most_say_nothing() {
+        assert_eq!(taken(&ExportTraceServiceResponse::default().encode_to_vec()), Taken::default());
     }
 }

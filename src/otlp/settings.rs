@@ -2,13 +2,15 @@
 //!
 //! Pure: the environment is asked through a function. What is wrong in it is told, and the rest holds.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use opentelemetry::KeyValue;
 use percent_encoding::percent_decode_str;
 
 use super::resource;
-use crate::config::Telemetry;
+use crate::config::{Telemetry, http_url};
 use crate::model::Secret;
 use crate::telemetry::tracer::Sampler;
 
@@ -41,7 +43,7 @@ pub(super) struct Settings {
     /// PEM files: roots; certificate and key.
     pub(super) ca: Option<String>,
     /// What a collector wants to see, keys among it.
-    pub(super) headers: Vec<(String, Secret)>,
+    pub(super) headers: Vec<(HeaderName, Secret)>,
     /// For one try.
     pub(super) timeout: Duration,
     pub(super) gzip: bool,
@@ -54,7 +56,7 @@ pub(super) struct Settings {
 pub(super) struct Odd {
     name: &'static str,
     value: String,
-    why: &'static str,
+    why: Cow<'static, str>,
 }
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -79,8 +81,8 @@ impl<'a> Reader<'a> {
         names.iter().find_map(|name| Some((*name, self.get(name)?)))
     }
 
-    pub(super) fn odd(&mut self, name: &'static str, value: &str, why: &'static str) {
-        self.odd.push(Odd { name, value: value.to_owned(), why });
+    pub(super) fn odd(&mut self, name: &'static str, value: &str, why: impl Into<Cow<'static, str>>) {
+        self.odd.push(Odd { name, value: value.to_owned(), why: why.into() });
     }
 
     fn number(&mut self, name: &'static str, default: usize) -> usize {
@@ -108,15 +110,14 @@ pub(super) fn read(file: &Telemetry, env: Env<'_>) -> (Option<Settings>, Vec<Odd
     let settings = target.map(|(protocol, endpoint)| {
         let batch = vars.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH);
         let max_queue = vars.number("OTEL_BSP_MAX_QUEUE_SIZE", MAX_QUEUE).max(batch);
-        let file_of = |names: &[&'static str]| vars.first(names).map(|(_, path)| path);
-        let certificate =
-            file_of(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"]);
-        let key = file_of(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"]);
+        let client = client(&mut vars);
         Settings {
             protocol,
             endpoint,
-            ca: file_of(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"]),
-            client: certificate.zip(key),
+            ca: vars
+                .first(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"])
+                .map(|(_, path)| path),
+            client,
             headers: headers(&mut vars),
             timeout: timeout(&mut vars),
             gzip: gzip(&mut vars),
@@ -174,16 +175,18 @@ fn target(file: &Telemetry, vars: &mut Reader<'_>) -> Option<(Protocol, String)>
     let url = url?.trim().to_owned();
     // gRPC's habit is to leave the scheme out.
     let url = if url.contains("://") { url } else { format!("http://{url}") };
-    let Some(uri) = url.parse::<http::Uri>().ok().filter(|uri| {
-        uri.host().is_some_and(|host| !host.is_empty()) && matches!(uri.scheme_str(), Some("http" | "https"))
-    }) else {
-        vars.odd(name, &without_user(&url), "is no http or https URL: no traces are exported");
-        return None;
+    let uri = match http_url(&url) {
+        Ok(uri) => uri,
+        Err(problem) => {
+            // What is wrong with it may be that it holds a secret.
+            vars.odd(name, "…", format!("{problem}: no traces are exported"));
+            return None;
+        }
     };
-    let has_path = !matches!(uri.path(), "" | "/");
+    let has_path = !uri.path.is_empty();
     let protocol = protocol(vars).unwrap_or_else(|| {
         // A general endpoint's path says nothing: what it speaks is told by its port or its variable.
-        let speaks_http = (has_path && !is_base) || uri.port_u16() == Some(4318);
+        let speaks_http = (has_path && !is_base) || uri.authority.port_u16() == Some(4318);
         if speaks_http { Protocol::Http } else { Protocol::Grpc }
     });
     let endpoint = match protocol {
@@ -191,14 +194,6 @@ fn target(file: &Telemetry, vars: &mut Reader<'_>) -> Option<(Protocol, String)>
         Protocol::Http | Protocol::Grpc => url,
     };
     Some((protocol, endpoint))
-}
-
-/// What may stand before the host is a secret.
-fn without_user(url: &str) -> String {
-    match url.rsplit_once('@') {
-        Some((_, rest)) => format!("…@{rest}"),
-        None => url.to_owned(),
-    }
 }
 
 fn protocol(vars: &mut Reader<'_>) -> Option<Protocol> {
@@ -214,20 +209,42 @@ fn protocol(vars: &mut Reader<'_>) -> Option<Protocol> {
 }
 
 /// `name=value,…`, percent-encoded; never printed.
-fn headers(vars: &mut Reader<'_>) -> Vec<(String, Secret)> {
+fn headers(vars: &mut Reader<'_>) -> Vec<(HeaderName, Secret)> {
     let Some((name, text)) = vars.first(&["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]) else {
         return Vec::new();
     };
+    let header = |pair: &str| {
+        let (name, text) = pair.split_once('=')?;
+        let name = HeaderName::try_from(name.trim()).ok()?;
+        let text = percent_decode_str(text.trim()).decode_utf8().ok()?;
+        HeaderValue::from_str(&text).ok().map(|_| (name, Secret::new(text.as_ref())))
+    };
     let mut headers = Vec::new();
     for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
-        let value =
-            |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(|text| Secret::new(text.as_ref()));
-        match pair.split_once('=').map(|(name, text)| (name.trim().to_ascii_lowercase(), value(text))) {
-            Some((name, Some(value))) if !name.is_empty() => headers.push((name, value)),
-            _ => vars.odd(name, "…", "has a part that is no name=value"),
+        match header(pair) {
+            Some(header) => headers.push(header),
+            None => vars.odd(name, "…", "has a part that is no header as name=value: it is left out"),
         }
     }
     headers
+}
+
+/// Certificate and key, or neither.
+fn client(vars: &mut Reader<'_>) -> Option<(String, String)> {
+    let chain = vars.first(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"]);
+    let key = vars.first(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"]);
+    match (chain, key) {
+        (Some((_, chain)), Some((_, key))) => Some((chain, key)),
+        (Some((name, path)), None) => {
+            vars.odd(name, &path, "has no key beside it: name it in OTEL_EXPORTER_OTLP_CLIENT_KEY");
+            None
+        }
+        (None, Some((name, path))) => {
+            vars.odd(name, &path, "has no certificate beside it: name it in OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE");
+            None
+        }
+        (None, None) => None,
+    }
 }
 
 fn timeout(vars: &mut Reader<'_>) -> Duration {
@@ -334,7 +351,6 @@ mod tests {
         for (name, value) in [
             ("OTEL_TRACES_EXPORTER", "zipkin"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://h"),
             ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
             ("OTEL_RESOURCE_ATTRIBUTES", "novalue"),
@@ -343,8 +359,24 @@ mod tests {
             assert_eq!(odd.len(), 1, "{name}");
             assert!(odd[0].to_string().starts_with(&format!("{name} is {value:?}, which ")), "{}", odd[0]);
         }
-        let odd = with(None, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://me:secret@h")]).1;
-        assert!(!odd[0].to_string().contains("secret"), "{}", odd[0]);
+        for (name, value, why) in [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://me:secret@h", "is no http or https URL: no traces are exported"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "me:secret@h", "has a user name or password in it: no traces are exported"),
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                "http://h?a=secret",
+                "has a query or fragment: no traces are exported",
+            ),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a b=secret", "has a part that is no header as name=value: it is left out"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=se%0Acret", "has a part that is no header as name=value: it is left out"),
+        ] {
+            let odd = with(Some("http://h:4317"), &[(name, value)]).1;
+            let told: Vec<String> = odd.iter().map(ToString::to_string).collect();
+            assert_eq!(told, [format!("{name} is \"…\", which {why}")], "{value}");
+        }
+        let alone = ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "cert.pem");
+        let (settings, odd) = with(Some("http://h:4317"), &[alone]);
+        assert!(settings.unwrap().client.is_none() && odd[0].to_string().contains("OTEL_EXPORTER_OTLP_CLIENT_KEY"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 
 use super::record::Record;
 use super::respond::Refused;
-use crate::backend::RequestBody;
+use crate::backend::{RequestBody, is_malformed};
 
 /// A request's body as it is at hand.
 #[derive(Debug)]
@@ -39,7 +39,10 @@ pub(super) async fn read(
     let mut first: Option<Bytes> = None;
     let mut more = BytesMut::new();
     while let Some(frame) = tokio::time::timeout(patience, body.frame()).await.map_err(|_| Refused::SlowBody)? {
-        let frame = frame.map_err(|error| Refused::ClientBody(error.to_string()))?;
+        let frame = frame.map_err(|error| match is_malformed(&error) {
+            true => Refused::ClientBody(error.to_string()),
+            false => Refused::ClientLeft,
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         if announced.is_none() && !record.hold(data.len() as u64) {
             return Err(Refused::Overload("limits.body_bytes"));

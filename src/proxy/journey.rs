@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use crate::backend::Target;
 use crate::backend::headers::OwnTrace;
 use crate::model::header::TRACEPARENT;
-use crate::model::{End, Fault, SpanId, TraceContext};
+use crate::model::{End, Fault, SpanId, TraceContext, prefix};
 use crate::telemetry::story::{Attempt, CancelledBy, Clock, Decided, Leg, Params, Peer};
 use crate::telemetry::tracer::Tracer;
 use crate::wire::endpoint::Operation;
@@ -54,7 +54,7 @@ impl Journey {
         if let Some(tracer) = tracer {
             trace.set_sampled(tracer.samples(&trace, ratio));
         }
-        let path = tracer.map(|_| head.path.chars().take(MAX_PATH).collect()).unwrap_or_default();
+        let path = tracer.map(|_| prefix(head.path, MAX_PATH)).unwrap_or_default();
         Self {
             clock: Clock::start(),
             trace,
@@ -83,7 +83,7 @@ impl Journey {
             is_replay,
             reused: None,
             status: None,
-            model: model.chars().take(MAX_MODEL).collect(),
+            model: prefix(model, MAX_MODEL),
             seen: Seen::default(),
             fault: None,
             cancelled: None,
@@ -102,8 +102,11 @@ impl Journey {
         Some(OwnTrace { traceparent, begins_here })
     }
 
-    pub(super) fn attempt(&mut self) -> Option<&mut Attempt> {
-        self.attempts.last_mut()
+    /// The last attempt at this one opened its breaker.
+    pub(super) fn opened_breaker(&mut self, peer: &Arc<Peer>) {
+        if let Some(attempt) = self.attempts.iter_mut().rfind(|attempt| Arc::ptr_eq(&attempt.peer, peer)) {
+            attempt.opened_breaker = true;
+        }
     }
 
     /// The head of an answer has come.
@@ -128,6 +131,7 @@ impl Journey {
             attempt.cancelled = match fault {
                 Fault::TtftTimeout | Fault::IdleTimeout | Fault::Deadline => Some(CancelledBy::Deadline),
                 Fault::Shed => Some(CancelledBy::Shed),
+                Fault::ClientGone => Some(CancelledBy::Client),
                 _ => None,
             };
         }

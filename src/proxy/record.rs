@@ -171,8 +171,8 @@ impl Record {
             _ if missed.blames_request() => self.failed = missed.is_misconfigured(),
             _ => {
                 self.failed = true;
-                if let Some(ticket) = ticket {
-                    self.bad(ticket, now);
+                if let (Some(ticket), Some(target)) = (ticket, self.backend.clone()) {
+                    self.bad(&target, ticket, now);
                 }
             }
         }
@@ -192,21 +192,18 @@ impl Record {
         target.stats.misconfigured.add(1);
     }
 
-    fn bad(&mut self, ticket: Ticket, now: Instant) {
-        if ticket.bad(now)
-            && let Some(target) = &self.backend
-        {
-            let trace_id = self.journey.trace.trace.as_str();
-            tracing::warn!(
-                backend = target.config.name,
-                trace_id,
-                "breaker opened: the baseline serves its requests for now"
-            );
-            tracing::info_span!(target: SPANS, "shiftgate.breaker_open", shiftgate.backend = target.config.name);
-            if let Some(attempt) = self.journey.attempt() {
-                attempt.opened_breaker = true;
-            }
+    fn bad(&mut self, target: &Target, ticket: Ticket, now: Instant) {
+        if !ticket.bad(now) {
+            return;
         }
+        let trace_id = self.journey.trace.trace.as_str();
+        tracing::warn!(
+            backend = target.config.name,
+            trace_id,
+            "breaker opened: the baseline serves its requests for now"
+        );
+        tracing::info_span!(target: SPANS, "shiftgate.breaker_open", shiftgate.backend = target.config.name);
+        self.journey.opened_breaker(&target.peer);
     }
 
     /// The baseline answers instead, for `cause`. False when it has as many as it may.
@@ -229,7 +226,7 @@ impl Record {
         }
         candidate.stats.errors.add(1);
         if let Some(ticket) = ticket {
-            ticket.bad(now);
+            self.bad(&candidate, ticket, now);
         }
     }
 
@@ -299,9 +296,9 @@ impl Record {
     }
 
     /// shiftgate answers itself.
-    pub(super) fn refuse(&mut self, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, refusal: Refusal, end: End) {
         self.reason = Reason::Refused(refusal);
-        self.end = Some(End::Refused);
+        self.end = Some(end);
         self.unassign();
         self.proxy.stats.refuse(self.reason.as_str());
     }

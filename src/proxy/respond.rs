@@ -41,6 +41,8 @@ pub(super) enum Refused {
     UnknownPath(String),
     UnknownOverride,
     ClientBody(String),
+    /// Nobody reads the answer.
+    ClientLeft,
     /// No backend can do what is asked, or nobody ever could.
     Untranslatable(Box<ApiError>),
     /// The application stopped sending.
@@ -64,6 +66,7 @@ impl Refused {
         match missed {
             Missed::Failed(Failure::ClientBody(cause)) => Self::ClientBody(cause),
             Missed::Failed(Failure::ClientSlow) => Self::SlowBody,
+            Missed::Failed(Failure::ClientLeft) => Self::ClientLeft,
             Missed::Failed(failure) => Self::Failed(failure),
             Missed::Said { told, said, .. }
                 if said.misconfigured || told.is_informational() || told.is_redirection() =>
@@ -143,6 +146,11 @@ impl Refused {
                 invalid(format!("the request's body could not be read: {cause}"), Some("client_body")),
                 Some(Refusal::Request),
             ),
+            Self::ClientLeft => (
+                StatusCode::BAD_REQUEST,
+                invalid("the request's body ended before it was whole", Some("client_body")),
+                Some(Refusal::Request),
+            ),
             Self::Untranslatable(error) => (StatusCode::BAD_REQUEST, error.as_ref().clone(), Some(Refusal::Request)),
             Self::Overload(limit) => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -188,11 +196,12 @@ pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<Ans
     let body = if status == StatusCode::NO_CONTENT { Bytes::new() } else { error.to_json() };
     let end = match (refusal, refused) {
         (Some(refusal), _) => {
-            record.refuse(refusal);
+            let end = if matches!(refused, Refused::ClientLeft) { End::ClientGone } else { End::Refused };
+            record.refuse(refusal, end);
             if let Refused::Overload(limit) = refused {
                 record.shed(limit);
             }
-            End::Refused
+            end
         }
         (None, Refused::Failed(failure)) if failure.is_timeout() => End::Timeout,
         (None, Refused::Said { .. }) => End::Complete,

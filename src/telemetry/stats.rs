@@ -201,6 +201,8 @@ pub struct TelemetryStats {
     pub exported: Count,
     pub dropped_full: Count,
     pub dropped_failed: Count,
+    /// By the collector, out of a batch that it took.
+    pub dropped_rejected: Count,
     /// Traces that would have been kept.
     pub dropped_rate: Count,
     pub dropped_shutdown: Count,

@@ -113,8 +113,8 @@ impl Params {
             max_tokens: ["max_completion_tokens", "max_tokens", "max_output_tokens"]
                 .iter()
                 .find_map(|name| number(scan, name)),
-            temperature: number(scan, "temperature"),
-            top_p: number(scan, "top_p"),
+            temperature: number(scan, "temperature").filter(|number: &f64| number.is_finite()),
+            top_p: number(scan, "top_p").filter(|number: &f64| number.is_finite()),
             seed: number(scan, "seed"),
             choices: number(scan, "n"),
         }

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use super::pace::Pace;
+use crate::model::prefix;
 
 /// Tokens as the backend counted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,7 +34,7 @@ pub(super) const MAX_REASONS: usize = 8;
 
 impl Told {
     pub fn name(&mut self, id: Option<&str>, model: Option<&str>) {
-        let cut = |text: &str| text.chars().take(MAX_TOLD).collect();
+        let cut = |text: &str| prefix(text, MAX_TOLD);
         if self.id.is_none() {
             self.id = id.map(cut);
         }
@@ -44,7 +45,7 @@ impl Told {
 
     pub fn reason(&mut self, reason: &str) {
         if self.reasons.len() < MAX_REASONS {
-            self.reasons.push(reason.chars().take(MAX_TOLD).collect());
+            self.reasons.push(prefix(reason, MAX_TOLD));
         }
     }
 }

@@ -97,6 +97,47 @@ async fn an_error_is_kept() {
 }
 
 #[tokio::test]
+async fn an_answer_from_400_up_is_kept() {
+    let case = Case::new(Behaviour::default(), NONE, |text| text.replace("100.0 }", "0.0 }")).await;
+    for status in [400, 401, 429] {
+        case.openai.set(Behaviour { status: Some((status, None)), ..Behaviour::default() });
+        let (told, id) = case.ask(false, "").await;
+        assert_eq!(told, status);
+        let spans = case.kept(&id, 2).await;
+        assert_eq!((spans[0].status, spans[1].status), (0, ERROR), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_leaves_amid_its_upload_is_kept() {
+    let case = Case::new(Behaviour::default(), NONE, |text| text).await;
+    let whole = post("/v1/chat/completions", &chat("x", false), "");
+    let chunked = b"POST /v1/files HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    for (part, spans) in [(&whole[..whole.len() - 1], 1), (&chunked[..], 2)] {
+        let mut stream = TcpStream::connect(case.running.address()).await.unwrap();
+        stream.write_all(part).await.unwrap();
+        until_held(&case.running).await;
+        drop(stream);
+        let of = |all: &[Span]| all.iter().filter(|span| span.kind == SERVER).count();
+        let before = if spans == 1 { 0 } else { 1 };
+        let all = case.receiver.wait_for("the trace", |all| of(all) > before).await;
+        let server = all.iter().rfind(|span| span.kind == SERVER).unwrap();
+        assert_eq!((server.status, server.get("error.type")), (ERROR, &json!("client_gone")), "{server:#?}");
+        assert_eq!(server.event("client_gone").at, server.end);
+        if spans == 2 {
+            let client = all.iter().rfind(|span| span.kind == CLIENT).unwrap();
+            assert_eq!(client.get("shiftgate.cancelled_by"), "client", "{client:#?}");
+        }
+    }
+    assert_eq!(case.running.app.stats.in_flight.get(), 0);
+}
+
+/// The head is read, and the body is waited for.
+async fn until_held(running: &Running) {
+    eventually(|| running.app.stats.in_flight.get() == 1).await;
+}
+
+#[tokio::test]
 async fn a_200_that_broke_off_is_kept_as_an_error() {
     let case = Case::new(behaviour(Fault::CutAfterBytes(900)), NONE, |text| text).await;
     let (status, id) = case.ask(true, "").await;

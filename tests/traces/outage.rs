@@ -149,3 +149,35 @@ async fn what_does_not_fit_is_dropped_and_counted() {
     let telemetry = &stats.telemetry;
     assert_eq!((telemetry.exported.get(), dropped(telemetry), telemetry.queued.get()), (0, 42, 0), "{telemetry:?}");
 }
+
+#[tokio::test]
+async fn when_a_collector_says_when_to_come_again_it_is_heeded() {
+    let receiver = Receiver::start_as(Mood::BusyOnce).await;
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let running = launch_traced(&traced(&openai, &qwen, &receiver.http(), ""), &[]).await;
+    let id = ask_well(&running).await;
+    until(receiver.calls(), |calls| *calls > 0).await;
+    let refused = Instant::now();
+    receiver.trace(&id, 2).await;
+    assert!(refused.elapsed() > Duration::from_millis(900), "{:?}", refused.elapsed());
+}
+
+#[tokio::test]
+async fn what_a_collector_rejects_is_counted() {
+    drop(lines());
+    for by_http in [false, true] {
+        let receiver = Receiver::start_as(Mood::Rejects).await;
+        let url = if by_http { receiver.http() } else { receiver.grpc() };
+        let (openai, qwen) = pair(Behaviour::default()).await;
+        let running = launch_traced(&traced(&openai, &qwen, &url, ""), &[]).await;
+        for _ in 0..3 {
+            let id = ask_well(&running).await;
+            receiver.trace(&id, 2).await;
+        }
+        let place = receiver.address.to_string();
+        let telemetry = &finish(running).await.telemetry;
+        let calls = *receiver.calls().borrow();
+        assert_eq!((telemetry.exported.get(), telemetry.dropped_rejected.get()), (6 - calls, calls));
+        assert_eq!(count(&lines().borrow(), &["the collector rejects spans", "one is too old", &place]), 1);
+    }
+}

@@ -14,7 +14,9 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use prost::Message;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -40,6 +42,10 @@ pub(crate) enum Mood {
     Unavailable,
     /// The same for the first call alone.
     UnavailableOnce,
+    /// The same, and HTTP's answer says when to come again.
+    BusyOnce,
+    /// Batches are taken, but for one span each.
+    Rejects,
     Slow(Duration),
 }
 
@@ -206,15 +212,17 @@ async fn answer(request: Request<Incoming>, mood: Mood, shared: Arc<Shared>) -> 
     match mood {
         Mood::Hangs => std::future::pending().await,
         Mood::Slow(time) => tokio::time::sleep(time).await,
-        Mood::Takes | Mood::Refuses | Mood::Resets | Mood::Unavailable | Mood::UnavailableOnce => {}
+        _ => {}
     }
     shared.headers.lock().unwrap().clone_from(request.headers());
     let is_grpc = request.uri().path() == GRPC;
-    if mood == Mood::Unavailable || (mood == Mood::UnavailableOnce && call == 1) {
-        return Ok(match is_grpc {
-            true => tonic::Status::unavailable("not now").into_http(),
-            false => plain(StatusCode::SERVICE_UNAVAILABLE, Vec::new()),
-        });
+    let only_once = matches!(mood, Mood::UnavailableOnce | Mood::BusyOnce);
+    if mood == Mood::Unavailable || (only_once && call == 1) {
+        let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, Vec::new());
+        if mood == Mood::BusyOnce {
+            answer.headers_mut().insert("retry-after", http::HeaderValue::from_static("1"));
+        }
+        return Ok(if is_grpc { tonic::Status::unavailable("not now").into_http() } else { answer });
     }
     let (parts, body) = request.into_parts();
     let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
@@ -222,7 +230,7 @@ async fn answer(request: Request<Incoming>, mood: Mood, shared: Arc<Shared>) -> 
     };
     shared.raw.lock().unwrap().extend_from_slice(&body);
     if is_grpc {
-        let mut server = TraceServiceServer::new(Taker(shared)).accept_compressed(CompressionEncoding::Gzip);
+        let mut server = TraceServiceServer::new(Taker(shared, mood)).accept_compressed(CompressionEncoding::Gzip);
         return Service::call(&mut server, Request::from_parts(parts, Full::new(body))).await;
     }
     assert_eq!((parts.uri.path(), parts.method.as_str()), ("/v1/traces", "POST"));
@@ -238,7 +246,7 @@ async fn answer(request: Request<Incoming>, mood: Mood, shared: Arc<Shared>) -> 
     };
     let told = ExportTraceServiceRequest::decode(body).unwrap();
     shared.take(&told);
-    Ok(plain(StatusCode::OK, ExportTraceServiceResponse::default().encode_to_vec()))
+    Ok(plain(StatusCode::OK, said(mood).encode_to_vec()))
 }
 
 fn plain(status: StatusCode, body: Vec<u8>) -> Response<Body> {
@@ -253,8 +261,13 @@ impl Shared {
     }
 }
 
+fn said(mood: Mood) -> ExportTraceServiceResponse {
+    let partial = ExportTracePartialSuccess { rejected_spans: 1, error_message: "one is too old".to_owned() };
+    ExportTraceServiceResponse { partial_success: (mood == Mood::Rejects).then_some(partial) }
+}
+
 /// What tonic calls once it has understood a request.
-struct Taker(Arc<Shared>);
+struct Taker(Arc<Shared>, Mood);
 
 #[tonic::async_trait]
 impl TraceService for Taker {
@@ -263,6 +276,6 @@ impl TraceService for Taker {
         request: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
         self.0.take(request.get_ref());
-        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+        Ok(tonic::Response::new(said(self.1)))
     }
 }

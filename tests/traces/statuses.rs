@@ -126,6 +126,31 @@ async fn a_breaker_that_opens_is_an_event() {
     );
 }
 
+#[tokio::test]
+async fn a_breaker_that_a_4xx_opens_is_an_event_too() {
+    let refuses = Behaviour { status: Some((422, None)), ..Behaviour::default() };
+    let case =
+        Case::new(100.0, refuses, |text| text.replace("breaker = { enabled = false }", "breaker = { failures = 1 }"))
+            .await;
+    // The baseline takes what the candidate refused, so it is the candidate's fault: known after the failover.
+    let answer = ask(&case.running, &chat("x", false), "").await;
+    assert_eq!((answer.status, answer.header("x-shiftgate-backend")), (200, Some("openai")));
+    let spans = case.spans(&answer, 3).await;
+    let event = spans[0].event("breaker_open");
+    assert_eq!((event.at, &event.attributes["shiftgate.backend"]), (spans[1].end, &json!("qwen")));
+}
+
+#[tokio::test]
+async fn numbers_that_are_none_are_left_out() {
+    let case = Case::new(0.0, Behaviour::default(), same).await;
+    let body = r#"{"model":"gpt-4o","temperature":1e999,"top_p":-1e999,"seed":1e3,"messages":[]}"#;
+    let answer = ask(&case.running, body, "").await;
+    let client = &case.spans(&answer, 2).await[1];
+    for name in ["temperature", "top_p", "seed"] {
+        assert_eq!(client.get(&format!("gen_ai.request.{name}")), &Value::Null, "{name}");
+    }
+}
+
 /// Answers on every connection once, and hangs up on what comes after it.
 async fn forgetful() -> (String, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use crate::process::*;
 use crate::receiver::{Mood, Receiver};
 use crate::shape::*;
-use crate::span::Span;
+use crate::span::{ERROR, Span};
 use crate::support::*;
 
 /// One request's trace with this in `[telemetry]` and the environment.
@@ -160,6 +160,7 @@ async fn reloads_and_the_drain_are_traces_of_their_own() {
         }
         let results: Vec<_> = spans.iter().map(|span| span.get("shiftgate.result")).collect();
         assert_eq!(results, [&json!("ok"), &json!("failed"), &Value::Null]);
+        assert_eq!(spans.iter().map(|span| span.status).collect::<Vec<_>>(), [0, ERROR, 0]);
         assert_eq!((spans[0].get("shiftgate.generation"), spans[2].get("shiftgate.in_flight")), (&json!(2), &json!(0)));
     }
 }

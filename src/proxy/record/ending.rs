@@ -107,7 +107,8 @@ impl Record {
     /// Whether a request that was not sampled is traced all the same.
     fn is_worth_keeping(&self, story: &Story) -> bool {
         let slow = self.snapshot.config.telemetry.keep.slower_than;
-        story.fault.is_some() || matches!(story.reason, Reason::Failover(_)) || story.total() > slow
+        let is_error = story.fault.is_some() || story.status.is_some_and(|status| status >= 400);
+        is_error || matches!(story.reason, Reason::Failover(_)) || story.total() > slow
     }
 
     fn tell(&self, mut story: Story) {
@@ -133,7 +134,11 @@ impl Drop for Record {
         }
         if let Some(ticket) = self.ticket.take() {
             match end {
-                End::UpstreamError | End::Timeout => self.bad(ticket, now),
+                End::UpstreamError | End::Timeout => {
+                    if let Some(target) = self.backend.clone() {
+                        self.bad(&target, ticket, now);
+                    }
+                }
                 End::Complete => ticket.good(now),
                 End::ClientGone | End::Drained | End::Refused => drop(ticket),
             }

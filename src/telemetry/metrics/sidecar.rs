@@ -88,6 +88,7 @@ fn telemetry(stats: &Stats) -> Vec<Family> {
     let dropped = [
         ("queue_full", &spans.dropped_full),
         ("export_failed", &spans.dropped_failed),
+        ("rejected", &spans.dropped_rejected),
         ("rate", &spans.dropped_rate),
         ("shutdown", &spans.dropped_shutdown),
     ];

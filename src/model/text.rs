@@ -1,0 +1,24 @@
+//! Other people's text, cut to a length.
+
+/// The first `most` characters.
+pub fn prefix(text: &str, most: usize) -> String {
+    // Bytes are never fewer than characters: most texts end here.
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    text.char_indices().nth(most).and_then(|(end, _)| text.get(..end)).unwrap_or(text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::prefix;
+
+    proptest! {
+        #[test]
+        fn it_is_the_first_characters(text in ".{0,40}", most in 0_usize..40) {
+            prop_assert_eq!(prefix(&text, most), text.chars().take(most).collect::<String>());
+        }
+    }
+}
