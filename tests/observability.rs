@@ -60,6 +60,7 @@ async fn page(running: &Running) -> Series {
 async fn every_query_finds_its_metric_and_its_labels() {
     let (openai, qwen) = pair(behaviour(Fault::None)).await;
     let text = file(&openai, &qwen, 100.0).replace("enabled = false", "enabled = true");
+    let text = text.replace("family =", "price = { gpu_hour = 1.0, gpus = 1, tokens_per_second = 100 }\nfamily =");
     let running = launch(&text, false).await;
     let ask = async |stream| {
         let body = chat("hi", stream);

@@ -118,6 +118,7 @@ impl Admin {
         let backends = snapshot.targets.iter().map(|target| BackendView {
             peer: Arc::clone(&target.peer),
             stats: Arc::clone(&target.stats),
+            has_price: target.config.price.is_some(),
             idle: target.client.idle() as u64,
         });
         InForce {

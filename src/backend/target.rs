@@ -67,13 +67,16 @@ impl Target {
                 Auth::Bearer(value)
             }
         };
-        let (client, health) = match previous.filter(|previous| previous.config == *config) {
-            Some(previous) => (Arc::clone(&previous.client), Arc::clone(&previous.health)),
+        let client = match previous.filter(|previous| previous.config == *config) {
+            Some(previous) => Arc::clone(&previous.client),
             None => {
                 let connector = connector(config, &config.url, true, config.h2)?;
-                let client = Client::new(connector, config.h2, config.keepalive, Arc::clone(&stats));
-                (client, Health::new(config.breaker))
+                Client::new(connector, config.h2, config.keepalive, Arc::clone(&stats))
             }
+        };
+        let health = match previous {
+            Some(before) if is_as_healthy(&before.config, config) => Arc::clone(&before.health),
+            before => Health::new(config.breaker, before.map(|before| before.health.as_ref())),
         };
         let peer = Arc::new(Peer {
             name: config.name.clone(),
@@ -132,6 +135,11 @@ fn kept<T: Default>(
     part: impl FnOnce(&Target) -> &Arc<T>,
 ) -> Arc<T> {
     previous.filter(|before| holds(before)).map(|before| Arc::clone(part(before))).unwrap_or_default()
+}
+
+/// Whether how it went with one is how it goes with the other: a key or an authority may have been what was wrong.
+fn is_as_healthy(before: &Backend, now: &Backend) -> bool {
+    Backend { price: now.price.clone(), ..before.clone() } == *now
 }
 
 /// Whether what was learned of one holds for the other.

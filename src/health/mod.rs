@@ -51,9 +51,13 @@ pub struct Report {
 }
 
 impl Health {
-    /// Without a breaker only 429s keep requests away.
-    pub fn new(breaker: Option<config::Breaker>) -> Arc<Self> {
-        let inside = Inside { breaker: breaker.map(Breaker::new), cool_until: None, opened: 0, cooled: 0 };
+    /// Without a breaker only 429s keep requests away. What was counted `before` is counted on.
+    pub fn new(breaker: Option<config::Breaker>, before: Option<&Self>) -> Arc<Self> {
+        let (opened, cooled) = before.map_or((0, 0), |before| {
+            let before = before.inside();
+            (before.opened, before.cooled)
+        });
+        let inside = Inside { breaker: breaker.map(Breaker::new), cool_until: None, opened, cooled };
         Arc::new(Self(Mutex::new(inside)))
     }
 
@@ -156,14 +160,14 @@ mod tests {
 
     #[test]
     fn a_429_keeps_requests_away_until_retry_after_and_is_no_sample() {
-        let health = Health::new(Some(CONFIG));
+        let health = Health::new(Some(CONFIG), None);
         let now = Instant::now();
         let second = Duration::from_secs(1);
         for (retry_after, expected) in
             [(None, second), (Some(second * 7), second * 7), (Some(second * 999), second * 60)]
         {
             let at = now + second * 1000;
-            let health = Health::new(Some(CONFIG));
+            let health = Health::new(Some(CONFIG), None);
             health.admit(at).unwrap().cool_down(at, retry_after);
             assert_eq!(health.admit(at + expected - Duration::from_millis(1)).unwrap_err(), Unfit::Cooldown);
             assert!(health.admit(at + expected).is_ok());
@@ -178,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_shorter_retry_after_does_not_shorten_a_longer_one() {
-        let health = Health::new(None);
+        let health = Health::new(None, None);
         let now = Instant::now();
         let (first, second) = (health.admit(now).unwrap(), health.admit(now).unwrap());
         first.cool_down(now, Some(Duration::from_secs(30)));
@@ -189,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_probe_that_says_nothing_frees_its_place() {
-        let health = Health::new(Some(CONFIG));
+        let health = Health::new(Some(CONFIG), None);
         let now = Instant::now();
         assert!(!health.admit(now).unwrap().bad(now));
         assert!(health.admit(now).unwrap().bad(now));

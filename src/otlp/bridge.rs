@@ -49,6 +49,7 @@ impl Bridge {
             .with_tracer(provider.tracer("shiftgate"))
             .with_location(false)
             .with_threads(false)
+            .with_target(false)
             .with_tracked_inactivity(false)
             .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == SPANS))
     }

@@ -1,5 +1,6 @@
 //! The loop that exports: takes what waits, by size or by time, and hands it to the collector.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use opentelemetry_otlp::{
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanExporter;
+use tokio::sync::Notify;
 
 use super::bridge::Bridge;
 use super::dial::{Dial, DialError, Posts};
@@ -18,7 +20,7 @@ use super::send::{Refused, Taken, Way, channel};
 use super::settings::{Protocol, Settings};
 use super::spans;
 use crate::telemetry::stats::Stats;
-use crate::telemetry::tracer::{Chunk, Tracer};
+use crate::telemetry::tracer::Tracer;
 
 /// A batch is sent so often, where the collector may take it a moment later.
 const TRIES: u32 = 4;
@@ -50,14 +52,14 @@ pub(super) struct Loop {
     pub(super) bridge: Bridge,
     pub(super) stats: Arc<Stats>,
     /// The collector did not take the last batch.
-    pub(super) is_down: bool,
+    pub(super) is_down: Cell<bool>,
     /// It has rejected spans of a batch that it took, which was told.
-    pub(super) is_picky: bool,
+    pub(super) is_picky: Cell<bool>,
 }
 
 impl Loop {
     /// Until the tracer is closed and what waits is out, or lost.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(self) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -76,25 +78,39 @@ impl Loop {
         });
     }
 
-    async fn export(&mut self, mut ways: Ways) {
-        loop {
-            let closed = self.wait().await;
-            if !closed {
-                self.send_process(&ways).await;
-            }
-            while let Some(chunk) = self.tracer.take() {
-                let reached = self.send_requests(&mut ways, &chunk, closed).await;
-                if closed && !reached {
-                    // Nobody is there, and the end has come.
-                    self.lose();
+    /// Side by side, so that one that is stuck keeps nothing from the other.
+    async fn export(&self, ways: Ways) {
+        let Ways { mut requests, process, resource, scope } = ways;
+        let ending = Notify::new();
+        let of_requests = async {
+            loop {
+                let closed = self.wait().await;
+                if closed {
+                    ending.notify_one();
+                }
+                while let Some(chunk) = self.tracer.take() {
+                    let request = spans::request(resource.as_slice(), scope.as_slice(), &chunk.bytes);
+                    let reached = self.send_requests(&mut requests, &request, chunk.spans as u64).await;
+                    if closed && !reached {
+                        // Nobody is there, and the end has come.
+                        self.lose();
+                    }
+                }
+                if closed {
+                    return;
                 }
             }
-            if closed {
-                // Last: it is the little that the end itself has told, and it must not use up the requests' time.
-                self.send_process(&ways).await;
-                return;
+        };
+        let of_process = async {
+            loop {
+                let closed = tokio::time::timeout(self.settings.delay, ending.notified()).await.is_ok();
+                self.send_process(process.as_ref()).await;
+                if closed {
+                    return;
+                }
             }
-        }
+        };
+        tokio::join!(of_requests, of_process);
     }
 
     /// Without an exporter what is told is counted as lost.
@@ -121,20 +137,19 @@ impl Loop {
         self.tracer.is_closed()
     }
 
-    async fn send_requests(&mut self, ways: &mut Ways, chunk: &Chunk, closed: bool) -> bool {
-        let request = spans::request(ways.resource.as_slice(), ways.scope.as_slice(), &chunk.bytes);
-        let tries = if closed || self.is_down { 1 } else { TRIES };
-        let sending = with_retries(&mut ways.requests, &request, tries, self.settings.timeout);
+    async fn send_requests(&self, way: &mut Way, request: &Bytes, count: u64) -> bool {
+        let tries = if self.is_down.get() { 1 } else { TRIES };
+        let sending = with_retries(way, request, tries, self.settings.timeout);
         let sent = tokio::time::timeout(self.settings.export_timeout, sending).await;
         let limit = self.settings.export_timeout;
-        self.settle(chunk.spans as u64, sent.unwrap_or_else(|_| Err(no_answer(limit))))
+        self.settle(count, sent.unwrap_or_else(|_| Err(no_answer(limit))))
     }
 
-    async fn send_process(&mut self, ways: &Ways) {
+    async fn send_process(&self, process: Option<&OtlpExporter>) {
         let (spans, lost) = self.bridge.take();
         let (count, limit) = (spans.len() as u64, self.settings.timeout);
         self.stats.telemetry.dropped_full.add(lost);
-        let Some(process) = ways.process.as_ref().filter(|_| count > 0) else {
+        let Some(process) = process.filter(|_| count > 0) else {
             self.stats.telemetry.dropped_failed.add(count);
             self.bridge.settled();
             return;
@@ -147,27 +162,34 @@ impl Loop {
         self.bridge.settled();
     }
 
-    fn settle(&mut self, count: u64, sent: Result<Taken, Refused>) -> bool {
+    fn settle(&self, count: u64, sent: Result<Taken, Refused>) -> bool {
         let (telemetry, endpoint) = (&self.stats.telemetry, &self.settings.endpoint);
+        let service = || self.settings.service();
         match sent {
             Ok(taken) => {
                 let rejected = taken.rejected.min(count);
                 telemetry.exported.add(count - rejected);
                 telemetry.dropped_rejected.add(rejected);
-                if rejected > 0 && !std::mem::replace(&mut self.is_picky, true) {
+                if rejected > 0 && !self.is_picky.replace(true) {
                     let why = one_line(&taken.why);
-                    tracing::warn!(endpoint, rejected, "the collector rejects spans, they are counted: {why}");
+                    tracing::warn!(
+                        endpoint,
+                        service = service(),
+                        rejected,
+                        "the collector rejects spans, they are counted: {why}"
+                    );
                 }
-                if std::mem::take(&mut self.is_down) {
-                    tracing::info!(endpoint, "traces are exported again");
+                if self.is_down.take() {
+                    tracing::info!(endpoint, service = service(), "traces are exported again");
                 }
                 true
             }
             Err(refused) => {
                 telemetry.dropped_failed.add(count);
-                if !std::mem::replace(&mut self.is_down, true) {
+                if !self.is_down.replace(true) {
                     tracing::warn!(
                         endpoint,
+                        service = service(),
                         "traces cannot be exported, further ones are dropped and counted until they can: {}",
                         one_line(&refused.why)
                     );

@@ -13,6 +13,7 @@ mod send;
 mod settings;
 mod spans;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,15 +60,15 @@ impl Exporter {
         let sizes = (settings.max_queue, settings.batch);
         let tracer = Arc::new(Tracer::new(settings.sampler, sizes, spans::encode, Arc::clone(stats)));
         bridge.open(Arc::clone(&tracer), file.sample);
-        let endpoint = settings.endpoint.clone();
+        let (endpoint, service) = (settings.endpoint.clone(), settings.service());
         let (tell_done, done) = oneshot::channel();
         let running = Loop {
             settings,
             tracer: Arc::clone(&tracer),
             bridge: bridge.clone(),
             stats: Arc::clone(stats),
-            is_down: false,
-            is_picky: false,
+            is_down: Cell::default(),
+            is_picky: Cell::default(),
         };
         let thread = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
             running.run();
@@ -75,7 +76,7 @@ impl Exporter {
         });
         match thread {
             Ok(_) => {
-                tracing::info!(endpoint, "traces are exported");
+                tracing::info!(endpoint, service, "traces are exported");
                 Some(Self { tracer, done, stats: Arc::clone(stats), bridge: bridge.clone() })
             }
             Err(error) => {

@@ -50,6 +50,14 @@ pub(super) struct Settings {
     pub(super) client: Option<(String, String)>,
 }
 
+impl Settings {
+    /// Whose spans they are: a process may tell those of several.
+    pub(super) fn service(&self) -> String {
+        let name = self.resource.iter().find(|pair| pair.key.as_str() == "service.name");
+        name.map(|pair| pair.value.as_str().into_owned()).unwrap_or_default()
+    }
+}
+
 /// A variable that could not be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} is {value:?}, which {why}")]

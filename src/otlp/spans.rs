@@ -105,10 +105,15 @@ impl<K> Known<K> {
     }
 }
 
+/// As HTTP's semantic conventions name spans of unknown methods.
+fn name_of(method: &Method) -> &str {
+    if method.as_str() == "_OTHER" { "HTTP" } else { method.as_str() }
+}
+
 /// The same in every span of an endpoint.
 fn of_endpoint(method: &Method, template: &'static str) -> Proto {
     let mut it = Proto::default();
-    it.bytes(field::NAME, format!("{method} {template}").as_bytes());
+    it.bytes(field::NAME, format!("{} {template}", name_of(method)).as_bytes());
     it.text(field::ATTRIBUTE, "http.request.method", method.as_str());
     it.text(field::ATTRIBUTE, "http.route", template);
     it.text(field::ATTRIBUTE, "url.scheme", "http");
@@ -246,7 +251,7 @@ impl Writer {
                 self.text("gen_ai.provider.name", attempt.peer.engine.as_str());
                 self.gen_ai(story, attempt);
             }
-            None => self.one.bytes(field::NAME, method.as_bytes()),
+            None => self.one.bytes(field::NAME, name_of(&story.method).as_bytes()),
         }
         let peer = &attempt.peer;
         let described = self.peers.get(|known| Arc::ptr_eq(known, peer), || (Arc::clone(peer), of_peer(peer)));

@@ -106,7 +106,7 @@ impl<'a> Asked<'a> {
         Some(Leg {
             target,
             is_baseline,
-            observed: self.endpoint.split_candidate() || prepared.wants.is_some(),
+            observed: self.endpoint.operation().is_some() || prepared.wants.is_some(),
             streamed,
             deadlines: Deadlines::new(&target.config.timeout, patience, streamed, begins),
             head: self.head,

@@ -112,9 +112,9 @@ pub(super) async fn run(
     let Some(leg) = asked.leg(snapshot, prepared, &mut record) else {
         return Ok(respond::refuse(record, &Refused::MalformedPath));
     };
-    let sent_at = Instant::now();
+    record.watch.waits(Instant::now());
     let sent = send(&leg, stream, &mut record).await;
-    record.watch.waited(sent_at, Instant::now());
+    record.watch.resumes(Instant::now());
     let response = match sent {
         Ok(response) => response,
         Err(failure) => return Err((record, failure.into())),
@@ -138,17 +138,19 @@ async fn checked(
     mut record: Box<Record>,
 ) -> Result<Response<AnswerBody>, (Box<Record>, Missed)> {
     if !response.status().is_success() {
+        record.watch.waits(Instant::now());
         let missed = read_refusal(response, leg.target.config.engine).await;
+        record.watch.resumes(Instant::now());
         return Err((record, missed));
     }
     let max = record.snapshot.config.server.max_body;
-    let waiting = Instant::now();
+    record.watch.waits(Instant::now());
     let held = if leg.streamed {
         hold_stream(response, leg, &mut record).await
     } else {
         hold_whole(response, leg, max, &mut record).await
     };
-    record.watch.waited(waiting, Instant::now());
+    record.watch.resumes(Instant::now());
     let held = match held {
         Ok(held) => held,
         Err(missed) => return Err((record, missed)),

@@ -217,9 +217,9 @@ async fn take_body(
     if !endpoint.is_read() {
         return Ok(Intake::Stream(RequestBody::passing(None, body, proxy.patience.body)));
     }
-    let begun = Instant::now();
+    record.watch.waits(Instant::now());
     let intake = intake::read(body, snapshot.config.server.max_body, proxy.patience.body, record).await;
-    record.watch.waited(begun, Instant::now());
+    record.watch.resumes(Instant::now());
     intake
 }
 
@@ -274,10 +274,24 @@ fn as_placed(snapshot: &Snapshot, asked: &Asked<'_>, backend: usize, prepared: P
     if prepared.backend == backend { Some(prepared) } else { asked.prepare(snapshot, backend).ok() }
 }
 
+fn as_told(snapshot: &Snapshot, decision: &Decision) -> Decided {
+    let route = &snapshot.config.routes[decision.route];
+    let percent =
+        route.percent.iter().find(|(index, _)| *index == decision.backend).map(|(_, percent)| percent.as_f64());
+    Decided {
+        route: Arc::clone(&snapshot.routes[decision.route]),
+        backend: Arc::clone(&snapshot.targets[decision.backend].peer),
+        reason: decision.reason,
+        bucket: decision.unit.map(|unit| f64::from(unit) / 10_000.0),
+        percent,
+    }
+}
+
 /// Counts the decision and takes a place at a backend. A candidate that is full, overloaded or not well leaves the
 /// request to the baseline; with `[failover]` off nothing is moved.
 fn place(snapshot: &Arc<Snapshot>, decision: Decision, record: &mut Record) -> Option<usize> {
     record.route = Some(decision.route);
+    record.journey.decided = Some(as_told(snapshot, &decision));
     let baseline = snapshot.baseline();
     let (mut backend, mut reason) = (decision.backend, decision.reason);
     let moves = snapshot.config.failover.enabled && backend != baseline;
@@ -301,17 +315,7 @@ fn place(snapshot: &Arc<Snapshot>, decision: Decision, record: &mut Record) -> O
         return None;
     }
     record.reason = reason;
-    let route = &snapshot.config.routes[decision.route];
-    let percent =
-        route.percent.iter().find(|(index, _)| *index == decision.backend).map(|(_, percent)| percent.as_f64());
-    record.journey.decided = Some(Decided {
-        route: Arc::clone(&snapshot.routes[decision.route]),
-        backend: Arc::clone(&snapshot.targets[decision.backend].peer),
-        reason: decision.reason,
-        bucket: decision.unit.map(|unit| f64::from(unit) / 10_000.0),
-        percent,
-    });
     let name = |backend: usize| &snapshot.config.backends[backend].name;
-    snapshot.routes[decision.route].decided(name(decision.backend), name(backend), reason);
+    snapshot.routes[decision.route].decided(decision.reason, name(decision.backend), name(backend), reason);
     Some(backend)
 }

@@ -11,6 +11,7 @@ use crate::backend::Target;
 use crate::backend::headers::OwnTrace;
 use crate::model::header::TRACEPARENT;
 use crate::model::{End, Fault, SpanId, TraceContext, prefix};
+use crate::telemetry::meters::labels::is_known_method;
 use crate::telemetry::story::{Attempt, CancelledBy, Clock, Decided, Leg, Params, Peer};
 use crate::telemetry::tracer::Tracer;
 use crate::wire::endpoint::Operation;
@@ -59,7 +60,7 @@ impl Journey {
             clock: Clock::start(),
             trace,
             span: new_span(),
-            method: head.method.clone(),
+            method: known_method(head.method),
             version: head.version,
             path,
             operation,
@@ -151,7 +152,8 @@ impl Journey {
         let Some(attempt) = self.attempts.last_mut() else { return fault };
         if attempt.ended.is_some() {
             // It was over before: what went wrong is known better.
-            return if end == End::ClientGone { fault } else { fault.and(attempt.fault).or(fault) };
+            let is_own = matches!(end, End::ClientGone | End::Refused);
+            return if is_own { fault } else { fault.and(attempt.fault).or(fault) };
         }
         attempt.ended = Some(now);
         attempt.seen = seen;
@@ -164,6 +166,14 @@ impl Journey {
         // A 4xx is an error of the call, though none of the service (HTTP semantic conventions).
         attempt.fault = fault.or_else(|| attempt.status.filter(|status| *status >= 400).map(Fault::Status));
         fault
+    }
+}
+
+/// Any other is told as `_OTHER` (HTTP semantic conventions): a method may be as long as a head.
+fn known_method(method: &Method) -> Method {
+    match is_known_method(method) {
+        true => method.clone(),
+        false => Method::from_bytes(b"_OTHER").unwrap_or_default(),
     }
 }
 

@@ -45,9 +45,9 @@ pub(super) async fn open(
     let trace = record.journey.own_trace(&target);
     *upstream.headers_mut() = headers::for_backend(&head.headers, &target, true, false, trace);
     ask_for_upgrade(upstream.headers_mut(), &head.headers);
-    let sent_at = Instant::now();
+    record.watch.waits(Instant::now());
     let answer = target.client.send_upgrade(upstream).await;
-    record.watch.waited(sent_at, Instant::now());
+    record.watch.resumes(Instant::now());
     if let Ok(answer) = &answer {
         record.journey.answered(answer.status().as_u16(), false);
     }

@@ -3,7 +3,7 @@
 //! Bounds: `sets` for series, `names` for models. Invariant: labels come from the file and closed lists, but for the
 //! names of models that a backend has answered to.
 
-mod labels;
+pub mod labels;
 mod names;
 mod sets;
 

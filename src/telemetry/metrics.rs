@@ -59,6 +59,8 @@ impl InForce {
 pub struct BackendView {
     pub peer: Arc<Peer>,
     pub stats: Arc<BackendStats>,
+    /// What its answers cost can be known.
+    pub has_price: bool,
     /// Connections that no request uses.
     pub idle: u64,
 }

@@ -74,22 +74,32 @@ fn millis(duration: Duration) -> f64 {
 pub struct Stopwatch {
     pub started: Instant,
     waited: Duration,
+    /// The wait that goes on.
+    waiting: Option<Instant>,
     /// Ours, since the answer's head left.
     pub passing: Duration,
 }
 
 impl Stopwatch {
     pub fn start(now: Instant) -> Self {
-        Self { started: now, waited: Duration::ZERO, passing: Duration::ZERO }
+        Self { started: now, waited: Duration::ZERO, waiting: None, passing: Duration::ZERO }
     }
 
-    /// Between `from` and `to` the request waited: for the app's body or for a backend.
-    pub fn waited(&mut self, from: Instant, to: Instant) {
-        self.waited += to.saturating_duration_since(from);
+    /// From `now` on the request waits: for the app's body or for a backend. It may end while it does.
+    pub fn waits(&mut self, now: Instant) {
+        self.waiting = Some(now);
+    }
+
+    /// What it waited for is here.
+    pub fn resumes(&mut self, now: Instant) {
+        if let Some(since) = self.waiting.take() {
+            self.waited += now.saturating_duration_since(since);
+        }
     }
 
     /// What was ours, up to the answer's head.
     pub fn overhead(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.started).saturating_sub(self.waited)
+        let until = self.waiting.unwrap_or(now);
+        until.saturating_duration_since(self.started).saturating_sub(self.waited)
     }
 }

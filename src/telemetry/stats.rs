@@ -145,9 +145,9 @@ pub struct RouteStats {
 }
 
 impl RouteStats {
-    /// `chosen` is whom the split chose, `backend` who is asked.
-    pub fn decided(&self, chosen: &str, backend: &str, reason: Reason) {
-        if reason.is_share() {
+    /// `chosen` is whom the request was to go to and `why`, `backend` who is asked for `reason`.
+    pub fn decided(&self, why: Reason, chosen: &str, backend: &str, reason: Reason) {
+        if why.is_share() {
             bump(&mut lock(&self.chosen), chosen);
         }
         bump(lock(&self.decisions).entry(reason.as_str()).or_default(), backend);
@@ -203,7 +203,7 @@ pub struct TelemetryStats {
     pub dropped_failed: Count,
     /// By the collector, out of a batch that it took.
     pub dropped_rejected: Count,
-    /// Traces that would have been kept.
+    /// Of traces that would have been kept.
     pub dropped_rate: Count,
     pub dropped_shutdown: Count,
     pub queued: Count,
@@ -382,9 +382,10 @@ mod tests {
     #[test]
     fn shares_leave_out_what_was_pinned() {
         let route = RouteStats::default();
-        route.decided("openai", "openai", Reason::Split);
-        route.decided("qwen", "openai", Reason::Overload);
-        route.decided("openai", "openai", Reason::Pinned(Pin::Endpoint));
+        route.decided(Reason::Split, "openai", "openai", Reason::Split);
+        route.decided(Reason::Split, "qwen", "openai", Reason::Overload);
+        route.decided(Reason::Override, "qwen", "openai", Reason::Breaker);
+        route.decided(Reason::Pinned(Pin::Endpoint), "openai", "openai", Reason::Pinned(Pin::Endpoint));
         assert_eq!(route.chosen(), BTreeMap::from([("openai".to_owned(), 1), ("qwen".to_owned(), 1)]));
         assert_eq!(route.pinned(), BTreeMap::from([("endpoint", 1)]));
     }

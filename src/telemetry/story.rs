@@ -197,6 +197,11 @@ pub struct Story {
 }
 
 impl Story {
+    /// How many spans its trace has here.
+    pub const fn spans(&self) -> usize {
+        self.attempts.len() + 1
+    }
+
     pub fn total(&self) -> Duration {
         self.ended.saturating_duration_since(self.clock.began)
     }

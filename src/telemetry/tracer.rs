@@ -56,6 +56,8 @@ pub struct Chunk {
     pub spans: usize,
 }
 
+/// A collector takes 4 MiB in one gRPC message; a story is a few KiB at most.
+const MAX_CHUNK: usize = 2 << 20;
 /// Beside the bound in spans: names and paths may be long.
 const MAX_BYTES: usize = 32 << 20;
 
@@ -117,8 +119,9 @@ impl Tracer {
     }
 
     /// A request that was not sampled ended so that it should have been.
-    pub fn keeps(&self, context: &TraceContext, keep: Keep, now: Instant) -> bool {
-        if !self.sampler(0.0).may_keep(context) {
+    pub fn keeps(&self, story: &Story, keep: Keep) -> bool {
+        let now = story.ended;
+        if !self.sampler(0.0).may_keep(&story.trace) {
             return false;
         }
         let mut kept = lock(&self.kept);
@@ -129,7 +132,7 @@ impl Tracer {
         kept.left = kept.left.saturating_sub(1);
         drop(kept);
         if !granted {
-            self.stats.telemetry.dropped_rate.add(1);
+            self.stats.telemetry.dropped_rate.add(story.spans() as u64);
         }
         granted
     }
@@ -138,7 +141,7 @@ impl Tracer {
         thread_local! {
             static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        let spans = story.attempts.len() + 1;
+        let spans = story.spans();
         let fits = |queue: &Queue| !queue.closed && queue.spans + spans <= self.max_queue && queue.bytes < MAX_BYTES;
         ENCODED.with_borrow_mut(|encoded| {
             encoded.clear();
@@ -156,7 +159,7 @@ impl Tracer {
             queue.current.spans += spans;
             queue.current.bytes.extend_from_slice(encoded);
             self.stats.telemetry.queued.add(spans as u64);
-            let is_full = queue.current.spans >= self.batch;
+            let is_full = queue.current.spans >= self.batch || queue.current.bytes.len() >= MAX_CHUNK;
             if is_full {
                 let chunk = std::mem::take(&mut queue.current);
                 queue.full.push_back(chunk);

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
-use super::seen::{MAX_REASONS, Seen, Told, Usage};
+use super::seen::{MAX_REASONS, MAX_TOKENS, Seen, Told, Usage};
 use super::sse::{self, Framer};
 
 /// Of an unstreamed answer at most this much is read; above it its usage is not known.
@@ -126,14 +127,24 @@ struct Details {
     reasoning_tokens: Option<u64>,
 }
 
-impl From<Counts> for Usage {
-    fn from(counts: Counts) -> Self {
-        Self {
-            input: counts.prompt_tokens.unwrap_or(0),
-            cached_input: counts.prompt_tokens_details.and_then(|details| details.cached_tokens),
-            output: counts.completion_tokens.unwrap_or(0),
-            reasoning: counts.completion_tokens_details.and_then(|details| details.reasoning_tokens),
-        }
+impl Counts {
+    /// `None` where nothing was counted, or nonsense.
+    fn read(json: &RawValue) -> Option<Usage> {
+        let counts: Self = serde_json::from_str(json.get()).ok()?;
+        counts.usage()
+    }
+
+    fn usage(self) -> Option<Usage> {
+        let known = self.prompt_tokens.or(self.completion_tokens).is_some();
+        let usage = Usage {
+            input: self.prompt_tokens.unwrap_or(0),
+            cached_input: self.prompt_tokens_details.and_then(|details| details.cached_tokens),
+            output: self.completion_tokens.unwrap_or(0),
+            reasoning: self.completion_tokens_details.and_then(|details| details.reasoning_tokens),
+        };
+        let details = [usage.cached_input, usage.reasoning].map(Option::unwrap_or_default);
+        let largest = details.into_iter().fold(usage.input.max(usage.output), u64::max);
+        (known && largest <= MAX_TOKENS).then_some(usage)
     }
 }
 
@@ -176,8 +187,9 @@ pub fn end_of_error(events: &[u8], now: Instant) -> Option<usize> {
 }
 
 #[derive(Deserialize)]
-struct Whole {
-    usage: Option<Counts>,
+struct Whole<'a> {
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
 }
 
 /// What an unstreamed answer says of itself, without reading all of it.
@@ -209,9 +221,9 @@ fn read_usage(body: &[u8]) -> Option<Usage> {
         && let Some(value) = rest.trim_ascii_start().strip_prefix(b":")
         && let Ok(counts) = Counts::deserialize(&mut serde_json::Deserializer::from_slice(value))
     {
-        return Some(counts.into());
+        return counts.usage();
     }
-    serde_json::from_slice::<Whole>(body).ok()?.usage.map(Usage::from)
+    serde_json::from_slice::<Whole<'_>>(body).ok()?.usage.and_then(Counts::read)
 }
 
 #[derive(Deserialize)]
@@ -222,7 +234,8 @@ struct Event<'a> {
     choices: Vec<Choice<'a>>,
     #[serde(borrow, default)]
     object: Option<Cow<'a, str>>,
-    usage: Option<Counts>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
     #[serde(borrow)]
     response: Option<Response<'a>>,
     error: Option<IgnoredAny>,
@@ -235,7 +248,8 @@ struct Event<'a> {
 /// What `/v1/responses` says of the whole in its first and last events.
 #[derive(Deserialize)]
 struct Response<'a> {
-    usage: Option<Counts>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
     #[serde(borrow)]
     id: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -348,8 +362,8 @@ fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
         seen.error_event = true;
     }
     let usage = event.usage.or_else(|| event.response.and_then(|response| response.usage));
-    if let Some(counts) = usage {
-        seen.usage = Some(counts.into());
+    if let Some(usage) = usage.and_then(Counts::read) {
+        seen.usage = Some(usage);
     }
 }
 
@@ -392,6 +406,22 @@ mod tests {
         let seen =
             watch("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: {\"error\":{\"message\":\"m\"}}\n\n");
         assert!(seen.error_event);
+    }
+
+    #[test]
+    fn counts_that_are_none_are_not_known_and_cost_nothing_else() {
+        for usage in [
+            "{}",
+            "{\"total_tokens\":3}",
+            "{\"prompt_tokens\":\"x\"}",
+            "[1]",
+            "{\"prompt_tokens\":18446744073709551615}",
+        ] {
+            let seen =
+                watch(&format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"x\"}}}}],\"usage\":{usage}}}\n\n"));
+            assert!(seen.first_content.is_some() && seen.usage.is_none(), "{usage}");
+            assert_eq!(read_usage(format!("{{\"usage\":{usage}}}").as_bytes()), None, "{usage}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ async fn scrape(running: &Running, accept: &str) -> Answer {
     raw(running.app.admin, head.as_bytes()).await
 }
 
-async fn page(running: &Running) -> Page {
+pub(crate) async fn page(running: &Running) -> Page {
     Page::read(&scrape(running, OPEN_METRICS).await.text(), true)
 }
 
@@ -30,7 +30,7 @@ async fn page(running: &Running) -> Page {
 const LAST: &str = "gen_ai_client_token_usage_count";
 
 /// After the application has its answer the request is still being told of.
-async fn page_when(running: &Running, holds: impl Fn(&Page) -> bool) -> Page {
+pub(crate) async fn page_when(running: &Running, holds: impl Fn(&Page) -> bool) -> Page {
     tokio::time::timeout(PATIENCE, async {
         loop {
             let page = page(running).await;
@@ -58,11 +58,21 @@ async fn both_formats_say_the_same_and_are_named() {
     assert_eq!(series(&text), series(&open_metrics));
 }
 
+pub(crate) fn priced(text: &str) -> String {
+    text.replace("family =", "price = { gpu_hour = 1.0, gpus = 1, tokens_per_second = 100 }\nfamily =")
+}
+
 #[tokio::test]
 async fn what_can_be_known_is_there_at_zero_from_the_start() {
     let (openai, qwen) = pair(Behaviour::default()).await;
-    let running = launch(&file(&openai, &qwen, 25.0), false).await;
+    let running = launch(&priced(&file(&openai, &qwen, 25.0)), false).await;
     let page = page(&running).await;
+    let cost = |backend| page.all("shiftgate_cost_usd_total", &[("backend", backend), ("leg", "served")]);
+    assert_eq!((cost("qwen"), cost("openai")), (vec![0.0], vec![]), "without a price it is not known");
+    for (backend, reason) in [("openai", "breaker"), ("openai", "pinned:vision"), ("qwen", "override")] {
+        let of = [("route", "default"), ("backend", backend), ("reason", reason)];
+        assert_eq!(page.one("shiftgate_split_decisions_total", &of), 0.0, "{reason}");
+    }
     for backend in ["openai", "qwen"] {
         let of = ("backend", backend);
         for name in [
@@ -86,14 +96,17 @@ async fn what_can_be_known_is_there_at_zero_from_the_start() {
         }
         let split = [("route", "default"), of, ("reason", "split")];
         assert_eq!(page.one("shiftgate_split_decisions_total", &split), 0.0);
-        assert_eq!(page.one("shiftgate_cost_usd_total", &[of, ("leg", "served")]), 0.0);
     }
     for (name, label, words) in [
         ("shiftgate_requests_ended_total", "end", vec!["complete", "client_gone", "upstream_error", "drained"]),
         ("shiftgate_refused_total", "reason", vec!["refused:overload", "refused:path", "refused:connections"]),
         ("shiftgate_shed_total", "reason", vec!["limits.in_flight", "limits.body_bytes", "max_in_flight"]),
         ("shiftgate_config_reloads_total", "kind", vec!["", "unreadable", "invalid", "unusable"]),
-        ("shiftgate_telemetry_dropped_total", "reason", vec!["queue_full", "export_failed", "rate", "shutdown"]),
+        (
+            "shiftgate_telemetry_dropped_total",
+            "reason",
+            vec!["queue_full", "export_failed", "rejected", "rate", "shutdown"],
+        ),
         ("shiftgate_overhead_duration_seconds_count", "phase", vec!["request", "first_byte", "total"]),
         ("http_server_active_requests", "http_request_method", vec!["GET", "POST", "_OTHER"]),
         ("shiftgate_telemetry_exported_total", "signal", vec!["traces"]),
@@ -274,10 +287,10 @@ proptest! {
             for millis in &lived {
                 of.lifetimes.record(Duration::from_millis(*millis));
             }
-            stats.route(name).decided(name, name, Reason::Split);
+            stats.route(name).decided(Reason::Split, name, name, Reason::Split);
             in_force.percents.push((name.clone(), name.clone(), percent));
             let peer = Peer { name: name.clone(), engine: Engine::Vllm, host: name.clone(), port: 1 };
-            in_force.backends.push(BackendView { peer: Arc::new(peer), stats: of, idle: counts[1] });
+            in_force.backends.push(BackendView { peer: Arc::new(peer), stats: of, idle: counts[1], has_price: false });
         }
         in_force.baseline = "the baseline's own name, longer than the others".to_owned();
         for format in [Format::Text, Format::OpenMetrics] {

@@ -15,7 +15,7 @@ impl Record {
         self.end.unwrap_or(torn)
     }
 
-    fn count(&self, end: End, total: Duration, cost: Option<f64>) {
+    fn count(&self, end: End, now: Instant, cost: Option<f64>) {
         let Some(target) = &self.backend else { return };
         let stats = &target.stats;
         if self.status.is_some() && !self.own_words {
@@ -24,9 +24,11 @@ impl Record {
         if self.failed || matches!(end, End::UpstreamError | End::Timeout) || self.seen.error_event {
             stats.errors.add(1);
         } else if end == End::Complete && self.status.is_some_and(|status| status.is_success()) {
-            stats.total.record(total);
+            // The backend's own time: what another one took before it is that one's.
+            let asked = self.journey.attempts.last().map_or(self.watch.started, |attempt| attempt.sent);
+            stats.total.record(now.saturating_duration_since(asked));
             if let Some(first) = self.seen.first_content {
-                stats.ttft.record(first.saturating_duration_since(self.watch.started));
+                stats.ttft.record(first.saturating_duration_since(asked));
             }
         }
         if let Some(usage) = self.seen.usage {
@@ -114,7 +116,7 @@ impl Record {
     fn tell(&self, mut story: Story) {
         let traced = self.proxy.tracer.as_ref().filter(|tracer| {
             let keep = self.snapshot.config.telemetry.keep;
-            story.trace.is_sampled() || (self.is_worth_keeping(&story) && tracer.keeps(&story.trace, keep, story.ended))
+            story.trace.is_sampled() || (self.is_worth_keeping(&story) && tracer.keeps(&story, keep))
         });
         self.proxy.stats.tell(&story, traced.is_some());
         if let Some(tracer) = traced {
@@ -145,7 +147,7 @@ impl Drop for Record {
         }
         let cost = self.cost(now);
         let overhead = self.overhead.unwrap_or_else(|| self.watch.overhead(now));
-        self.count(end, total, cost);
+        self.count(end, now, cost);
         self.proxy.stats.end(end.as_str());
         self.log(end, total, overhead, cost);
         let story = self.story(end, overhead, cost, now);

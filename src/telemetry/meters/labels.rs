@@ -23,6 +23,11 @@ pub(super) fn method_place(method: &Method) -> usize {
     METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len())
 }
 
+/// One of those that HTTP's semantic conventions know.
+pub fn is_known_method(method: &Method) -> bool {
+    METHODS.contains(&method.as_str())
+}
+
 pub(super) fn method_at(place: usize) -> &'static str {
     METHODS.get(place).copied().unwrap_or(OTHER_METHOD)
 }

@@ -11,6 +11,7 @@ type Backends = [(String, std::sync::Arc<BackendStats>)];
 pub(super) fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
     let backends = stats.backends();
     let mut families = counters(&backends);
+    families.push(cost(&backends, in_force));
     families.extend(by_reason(&backends));
     families.extend(connections(in_force));
     families.extend(translations(&backends));
@@ -43,20 +44,23 @@ fn counters(backends: &Backends) -> Vec<Family> {
         ("shiftgate_backend_in_flight", "Requests being answered by the backend", |s| gauge(s.in_flight.get())),
         ("shiftgate_pool_connections", "Connections open to the backend", |s| gauge(s.connections.get())),
     ];
-    let mut families: Vec<Family> = table
-        .into_iter()
-        .map(|(name, help, read)| {
-            let samples = backends.iter().map(|(backend, stats)| (of(backend), read(stats)));
-            Family::new(name, help, samples.collect())
-        })
-        .collect();
-    let cost = backends.iter().map(|(backend, stats)| {
+    let family = |(name, help, read): (_, _, Read)| {
+        let samples = backends.iter().map(|(backend, stats)| (of(backend), read(stats)));
+        Family::new(name, help, samples.collect())
+    };
+    table.into_iter().map(family).collect()
+}
+
+/// Without a price it is not known, and not nothing.
+fn cost(backends: &Backends, in_force: &InForce) -> Family {
+    let has_price = |name: &str| in_force.backends.iter().any(|view| view.peer.name == name && view.has_price);
+    let samples = backends.iter().filter_map(|(backend, stats)| {
+        let usd = stats.cost_usd().or_else(|| has_price(backend).then_some(0.0))?;
         let mut labels = of(backend);
         labels.push(("leg", Leg::Served.as_str().to_owned()));
-        (labels, Value::Sum(stats.cost_usd().unwrap_or(0.0)))
+        Some((labels, Value::Sum(usd)))
     });
-    families.push(Family::new("shiftgate_cost_usd", "Cost of the answers whose price is known", cost.collect()));
-    families
+    Family::new("shiftgate_cost_usd", "Cost of the answers whose price is known", samples.collect())
 }
 
 fn by_reason(backends: &Backends) -> [Family; 2] {

@@ -23,6 +23,11 @@ const LATE: [Pin; 14] = [
     Pin::Strict,
 ];
 
+/// Why any backend is decided for.
+const OF_ALL: &[Reason] = &[Reason::Split, Reason::Affinity, Reason::Override];
+/// Why a request that was a candidate's goes to the baseline; pins do too.
+const OF_THE_BASELINE: &[Reason] = &[Reason::Overload, Reason::Cooldown, Reason::Breaker];
+
 pub(super) fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
     vec![
         Family::new(
@@ -49,12 +54,16 @@ fn pair(route: &str, backend: &str) -> Labels {
 }
 
 fn decisions(stats: &Stats, in_force: &InForce) -> Vec<(Labels, Value)> {
-    let split = Reason::Split.as_str();
     let mut samples = Vec::new();
     for (route, counts) in stats.routes() {
         let mut decisions = counts.decisions();
         for backend in in_force.backends_of(&route) {
-            decisions.entry((backend.to_owned(), split)).or_insert(0);
+            let (more, pins) =
+                if backend == in_force.baseline { (OF_THE_BASELINE, Pin::ALL) } else { (&[][..], &[][..]) };
+            let pins = pins.iter().map(|pin| Reason::Pinned(*pin));
+            for reason in OF_ALL.iter().chain(more).copied().chain(pins) {
+                decisions.entry((backend.to_owned(), reason.as_str())).or_insert(0);
+            }
         }
         for ((backend, reason), count) in decisions {
             let mut labels = pair(&route, &backend);

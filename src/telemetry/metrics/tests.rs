@@ -13,9 +13,9 @@ fn what_is_counted_is_on_the_page() {
     let stats = Stats::default();
     stats.backend("qwen \"72b\"").attempts.add(3);
     for _ in 0..3 {
-        stats.route("default").decided("openai", "openai", Reason::Split);
+        stats.route("default").decided(Reason::Split, "openai", "openai", Reason::Split);
     }
-    stats.route("default").decided("qwen", "openai", Reason::Overload);
+    stats.route("default").decided(Reason::Split, "qwen", "openai", Reason::Overload);
     stats.reloads.ok.add(2);
     stats.reloads.unusable.add(1);
     let percents = vec![("default".to_owned(), "qwen".to_owned(), 2.5)];
@@ -24,7 +24,7 @@ fn what_is_counted_is_on_the_page() {
     let qwen = stats.backend("qwen");
     qwen.connections.add(5);
     let peer = Peer { name: "qwen".to_owned(), engine: Engine::Vllm, host: "gpu.example".to_owned(), port: 8000 };
-    let backends = vec![BackendView { peer: Arc::new(peer), stats: qwen, idle: 2 }];
+    let backends = vec![BackendView { peer: Arc::new(peer), stats: qwen, idle: 2, has_price: true }];
     let baseline = "openai".to_owned();
     let in_force = InForce { generation: 3, percents, fleet, backends, baseline, ..InForce::default() };
     let page = render(&stats, &in_force, Format::Text);

@@ -46,9 +46,9 @@ impl Progress {
         self.seen.first_content.get_or_insert(now);
     }
 
-    /// An event has been read.
-    fn paced(&mut self, now: Instant) {
-        if self.seen.first_content.is_some() && !self.ended {
+    /// An event has been read. What comes after the reason for the end is not the model's.
+    fn paced(&mut self, was_finished: bool, now: Instant) {
+        if self.seen.first_content.is_some() && !self.ended && !was_finished {
             self.seen.pace.get_or_insert_default().chunk(now);
         }
     }
@@ -111,20 +111,23 @@ impl Stream {
             Rewriter::Chat(_) | Rewriter::Responses(_) | Rewriter::Completions(_) if progress.ended => return,
             Rewriter::Chat(chat) => framer.push(chunk, |data| {
                 if !progress.ended {
+                    let was_finished = progress.seen.finished();
                     chat.event(data, now, progress, out);
-                    progress.paced(now);
+                    progress.paced(was_finished, now);
                 }
             }),
             Rewriter::Completions(completions) => framer.push(chunk, |data| {
                 if !progress.ended {
+                    let was_finished = progress.seen.finished();
                     completions.event(data, now, progress, out);
-                    progress.paced(now);
+                    progress.paced(was_finished, now);
                 }
             }),
             Rewriter::Responses(responses) => framer.push(chunk, |data| {
                 if !progress.ended {
+                    let was_finished = progress.seen.finished();
                     responses.event(data, now, progress, out);
-                    progress.paced(now);
+                    progress.paced(was_finished, now);
                 }
             }),
         }

@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
 
 use super::json::put_number;
-use crate::wire::seen::Usage;
+use crate::wire::seen::{MAX_TOKENS, Usage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {
@@ -43,6 +43,9 @@ impl Counts {
     pub(super) fn read(json: &str) -> Option<Self> {
         let told: Told = serde_json::from_str(json).ok()?;
         let (input, output) = (told.prompt_tokens?, told.completion_tokens.unwrap_or(0));
+        if input.max(output) > MAX_TOKENS {
+            return None;
+        }
         let input_details = told.prompt_tokens_details.unwrap_or_default();
         let reasoning = told.completion_tokens_details.and_then(|details| details.reasoning_tokens);
         Some(Self {
