@@ -42,7 +42,9 @@ pub(crate) enum Mood {
     Unavailable,
     /// The same for the first call alone.
     UnavailableOnce,
-    /// The same, and HTTP's answer says when to come again.
+    /// The first call alone is never answered.
+    HangsOnce,
+    /// As once unavailable, and HTTP's answer says when to come again.
     BusyOnce,
     /// Batches are taken, but for one span each.
     Rejects,
@@ -211,6 +213,7 @@ async fn answer(request: Request<Incoming>, mood: Mood, shared: Arc<Shared>) -> 
     });
     match mood {
         Mood::Hangs => std::future::pending().await,
+        Mood::HangsOnce if call == 1 => std::future::pending().await,
         Mood::Slow(time) => tokio::time::sleep(time).await,
         _ => {}
     }

@@ -102,7 +102,7 @@ async fn the_environment_may_turn_traces_off() {
 
 #[tokio::test]
 async fn what_waits_is_out_at_the_end() {
-    for mood in [Mood::Takes, Mood::Slow(Duration::from_millis(200))] {
+    for mood in [Mood::Takes, Mood::Slow(Duration::from_millis(200)), Mood::UnavailableOnce] {
         let receiver = Receiver::start_as(mood).await;
         let (openai, qwen) = pair(Behaviour::default()).await;
         // So late that only the end can have sent it.
@@ -189,4 +189,27 @@ async fn reloads_are_sampled_by_the_files_ratio_of_now() {
         spans.iter().map(|span| span.get("shiftgate.generation")).filter(|one| !one.is_null()).collect();
     assert_eq!(generations, [&json!(3)], "{spans:#?}");
     assert_eq!(spans.last().unwrap().name, "shiftgate.drain");
+}
+
+#[tokio::test]
+async fn a_reload_that_cannot_be_told_holds_up_no_request() {
+    for by_http in [false, true] {
+        let receiver = Receiver::start_as(Mood::HangsOnce).await;
+        let url = if by_http { receiver.http() } else { receiver.grpc() };
+        let (openai, qwen) = pair(Behaviour::default()).await;
+        let bridge = Bridge::default();
+        let listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(bridge.layer()));
+        let options = Options { traces: true, bridge, ..Options::default() };
+        // So that the first call hangs for as long as this test may take.
+        let vars = [("OTEL_BSP_SCHEDULE_DELAY", "20"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "600000")];
+        let env = move |name: &str| vars.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let running = launch_in(env, &traced(&openai, &qwen, &url, ""), options).await;
+        drop(running.app.store.reload(Ok(b"broken".to_vec())));
+        until(receiver.calls(), |calls| *calls == 1).await;
+        let answer = ask(&running, &chat("x", false), "").await;
+        receiver.trace(answer.header("x-shiftgate-trace-id").unwrap(), 2).await;
+        // The reload's span and the drain's.
+        assert_eq!(finish(running).await.telemetry.dropped_shutdown.get(), 2);
+        drop(listening);
+    }
 }
