@@ -401,8 +401,10 @@ fn reader_of_baseline(response: &Response<backend::AnswerBody>, leg: &Leg<'_>, r
         Reader::passing(Observer::off(), OnBreak::Cut)
     } else if is_event_stream(response.headers()) {
         reader_of_stream(leg, record, OnBreak::Cut)
-    } else {
+    } else if record.journey.is_traced_here {
         Reader::passing(Observer::whole(), OnBreak::Cut)
+    } else {
+        Reader::passing(Observer::brief(), OnBreak::Cut)
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Journey {
     /// What was ours before the first attempt.
     pub(super) before_sending: Option<Duration>,
     /// Traces are exported, so what backends are told of them has to fit.
-    is_traced_here: bool,
+    pub(super) is_traced_here: bool,
 }
 
 /// What a request's head says of itself.

@@ -5,6 +5,7 @@ use std::hash::Hasher;
 
 use http::HeaderMap;
 use serde::Deserialize;
+use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
@@ -42,9 +43,63 @@ pub fn find<'a>(sources: &[KeySource], headers: &'a HeaderMap, body: Option<&Sca
 
 #[derive(Deserialize)]
 struct Turn<'a> {
-    role: Option<String>,
+    #[serde(borrow)]
+    role: Option<&'a RawValue>,
     #[serde(borrow)]
     content: Option<&'a RawValue>,
+}
+
+/// How a conversation begins: the system's texts, and the user's first, after which nothing is read.
+#[derive(Default)]
+struct Opening<'a> {
+    system: Vec<Option<&'a RawValue>>,
+    /// Set with the first turn of the user.
+    user: Option<Option<&'a RawValue>>,
+}
+
+impl<'a> Opening<'a> {
+    /// Reads a list of turns; one that is no turn is passed over.
+    fn read(turns: &'a str) -> Self {
+        let mut opening = Self::default();
+        // Stopping early is an error to the reader, and none here.
+        let read = serde_json::Deserializer::from_str(turns).deserialize_seq(Reading(&mut opening));
+        if read.is_err() && opening.user.is_none() {
+            opening = Self::default();
+            let turns = serde_json::from_str::<Vec<&RawValue>>(turns).unwrap_or_default();
+            let mut turns = turns.iter().filter_map(|turn| serde_json::from_str(turn.get()).ok());
+            while turns.next().is_some_and(|turn| opening.take(turn)) {}
+        }
+        opening
+    }
+
+    /// Whether there is more to read.
+    fn take(&mut self, turn: Turn<'a>) -> bool {
+        match turn.role.and_then(text).as_deref() {
+            Some("system" | "developer") => self.system.push(turn.content),
+            Some("user") => self.user = Some(turn.content),
+            _ => {}
+        }
+        self.user.is_none()
+    }
+}
+
+struct Reading<'o, 'a>(&'o mut Opening<'a>);
+
+impl<'a> Visitor<'a> for Reading<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of turns")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut turns: A) -> Result<(), A::Error> {
+        while let Some(turn) = turns.next_element()? {
+            if !self.0.take(turn) {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]
@@ -76,23 +131,15 @@ fn conversation(body: &Scan<'_>) -> Option<[u8; 16]> {
         write(b's', &text);
     }
     let turns = body.get("messages").or_else(|| body.get("input"))?;
-    let mut user = None;
-    match serde_json::from_str::<Vec<&RawValue>>(turns.get()) {
-        Ok(turns) => {
-            for turn in turns.iter().filter_map(|turn| serde_json::from_str::<Turn<'_>>(turn.get()).ok()) {
-                let text = turn.content.and_then(content_text);
-                match turn.role.as_deref() {
-                    Some("system" | "developer") => write(b's', &text.unwrap_or_default()),
-                    Some("user") => {
-                        user = text;
-                        break;
-                    }
-                    _ => {}
-                }
-            }
+    let user = if turns.get().starts_with('[') {
+        let opening = Opening::read(turns.get());
+        for content in &opening.system {
+            write(b's', &content.and_then(content_text).unwrap_or_default());
         }
-        Err(_) => user = content_text(turns),
-    }
+        opening.user.flatten().and_then(content_text)
+    } else {
+        content_text(turns)
+    };
     write(b'u', &user.filter(|text| !text.is_empty())?);
     for list in ["tools", "functions"] {
         let tools = body.get(list).and_then(|tools| serde_json::from_str::<Vec<&RawValue>>(tools.get()).ok());
@@ -105,15 +152,24 @@ fn conversation(body: &Scan<'_>) -> Option<[u8; 16]> {
     Some(hasher.finish128().as_bytes())
 }
 
+/// A JSON string's text; `None` of anything else.
+fn text(json: &RawValue) -> Option<Cow<'_, str>> {
+    let inner = json.get().strip_prefix('"')?.strip_suffix('"')?;
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(inner));
+    }
+    serde_json::from_str(json.get()).ok().map(Cow::Owned)
+}
+
 /// A string, or the text parts of a list joined as one.
-fn content_text(content: &RawValue) -> Option<String> {
-    if let Ok(text) = serde_json::from_str::<String>(content.get()) {
+fn content_text(content: &RawValue) -> Option<Cow<'_, str>> {
+    if let Some(text) = text(content) {
         return Some(text);
     }
     let parts: Vec<&RawValue> = serde_json::from_str(content.get()).ok()?;
     let texts: Vec<String> =
         parts.iter().filter_map(|part| serde_json::from_str::<Part>(part.get()).ok()?.text).collect();
-    (!texts.is_empty()).then(|| texts.join("\n"))
+    (!texts.is_empty()).then(|| Cow::Owned(texts.join("\n")))
 }
 
 #[cfg(test)]
@@ -121,6 +177,7 @@ mod tests {
     use super::*;
     use crate::wire::scan::scan;
     use http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
 
     fn hash(body: &str) -> Option<[u8; 16]> {
         conversation(&scan(body.as_bytes()).unwrap())
@@ -144,6 +201,60 @@ mod tests {
         assert_eq!((key.source, key.value.as_ref()), (0, b"s".as_slice()));
         assert!(!format!("{key:?}").contains("115"), "the value is not shown");
         assert!(find(&chain, &HeaderMap::new(), None).is_none());
+    }
+
+    /// The same, read turn by turn as trees.
+    fn plainly(body: &str) -> Option<[u8; 16]> {
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let of = |content: &serde_json::Value| match content {
+            serde_json::Value::String(text) => Some(text.clone()),
+            serde_json::Value::Array(parts) => {
+                let texts: Vec<&str> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
+                (!texts.is_empty()).then(|| texts.join("\n"))
+            }
+            _ => None,
+        };
+        let mut hasher = SipHasher24::new_with_keys(0, 0);
+        let mut write = |kind: u8, text: &str| {
+            hasher.write(&[kind]);
+            hasher.write(&(text.len() as u64).to_le_bytes());
+            hasher.write(text.as_bytes());
+        };
+        let mut user = None;
+        for turn in body["messages"].as_array()? {
+            match turn["role"].as_str() {
+                Some("system" | "developer") => write(b's', &of(&turn["content"]).unwrap_or_default()),
+                Some("user") => {
+                    user = of(&turn["content"]);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        write(b'u', &user.filter(|text| !text.is_empty())?);
+        Some(hasher.finish128().as_bytes())
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_read_as_it_stands(
+            turns in prop::collection::vec((
+                prop::sample::select(vec!["\"system\"", "\"user\"", "\"us\\u0065r\"", "\"assistant\"", "null", "7"]),
+                prop::sample::select(vec![
+                    "\"text\"", "\"with \\\"quotes\\\" and \\n\"", "\"\"", "null", "[]", "{}", "3",
+                    "[{\"type\":\"text\",\"text\":\"a\"},{\"text\":\"é\\u0041\"},{\"x\":1}]",
+                ]),
+                prop::bool::weighted(0.1),
+            ), 0..5),
+        ) {
+            let turn = |(role, content, odd): &(&str, &str, bool)| match odd {
+                true => "\"no turn\"".to_owned(),
+                false => format!("{{\"role\": {role} ,\"content\":{content}}}"),
+            };
+            let turns: Vec<String> = turns.iter().map(turn).collect();
+            let body = format!("{{\"messages\": [ {} ]}}", turns.join(" , "));
+            prop_assert_eq!(hash(&body), plainly(&body), "{}", body);
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct Observer {
 #[derive(Debug)]
 enum Kind {
     Stream(Framer),
-    Whole { chunks: Vec<Bytes>, length: usize },
+    Whole { chunks: Vec<Bytes>, length: usize, is_brief: bool },
     Off,
 }
 
@@ -60,7 +60,16 @@ impl Observer {
     }
 
     pub fn whole() -> Self {
-        Self { seen: Seen::default(), kind: Kind::Whole { chunks: Vec::new(), length: 0 } }
+        Self::of_whole(false)
+    }
+
+    /// Of an unstreamed answer only what metrics tell: usage and model.
+    pub fn brief() -> Self {
+        Self::of_whole(true)
+    }
+
+    fn of_whole(is_brief: bool) -> Self {
+        Self { seen: Seen::default(), kind: Kind::Whole { chunks: Vec::new(), length: 0, is_brief } }
     }
 
     pub fn off() -> Self {
@@ -73,7 +82,7 @@ impl Observer {
                 let seen = &mut self.seen;
                 framer.push(chunk, |data| read_event(seen, data, now));
             }
-            Kind::Whole { chunks, length } => {
+            Kind::Whole { chunks, length, .. } => {
                 *length += chunk.len();
                 if *length > MAX_WHOLE {
                     self.kind = Kind::Off;
@@ -96,15 +105,24 @@ impl Observer {
 
     /// The answer is complete: an unstreamed one is read now.
     pub fn finish(&mut self) {
-        if let Kind::Whole { chunks, .. } = std::mem::replace(&mut self.kind, Kind::Off) {
+        if let Kind::Whole { chunks, is_brief, .. } = std::mem::replace(&mut self.kind, Kind::Off) {
             match chunks.as_slice() {
                 [] => {}
-                [one] => (self.seen.usage, self.seen.told) = (read_usage(one), told_by(one)),
-                many => {
-                    let whole = many.concat();
-                    (self.seen.usage, self.seen.told) = (read_usage(&whole), told_by(&whole));
-                }
+                [one] => self.seen.read(one, is_brief),
+                many => self.seen.read(&many.concat(), is_brief),
             }
+        }
+    }
+}
+
+impl Seen {
+    fn read(&mut self, whole: &[u8], is_brief: bool) {
+        self.usage = read_usage(whole);
+        if is_brief {
+            let model = text_after(&WORDS.model, whole);
+            self.told.name(None, model.as_ref().map(|(model, _)| model.as_ref()));
+        } else {
+            self.told = told_by(whole);
         }
     }
 }

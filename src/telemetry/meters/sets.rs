@@ -1,8 +1,10 @@
 //! A metric's series by their labels, of which there are never more than [`MAX_SETS`] and a few folded ones.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasherDefault, Hash};
 use std::sync::{Arc, PoisonError, RwLock};
+
+use fnv::FnvHasher;
 
 /// Series that keep their labels as they are.
 pub(super) const MAX_SETS: usize = 256;
@@ -15,9 +17,9 @@ pub(super) trait Key: Hash + Eq + Clone {
     fn coarser(&self) -> Option<Self>;
 }
 
-/// Series by labels.
+/// Series by labels. So few that nobody can make them collide in earnest.
 #[derive(Debug)]
-pub(super) struct Sets<K, V>(RwLock<HashMap<K, Arc<V>>>);
+pub(super) struct Sets<K, V>(RwLock<HashMap<K, Arc<V>, BuildHasherDefault<FnvHasher>>>);
 
 impl<K, V> Default for Sets<K, V> {
     fn default() -> Self {
