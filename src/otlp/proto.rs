@@ -5,46 +5,6 @@
 
 const LENGTH_DELIMITED: u8 = 2;
 
-/// A field of a message that was read.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Value<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-}
-
-/// The fields of a short message, as far as they can be read; those of fixed width are left out.
-pub(super) fn fields(mut message: &[u8]) -> Vec<(u64, Value<'_>)> {
-    let mut fields = Vec::new();
-    while let Some(tag) = read_varint(&mut message) {
-        let fixed = |width: usize, message: &mut &[u8]| message.split_off(..width).map(|_| ());
-        let read = match tag & 7 {
-            0 => read_varint(&mut message).map(|number| fields.push((tag >> 3, Value::Number(number)))),
-            1 => fixed(8, &mut message),
-            2 => read_varint(&mut message)
-                .and_then(|length| message.split_off(..usize::try_from(length).ok()?))
-                .map(|bytes| fields.push((tag >> 3, Value::Bytes(bytes)))),
-            5 => fixed(4, &mut message),
-            _ => None,
-        };
-        if read.is_none() {
-            break;
-        }
-    }
-    fields
-}
-
-fn read_varint(message: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let byte = *message.split_off_first()?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
 /// Bytes of a message under construction.
 #[derive(Debug, Default)]
 pub(super) struct Proto(Vec<u8>);

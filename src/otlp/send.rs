@@ -10,6 +10,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use opentelemetry_http::HttpClient;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
@@ -17,7 +19,6 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::dial::{Dial, DialError, Posts};
-use super::proto::{self, Value};
 use super::settings::{Protocol, Settings};
 
 const CALL: PathAndQuery = PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
@@ -55,7 +56,7 @@ pub(super) enum Way {
 
 impl Way {
     pub(super) fn new(settings: &Settings) -> Result<Self, DialError> {
-        let headers = headers(settings);
+        let headers = settings.headers.clone();
         match settings.protocol {
             Protocol::Grpc => {
                 let mut client = Grpc::new(channel(settings)?);
@@ -92,7 +93,7 @@ impl Way {
                 let answer = client.send_bytes(request).await;
                 let answer = answer.map_err(|error| Refused::of(causes(error.as_ref()), true))?;
                 match answer.status() {
-                    status if status.is_success() => Ok(taken(answer.body())),
+                    status if status.is_success() => Ok(taken(answer.into_body())),
                     status => {
                         let after =
                             answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -112,17 +113,6 @@ pub(super) fn channel(settings: &Settings) -> Result<Channel, DialError> {
     Ok(endpoint.connect_with_connector_lazy(dial))
 }
 
-fn headers(settings: &Settings) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in &settings.headers {
-        if let Ok(mut value) = HeaderValue::try_from(value.expose()) {
-            value.set_sensitive(true);
-            headers.append(name.clone(), value);
-        }
-    }
-    headers
-}
-
 async fn call(client: &mut Grpc<Channel>, headers: &HeaderMap, batch: Bytes) -> Result<Taken, Refused> {
     let refused = |status: &Status| Refused::of(of_status(status), is_passing_code(status.code()));
     client.ready().await.map_err(|error| Refused::of(causes(&error), true))?;
@@ -132,18 +122,12 @@ async fn call(client: &mut Grpc<Channel>, headers: &HeaderMap, batch: Bytes) -> 
 }
 
 /// What is no such message says nothing: the batch was taken.
-fn taken(answer: &[u8]) -> Taken {
-    let partial = proto::fields(answer).into_iter().find(|(field, _)| *field == 1);
-    let Some((_, Value::Bytes(partial))) = partial else { return Taken::default() };
-    let mut taken = Taken::default();
-    for field in proto::fields(partial) {
-        match field {
-            (1, Value::Number(rejected)) => taken.rejected = rejected,
-            (2, Value::Bytes(why)) => taken.why = String::from_utf8_lossy(why).into_owned(),
-            _ => {}
-        }
-    }
-    taken
+fn taken(answer: impl Buf) -> Taken {
+    let partial = ExportTraceServiceResponse::decode(answer).ok().and_then(|answer| answer.partial_success);
+    partial.map_or_else(Taken::default, |partial| Taken {
+        rejected: partial.rejected_spans.try_into().unwrap_or(0),
+        why: partial.error_message,
+    })
 }
 
 /// What the specification says may be tried again (OTLP §"Failures").
@@ -218,7 +202,7 @@ impl Decoder for Raw {
     type Error = Status;
 
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Taken>, Status> {
-        Ok(Some(taken(&from.copy_to_bytes(from.remaining()))))
+        Ok(Some(taken(from)))
     }
 }
 
@@ -235,17 +219,17 @@ mod tests {
         fn what_was_left_out_is_read(rejected in 0..i64::MAX, why in ".{0,40}") {
             let partial = ExportTracePartialSuccess { rejected_spans: rejected, error_message: why.clone() };
             let answer = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
-            prop_assert_eq!(taken(&answer), Taken { rejected: rejected.unsigned_abs(), why });
+            prop_assert_eq!(taken(answer.as_slice()), Taken { rejected: rejected.unsigned_abs(), why });
         }
 
         #[test]
         fn whatever_comes_is_survived(answer: Vec<u8>) {
-            drop(taken(&answer));
+            drop(taken(answer.as_slice()));
         }
     }
 
     #[test]
     fn most_say_nothing() {
-        assert_eq!(taken(&ExportTraceServiceResponse::default().encode_to_vec()), Taken::default());
+        assert_eq!(taken(ExportTraceServiceResponse::default().encode_to_vec().as_slice()), Taken::default());
     }
 }

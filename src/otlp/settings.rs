@@ -5,13 +5,12 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::KeyValue;
 use percent_encoding::percent_decode_str;
 
 use super::resource;
 use crate::config::{Telemetry, http_url};
-use crate::model::Secret;
 use crate::telemetry::tracer::Sampler;
 
 /// Fast enough for 2,000 requests a second while a collector takes its time.
@@ -43,7 +42,7 @@ pub(super) struct Settings {
     /// PEM files: roots; certificate and key.
     pub(super) ca: Option<String>,
     /// What a collector wants to see, keys among it.
-    pub(super) headers: Vec<(HeaderName, Secret)>,
+    pub(super) headers: HeaderMap,
     /// For one try.
     pub(super) timeout: Duration,
     pub(super) gzip: bool,
@@ -217,20 +216,22 @@ fn protocol(vars: &mut Reader<'_>) -> Option<Protocol> {
 }
 
 /// `name=value,…`, percent-encoded; never printed.
-fn headers(vars: &mut Reader<'_>) -> Vec<(HeaderName, Secret)> {
+fn headers(vars: &mut Reader<'_>) -> HeaderMap {
     let Some((name, text)) = vars.first(&["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]) else {
-        return Vec::new();
+        return HeaderMap::new();
     };
     let header = |pair: &str| {
         let (name, text) = pair.split_once('=')?;
         let name = HeaderName::try_from(name.trim()).ok()?;
         let text = percent_decode_str(text.trim()).decode_utf8().ok()?;
-        HeaderValue::from_str(&text).ok().map(|_| (name, Secret::new(text.as_ref())))
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some((name, value))
     };
-    let mut headers = Vec::new();
+    let mut headers = HeaderMap::new();
     for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
         match header(pair) {
-            Some(header) => headers.push(header),
+            Some((name, value)) => drop(headers.append(name, value)),
             None => vars.odd(name, "…", "has a part that is no header as name=value: it is left out"),
         }
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::Method;
 
 use super::proto::Proto;
-use crate::model::{Fault, SpanId};
+use crate::model::{Fault, OTHER_METHOD, SpanId};
 use crate::telemetry::story::{Attempt, Peer, Story};
 
 /// Fields of `opentelemetry.proto.trace.v1.Span`.
@@ -107,7 +107,7 @@ impl<K> Known<K> {
 
 /// As HTTP's semantic conventions name spans of unknown methods.
 fn name_of(method: &Method) -> &str {
-    if method.as_str() == "_OTHER" { "HTTP" } else { method.as_str() }
+    if method.as_str() == OTHER_METHOD { "HTTP" } else { method.as_str() }
 }
 
 /// The same in every span of an endpoint.

@@ -10,8 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use crate::backend::Target;
 use crate::backend::headers::OwnTrace;
 use crate::model::header::TRACEPARENT;
-use crate::model::{End, Fault, SpanId, TraceContext, prefix};
-use crate::telemetry::meters::labels::is_known_method;
+use crate::model::{End, Fault, SpanId, TraceContext, prefix, told_method};
 use crate::telemetry::story::{Attempt, CancelledBy, Clock, Decided, Leg, Params, Peer};
 use crate::telemetry::tracer::Tracer;
 use crate::wire::endpoint::Operation;
@@ -60,7 +59,7 @@ impl Journey {
             clock: Clock::start(),
             trace,
             span: new_span(),
-            method: known_method(head.method),
+            method: told_method(head.method),
             version: head.version,
             path,
             operation,
@@ -166,14 +165,6 @@ impl Journey {
         // A 4xx is an error of the call, though none of the service (HTTP semantic conventions).
         attempt.fault = fault.or_else(|| attempt.status.filter(|status| *status >= 400).map(Fault::Status));
         fault
-    }
-}
-
-/// Any other is told as `_OTHER` (HTTP semantic conventions): a method may be as long as a head.
-fn known_method(method: &Method) -> Method {
-    match is_known_method(method) {
-        true => method.clone(),
-        false => Method::from_bytes(b"_OTHER").unwrap_or_default(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Bounds: `sets` for series, `names` for models. Invariant: labels come from the file and closed lists, but for the
 //! names of models that a backend has answered to.
 
-pub mod labels;
+mod labels;
 mod names;
 mod sets;
 
@@ -11,12 +11,13 @@ use std::sync::{Arc, OnceLock};
 
 use http::Method;
 
-use self::labels::{CallKey, Failed, METHODS, RequestKey, Status};
+use self::labels::{CallKey, Failed, RequestKey, Status};
 use self::names::Names;
 use self::sets::Sets;
 use super::count::Count;
 use super::histogram::{Histogram, Traced, View};
 use super::story::{Attempt, Peer, Story};
+use crate::model::METHODS;
 use crate::wire::endpoint::Operation;
 use crate::wire::pace;
 

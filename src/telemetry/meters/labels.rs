@@ -6,14 +6,9 @@ use http::{Method, Version};
 
 use super::names::Name;
 use super::sets::Key;
-use crate::model::Fault;
+use crate::model::{Fault, METHODS, OTHER_METHOD};
 use crate::telemetry::story::{Leg, Peer};
 use crate::wire::endpoint::Operation;
-
-/// Others are [`OTHER_METHOD`]. Each has its place in the gauge of active requests.
-pub(super) const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-/// The word of OpenTelemetry's conventions.
-pub(super) const OTHER_METHOD: &str = "_OTHER";
 
 /// What is folded for want of room, or was no code of HTTP.
 const OTHER: &str = "other";
@@ -21,11 +16,6 @@ const OTHER: &str = "other";
 /// Where `method` stands in [`METHODS`]; the place after the last is of all others.
 pub(super) fn method_place(method: &Method) -> usize {
     METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len())
-}
-
-/// One of those that HTTP's semantic conventions know.
-pub fn is_known_method(method: &Method) -> bool {
-    METHODS.contains(&method.as_str())
 }
 
 pub(super) fn method_at(place: usize) -> &'static str {

@@ -98,7 +98,7 @@ fn telemetry(stats: &Stats) -> Vec<Family> {
     vec![
         Family::new(
             "shiftgate_telemetry_dropped",
-            "Spans that were not exported, by reason; for rate, traces that were not kept",
+            "Spans that were not exported, by reason; for rate, of traces that were not kept",
             dropped,
         ),
         Family::new(
