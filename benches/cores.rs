@@ -10,11 +10,11 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue};
+use shiftgate::choose::{Body, Known, Request, Tables, decide};
 use shiftgate::config::{self, Config, Secrets};
 use shiftgate::model::{Engine, Family};
-use shiftgate::split::{Body, Known, Request, Tables, decide};
 use shiftgate::translate::answer::{Ids, Stream};
-use shiftgate::translate::{self, Ask, Kind, Owner, Wants};
+use shiftgate::translate::{self, AnswerSpec, Ask, Kind, Owner};
 use shiftgate::wire::endpoint::Endpoint;
 use shiftgate::wire::observe::Observer;
 use shiftgate::wire::scan::scan;
@@ -183,7 +183,7 @@ fn translations(criterion: &mut Criterion) {
         let event = format!("data: {data}\n\n");
         let kind = if name.starts_with("responses") { Kind::Responses } else { Kind::Chat };
         let mut stream =
-            Stream::new(Arc::new(Wants { kind, ..wants(engine) }), Ids { seed: 7, created: 1_795_000_000 });
+            Stream::new(Arc::new(AnswerSpec { kind, ..wants(engine) }), Ids { seed: 7, created: 1_795_000_000 });
         let mut out = BytesMut::with_capacity(64 << 10);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
@@ -197,12 +197,12 @@ fn translations(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn wants(engine: Engine) -> Wants {
-    Wants {
+fn wants(engine: Engine) -> AnswerSpec {
+    AnswerSpec {
         streamed: true,
         tools: true,
         stop: vec!["END".to_owned()],
-        ..Wants::new(engine, Owner::of("qwen"), Kind::Chat, "gpt-4o".to_owned())
+        ..AnswerSpec::new(engine, Owner::of("qwen"), Kind::Chat, "gpt-4o".to_owned())
     }
 }
 

@@ -11,12 +11,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Admin;
 use crate::config::Config;
-use crate::fleet::{Fleet, Pace};
+use crate::fleet::{BackendMonitor, PollIntervals};
 
 use crate::live::watch::{Timing, WatchHandle, watch};
-use crate::live::{Life, LoadError, Source, Store};
+use crate::live::{LoadError, Shutdown, Source, Store};
 use crate::otlp::{Bridge, Exporter};
-use crate::proxy::{BindError, Inherited, Listener, Patience, Proxy, tcp_of};
+use crate::proxy::{BindError, ClientTimeouts, Inherited, Listener, Proxy, tcp_of};
 use crate::telemetry::SPANS;
 use crate::telemetry::stats::Stats;
 
@@ -52,10 +52,10 @@ pub struct App {
     pub admin: SocketAddr,
     pub store: Arc<Store>,
     pub stats: Arc<Stats>,
-    life: Arc<Life>,
+    life: Arc<Shutdown>,
     watcher: Option<WatchHandle>,
     /// Held: its tasks end with it.
-    _fleet: Option<Arc<Fleet>>,
+    _fleet: Option<Arc<BackendMonitor>>,
     exporter: Option<Exporter>,
 }
 
@@ -63,11 +63,11 @@ pub struct App {
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     pub timing: Timing,
-    pub patience: Patience,
+    pub patience: ClientTimeouts,
     /// Follow the file on disk.
     pub watch: bool,
     /// Ask backends for their load, their models and what works; `None` sends them requests only.
-    pub ask: Option<Pace>,
+    pub ask: Option<PollIntervals>,
     /// Export traces where the file or the environment says where to.
     pub traces: bool,
     /// Brings what the process itself does.
@@ -116,7 +116,7 @@ impl App {
             false => None,
         };
         let tracer = exporter.as_ref().map(Exporter::tracer);
-        let life = Arc::new(Life::default());
+        let life = Arc::new(Shutdown::default());
         let (listen, listen_address) = (listener.address().to_owned(), listener.tcp_address());
         let proxy = Proxy::new(Arc::clone(&store), Arc::clone(&stats), Arc::clone(&life), options.patience, tracer);
         tokio::spawn(listener.run(Arc::new(proxy)));
@@ -129,7 +129,7 @@ impl App {
             started,
         });
         tokio::spawn(admin.run(admin_socket));
-        let fleet = options.ask.map(|pace| Arc::new(Fleet::new(pace)));
+        let fleet = options.ask.map(|pace| Arc::new(BackendMonitor::new(pace)));
         if let Some(fleet) = &fleet {
             fleet.follow(&store.current().targets);
         }

@@ -16,7 +16,7 @@
 //! | [`config`] | text of rollout.toml → a validated [`config::Config`], or every problem at once |
 //! | [`wire`] | OpenAI's format as bytes: endpoints, the scan of a body, the splice, SSE, error bodies |
 //! | [`translate`] | the pure translation: a request for each engine, its answer made OpenAI's, the ledger |
-//! | [`split`] | the pure decision: hash, intervals, keys, pins |
+//! | [`choose`] | the pure decision: hash, intervals, keys, pins |
 //! | [`health`] | a candidate's breaker and cool-down, the budget of failovers |
 //! | [`telemetry`] | a request's story, counters, histograms, logs, which requests are traced |
 //! | [`backend`] | connections to backends: TCP, TLS, proxies, pools, deadlines, headers |
@@ -31,7 +31,7 @@
 //! | [`cli`] | arguments, commands, exit codes |
 //!
 //! The journey of one request: [`proxy`] takes a permit and one snapshot, reads the body up to its cap, [`wire`]
-//! scans it, [`split`] decides, [`health`] may send it to the baseline, [`wire`] splices the model name, [`backend`]
+//! scans it, [`choose`] decides, [`health`] may send it to the baseline, [`wire`] splices the model name, [`backend`]
 //! sends, and the answer's body carries permits, deadlines and the outcome to its last byte. A candidate that fails
 //! before its first content is followed by the baseline. At the end its story is told once: to the counters, the log, the
 //! metrics and, where it is traced, to [`otlp`].
@@ -39,6 +39,7 @@
 pub mod admin;
 pub mod app;
 pub mod backend;
+pub mod choose;
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -50,7 +51,6 @@ pub mod model;
 pub mod otlp;
 pub mod proxy;
 pub mod sim;
-pub mod split;
 pub mod telemetry;
 pub mod translate;
 pub mod wire;

@@ -13,7 +13,7 @@ const STEPS: &[&[&str]] = &[
     &["model"],
     &["config", "wire"],
     &["translate"],
-    &["split", "health"],
+    &["choose", "health"],
     &["telemetry"],
     &["backend"],
     &["live", "fleet"],
@@ -316,7 +316,7 @@ fn the_scanner_sees_a_wrong_arrow() {
 #[test]
 fn the_scanner_lets_a_right_arrow_pass() {
     assert_wrong("src/split/mod.rs", "use crate::{config::Config, model, wire::{self, Body}};", &[]);
-    assert_wrong("src/split/keys.rs", "use super::pins; use crate::split::hash;", &[]);
+    assert_wrong("src/split/keys.rs", "use super::pins; use crate::choose::hash;", &[]);
     assert_wrong("src/demo/mod.rs", "use crate::sim::Server;", &[]);
     assert_wrong("src/live/watch.rs", "use super::super::model::Pin;", &[]);
     assert_wrong("src/model/mod.rs", "//! See [`crate::proxy`].\nconst X: &str = \"crate::proxy\";", &[]);

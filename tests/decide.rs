@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use shiftgate::choose::{self, Body, Decision, Request, Tables};
 use shiftgate::config::{self, Config, Secrets};
-use shiftgate::split::{self, Body, Decision, Request, Tables};
 use shiftgate::wire::endpoint::Endpoint;
 use shiftgate::wire::scan;
 
@@ -55,8 +55,8 @@ fn decide(config: &Config, path: &str, headers: &[(&str, &str)], body: &str) -> 
         Some(scan) => Body::Scanned(scan),
         None => Body::Unparsable,
     };
-    let request = Request { endpoint: &endpoint, path, headers: &map, body, known: &|_| split::Known::default() };
-    let decision: Decision = split::decide(config, &Tables::new(config), &request, &mut || 0).ok()?;
+    let request = Request { endpoint: &endpoint, path, headers: &map, body, known: &|_| choose::Known::default() };
+    let decision: Decision = choose::decide(config, &Tables::new(config), &request, &mut || 0).ok()?;
     let name = |index: usize| config.backends[index].name.clone();
     let route = config.routes[decision.route].name.clone();
     Some((route, name(decision.backend), decision.reason.as_str().to_owned()))
@@ -116,9 +116,9 @@ fn a_request_without_a_key_is_drawn_and_one_with_a_key_is_not() {
             path: "/v1/x",
             headers,
             body: Body::Scanned(&scanned),
-            known: &|_| split::Known::default(),
+            known: &|_| choose::Known::default(),
         };
-        split::decide(&half, &Tables::new(&half), &request, &mut || unit).unwrap()
+        choose::decide(&half, &Tables::new(&half), &request, &mut || unit).unwrap()
     };
     // By name "other" is first and grows from 0; "qwen" is second and grows down from the top.
     assert_eq!((of(&headers, 9999).backend, of(&headers, 0).backend), (1, 0));

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use shiftgate::app::{App, Options};
 use shiftgate::backend::Target;
 use shiftgate::config::{self, Config, Secrets};
-use shiftgate::fleet::Pace;
+use shiftgate::fleet::PollIntervals;
 use shiftgate::fleet::probe::{self, Asked, Report};
 use shiftgate::live::Source;
-use shiftgate::model::Lacks;
+use shiftgate::model::MissingFeatures;
 use shiftgate::sim::{self, Behaviour, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -296,7 +296,7 @@ async fn the_command_prints_a_table_and_fails_where_nobody_answers() {
     }
 }
 
-const PACE: Pace = Pace {
+const PACE: PollIntervals = PollIntervals {
     poll: Duration::from_millis(5),
     deadline: Duration::from_secs(10),
     retry: Duration::from_millis(1),
@@ -353,14 +353,14 @@ async fn at_start_what_fails_is_known_as_lacking_until_it_works() {
     let app = start(&text).await;
     let target = Arc::clone(&app.store.current().targets[1]);
     eventually(|| target.facts.max_model_len() == Some(512)).await;
-    assert_eq!((target.facts.probed(), target.facts.lacks()), (None, Lacks::NONE), "busy is not lacking");
+    assert_eq!((target.facts.probed(), target.facts.lacks()), (None, MissingFeatures::NONE), "busy is not lacking");
     stage.send(1).unwrap();
-    let lacks = Lacks::TOOLS | Lacks::TOOLS_STREAMED | Lacks::RESPONSES;
+    let lacks = MissingFeatures::TOOLS | MissingFeatures::TOOLS_STREAMED | MissingFeatures::RESPONSES;
     eventually(|| target.facts.probed() == Some(lacks)).await;
     let (with_tool, without) = (json!([{"type": "function", "function": {"name": "get_weather"}}]), Value::Null);
     assert_eq!((reason(&app, &with_tool).await, reason(&app, &without).await), ("pinned:probe".into(), "split".into()));
     stage.send(2).unwrap();
-    eventually(|| target.facts.probed() == Some(Lacks::NONE)).await;
+    eventually(|| target.facts.probed() == Some(MissingFeatures::NONE)).await;
     assert_eq!(reason(&app, &with_tool).await, "split");
     assert_eq!(openai.requests(), 1, "the pinned one: nobody asked for a probe of it");
 }

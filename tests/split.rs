@@ -4,8 +4,8 @@
 
 use proptest::prelude::*;
 use serde::Deserialize;
+use shiftgate::choose::{Intervals, Purpose, Salt, UNITS, unit};
 use shiftgate::model::Percent;
-use shiftgate::split::{Intervals, Purpose, Salt, UNITS, unit};
 
 const KEYS: u32 = 200_000;
 

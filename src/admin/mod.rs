@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::live::{Life, Store};
+use crate::live::{Shutdown, Store};
 use crate::telemetry::metrics::{self, BackendView, FleetView, Format, InForce};
 use crate::telemetry::stats::Stats;
 
@@ -31,7 +31,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Admin {
     pub store: Arc<Store>,
     pub stats: Arc<Stats>,
-    pub life: Arc<Life>,
+    pub life: Arc<Shutdown>,
     /// Where applications connect, as bound.
     pub listen: String,
     /// Where this port is, as bound.

@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU8, AtomicU64};
 
-use crate::model::Lacks;
+use crate::model::MissingFeatures;
 
-/// Set beside the bits of [`Lacks`], so that both are read at once.
+/// Set beside the bits of [`MissingFeatures`], so that both are read at once.
 const PROBED: u8 = 1 << 7;
 
 /// Learned off the request path, read on it.
@@ -23,21 +23,21 @@ impl Facts {
     }
 
     /// What the last probe missed; nothing before the first.
-    pub fn lacks(&self) -> Lacks {
-        Lacks::from_bits(self.lacks.load(Relaxed))
+    pub fn lacks(&self) -> MissingFeatures {
+        MissingFeatures::from_bits(self.lacks.load(Relaxed))
     }
 
     /// `None` before the first probe is done.
-    pub fn probed(&self) -> Option<Lacks> {
+    pub fn probed(&self) -> Option<MissingFeatures> {
         let bits = self.lacks.load(Relaxed);
-        (bits & PROBED != 0).then(|| Lacks::from_bits(bits))
+        (bits & PROBED != 0).then(|| MissingFeatures::from_bits(bits))
     }
 
     pub fn set_max_model_len(&self, length: u64) {
         self.max_model_len.store(length, Relaxed);
     }
 
-    pub fn set_lacks(&self, lacks: Lacks) {
+    pub fn set_lacks(&self, lacks: MissingFeatures) {
         self.lacks.store(lacks.bits() | PROBED, Relaxed);
     }
 }
@@ -49,11 +49,11 @@ mod tests {
     #[test]
     fn nothing_is_known_before_it_was_learned() {
         let facts = Facts::default();
-        assert_eq!((facts.max_model_len(), facts.lacks(), facts.probed()), (None, Lacks::NONE, None));
-        facts.set_lacks(Lacks::NONE);
+        assert_eq!((facts.max_model_len(), facts.lacks(), facts.probed()), (None, MissingFeatures::NONE, None));
+        facts.set_lacks(MissingFeatures::NONE);
         facts.set_max_model_len(32_768);
-        assert_eq!((facts.max_model_len(), facts.probed()), (Some(32_768), Some(Lacks::NONE)));
-        facts.set_lacks(Lacks::TOOLS);
-        assert_eq!((facts.lacks(), facts.probed()), (Lacks::TOOLS, Some(Lacks::TOOLS)));
+        assert_eq!((facts.max_model_len(), facts.probed()), (Some(32_768), Some(MissingFeatures::NONE)));
+        facts.set_lacks(MissingFeatures::TOOLS);
+        assert_eq!((facts.lacks(), facts.probed()), (MissingFeatures::TOOLS, Some(MissingFeatures::TOOLS)));
     }
 }

@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Exit, complain, load, say};
+use crate::choose::{self, Body, Decision, Known, Request, Tables, UNITS};
 use crate::config::{Config, Secrets};
 use crate::model::{Reason, Refusal};
-use crate::split::{self, Body, Decision, Known, Request, Tables, UNITS};
 use crate::translate::{self, Action, Ask, Pinned, Stop, Translated};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
@@ -128,7 +128,7 @@ impl Explain {
         };
         let tables = Tables::new(config);
         let mut drawn = false;
-        let decided = split::decide(config, &tables, &request, &mut || {
+        let decided = choose::decide(config, &tables, &request, &mut || {
             drawn = true;
             0
         });

@@ -10,7 +10,7 @@ use super::{Exit, complain, env};
 use crate::app::{App, Ended, Options, Signals, Sockets, StartError};
 use crate::config::{self, Config, ConfigError, Secrets};
 use crate::demo::{self, Wish};
-use crate::fleet::Pace;
+use crate::fleet::PollIntervals;
 use crate::live::Source;
 use crate::otlp::Bridge;
 use crate::proxy::{BindError, Inherited};
@@ -70,7 +70,8 @@ async fn serve(
     bridge: Bridge,
     dropped: tracing_appender::non_blocking::ErrorCounter,
 ) -> Exit {
-    let options = Options { watch: true, ask: Some(Pace::default()), traces: true, bridge, ..Options::default() };
+    let options =
+        Options { watch: true, ask: Some(PollIntervals::default()), traces: true, bridge, ..Options::default() };
     let started = async {
         let signals = Signals::new()?;
         Ok::<_, StartError>((App::start_on(sockets, config, &text, Source::of_process(), options).await?, signals))

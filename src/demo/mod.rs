@@ -23,7 +23,7 @@ use crate::model::{Engine, Family};
 use crate::otlp::Bridge;
 use crate::sim::{self, Behaviour, Sim, SimConfig, Template, Wire};
 pub use spans::Servers;
-use traffic::{Seen, Traffic};
+use traffic::{ClientSeen, Traffic};
 use view::View;
 
 /// How often a table is drawn, and lines are printed where nobody watches.
@@ -78,7 +78,7 @@ pub async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish: Wish) 
     let options = Options { watch: true, traces: true, bridge, ..Options::default() };
     let app = App::start(config, &text, source, options).await?;
     let proxy = app.listen_address.ok_or(DemoError::NoAddress)?;
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(ClientSeen::default());
     let traffic = Traffic::start(proxy, wish.rate, Arc::clone(&seen));
     let mut view = View::new(std::io::stdout().is_terminal(), &app, proxy);
     view.begin(&notes);

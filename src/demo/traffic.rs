@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the application side saw.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct ClientSeen {
     requests: AtomicU64,
     failed: AtomicU64,
     last_failure: Mutex<Option<String>>,
@@ -42,7 +42,7 @@ struct Shares {
     chosen: BTreeMap<String, u64>,
 }
 
-impl Seen {
+impl ClientSeen {
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Relaxed)
     }
@@ -100,7 +100,7 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn start(proxy: SocketAddr, rate: u32, seen: Arc<Seen>) -> Self {
+    pub(super) fn start(proxy: SocketAddr, rate: u32, seen: Arc<ClientSeen>) -> Self {
         let (stop, running) = (CancellationToken::new(), TaskTracker::new());
         let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(HttpConnector::new());
         let source = tokio::spawn(send_all(proxy, rate, seen, client, stop.clone(), running.clone()));
@@ -121,7 +121,7 @@ type HttpClient = Client<HttpConnector, Full<Bytes>>;
 async fn send_all(
     proxy: SocketAddr,
     rate: u32,
-    seen: Arc<Seen>,
+    seen: Arc<ClientSeen>,
     client: HttpClient,
     stop: CancellationToken,
     running: TaskTracker,
@@ -154,7 +154,7 @@ async fn send_all(
 }
 
 /// One conversation's first turn; two of three are streamed.
-async fn one(client: &HttpClient, proxy: SocketAddr, run: u32, number: u64, seen: &Seen) -> Result<(), String> {
+async fn one(client: &HttpClient, proxy: SocketAddr, run: u32, number: u64, seen: &ClientSeen) -> Result<(), String> {
     let streamed = !number.is_multiple_of(3);
     let model = if number.is_multiple_of(2) { "gpt-4o-mini" } else { "gpt-4o" };
     let text = format!("Question {number} of run {run:08x}: what would you do?");

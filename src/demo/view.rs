@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::traffic::Seen;
+use super::traffic::ClientSeen;
 use crate::app::App;
 use crate::model::Percent;
 use crate::telemetry::count::Latency;
@@ -49,7 +49,7 @@ impl View {
         print(&format!("{}\n", self.header));
     }
 
-    pub(super) fn show(&mut self, elapsed: Duration, app: &App, seen: &Seen) {
+    pub(super) fn show(&mut self, elapsed: Duration, app: &App, seen: &ClientSeen) {
         let rows = rows(elapsed, app, seen);
         if !self.live {
             print(&lines(elapsed, &rows));
@@ -66,7 +66,7 @@ impl View {
         print(&text);
     }
 
-    pub(super) fn summary(&mut self, elapsed: Duration, app: &App, seen: &Seen) {
+    pub(super) fn summary(&mut self, elapsed: Duration, app: &App, seen: &ClientSeen) {
         self.show(elapsed, app, seen);
         let mut text = format!(
             "summary: {:.0} s, {} requests, {} failed, generation {}\n",
@@ -88,7 +88,7 @@ fn print(text: &str) {
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
-fn rows(elapsed: Duration, app: &App, seen: &Seen) -> Vec<Row> {
+fn rows(elapsed: Duration, app: &App, seen: &ClientSeen) -> Vec<Row> {
     let snapshot = app.store.current();
     let config = &snapshot.config;
     let asked_of = |index: usize| {
@@ -149,7 +149,7 @@ fn lines(elapsed: Duration, rows: &[Row]) -> String {
     text
 }
 
-fn table(elapsed: Duration, app: &App, seen: &Seen, rows: &[Row]) -> String {
+fn table(elapsed: Duration, app: &App, seen: &ClientSeen, rows: &[Row]) -> String {
     let snapshot = app.store.current();
     let mut text = format!(
         "\n{:.0} s, {} requests, {} failed, generation {}\n",

@@ -13,7 +13,7 @@ use crate::telemetry::count::lock;
 
 /// How often backends are asked, and how long they may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct PollIntervals {
     /// Between two polls of a page, and up to a fifth more or less.
     pub poll: Duration,
     /// For one page.
@@ -24,7 +24,7 @@ pub struct Pace {
     pub probe_again: Duration,
 }
 
-impl Default for Pace {
+impl Default for PollIntervals {
     fn default() -> Self {
         Self {
             poll: Duration::from_secs(2),
@@ -37,8 +37,8 @@ impl Default for Pace {
 
 /// The tasks; they end when this is dropped.
 #[derive(Debug)]
-pub struct Fleet {
-    pace: Pace,
+pub struct BackendMonitor {
+    pace: PollIntervals,
     running: Mutex<Vec<Running>>,
 }
 
@@ -55,8 +55,8 @@ impl Drop for Running {
     }
 }
 
-impl Fleet {
-    pub fn new(pace: Pace) -> Self {
+impl BackendMonitor {
+    pub fn new(pace: PollIntervals) -> Self {
         Self { pace, running: Mutex::default() }
     }
 

@@ -7,7 +7,7 @@ use http::{Method, StatusCode, Uri};
 use serde_json::Value;
 
 use super::exchange::Question;
-use super::follow::Pace;
+use super::follow::PollIntervals;
 use super::probe;
 use crate::backend::Target;
 use crate::model::Engine;
@@ -15,7 +15,7 @@ use crate::model::Engine;
 /// Between two tries at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-pub(super) async fn learn(target: &Target, pace: Pace) {
+pub(super) async fn learn(target: &Target, pace: PollIntervals) {
     learn_length(target, pace).await;
     if target.config.translation.probe {
         probe::keep_probed(target, pace).await;
@@ -23,7 +23,7 @@ pub(super) async fn learn(target: &Target, pace: Pace) {
 }
 
 /// Asks until the server has said something, a refusal included.
-async fn learn_length(target: &Target, pace: Pace) {
+async fn learn_length(target: &Target, pace: PollIntervals) {
     if target.config.engine == Engine::OpenAi || target.config.translation.max_model_len.is_some() {
         return;
     }
@@ -85,7 +85,7 @@ fn length_in(body: &[u8], is_ours: impl Fn(&str) -> bool) -> Option<u64> {
 pub(super) struct Pause(Duration);
 
 impl Pause {
-    pub(super) fn new(pace: Pace) -> Self {
+    pub(super) fn new(pace: PollIntervals) -> Self {
         Self(pace.retry)
     }
 

@@ -11,4 +11,4 @@ pub mod probe;
 mod prometheus;
 mod signals;
 
-pub use follow::{Fleet, Pace};
+pub use follow::{BackendMonitor, PollIntervals};

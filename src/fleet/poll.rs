@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, Uri};
 use tokio::task::JoinSet;
 
 use super::exchange::{Question, key_of};
-use super::follow::Pace;
+use super::follow::PollIntervals;
 use super::signals::{Page, Rate, Signals};
 use crate::backend::{Client, Target};
 use crate::config::BackendUrl;
@@ -31,7 +31,7 @@ struct Source {
 }
 
 /// Asks for ever; ends with its task.
-pub(super) async fn poll(target: &Target, pace: Pace) {
+pub(super) async fn poll(target: &Target, pace: PollIntervals) {
     let mut sources = Vec::new();
     let mut unusable = Vec::new();
     for url in &target.config.metrics {
@@ -80,7 +80,7 @@ fn tell(target: &Target, sources: &[Source], unusable: &[String]) {
 }
 
 impl Source {
-    fn new(target: &Target, url: &BackendUrl, pace: Pace) -> Result<Self, String> {
+    fn new(target: &Target, url: &BackendUrl, pace: PollIntervals) -> Result<Self, String> {
         let client = target.client_for(url).map_err(|error| error.to_string())?;
         let path = if url.path.is_empty() { "/" } else { url.path.as_str() };
         let uri: Uri = path.parse().map_err(|_| "its path cannot be asked for".to_owned())?;

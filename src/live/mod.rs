@@ -2,11 +2,11 @@
 //!
 //! Owns: the one swap. Refuses: requests. Invariant: whoever holds a snapshot keeps it whole.
 
-mod life;
+mod shutdown;
 mod snapshot;
 mod store;
 pub mod watch;
 
-pub use life::Life;
+pub use shutdown::Shutdown;
 pub use snapshot::Snapshot;
 pub use store::{Adapt, Env, LoadError, ReloadError, Source, Store};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::backend::{PrepareError, Target};
+use crate::choose::Tables;
 use crate::config::Config;
-use crate::split::Tables;
 use crate::telemetry::stats::{RouteStats, Stats};
 
 /// What a request is decided, sent and told by, from its start to its end.

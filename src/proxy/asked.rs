@@ -9,13 +9,13 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Uri, request};
 
-use super::deadlines::{ClientPatience, Deadlines};
+use super::deadlines::{Deadlines, SdkTimeouts};
 use super::record::Record;
 use crate::backend::headers::{self, OwnTrace};
 use crate::backend::{RequestBody, Target};
 use crate::live::Snapshot;
 use crate::model::Engine;
-use crate::translate::{self, Ask, Ledger, Owner, Stop, Wants};
+use crate::translate::{self, AnswerSpec, Ask, Ledger, Owner, Stop};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::Scan;
 
@@ -39,7 +39,7 @@ pub(super) struct Prepared {
     /// `None` where the bytes are those that came.
     ledger: Option<Ledger>,
     /// What its answer has to be made into; `None` where it passes as it comes.
-    wants: Option<Arc<Wants>>,
+    wants: Option<Arc<AnswerSpec>>,
 }
 
 /// The same, towards one backend.
@@ -53,7 +53,7 @@ pub(super) struct Leg<'a> {
     head: &'a request::Parts,
     uri: Uri,
     body: Option<Bytes>,
-    pub(super) wants: Option<Arc<Wants>>,
+    pub(super) wants: Option<Arc<AnswerSpec>>,
     /// Sent twice it costs, but does no harm.
     pub(super) replay_safe: bool,
 }
@@ -101,7 +101,7 @@ impl<'a> Asked<'a> {
         };
         let streamed = self.scanned.is_some_and(Scan::stream);
         record.sent_as(prepared.model, prepared.ledger.as_ref(), &target.stats);
-        let patience = ClientPatience::of(&self.head.headers);
+        let patience = SdkTimeouts::of(&self.head.headers);
         let begins = (record.watch.started, Instant::now());
         Some(Leg {
             target,
@@ -120,7 +120,7 @@ impl<'a> Asked<'a> {
 
 impl Leg<'_> {
     /// What the answer is made into, where it is one of another engine.
-    pub(super) fn made_openais(&self) -> Option<&Wants> {
+    pub(super) fn made_openais(&self) -> Option<&AnswerSpec> {
         self.wants.as_deref().filter(|wants| wants.engine != Engine::OpenAi)
     }
 

@@ -14,13 +14,13 @@ use super::answer::AnswerBody;
 use super::asked::{Asked, Leg, Prepared};
 use super::reader::{Ended, OnBreak, Reader, Taken};
 use super::record::Record;
-use super::respond::{self, Refused};
+use super::respond::{self, LocalReply};
 use crate::backend::{self, Failure, RequestBody, SendError, headers};
 use crate::live::Snapshot;
 use crate::model::{Cause, End, Engine, Fault};
-use crate::translate::answer::{self, Ids, Said, Stream, Unusable};
+use crate::translate::answer::{self, BackendError, Ids, Stream, Unusable};
+use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::observe::{self, Observer};
-use crate::wire::seen::Seen;
 
 /// Held back before the first content at most this much; role chunks and comments are far smaller.
 const MAX_HELD: usize = 1 << 20;
@@ -31,26 +31,26 @@ const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 /// An attempt of which the application has seen nothing.
 #[derive(Debug)]
-pub(super) enum Missed {
+pub(super) enum LegError {
     Failed(Failure),
     /// A backend said no: with a status that is not 2xx, in a 200, or in a stream's first events.
-    Said {
+    Rejected {
         /// The status as it came, 200 included.
         told: StatusCode,
         cause: Cause,
         retry_after: Option<HeaderValue>,
-        said: Box<Said>,
+        said: Box<BackendError>,
     },
     /// The process holds as many bytes as it may.
     NoRoom,
 }
 
-impl Missed {
+impl LegError {
     /// Why another backend may be asked; `None` where the backend is not to blame.
     pub(super) const fn cause(&self) -> Option<Cause> {
         match self {
             Self::Failed(failure) => failure.cause(),
-            Self::Said { cause, .. } => Some(*cause),
+            Self::Rejected { cause, .. } => Some(*cause),
             Self::NoRoom => None,
         }
     }
@@ -59,21 +59,21 @@ impl Missed {
     pub(super) fn fault(&self, streamed: bool, begun: bool) -> Fault {
         match self {
             Self::Failed(failure) => failure.fault(streamed, begun),
-            Self::Said { cause: Cause::ErrorEvent | Cause::BadAnswer, .. } => Fault::SseError,
-            Self::Said { told, .. } => Fault::Status(told.as_u16()),
+            Self::Rejected { cause: Cause::ErrorEvent | Cause::BadAnswer, .. } => Fault::SseError,
+            Self::Rejected { told, .. } => Fault::Status(told.as_u16()),
             Self::NoRoom => Fault::Shed,
         }
     }
 
     /// It has too much to do, and says so.
     pub(super) fn is_busy(&self) -> bool {
-        matches!(self, Self::Said { said, .. } if said.status == StatusCode::TOO_MANY_REQUESTS.as_u16())
+        matches!(self, Self::Rejected { said, .. } if said.status == StatusCode::TOO_MANY_REQUESTS.as_u16())
     }
 
     /// The backend blames the request. What speaks of itself only, as 429 does, is no blame.
     pub(super) fn blames_request(&self) -> bool {
         match self {
-            Self::Said { told, said, .. } => {
+            Self::Rejected { told, said, .. } => {
                 let refused = told.is_client_error() || (400..500).contains(&said.status);
                 refused && !self.is_busy() && (!said.unusable || said.misconfigured)
             }
@@ -82,7 +82,7 @@ impl Missed {
     }
 
     fn named_as_asked(mut self, leg: &Leg<'_>) -> Self {
-        if let (Self::Said { said, .. }, Some(wants)) = (&mut self, leg.made_openais())
+        if let (Self::Rejected { said, .. }, Some(wants)) = (&mut self, leg.made_openais())
             && let Some(served) = leg.target.config.model_for(&wants.model).filter(|served| *served != wants.model)
         {
             said.rename_model(served, &wants.model);
@@ -91,11 +91,11 @@ impl Missed {
     }
 
     pub(super) fn is_misconfigured(&self) -> bool {
-        matches!(self, Self::Said { said, .. } if said.misconfigured)
+        matches!(self, Self::Rejected { said, .. } if said.misconfigured)
     }
 }
 
-impl From<Failure> for Missed {
+impl From<Failure> for LegError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
@@ -108,9 +108,9 @@ pub(super) async fn run(
     prepared: Prepared,
     stream: Option<RequestBody>,
     mut record: Box<Record>,
-) -> Result<Response<AnswerBody>, (Box<Record>, Missed)> {
+) -> Result<Response<AnswerBody>, (Box<Record>, LegError)> {
     let Some(leg) = asked.leg(snapshot, prepared, &mut record) else {
-        return Ok(respond::refuse(record, &Refused::MalformedPath));
+        return Ok(respond::refuse(record, &LocalReply::MalformedPath));
     };
     record.watch.waits(Instant::now());
     let sent = send(&leg, stream, &mut record).await;
@@ -136,7 +136,7 @@ async fn checked(
     response: Response<backend::AnswerBody>,
     leg: &Leg<'_>,
     mut record: Box<Record>,
-) -> Result<Response<AnswerBody>, (Box<Record>, Missed)> {
+) -> Result<Response<AnswerBody>, (Box<Record>, LegError)> {
     if !response.status().is_success() {
         record.watch.waits(Instant::now());
         let missed = read_refusal(response, leg.target.config.engine).await;
@@ -171,14 +171,14 @@ async fn checked(
 }
 
 /// Read to its end it leaves a connection that can be used again; a body that does not come is done without.
-async fn read_refusal(response: Response<backend::AnswerBody>, engine: Engine) -> Missed {
+async fn read_refusal(response: Response<backend::AnswerBody>, engine: Engine) -> LegError {
     let (parts, body) = response.into_parts();
     let reading = http_body_util::Limited::new(body, MAX_REFUSAL).collect();
     let body = match tokio::time::timeout(REFUSAL_TIME, reading).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) | Err(_) => Bytes::new(),
     };
-    Missed::Said {
+    LegError::Rejected {
         told: parts.status,
         cause: Cause::Status,
         retry_after: parts.headers.get(RETRY_AFTER).cloned(),
@@ -187,8 +187,8 @@ async fn read_refusal(response: Response<backend::AnswerBody>, engine: Engine) -
 }
 
 /// The backend's own error in an answer that came with 200.
-fn said_in(cause: Cause, said: Said) -> Missed {
-    Missed::Said { told: StatusCode::OK, cause, retry_after: None, said: Box::new(said) }
+fn said_in(cause: Cause, said: BackendError) -> LegError {
+    LegError::Rejected { told: StatusCode::OK, cause, retry_after: None, said: Box::new(said) }
 }
 
 async fn send(
@@ -240,7 +240,7 @@ async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T> + Un
 
 enum Held {
     Stream { response: Response<backend::AnswerBody>, held: BytesMut, reader: Box<Reader> },
-    Whole { response: Response<()>, bytes: Bytes, seen: Seen },
+    Whole { response: Response<()>, bytes: Bytes, seen: AnswerFacts },
 }
 
 /// Nothing of a stream leaves before its first content.
@@ -248,7 +248,7 @@ async fn hold_stream(
     mut response: Response<backend::AnswerBody>,
     leg: &Leg<'_>,
     record: &mut Record,
-) -> Result<Held, Missed> {
+) -> Result<Held, LegError> {
     if !is_event_stream(response.headers()) {
         return Err(Failure::BadAnswer("a stream was asked for and something else came".to_owned()).into());
     }
@@ -285,7 +285,7 @@ async fn hold_stream(
             Taken::Failed(_) => return Err(error_event(&reader)),
         }
         if !record.hold_answer((held.len() - kept) as u64) {
-            return Err(Missed::NoRoom);
+            return Err(LegError::NoRoom);
         }
         // A thought may be long, and nothing of it is kept; before it begins a server has little to say.
         length += if reader.seen().first_content.is_some() { held.len() - kept } else { came };
@@ -293,7 +293,7 @@ async fn hold_stream(
     Ok(Held::Stream { response, held, reader: Box::new(reader) })
 }
 
-fn error_event(reader: &Reader) -> Missed {
+fn error_event(reader: &Reader) -> LegError {
     match reader.error() {
         // It said that it was done, and had said nothing.
         Some(said) if reader.was_done() => said_in(Cause::BadAnswer, said.clone()),
@@ -308,7 +308,7 @@ async fn hold_whole(
     leg: &Leg<'_>,
     max: u64,
     record: &mut Record,
-) -> Result<Held, Missed> {
+) -> Result<Held, LegError> {
     let (parts, mut body) = response.into_parts();
     let mut read = BytesMut::new();
     let mut only: Option<Bytes> = None;
@@ -316,7 +316,7 @@ async fn hold_whole(
         let frame = frame.map_err(|error| Failure::of_exchange(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         if !record.hold_answer(data.len() as u64) {
-            return Err(Missed::NoRoom);
+            return Err(LegError::NoRoom);
         }
         if let Some(first) = only.take() {
             read.extend_from_slice(&first);

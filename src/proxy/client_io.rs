@@ -15,7 +15,7 @@ use crate::wire::framing::{Fault, Framing};
 
 /// How long an application may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct ClientTimeouts {
     /// For a head, from its first byte: 408.
     pub head: Duration,
     /// Between two pieces of a body: 408.
@@ -28,7 +28,7 @@ pub struct Patience {
     pub quiet: Duration,
 }
 
-impl Default for Patience {
+impl Default for ClientTimeouts {
     fn default() -> Self {
         Self {
             head: Duration::from_secs(10),
@@ -62,7 +62,7 @@ const NEVER: u64 = u64::MAX;
 
 /// Shared by a connection's stream, its task and its requests. Times are milliseconds since it was accepted.
 #[derive(Debug)]
-pub(super) struct Vitals {
+pub(super) struct ConnActivity {
     accepted: Instant,
     /// Requests that are being answered.
     busy: AtomicU32,
@@ -81,7 +81,7 @@ pub(super) struct Vitals {
     switched: AtomicBool,
 }
 
-impl Vitals {
+impl ConnActivity {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             accepted: Instant::now(),
@@ -124,7 +124,7 @@ impl Vitals {
     }
 
     /// When the connection has waited too long, as things stand, and for what.
-    pub(super) fn due(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
+    pub(super) fn due(&self, patience: &ClientTimeouts) -> Option<(Instant, Overdue)> {
         let after = |since: u64, wait: Duration| self.accepted + Duration::from_millis(since) + wait;
         let write = self.write_since.load(Relaxed);
         if write != NEVER {
@@ -147,7 +147,7 @@ impl Vitals {
 /// A request of this connection is being answered while this lives.
 #[derive(Debug)]
 pub(super) struct Busy {
-    vitals: Arc<Vitals>,
+    vitals: Arc<ConnActivity>,
     gives: bool,
 }
 
@@ -202,13 +202,13 @@ fn unpack(word: u64) -> (u64, Option<Fault>) {
 pub(super) struct ClientIo<S> {
     stream: S,
     framing: Framing,
-    vitals: Arc<Vitals>,
+    vitals: Arc<ConnActivity>,
     /// What a head that never comes is answered with.
     too_slow: Arc<[u8]>,
 }
 
 impl<S> ClientIo<S> {
-    pub(super) fn new(stream: S, vitals: Arc<Vitals>, too_slow: Arc<[u8]>) -> Self {
+    pub(super) fn new(stream: S, vitals: Arc<ConnActivity>, too_slow: Arc<[u8]>) -> Self {
         Self { stream, framing: Framing::default(), vitals, too_slow }
     }
 
@@ -290,8 +290,8 @@ mod tests {
 
     #[test]
     fn what_is_due_follows_what_the_connection_does() {
-        let vitals = Vitals::new();
-        let patience = Patience::default();
+        let vitals = ConnActivity::new();
+        let patience = ClientTimeouts::default();
         let due = || vitals.due(&patience).map(|(at, overdue)| ((at - vitals.accepted).as_secs(), overdue));
         assert_eq!(due(), Some((75, Overdue::Idle)));
         vitals.head_since.store(2000, Relaxed);

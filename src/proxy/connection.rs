@@ -14,7 +14,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Proxy;
-use super::client_io::{ClientIo, Overdue, Vitals};
+use super::client_io::{ClientIo, ConnActivity, Overdue};
 use super::respond;
 
 /// How soon a busy connection is looked at again: nothing of it is due.
@@ -31,7 +31,7 @@ pub(super) async fn serve<S>(proxy: Arc<Proxy>, server: Arc<Server>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let vitals = Vitals::new();
+    let vitals = ConnActivity::new();
     let service = {
         let (proxy, vitals) = (Arc::clone(&proxy), Arc::clone(&vitals));
         service_fn(move |request: Request<Incoming>| {
@@ -95,14 +95,14 @@ where
 /// One timer a connection, moved forward only when something sooner becomes due, so that a request costs none.
 struct Watchdog<'c> {
     proxy: &'c Proxy,
-    vitals: &'c Vitals,
+    vitals: &'c ConnActivity,
     sleep: std::pin::Pin<Box<tokio::time::Sleep>>,
     /// Nothing is due before: it was said, and takes its time.
     quiet_until: Option<Instant>,
 }
 
 impl<'c> Watchdog<'c> {
-    fn new(proxy: &'c Proxy, vitals: &'c Vitals) -> Self {
+    fn new(proxy: &'c Proxy, vitals: &'c ConnActivity) -> Self {
         let first = vitals.due(&proxy.patience).map_or_else(|| Instant::now() + LOOK_AGAIN, |(at, _)| at);
         Self { proxy, vitals, sleep: Box::pin(tokio::time::sleep_until(first.into())), quiet_until: None }
     }

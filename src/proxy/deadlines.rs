@@ -9,12 +9,12 @@ use crate::model::header::{STAINLESS_READ_TIMEOUT, STAINLESS_TIMEOUT};
 
 /// The SDK's own patience. Python bounds each wait for bytes, Node the wait for the head.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct ClientPatience {
+pub(super) struct SdkTimeouts {
     head: Option<Duration>,
     read: Option<Duration>,
 }
 
-impl ClientPatience {
+impl SdkTimeouts {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let seconds = |name: HeaderName| {
             let value: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
@@ -43,7 +43,7 @@ impl Deadlines {
     /// of the former left.
     pub(super) fn new(
         timeouts: &Timeouts,
-        patience: ClientPatience,
+        patience: SdkTimeouts,
         streamed: bool,
         (started, now): (Instant, Instant),
     ) -> Self {
@@ -83,7 +83,7 @@ mod tests {
         let of = |name: &'static str, value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, http::HeaderValue::from_static(value));
-            Deadlines::new(&timeouts, ClientPatience::of(&headers), true, (now, now))
+            Deadlines::new(&timeouts, SdkTimeouts::of(&headers), true, (now, now))
         };
         let node = of("x-stainless-timeout", "600");
         assert_eq!((node.head, node.idle), (Some(now + Duration::from_secs(600)), None));
@@ -102,9 +102,9 @@ mod tests {
         let second = Duration::from_secs(1);
         let timeouts =
             Timeouts { connect: second, ttft: Some(second * 2), idle: Some(second), total: Some(second * 9) };
-        let streamed = Deadlines::new(&timeouts, ClientPatience::default(), true, (now, now));
+        let streamed = Deadlines::new(&timeouts, SdkTimeouts::default(), true, (now, now));
         assert_eq!((streamed.head, streamed.next_byte(now)), (Some(now + second * 2), Some(now + second)));
-        let whole = Deadlines::new(&timeouts, ClientPatience::default(), false, (now, now));
+        let whole = Deadlines::new(&timeouts, SdkTimeouts::default(), false, (now, now));
         assert_eq!((whole.head, whole.next_byte(now)), (Some(now + second * 9), Some(now + second * 9)));
     }
 }

@@ -10,17 +10,17 @@ use hyper::body::Incoming;
 use super::Proxy;
 use super::answer::AnswerBody;
 use super::asked::{Asked, Prepared};
-use super::attempt::{self, Missed};
+use super::attempt::{self, LegError};
 use super::intake::{self, Intake};
 use super::journey::Head;
 use super::record::Record;
-use super::respond::{self, Refused};
+use super::respond::{self, LocalReply};
 use super::tunnel;
 use crate::backend::RequestBody;
+use crate::choose::{self, Body, Decision, Known};
 use crate::health::Unfit;
 use crate::live::Snapshot;
 use crate::model::{Cause, Reason};
-use crate::split::{self, Body, Decision, Known};
 use crate::telemetry::count::lock;
 use crate::telemetry::story::{Decided, Params};
 use crate::translate::{Action, Ledger, Stop};
@@ -99,7 +99,7 @@ impl Proxy {
         let Some((backend, prepared)) = place(snapshot, decision, &mut record)
             .and_then(|backend| Some((backend, as_placed(snapshot, &asked, backend, prepared)?)))
         else {
-            return respond::refuse(record, &Refused::Overload("max_in_flight"));
+            return respond::refuse(record, &LocalReply::Overload("max_in_flight"));
         };
         if tunnel::wanted(&endpoint, &head) {
             return Box::pin(tunnel::open(self, Arc::clone(&snapshot.targets[backend]), head, record)).await;
@@ -119,23 +119,23 @@ impl Proxy {
         backend: usize,
         asked: &Asked<'_>,
         mut record: Box<Record>,
-        missed: Missed,
+        missed: LegError,
     ) -> Response<AnswerBody> {
         let failover = self.may_fail_over(snapshot, backend, asked, &missed);
         record.missed(&missed, failover.is_some(), Instant::now());
         let Some((cause, prepared)) = failover else {
-            return respond::refuse(record, &Refused::of(missed));
+            return respond::refuse(record, &LocalReply::of(missed));
         };
         drop(missed);
         let baseline = snapshot.baseline();
         if !record.fail_over(cause, &snapshot.targets[baseline]) {
-            return respond::refuse(record, &Refused::Overload("max_in_flight"));
+            return respond::refuse(record, &LocalReply::Overload("max_in_flight"));
         }
         match attempt::run(asked, snapshot, prepared, None, record).await {
             Ok(response) => response,
             Err((mut record, missed)) => {
                 record.missed(&missed, false, Instant::now());
-                respond::refuse(record, &Refused::of(missed))
+                respond::refuse(record, &LocalReply::of(missed))
             }
         }
     }
@@ -146,7 +146,7 @@ impl Proxy {
         snapshot: &Snapshot,
         backend: usize,
         asked: &Asked<'_>,
-        missed: &Missed,
+        missed: &LegError,
     ) -> Option<(Cause, Prepared)> {
         let failover = snapshot.config.failover;
         let cause = missed.cause()?;
@@ -164,14 +164,14 @@ impl Proxy {
 }
 
 /// What HTTP or a proxy of this kind does not allow.
-fn check(request: &Request<Incoming>, fault: Option<Fault>) -> Result<(), Refused> {
+fn check(request: &Request<Incoming>, fault: Option<Fault>) -> Result<(), LocalReply> {
     let (method, uri) = (request.method(), request.uri());
     if !head::is_known(method) {
-        return Err(Refused::Method);
+        return Err(LocalReply::Method);
     }
-    head::check(method, uri, request.version(), request.headers(), fault).map_err(Refused::Wrong)?;
+    head::check(method, uri, request.version(), request.headers(), fault).map_err(LocalReply::Wrong)?;
     if *method == Method::OPTIONS && uri.path() == "*" {
-        return Err(Refused::OptionsStar);
+        return Err(LocalReply::OptionsStar);
     }
     Ok(())
 }
@@ -182,25 +182,25 @@ fn admit(
     request: &Request<Incoming>,
     endpoint: &Endpoint,
     record: &mut Record,
-) -> Result<(), Refused> {
+) -> Result<(), LocalReply> {
     let uri = request.uri();
     if uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
-        return Err(Refused::TargetTooLong);
+        return Err(LocalReply::TargetTooLong);
     }
     let limit = snapshot.config.limits.head;
     let head: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if head > limit {
-        return Err(Refused::HeadTooLarge(limit));
+        return Err(LocalReply::HeadTooLarge(limit));
     }
     if request.headers().len() > MAX_FIELDS {
-        return Err(Refused::TooManyFields(MAX_FIELDS));
+        return Err(LocalReply::TooManyFields(MAX_FIELDS));
     }
     match endpoint {
-        Endpoint::Malformed => return Err(Refused::MalformedPath),
-        Endpoint::NotOurs => return Err(Refused::UnknownPath(format!("{} {}", request.method(), uri.path()))),
+        Endpoint::Malformed => return Err(LocalReply::MalformedPath),
+        Endpoint::NotOurs => return Err(LocalReply::UnknownPath(format!("{} {}", request.method(), uri.path()))),
         _ => {}
     }
-    if record.enter() { Ok(()) } else { Err(Refused::Overload("limits.in_flight")) }
+    if record.enter() { Ok(()) } else { Err(LocalReply::Overload("limits.in_flight")) }
 }
 
 async fn take_body(
@@ -209,7 +209,7 @@ async fn take_body(
     endpoint: &Endpoint,
     (head, body): (&request::Parts, Incoming),
     record: &mut Record,
-) -> Result<Intake, Refused> {
+) -> Result<Intake, LocalReply> {
     let bodyless = matches!(head.method, Method::GET | Method::HEAD) && http_body::Body::is_end_stream(&body);
     if bodyless {
         return Ok(Intake::Whole(Bytes::new()));
@@ -228,16 +228,16 @@ fn decide(
     endpoint: &Endpoint,
     head: &request::Parts,
     body: Body<'_>,
-) -> Result<Decision, Refused> {
-    let request = split::Request {
+) -> Result<Decision, LocalReply> {
+    let request = choose::Request {
         endpoint,
         path: head.uri.path(),
         headers: &head.headers,
         body,
         known: &|backend| known(snapshot, backend),
     };
-    split::decide(&snapshot.config, &snapshot.tables, &request, &mut || rand::random_range(0..10_000))
-        .map_err(|_| Refused::UnknownOverride)
+    choose::decide(&snapshot.config, &snapshot.tables, &request, &mut || rand::random_range(0..10_000))
+        .map_err(|_| LocalReply::UnknownOverride)
 }
 
 /// What was learnt of a backend.
@@ -249,11 +249,11 @@ fn known(snapshot: &Snapshot, backend: usize) -> Known {
 
 /// Translates for who was decided for. Who turns out unable leaves the request to the baseline, and where that cannot
 /// either, the application is told which field it is.
-fn settle(snapshot: &Snapshot, asked: &Asked<'_>, decision: Decision) -> Result<(Decision, Prepared), Refused> {
+fn settle(snapshot: &Snapshot, asked: &Asked<'_>, decision: Decision) -> Result<(Decision, Prepared), LocalReply> {
     let baseline = snapshot.baseline();
     let refused = |stop: Stop| match stop {
-        Stop::Pinned(pinned) => Refused::Untranslatable(Box::new(pinned.to_error())),
-        Stop::Invalid(error) => Refused::Untranslatable(error),
+        Stop::Pinned(pinned) => LocalReply::Untranslatable(Box::new(pinned.to_error())),
+        Stop::Invalid(error) => LocalReply::Untranslatable(error),
     };
     match asked.prepare(snapshot, decision.backend) {
         Ok(prepared) => Ok((decision, prepared)),

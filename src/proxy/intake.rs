@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::record::Record;
-use super::respond::Refused;
+use super::respond::LocalReply;
 use crate::backend::{RequestBody, is_malformed};
 
 /// A request's body as it is at hand.
@@ -26,7 +26,7 @@ pub(super) async fn read(
     max: u64,
     patience: Duration,
     record: &mut Record,
-) -> Result<Intake, Refused> {
+) -> Result<Intake, LocalReply> {
     let hint = body.size_hint();
     if hint.lower() > max {
         return Ok(Intake::Stream(RequestBody::passing(None, body, patience)));
@@ -34,18 +34,18 @@ pub(super) async fn read(
     // What is announced is reserved before it is asked for: a body that has no room is refused before `100 Continue`.
     let announced = hint.exact();
     if !record.hold(announced.unwrap_or(0)) {
-        return Err(Refused::Overload("limits.body_bytes"));
+        return Err(LocalReply::Overload("limits.body_bytes"));
     }
     let mut first: Option<Bytes> = None;
     let mut more = BytesMut::new();
-    while let Some(frame) = tokio::time::timeout(patience, body.frame()).await.map_err(|_| Refused::SlowBody)? {
+    while let Some(frame) = tokio::time::timeout(patience, body.frame()).await.map_err(|_| LocalReply::SlowBody)? {
         let frame = frame.map_err(|error| match is_malformed(&error) {
-            true => Refused::ClientBody(error.to_string()),
-            false => Refused::ClientLeft,
+            true => LocalReply::ClientBody(error.to_string()),
+            false => LocalReply::ClientLeft,
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if announced.is_none() && !record.hold(data.len() as u64) {
-            return Err(Refused::Overload("limits.body_bytes"));
+            return Err(LocalReply::Overload("limits.body_bytes"));
         }
         match first {
             None => first = Some(data),

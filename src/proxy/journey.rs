@@ -13,8 +13,8 @@ use crate::model::header::TRACEPARENT;
 use crate::model::{End, Fault, SpanId, TraceContext, prefix, told_method};
 use crate::telemetry::story::{Attempt, CancelledBy, Clock, Decided, Leg, Params, Peer};
 use crate::telemetry::tracer::Tracer;
+use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::endpoint::Operation;
-use crate::wire::seen::Seen;
 
 /// Longer names of models are cut.
 const MAX_MODEL: usize = 128;
@@ -84,7 +84,7 @@ impl Journey {
             reused: None,
             status: None,
             model: prefix(model, MAX_MODEL),
-            seen: Seen::default(),
+            seen: AnswerFacts::default(),
             fault: None,
             cancelled: None,
             opened_breaker: false,
@@ -138,7 +138,7 @@ impl Journey {
     }
 
     /// The last attempt's answer is over, and with it the request. Returns what went wrong with the request.
-    pub(super) fn ends(&mut self, end: End, seen: Seen, status: Option<u16>, now: Instant) -> Option<Fault> {
+    pub(super) fn ends(&mut self, end: End, seen: AnswerFacts, status: Option<u16>, now: Instant) -> Option<Fault> {
         let fault = match end {
             End::ClientGone => Some(Fault::ClientGone),
             End::Drained => Some(Fault::Drained),

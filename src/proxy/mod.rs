@@ -21,11 +21,11 @@ mod tunnel;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-pub use client_io::Patience;
+pub use client_io::ClientTimeouts;
 pub use listener::{BindError, Inherited, Listener, tcp_of};
 
 use crate::health::Budget;
-use crate::live::{Life, Store};
+use crate::live::{Shutdown, Store};
 use crate::telemetry::stats::Stats;
 use crate::telemetry::tracer::Tracer;
 
@@ -34,10 +34,10 @@ use crate::telemetry::tracer::Tracer;
 pub struct Proxy {
     pub store: Arc<Store>,
     pub stats: Arc<Stats>,
-    pub life: Arc<Life>,
+    pub life: Arc<Shutdown>,
     /// Of the whole process, whatever the file becomes.
     pub budget: Mutex<Budget>,
-    pub patience: Patience,
+    pub patience: ClientTimeouts,
     /// Where traces go, if anywhere.
     pub tracer: Option<Arc<Tracer>>,
     /// Sent where a head never comes.
@@ -48,8 +48,8 @@ impl Proxy {
     pub fn new(
         store: Arc<Store>,
         stats: Arc<Stats>,
-        life: Arc<Life>,
-        patience: Patience,
+        life: Arc<Shutdown>,
+        patience: ClientTimeouts,
         tracer: Option<Arc<Tracer>>,
     ) -> Self {
         let budget = Mutex::new(Budget::new(Instant::now()));

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::translate::answer::{Ending, Note, Said, Stream};
+use crate::translate::answer::{BackendError, Ending, Note, Stream};
+use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::error_body::ApiError;
 use crate::wire::observe::{self, Observer};
-use crate::wire::seen::Seen;
 use crate::wire::sse;
 
 /// What a broken answer looks like to the application.
@@ -102,7 +102,7 @@ impl Reader {
         matches!(&self.kind, Kind::Rewrites { stream, cuts: true } if is_cut(stream))
     }
 
-    pub(super) fn seen(&self) -> &Seen {
+    pub(super) fn seen(&self) -> &AnswerFacts {
         match &self.kind {
             Kind::Passes(passing) => &passing.observer.seen,
             Kind::Rewrites { stream, .. } => stream.seen(),
@@ -110,7 +110,7 @@ impl Reader {
     }
 
     /// All that was seen, at the end; `None` where nothing was looked at.
-    pub(super) fn take_seen(&mut self, whole: bool) -> Option<Seen> {
+    pub(super) fn take_seen(&mut self, whole: bool) -> Option<AnswerFacts> {
         match &mut self.kind {
             Kind::Passes(passing) => {
                 if whole {
@@ -132,7 +132,7 @@ impl Reader {
     }
 
     /// The error that the stream ended with, where its shape was understood.
-    pub(super) fn error(&self) -> Option<&Said> {
+    pub(super) fn error(&self) -> Option<&BackendError> {
         match &self.kind {
             Kind::Passes(_) => None,
             Kind::Rewrites { stream, .. } => stream.error(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, StatusCode};
 
 use super::Proxy;
-use super::attempt::Missed;
+use super::attempt::LegError;
 use super::journey::{Head, Journey};
 use crate::backend::Target;
 use crate::health::Ticket;
@@ -20,8 +20,8 @@ use crate::telemetry::outcome::Stopwatch;
 use crate::telemetry::stats::BackendStats;
 use crate::translate::Ledger;
 use crate::translate::answer::{Notes, Stream};
+use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::endpoint::Endpoint;
-use crate::wire::seen::Seen;
 
 mod ending;
 
@@ -43,7 +43,7 @@ pub(super) struct Record {
     /// The model as the backend that answers calls it.
     pub(super) real_model: Option<HeaderValue>,
     pub(super) status: Option<StatusCode>,
-    pub(super) seen: Seen,
+    pub(super) seen: AnswerFacts,
     overhead: Option<Duration>,
     end: Option<End>,
     in_flight: bool,
@@ -77,7 +77,7 @@ impl Record {
             translated: None,
             real_model: None,
             status: None,
-            seen: Seen::default(),
+            seen: AnswerFacts::default(),
             overhead: None,
             end: None,
             in_flight: false,
@@ -150,7 +150,7 @@ impl Record {
     }
 
     /// An attempt gave nothing: what that says of the backend. `fails_over` is whether the baseline is asked next.
-    pub(super) fn missed(&mut self, missed: &Missed, fails_over: bool, now: Instant) {
+    pub(super) fn missed(&mut self, missed: &LegError, fails_over: bool, now: Instant) {
         let ticket = self.ticket.take();
         let begun = self.seen.first_content.is_some();
         self.journey.failed(missed.fault(self.journey.params.stream, begun), now);
@@ -159,7 +159,7 @@ impl Record {
         }
         match missed {
             _ if missed.cause().is_none() => {}
-            Missed::Said { retry_after, .. } if missed.is_busy() => {
+            LegError::Rejected { retry_after, .. } if missed.is_busy() => {
                 self.failed = true;
                 if let Some(ticket) = ticket {
                     ticket.cool_down(now, retry_after.as_ref().and_then(seconds));
@@ -213,7 +213,7 @@ impl Record {
             candidate.stats.errors.add(u64::from(self.failed));
         }
         self.failed = false;
-        self.seen = Seen::default();
+        self.seen = AnswerFacts::default();
         self.reason = Reason::Failover(cause);
         self.assign(baseline)
     }

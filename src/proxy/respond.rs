@@ -8,7 +8,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::answer::AnswerBody;
-use super::attempt::Missed;
+use super::attempt::LegError;
 use super::record::Record;
 use crate::backend::Failure;
 use crate::model::header::{SHIFTGATE_BACKEND, X_REQUEST_ID};
@@ -27,7 +27,7 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Why a request gets no backend's answer.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub(super) enum LocalReply {
     /// CONNECT, in any version, and methods that no API uses.
     Method,
     /// What the head says breaks HTTP's rules, or is not for us.
@@ -51,7 +51,7 @@ pub(super) enum Refused {
     /// A backend had no answer.
     Failed(Failure),
     /// A candidate's own words, with its status.
-    Said {
+    Rejected {
         status: StatusCode,
         retry_after: Option<HeaderValue>,
         error: ApiError,
@@ -60,25 +60,25 @@ pub(super) enum Refused {
     Misconfigured(StatusCode),
 }
 
-impl Refused {
+impl LocalReply {
     /// What the application is told when nobody else may answer.
-    pub(super) fn of(missed: Missed) -> Self {
+    pub(super) fn of(missed: LegError) -> Self {
         match missed {
-            Missed::Failed(Failure::ClientBody(cause)) => Self::ClientBody(cause),
-            Missed::Failed(Failure::ClientSlow) => Self::SlowBody,
-            Missed::Failed(Failure::ClientLeft) => Self::ClientLeft,
-            Missed::Failed(failure) => Self::Failed(failure),
-            Missed::Said { told, said, .. }
+            LegError::Failed(Failure::ClientBody(cause)) => Self::ClientBody(cause),
+            LegError::Failed(Failure::ClientSlow) => Self::SlowBody,
+            LegError::Failed(Failure::ClientLeft) => Self::ClientLeft,
+            LegError::Failed(failure) => Self::Failed(failure),
+            LegError::Rejected { told, said, .. }
                 if said.misconfigured || told.is_informational() || told.is_redirection() =>
             {
                 Self::Misconfigured(told)
             }
-            Missed::Said { retry_after, said, .. } => Self::Said {
+            LegError::Rejected { retry_after, said, .. } => Self::Rejected {
                 status: StatusCode::from_u16(said.status).unwrap_or(StatusCode::BAD_GATEWAY),
                 retry_after,
                 error: said.error,
             },
-            Missed::NoRoom => Self::Overload("limits.body_bytes"),
+            LegError::NoRoom => Self::Overload("limits.body_bytes"),
         }
     }
 
@@ -157,7 +157,7 @@ impl Refused {
                 ApiError::server(format!("shiftgate is at its limit ({limit}); try again shortly"), "overloaded"),
                 Some(Refusal::Overload),
             ),
-            Self::Failed(_) | Self::Said { .. } | Self::Misconfigured(_) => {
+            Self::Failed(_) | Self::Rejected { .. } | Self::Misconfigured(_) => {
                 let (status, error) = self.explain_backend();
                 (status, error, None)
             }
@@ -174,7 +174,7 @@ impl Refused {
             Self::Failed(failure) => {
                 (StatusCode::BAD_GATEWAY, ApiError::server(format!("upstream: {failure}"), "upstream_error"))
             }
-            Self::Said { status, error, .. } => (*status, error.clone()),
+            Self::Rejected { status, error, .. } => (*status, error.clone()),
             Self::Misconfigured(status) => (
                 StatusCode::BAD_GATEWAY,
                 ApiError::server(
@@ -191,23 +191,23 @@ impl Refused {
 }
 
 /// Ends a request without a backend's answer.
-pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<AnswerBody> {
+pub(super) fn refuse(mut record: Box<Record>, refused: &LocalReply) -> Response<AnswerBody> {
     let (status, error, refusal) = refused.explain();
     let body = if status == StatusCode::NO_CONTENT { Bytes::new() } else { error.to_json() };
     let end = match (refusal, refused) {
         (Some(refusal), _) => {
-            let end = if matches!(refused, Refused::ClientLeft) { End::ClientGone } else { End::Refused };
+            let end = if matches!(refused, LocalReply::ClientLeft) { End::ClientGone } else { End::Refused };
             record.refuse(refusal, end);
-            if let Refused::Overload(limit) = refused {
+            if let LocalReply::Overload(limit) = refused {
                 record.shed(limit);
             }
             end
         }
-        (None, Refused::Failed(failure)) if failure.is_timeout() => End::Timeout,
-        (None, Refused::Said { .. }) => End::Complete,
+        (None, LocalReply::Failed(failure)) if failure.is_timeout() => End::Timeout,
+        (None, LocalReply::Rejected { .. }) => End::Complete,
         (None, _) => End::UpstreamError,
     };
-    if !matches!(refused, Refused::Said { .. }) {
+    if !matches!(refused, LocalReply::Rejected { .. }) {
         record.speak();
     }
     record.answered(status, Instant::now());
@@ -216,24 +216,24 @@ pub(super) fn refuse(mut record: Box<Record>, refused: &Refused) -> Response<Ans
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     match refused {
-        Refused::Overload(_) => {
+        LocalReply::Overload(_) => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
         }
-        Refused::Said { retry_after, status, .. } => {
+        LocalReply::Rejected { retry_after, status, .. } => {
             let busy = matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
             if let Some(value) = retry_after.clone().or_else(|| busy.then(|| HeaderValue::from_static("1"))) {
                 headers.insert(RETRY_AFTER, value);
                 headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
             }
         }
-        Refused::Misconfigured(_) => {
+        LocalReply::Misconfigured(_) => {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
-        Refused::Method => {
+        LocalReply::Method => {
             headers.insert(ALLOW, HeaderValue::from_static(METHODS));
         }
-        Refused::SlowBody | Refused::Wrong(Wrong { closes: true, .. }) => {
+        LocalReply::SlowBody | LocalReply::Wrong(Wrong { closes: true, .. }) => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use super::Proxy;
 use super::answer::AnswerBody;
 use super::record::Record;
-use super::respond::{self, Refused};
+use super::respond::{self, LocalReply};
 use crate::backend::{Failure, RequestBody, Target, headers};
 use crate::model::End;
 use crate::wire::endpoint::Endpoint;
@@ -36,7 +36,7 @@ pub(super) async fn open(
 ) -> Response<AnswerBody> {
     let app_side = head.extensions.remove::<OnUpgrade>();
     let Some(uri) = target.uri_for(&head.uri) else {
-        return respond::refuse(record, &Refused::MalformedPath);
+        return respond::refuse(record, &LocalReply::MalformedPath);
     };
     let mut upstream = Request::new(RequestBody::Whole(None));
     *upstream.method_mut() = head.method.clone();
@@ -51,7 +51,7 @@ pub(super) async fn open(
     if let Ok(answer) = &answer {
         record.journey.answered(answer.status().as_u16(), false);
     }
-    let failed = Refused::Failed;
+    let failed = LocalReply::Failed;
     let mut answer = match answer {
         Ok(answer) => answer,
         Err(failure) => {
@@ -92,7 +92,7 @@ pub(super) async fn open(
 async fn refused_by_backend(
     answer: Response<hyper::body::Incoming>,
     mut record: Box<Record>,
-    failed: impl Fn(Failure) -> Refused,
+    failed: impl Fn(Failure) -> LocalReply,
 ) -> Response<AnswerBody> {
     let (mut parts, body) = answer.into_parts();
     let body = match http_body_util::Limited::new(body, MAX_REFUSAL).collect().await {

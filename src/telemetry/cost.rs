@@ -6,7 +6,7 @@
 
 use crate::config::Price;
 use crate::model::Glob;
-use crate::wire::seen::Usage;
+use crate::wire::answer_facts::Usage;
 
 /// `None` where the price or the speed is not known: never 0.
 pub fn usd(price: Option<&Price>, model: &str, usage: Usage, measured: impl FnOnce() -> Option<f64>) -> Option<f64> {

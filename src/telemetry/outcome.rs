@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::Value;
 
 use crate::model::{End, Reason};
-use crate::wire::seen::Usage;
+use crate::wire::answer_facts::Usage;
 
 /// All that the outcome line tells.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use http::{Method, Version};
 
 use super::stats::RouteStats;
 use crate::model::{End, Engine, Fault, Reason, SpanId, TraceContext};
+use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::endpoint::Operation;
 use crate::wire::scan::Scan;
-use crate::wire::seen::Seen;
 
 /// A backend by the names that telemetry gives it.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -149,7 +149,7 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// The model as this backend knows it; empty where the request names none.
     pub model: String,
-    pub seen: Seen,
+    pub seen: AnswerFacts,
     pub fault: Option<Fault>,
     pub cancelled: Option<CancelledBy>,
     /// Its failure opened the breaker.

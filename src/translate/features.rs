@@ -14,7 +14,7 @@ use super::table::{self, Rule};
 use super::tools::{self, Choice};
 use super::{messages, parts, responses, sampling, tokens};
 use crate::config::LogprobsPolicy;
-use crate::model::{Engine, Lacks, Pin};
+use crate::model::{Engine, MissingFeatures, Pin};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
 
@@ -75,17 +75,17 @@ pub fn pin_exactly(ask: &Ask<'_>) -> Found {
 }
 
 /// What a probe may have found not to work.
-pub fn needs(scan: &Scan<'_>, endpoint: Endpoint) -> Lacks {
-    let mut needs = Lacks::NONE;
+pub fn needs(scan: &Scan<'_>, endpoint: Endpoint) -> MissingFeatures {
+    let mut needs = MissingFeatures::NONE;
     if endpoint == Endpoint::Responses {
-        needs = needs | Lacks::RESPONSES;
+        needs = needs | MissingFeatures::RESPONSES;
     }
     if scan.has("tools") || scan.has("functions") {
-        needs = needs | if scan.stream() { Lacks::TOOLS_STREAMED } else { Lacks::TOOLS };
+        needs = needs | if scan.stream() { MissingFeatures::TOOLS_STREAMED } else { MissingFeatures::TOOLS };
     }
     match scan.get("response_format").map_or(Format::Unset, |format| format::kind(format.get())) {
-        Format::JsonSchema => needs | Lacks::JSON_SCHEMA,
-        Format::JsonObject => needs | Lacks::JSON_OBJECT,
+        Format::JsonSchema => needs | MissingFeatures::JSON_SCHEMA,
+        Format::JsonObject => needs | MissingFeatures::JSON_OBJECT,
         _ => needs,
     }
 }

@@ -17,7 +17,7 @@ use crate::wire::scan;
 
 /// What a message may have; everything else is an extra of some server or of OpenAI.
 const KEYS: [&str; 5] = ["role", "content", "name", "tool_calls", "tool_call_id"];
-/// Said for a user who has said nothing.
+/// BackendError for a user who has said nothing.
 const CONTINUE: &str = "\"Continue.\"";
 /// A text of nothing, as JSON.
 const EMPTY: &str = "\"\"";

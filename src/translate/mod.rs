@@ -7,6 +7,7 @@
 //! the row names.
 
 pub mod answer;
+mod answer_spec;
 mod draft;
 mod features;
 mod format;
@@ -23,10 +24,9 @@ mod table;
 mod thinking;
 mod tokens;
 mod tools;
-mod wants;
 
+pub use answer_spec::{AnswerSpec, Kind};
 pub use features::{needs, pin, pin_exactly};
 pub use ids::{Owner, call_id, owner_of_call, owner_of_response, response_id};
 pub use ledger::{Action, Ledger, Step};
 pub use request::{Ask, Pinned, Stop, Translated, request};
-pub use wants::{Kind, Wants};

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
+use super::answer_spec::Kind;
 use super::draft::{Draft, array, quoted};
 use super::ids;
 use super::ledger::Action;
 use super::request::{Job, shown};
 use super::table::REFUSED_PREFIX;
 use super::thinking::is_reasoning_model;
-use super::wants::Kind;
 use crate::wire::scan;
 
 /// OpenAI refuses longer ids of calls; servers of other engines make them.

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use super::answer_spec::{AnswerSpec, Kind};
 use super::draft::{Draft, quoted};
 use super::ids::Owner;
 use super::ledger::{Action, Ledger};
 use super::table::{self, Row, Rule};
 use super::thinking::Plan;
-use super::wants::{Kind, Wants};
 use super::{features, format, messages, openai, responses, sampling, thinking, tokens, tools};
 use crate::config::Backend;
 use crate::model::{Engine, Pin};
@@ -52,7 +52,7 @@ pub struct Translated {
     /// The model as the backend calls it.
     pub model: String,
     pub ledger: Ledger,
-    pub wants: Wants,
+    pub wants: AnswerSpec,
 }
 
 /// Why there is nothing to send.
@@ -100,7 +100,7 @@ pub(super) struct Job<'a> {
     pub(super) backend: &'a Backend,
     pub(super) draft: Draft<'a>,
     pub(super) ledger: Ledger,
-    pub(super) wants: Wants,
+    pub(super) wants: AnswerSpec,
     pub(super) plan: Plan,
     pub(super) max_model_len: Option<u64>,
 }
@@ -143,10 +143,10 @@ pub fn request(ask: &Ask<'_>) -> Result<Translated, Stop> {
         backend,
         draft: Draft::of(scan.fields()),
         ledger: Ledger::default(),
-        wants: Wants {
+        wants: AnswerSpec {
             streamed: scan.stream(),
             reasoning: backend.translation.reasoning,
-            ..Wants::new(backend.engine, Owner::of(&backend.name), kind, app_model.to_owned())
+            ..AnswerSpec::new(backend.engine, Owner::of(&backend.name), kind, app_model.to_owned())
         },
         plan: Plan::default(),
         max_model_len: backend.translation.max_model_len.or(ask.max_model_len),

@@ -2,10 +2,10 @@
 
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
+use super::answer_spec::Kind;
 use super::draft::{Draft, array, quoted};
 use super::ledger::Action;
 use super::request::{Job, Stop};
-use super::wants::Kind;
 use crate::config::LogprobsPolicy;
 use crate::model::{Engine, Family, Pin};
 use crate::wire::scan;

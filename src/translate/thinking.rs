@@ -4,10 +4,10 @@
 
 use std::borrow::Cow;
 
+use super::answer_spec::Kind;
 use super::draft::{Draft, quoted};
 use super::ledger::Action;
 use super::request::Job;
-use super::wants::Kind;
 use crate::model::{Engine, Family};
 use crate::wire::scan;
 

@@ -1,8 +1,8 @@
 //! How much may be generated: one field of two, bounds of model and context.
 
+use super::answer_spec::Kind;
 use super::ledger::Action;
 use super::request::{Job, Stop};
-use super::wants::Kind;
 use crate::model::{Engine, Pin};
 
 /// What DashScope's models generate at most.

@@ -2,6 +2,7 @@
 //!
 //! Owns: the wire format. Refuses: sockets, clocks, configuration. Invariant: no input makes it panic.
 
+pub mod answer_facts;
 pub mod endpoint;
 pub mod error_body;
 pub mod framing;
@@ -9,6 +10,5 @@ pub mod head;
 pub mod observe;
 pub mod pace;
 pub mod scan;
-pub mod seen;
 pub mod splice;
 pub mod sse;

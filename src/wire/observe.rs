@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::seen::{MAX_REASONS, MAX_TOKENS, Seen, Told, Usage};
+use super::answer_facts::{AnswerFacts, AnswerIds, MAX_REASONS, MAX_TOKENS, Usage};
 use super::sse::{self, Framer};
 
 /// Of an unstreamed answer at most this much is read; above it its usage is not known.
@@ -43,7 +43,7 @@ struct Words {
 /// Reads one answer.
 #[derive(Debug)]
 pub struct Observer {
-    pub seen: Seen,
+    pub seen: AnswerFacts,
     kind: Kind,
 }
 
@@ -56,7 +56,7 @@ enum Kind {
 
 impl Observer {
     pub fn stream() -> Self {
-        Self { seen: Seen::default(), kind: Kind::Stream(Framer::default()) }
+        Self { seen: AnswerFacts::default(), kind: Kind::Stream(Framer::default()) }
     }
 
     pub fn whole() -> Self {
@@ -69,11 +69,11 @@ impl Observer {
     }
 
     fn of_whole(is_brief: bool) -> Self {
-        Self { seen: Seen::default(), kind: Kind::Whole { chunks: Vec::new(), length: 0, is_brief } }
+        Self { seen: AnswerFacts::default(), kind: Kind::Whole { chunks: Vec::new(), length: 0, is_brief } }
     }
 
     pub fn off() -> Self {
-        Self { seen: Seen::default(), kind: Kind::Off }
+        Self { seen: AnswerFacts::default(), kind: Kind::Off }
     }
 
     pub fn push(&mut self, chunk: &Bytes, now: Instant) {
@@ -115,7 +115,7 @@ impl Observer {
     }
 }
 
-impl Seen {
+impl AnswerFacts {
     fn read(&mut self, whole: &[u8], is_brief: bool) {
         self.usage = read_usage(whole);
         if is_brief {
@@ -211,8 +211,8 @@ struct Whole<'a> {
 }
 
 /// What an unstreamed answer says of itself, without reading all of it.
-pub fn told_by(body: &[u8]) -> Told {
-    let mut told = Told::default();
+pub fn told_by(body: &[u8]) -> AnswerIds {
+    let mut told = AnswerIds::default();
     let (id, model) = (text_after(&WORDS.id, body), text_after(&WORDS.model, body));
     told.name(id.as_ref().map(|(id, _)| id.as_ref()), model.as_ref().map(|(model, _)| model.as_ref()));
     let mut rest = body;
@@ -343,7 +343,7 @@ fn is_null(data: &[u8], at: usize) -> bool {
     data.get(at..).is_some_and(|rest| rest.trim_ascii_start().starts_with(b"null"))
 }
 
-fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
+fn read_event(seen: &mut AnswerFacts, data: &[u8], now: Instant) {
     if data == b"[DONE]" {
         seen.done = true;
         return;
@@ -389,7 +389,7 @@ fn read_event(seen: &mut Seen, data: &[u8], now: Instant) {
 mod tests {
     use super::*;
 
-    fn watch(stream: &str) -> Seen {
+    fn watch(stream: &str) -> AnswerFacts {
         let mut observer = Observer::stream();
         observer.push(&Bytes::from(stream.to_owned()), Instant::now());
         observer.finish();
@@ -463,7 +463,7 @@ mod tests {
             Instant::now(),
         );
         observer.finish();
-        let told = Told {
+        let told = AnswerIds {
             id: Some("c-1".to_owned()),
             model: Some("m".to_owned()),
             reasons: vec!["stop".to_owned(), "length".to_owned()],
@@ -474,7 +474,7 @@ mod tests {
             "data: {\"id\":\"c-1\",\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"y\"}}]}\n\n",
             "data: {\"id\":\"c-1\",\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
         ));
-        assert_eq!(seen.told, Told { reasons: vec!["stop".to_owned()], ..told });
+        assert_eq!(seen.told, AnswerIds { reasons: vec!["stop".to_owned()], ..told });
         assert_eq!(seen.pace.unwrap().gaps(), 2);
         let long = format!("data: {{\"model\":\"{}\",\"choices\":[]}}\n\n", "é".repeat(500));
         assert_eq!(watch(&long).told.model.unwrap().chars().count(), 128);

@@ -14,8 +14,8 @@ use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use shiftgate::choose;
 use shiftgate::config::{self, Config, Secrets};
-use shiftgate::split;
 use shiftgate::wire::framing::Framing;
 use shiftgate::wire::observe::Observer;
 use shiftgate::wire::sse::Framer;
@@ -103,9 +103,9 @@ pub(crate) fn key(input: &[u8]) {
     let Ok(read) = scan::scan(input) else { return };
     let headers = HeaderMap::new();
     CHAIN.with(|config| {
-        let found = split::find_key(&config.sticky, &headers, Some(&read));
+        let found = choose::find_key(&config.sticky, &headers, Some(&read));
         assert!(found.as_ref().is_none_or(|key| !key.value.is_empty()));
-        assert_eq!(found, split::find_key(&config.sticky, &headers, Some(&read)));
+        assert_eq!(found, choose::find_key(&config.sticky, &headers, Some(&read)));
     });
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shiftgate::config::ReasoningPolicy;
 use shiftgate::model::Engine;
 use shiftgate::translate::answer::{Ending, Notes, Unusable, refusal, whole};
-use shiftgate::translate::{Kind, Owner, Wants, call_id};
+use shiftgate::translate::{AnswerSpec, Kind, Owner, call_id};
 
 use super::{IDS, OTHER_IDS, Run, events, run, schema, wants};
 
@@ -50,7 +50,7 @@ const FILES: [&str; 4] = [
 ];
 
 impl Case {
-    fn wants(&self) -> Wants {
+    fn wants(&self) -> AnswerSpec {
         let engine = Engine::ALL.into_iter().find(|engine| engine.as_str() == self.engine).unwrap();
         let usual = wants(engine);
         for name in self.wants.as_object().into_iter().flat_map(|fields| fields.keys()) {
@@ -58,7 +58,7 @@ impl Case {
         }
         let is = |name: &str| self.wants[name] == true;
         let stop = self.wants["stop"].as_array().into_iter().flatten();
-        Wants {
+        AnswerSpec {
             kind: if self.wants["kind"] == "responses" { Kind::Responses } else { Kind::Chat },
             streamed: self.stream.is_some(),
             usage_chunk: is("usage_chunk"),
@@ -93,7 +93,7 @@ impl Case {
     }
 
     #[track_caller]
-    fn failed(&self, said: &shiftgate::translate::answer::Said) {
+    fn failed(&self, said: &shiftgate::translate::answer::BackendError) {
         let expected = self.error.as_ref().unwrap_or_else(|| panic!("{}: {said:?}", self.row));
         assert_eq!(
             (said.status, said.error.code.as_deref(), said.unusable),
@@ -158,7 +158,7 @@ impl Case {
     }
 
     #[track_caller]
-    fn check_events(&self, found: &[Value], wants: &Wants) {
+    fn check_events(&self, found: &[Value], wants: &AnswerSpec) {
         if wants.kind == Kind::Chat {
             let expected: Vec<Value> = self.is.as_ref().and_then(Value::as_array).unwrap().iter().map(filled).collect();
             let short: Vec<Value> = found.iter().map(shortened).collect();
@@ -173,7 +173,7 @@ impl Case {
     }
 
     #[track_caller]
-    fn check_again(&self, made: &Run, wants: &Wants) {
+    fn check_again(&self, made: &Run, wants: &AnswerSpec) {
         if made.ending == Ending::Complete {
             assert_eq!(run(wants, OTHER_IDS, &[made.text.as_bytes()]).text, made.text, "{}: again", self.row);
         }

@@ -14,15 +14,15 @@ use bytes::BytesMut;
 use serde_json::Value;
 use shiftgate::model::Engine;
 use shiftgate::translate::answer::{Ending, Ids, Stream};
-use shiftgate::translate::{Kind, Owner, Wants};
+use shiftgate::translate::{AnswerSpec, Kind, Owner};
 
 const IDS: Ids = Ids { seed: 7, created: 1_795_000_000 };
 /// Of a second run: what the first one gave is kept.
 const OTHER_IDS: Ids = Ids { seed: 8, created: 1_796_000_000 };
 const MODEL: &str = "gpt-4o";
 
-fn wants(engine: Engine) -> Wants {
-    Wants::new(engine, Owner::of("qwen"), Kind::Chat, MODEL.to_owned())
+fn wants(engine: Engine) -> AnswerSpec {
+    AnswerSpec::new(engine, Owner::of("qwen"), Kind::Chat, MODEL.to_owned())
 }
 
 /// What a stream became.
@@ -32,7 +32,7 @@ struct Run {
     ending: Ending,
 }
 
-fn run(wants: &Wants, ids: Ids, chunks: &[&[u8]]) -> Run {
+fn run(wants: &AnswerSpec, ids: Ids, chunks: &[&[u8]]) -> Run {
     let mut stream = Stream::new(Arc::new(wants.clone()), ids);
     let mut out = BytesMut::new();
     for chunk in chunks {

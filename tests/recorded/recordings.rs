@@ -8,7 +8,7 @@ use serde_json::Value;
 use shiftgate::config::ReasoningPolicy;
 use shiftgate::model::Engine;
 use shiftgate::translate::answer::{Ending, Unusable, refusal, whole};
-use shiftgate::translate::{Kind, Wants};
+use shiftgate::translate::{AnswerSpec, Kind};
 
 use super::{IDS, OTHER_IDS, events, run, schema, wants};
 
@@ -41,7 +41,7 @@ struct Exchange {
     name: String,
     status: u16,
     streamed: bool,
-    wants: Wants,
+    wants: AnswerSpec,
     body: String,
 }
 
@@ -77,7 +77,7 @@ fn exchange(engine: Engine, recorded: Recorded) -> Option<Exchange> {
 }
 
 /// What the request of a recording asked for, as its application would have.
-fn wants_of(engine: Engine, kind: Kind, streamed: bool, request: &str) -> Wants {
+fn wants_of(engine: Engine, kind: Kind, streamed: bool, request: &str) -> AnswerSpec {
     let asked: Value = serde_json::from_str(request).unwrap_or_default();
     let list = |name: &str| asked[name].as_array().is_some_and(|list| !list.is_empty());
     let stop = match &asked["stop"] {
@@ -85,7 +85,7 @@ fn wants_of(engine: Engine, kind: Kind, streamed: bool, request: &str) -> Wants 
         Value::Array(stops) => stops.iter().filter_map(|stop| stop.as_str().map(str::to_owned)).collect(),
         _ => Vec::new(),
     };
-    Wants {
+    AnswerSpec {
         kind,
         streamed,
         usage_chunk: asked["stream_options"]["include_usage"] == true,
@@ -122,7 +122,7 @@ const OF_ENGINES: [&str; 12] = [
 ];
 
 #[track_caller]
-fn nothing_of_the_engine(text: &str, wants: &Wants, name: &str) {
+fn nothing_of_the_engine(text: &str, wants: &AnswerSpec, name: &str) {
     for word in OF_ENGINES {
         assert!(!text.contains(word), "{name}: {word} in {text}");
     }
@@ -251,7 +251,7 @@ fn under_every_policy_an_answer_stays_as_it_is_once_made() {
     use ReasoningPolicy::{Both, Reasoning, ReasoningContent};
     for policy in [ReasoningContent, Reasoning, Both] {
         for it in EXCHANGES.iter().filter(|it| it.status == 200 && !is_failure(&it.name)) {
-            let wants = Wants { reasoning: policy, ..it.wants.clone() };
+            let wants = AnswerSpec { reasoning: policy, ..it.wants.clone() };
             if it.streamed {
                 let first = run(&wants, IDS, &[it.body.as_bytes()]);
                 if first.ending == Ending::Complete {
@@ -315,13 +315,13 @@ proptest! {
         }
         use ReasoningPolicy::{Both, Reasoning, ReasoningContent, Strip};
         let policy = [Strip, ReasoningContent, Reasoning, Both][policy];
-        everything(&Wants { reasoning: policy, ..it.wants.clone() }, it.status, &body);
+        everything(&AnswerSpec { reasoning: policy, ..it.wants.clone() }, it.status, &body);
     }
 
     #[test]
     fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..300), engine in 0..7_usize) {
         let chat = wants(Engine::ALL[engine]);
-        everything(&Wants { kind: Kind::Responses, ..chat.clone() }, 500, &body);
+        everything(&AnswerSpec { kind: Kind::Responses, ..chat.clone() }, 500, &body);
         everything(&chat, 400, &body);
     }
 }
@@ -331,7 +331,7 @@ const PIECES: [&str; 14] =
     ["", "\"", "{", "}", "null", "[]", "0", "-1", "\n\n", "<think>", "</think>", "\\ud83d", "\"index\":9e9", "\u{e9}"];
 
 /// Whatever the bytes are, all that is asked of them is no panic, and that a stream's text is UTF-8.
-fn everything(wants: &Wants, status: u16, body: &[u8]) {
+fn everything(wants: &AnswerSpec, status: u16, body: &[u8]) {
     drop(whole(wants, &IDS, body));
     drop(refusal(wants.engine, status, body));
     let run = run(wants, IDS, &body.chunks(7).collect::<Vec<_>>());

@@ -1,7 +1,7 @@
 //! OpenAI's shapes: every field that must be there with its type, and none beside them.
 
 use serde_json::Value;
-use shiftgate::translate::{Owner, Wants, owner_of_call, owner_of_response};
+use shiftgate::translate::{AnswerSpec, Owner, owner_of_call, owner_of_response};
 
 use super::MODEL;
 
@@ -99,7 +99,7 @@ fn arguments(value: &Value) {
 }
 
 #[track_caller]
-pub(crate) fn chat(value: &Value, wants: &Wants) {
+pub(crate) fn chat(value: &Value, wants: &AnswerSpec) {
     object(
         value,
         &[
@@ -153,7 +153,7 @@ pub(crate) fn chat(value: &Value, wants: &Wants) {
 
 /// The events of a whole stream: order and shape of each.
 #[track_caller]
-pub(crate) fn chat_stream(events: &[Value], wants: &Wants) {
+pub(crate) fn chat_stream(events: &[Value], wants: &AnswerSpec) {
     let (last, chunks) = events.split_last().unwrap();
     assert_eq!(last, "[DONE]");
     let mut finished = 0;
@@ -200,7 +200,7 @@ pub(crate) fn chat_stream(events: &[Value], wants: &Wants) {
 }
 
 #[track_caller]
-fn delta(delta: &Value, is_first: bool, wants: &Wants) {
+fn delta(delta: &Value, is_first: bool, wants: &AnswerSpec) {
     let role: &[(&str, Check)] = match is_first {
         true => &[("role", |role| role == "assistant"), ("content", TEXT_OR_NULL), ("refusal", TEXT_OR_NULL)],
         false => &[],
@@ -271,7 +271,7 @@ const RESPONSE: [(&str, Check); 27] = [
 ];
 
 #[track_caller]
-pub(crate) fn response(value: &Value, wants: &Wants) {
+pub(crate) fn response(value: &Value, wants: &AnswerSpec) {
     object(value, &RESPONSE, &[]);
     let (owner, own) = owner_of_response(value["id"].as_str().unwrap()).unwrap();
     assert!(owner == wants.owner && !own.is_empty());
@@ -290,7 +290,7 @@ pub(crate) fn response(value: &Value, wants: &Wants) {
 }
 
 #[track_caller]
-fn item(item: &Value, wants: &Wants) {
+fn item(item: &Value, wants: &AnswerSpec) {
     match item["type"].as_str().unwrap() {
         "message" => {
             let fields = [("id", TEXT), ("type", TEXT), ("status", TEXT), ("content", LIST), ("role", TEXT)];
@@ -316,7 +316,7 @@ fn part(part: &Value) {
 
 /// The events of a whole stream of `/v1/responses`: numbered without a gap, items in order, done as they were begun.
 #[track_caller]
-pub(crate) fn response_stream(text: &str, events: &[Value], wants: &Wants) {
+pub(crate) fn response_stream(text: &str, events: &[Value], wants: &AnswerSpec) {
     let mut texts: Vec<String> = Vec::new();
     for (number, event) in events.iter().enumerate() {
         let kind = event["type"].as_str().unwrap();

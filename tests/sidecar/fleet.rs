@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use shiftgate::app::Options;
-use shiftgate::fleet::Pace;
+use shiftgate::fleet::PollIntervals;
 use shiftgate::sim::{self, Behaviour, Load, Sim, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::reload::eventually;
 use crate::support::*;
 
-const PACE: Pace = Pace {
+const PACE: PollIntervals = PollIntervals {
     poll: Duration::from_millis(5),
     deadline: Duration::from_secs(10),
     retry: Duration::from_millis(1),

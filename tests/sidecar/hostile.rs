@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::*;
-use shiftgate::proxy::Patience;
+use shiftgate::proxy::ClientTimeouts;
 use shiftgate::sim::{Behaviour, Fault, Sim};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -163,7 +163,7 @@ async fn smuggled_requests_never_reach_a_backend() {
     ];
     let (openai, qwen) = pair(Behaviour::default()).await;
     let slow = Duration::from_millis(50);
-    let patience = Patience { head: slow, body: slow, ..Patience::default() };
+    let patience = ClientTimeouts { head: slow, body: slow, ..ClientTimeouts::default() };
     let running = launch_with(&file(&openai, &qwen, 0.0), false, patience).await;
     let smuggled = "GET /v1/smuggled HTTP/1.1\r\nhost: h\r\n\r\n";
     let mut payloads = 0;
@@ -225,7 +225,7 @@ async fn an_application_that_stops_sending_is_told_so() {
     let short = Duration::from_millis(60);
     let long = Duration::from_secs(60);
     let text = file(&openai, &qwen, 0.0);
-    let patience = Patience { head: short, body: short, idle: long, write: long, quiet: long };
+    let patience = ClientTimeouts { head: short, body: short, idle: long, write: long, quiet: long };
     let running = launch_with(&text, false, patience).await;
     for head in ["G", "GET /v1/models HTTP/1.1\r\nhost: h\r\n", "POST /v1/files HTTP/1.1\r\ncontent-le"] {
         let answer = trickle(&running, head.as_bytes()).await.unwrap();
@@ -252,7 +252,7 @@ async fn an_application_that_stops_sending_is_told_so() {
     assert_eq!((&backends[0]["errors"], stats.in_flight.get()), (&serde_json::json!(0), 0), "no backend is to blame");
     assert_eq!(stats.refused().get("refused:timeout"), Some(&2));
 
-    let running = launch_with(&text, false, Patience { idle: short, ..Patience::default() }).await;
+    let running = launch_with(&text, false, ClientTimeouts { idle: short, ..ClientTimeouts::default() }).await;
     assert!(trickle(&running, b"").await.is_none(), "a connection without a request is closed");
     let answer = trickle(&running, &keep).await.unwrap();
     assert_eq!(answer.status, 200, "and one that is idle after an answer");
@@ -288,7 +288,7 @@ async fn read_answer(stream: &mut TcpStream) -> Answer {
 async fn an_application_that_stops_reading_is_let_go() {
     let (openai, qwen) = pair(Behaviour::default()).await;
     openai.set(behaviour(Fault::NeverEnding));
-    let patience = Patience { write: Duration::from_millis(100), ..Patience::default() };
+    let patience = ClientTimeouts { write: Duration::from_millis(100), ..ClientTimeouts::default() };
     let running = launch_with(&file(&openai, &qwen, 0.0), false, patience).await;
     let mut stream = TcpStream::connect(running.address()).await.unwrap();
     stream.write_all(&post("/v1/chat/completions", &chat("x", true), "")).await.unwrap();
@@ -362,7 +362,7 @@ async fn floods_of_http2_end_their_own_connection_only() {
 #[tokio::test]
 async fn connections_that_do_not_end_by_themselves_are_ended() {
     let (openai, qwen) = pair(Behaviour::default()).await;
-    let patience = Patience { idle: Duration::from_millis(60), ..Patience::default() };
+    let patience = ClientTimeouts { idle: Duration::from_millis(60), ..ClientTimeouts::default() };
     let running = launch_with(&file(&openai, &qwen, 0.0), false, patience).await;
     let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, b"")].concat();
     // hyper waits for more after these, told or not.
@@ -391,7 +391,7 @@ async fn an_http2_reader_that_gives_no_window_is_let_go() {
     let (openai, qwen) = pair(Behaviour::default()).await;
     openai.set(behaviour(Fault::NeverEnding));
     let short = Duration::from_millis(150);
-    let patience = Patience { write: short, idle: short, ..Patience::default() };
+    let patience = ClientTimeouts { write: short, idle: short, ..ClientTimeouts::default() };
     let running = launch_with(&file(&openai, &qwen, 0.0), false, patience).await;
     let mut stream = TcpStream::connect(running.address()).await.unwrap();
     let body = chat("x", true);

@@ -8,7 +8,7 @@ use shiftgate::app::{App, Options};
 use shiftgate::config::{self, Secrets};
 use shiftgate::live::Source;
 use shiftgate::live::watch::Timing;
-use shiftgate::proxy::Patience;
+use shiftgate::proxy::ClientTimeouts;
 use shiftgate::sim::{self, Behaviour, Sim, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -38,11 +38,11 @@ impl Running {
 
 /// Starts a sidecar with this text as its file; `watch` follows the file.
 pub(crate) async fn launch(text: &str, watch: bool) -> Running {
-    launch_with(text, watch, Patience::default()).await
+    launch_with(text, watch, ClientTimeouts::default()).await
 }
 
 /// The same with other patience for the application.
-pub(crate) async fn launch_with(text: &str, watch: bool, patience: Patience) -> Running {
+pub(crate) async fn launch_with(text: &str, watch: bool, patience: ClientTimeouts) -> Running {
     launch_as(text, Options { watch, patience, ..Options::default() }).await
 }
 

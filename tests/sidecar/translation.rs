@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use serde_json::{Value, json};
-use shiftgate::proxy::Patience;
+use shiftgate::proxy::ClientTimeouts;
 use shiftgate::sim::{Behaviour, Sim};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -201,7 +201,7 @@ async fn a_stored_response_is_its_owners_whatever_the_percent() {
 }
 
 /// A candidate that answers with `answer` and then, if told so, goes on without saying anything.
-async fn playing(answer: String, stalls: bool, options: &str, patience: Patience) -> Running {
+async fn playing(answer: String, stalls: bool, options: &str, patience: ClientTimeouts) -> Running {
     let (openai, qwen) = pair(Behaviour::default()).await;
     let text = file(&openai, &qwen, 100.0)
         .replace(&qwen.url(), &player(answer, stalls).await)
@@ -246,7 +246,7 @@ fn delta(delta: Value) -> Value {
 #[tokio::test]
 async fn while_thoughts_are_kept_back_the_stream_says_that_it_goes_on() {
     let answer = streamed(&[delta(json!({"content": "word"})), delta(json!({"reasoning": "hm"}))]);
-    let patience = Patience { quiet: Duration::from_millis(20), ..Patience::default() };
+    let patience = ClientTimeouts { quiet: Duration::from_millis(20), ..ClientTimeouts::default() };
     let running = playing(answer, true, "family = \"qwen3\"", patience).await;
     let mut client = tokio::net::TcpStream::connect(running.address()).await.unwrap();
     client.write_all(&post(CHAT, &chat("x", true), "")).await.unwrap();
@@ -263,7 +263,7 @@ async fn while_thoughts_are_kept_back_the_stream_says_that_it_goes_on() {
 async fn a_thinking_models_stop_strings_are_enforced_here_and_the_server_is_left() {
     let words = ["one ", "two EN", "D three", " four"].map(|word| delta(json!({"content": word})));
     let answer = streamed(&[vec![delta(json!({"reasoning": "is END near?"}))], words.to_vec()].concat());
-    let running = playing(answer, true, "family = \"qwen3\"", Patience::default()).await;
+    let running = playing(answer, true, "family = \"qwen3\"", ClientTimeouts::default()).await;
     let body = with(json!({"model": "gpt-5", "stop": "END", "stream": true}));
     let answer = ask(&running, &body, "").await;
     let said: String = events(&answer)
@@ -282,7 +282,7 @@ async fn an_answer_that_begins_with_its_stop_string_is_an_empty_one_at_once() {
         if reasoning {
             said.insert(0, delta(json!({"reasoning": "hm"})));
         }
-        let running = playing(streamed(&said), true, "family = \"qwen3\"", Patience::default()).await;
+        let running = playing(streamed(&said), true, "family = \"qwen3\"", ClientTimeouts::default()).await;
         let answer = ask(&running, &with(json!({"model": "gpt-5", "stop": "END", "stream": true})), "").await;
         assert_eq!((answer.status, answer.header("x-shiftgate-backend")), (200, Some("qwen")), "{}", answer.text());
         let reasons: Vec<Value> =
@@ -295,7 +295,7 @@ async fn an_answer_that_begins_with_its_stop_string_is_an_empty_one_at_once() {
 #[tokio::test]
 async fn a_stop_string_in_the_first_words_ends_the_answer_without_waiting_for_more() {
     let answer = streamed(&[delta(json!({"content": "one END two"}))]);
-    let running = playing(answer, true, "family = \"qwen3\"", Patience::default()).await;
+    let running = playing(answer, true, "family = \"qwen3\"", ClientTimeouts::default()).await;
     let answer = ask(&running, &with(json!({"model": "gpt-5", "stop": "END", "stream": true})), "").await;
     assert!(answer.text().contains("\"one \"") && answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
 }
@@ -312,7 +312,7 @@ async fn a_choice_that_met_its_stop_string_does_not_end_the_others() {
         second(json!({"content": "two"}), Value::Null),
         second(json!({}), json!("stop")),
     ];
-    let running = playing(streamed(&said), true, "family = \"qwen3\"", Patience::default()).await;
+    let running = playing(streamed(&said), true, "family = \"qwen3\"", ClientTimeouts::default()).await;
     let answer = ask(&running, &with(json!({"model": "gpt-5", "n": 2, "stop": "END", "stream": true})), "").await;
     assert!(answer.text().contains("\"two\"") && answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
 }
@@ -324,7 +324,7 @@ async fn nothing_is_said_in_openais_own_stream() {
     let text = file(&openai, &qwen, 0.0)
         .replace(&openai.url(), &url)
         .replace("engine = \"openai\"", "engine = \"openai\"\ninject_usage = true");
-    let patience = Patience { quiet: Duration::from_millis(10), ..Patience::default() };
+    let patience = ClientTimeouts { quiet: Duration::from_millis(10), ..ClientTimeouts::default() };
     let running = launch_with(&text, false, patience).await;
     for options in [Value::Null, json!({"include_usage": true})] {
         let mut client = tokio::net::TcpStream::connect(running.address()).await.unwrap();
@@ -362,7 +362,7 @@ async fn after_an_error_event_nothing_follows_whatever_came_with_it() {
 async fn after_the_end_nothing_is_said_though_the_backend_stays() {
     let mut answer = streamed(&[delta(json!({"content": "word"}))]);
     answer.push_str("e\r\ndata: [DONE]\n\n\r\n");
-    let patience = Patience { quiet: Duration::from_millis(10), ..Patience::default() };
+    let patience = ClientTimeouts { quiet: Duration::from_millis(10), ..ClientTimeouts::default() };
     let running = playing(answer, true, "family = \"qwen3\"", patience).await;
     let mut client = tokio::net::TcpStream::connect(running.address()).await.unwrap();
     client.write_all(&post(CHAT, &chat("x", true), "")).await.unwrap();
@@ -393,7 +393,7 @@ async fn what_an_engine_refuses_is_told_in_openais_words() {
             "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nx-engine: v\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        let running = playing(head + &body, false, "", Patience::default()).await;
+        let running = playing(head + &body, false, "", ClientTimeouts::default()).await;
         let answer = ask(&running, &chat("x", false), "").await;
         let error = &answer.json()["error"];
         assert_eq!((answer.status, &error["code"]), (told, &code), "{body}");
@@ -424,7 +424,7 @@ async fn a_refusal_names_the_model_as_the_application_did() {
     let begun =
         format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{event}", event.len());
     for (answer, is_stream) in [(refused, false), (begun, true)] {
-        let running = playing(answer, false, "", Patience::default()).await;
+        let running = playing(answer, false, "", ClientTimeouts::default()).await;
         let answer = ask(&running, &chat("x", is_stream), "").await;
         assert_eq!(
             (answer.status, answer.json()["error"]["message"].as_str()),

@@ -1,6 +1,6 @@
 //! What is probed, and the server's flag that would help where it does not work.
 
-use crate::model::{Engine, Family, Lacks};
+use crate::model::{Engine, Family, MissingFeatures};
 
 /// One question of the probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,13 +54,13 @@ impl Feature {
     }
 
     /// What requests are pinned by when this does not work.
-    pub const fn lack(self) -> Option<Lacks> {
+    pub const fn lack(self) -> Option<MissingFeatures> {
         match self {
-            Self::Tools => Some(Lacks::TOOLS),
-            Self::ToolsStreamed => Some(Lacks::TOOLS_STREAMED),
-            Self::JsonObject => Some(Lacks::JSON_OBJECT),
-            Self::JsonSchema => Some(Lacks::JSON_SCHEMA),
-            Self::Responses => Some(Lacks::RESPONSES),
+            Self::Tools => Some(MissingFeatures::TOOLS),
+            Self::ToolsStreamed => Some(MissingFeatures::TOOLS_STREAMED),
+            Self::JsonObject => Some(MissingFeatures::JSON_OBJECT),
+            Self::JsonSchema => Some(MissingFeatures::JSON_SCHEMA),
+            Self::Responses => Some(MissingFeatures::RESPONSES),
             Self::Models
             | Self::Developer
             | Self::LateSystem

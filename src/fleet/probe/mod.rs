@@ -18,10 +18,10 @@ use self::ask::Asker;
 pub use self::feature::Feature;
 use self::judge::{Finding, judge};
 use super::exchange::Question;
-use super::follow::Pace;
+use super::follow::PollIntervals;
 use super::learn::{Pause, length};
 use crate::backend::{Auth, Failure, Target};
-use crate::model::{Engine, Lacks};
+use crate::model::{Engine, MissingFeatures};
 
 /// Of a server's words so many characters are shown.
 const MAX_DETAIL: usize = 160;
@@ -109,12 +109,12 @@ pub async fn probe(target: &Target, is_baseline: bool) -> Report {
 }
 
 /// Asks for what requests are pinned by, until it is known, and from time to time again while something is lacking.
-pub(super) async fn keep_probed(target: &Target, pace: Pace) {
+pub(super) async fn keep_probed(target: &Target, pace: PollIntervals) {
     let mut pause = Pause::new(pace);
     loop {
         match lacking(target).await {
             Some(lacking) => {
-                let lacks = lacking.values().fold(Lacks::NONE, |all, (lack, _)| all | *lack);
+                let lacks = lacking.values().fold(MissingFeatures::NONE, |all, (lack, _)| all | *lack);
                 if target.facts.probed() != Some(lacks) {
                     tell(target, &lacking);
                 }
@@ -131,7 +131,7 @@ pub(super) async fn keep_probed(target: &Target, pace: Pace) {
 }
 
 /// By the feature's name: what is lacking, and why.
-type Lacking = BTreeMap<&'static str, (Lacks, Row)>;
+type Lacking = BTreeMap<&'static str, (MissingFeatures, Row)>;
 
 /// `None` while not everything could be asked.
 async fn lacking(target: &Target) -> Option<Lacking> {

@@ -8,15 +8,15 @@ use super::*;
 use crate::model::{Cause, End, Engine, Fault, Reason, SpanId, TraceContext};
 use crate::telemetry::stats::Stats;
 use crate::telemetry::story::{CancelledBy, Clock, Leg, Overhead, Params};
+use crate::wire::answer_facts::{AnswerFacts, Usage};
 use crate::wire::pace::Pace;
-use crate::wire::seen::{Seen, Usage};
 
 fn peer(name: &str) -> Arc<Peer> {
     Arc::new(Peer { name: name.to_owned(), engine: Engine::Vllm, host: "10.0.0.7".to_owned(), port: 8000 })
 }
 
 fn attempt(peer: &Arc<Peer>, sent: Instant, model: &str) -> Attempt {
-    let mut seen = Seen::default();
+    let mut seen = AnswerFacts::default();
     seen.told.model = Some(format!("{model}-0001"));
     seen.first_content = Some(sent + Duration::from_millis(30));
     seen.usage = Some(Usage { input: 12, output: 5, ..Usage::default() });
@@ -141,7 +141,7 @@ fn a_failover_is_two_calls_and_one_retry() {
     let (qwen, openai) = (stats.backend("qwen"), stats.backend("openai"));
     let sent = Instant::now();
     let mut failed = attempt(&peer("qwen"), sent, "qwen3");
-    (failed.status, failed.seen, failed.fault) = (None, Seen::default(), Some(Fault::TtftTimeout));
+    (failed.status, failed.seen, failed.fault) = (None, AnswerFacts::default(), Some(Fault::TtftTimeout));
     failed.cancelled = Some(CancelledBy::Deadline);
     let replay = Attempt { is_replay: true, ..attempt(&peer("openai"), sent, "gpt-4o") };
     let mut told = story(vec![failed, attempt(&peer("openai"), sent, "gpt-4o"), replay]);

@@ -7,7 +7,7 @@ use super::notes::{Note, Notes};
 use super::read::Call;
 use super::{Ids, MAX_ID};
 use crate::model::Engine;
-use crate::translate::{Wants, call_id, owner_of_call};
+use crate::translate::{AnswerSpec, call_id, owner_of_call};
 
 /// More calls than this in one choice are not kept track of.
 const MAX_CALLS: u64 = 128;
@@ -37,7 +37,7 @@ struct State {
 }
 
 /// The id under which the application knows a call: one that is ours already stays.
-pub(super) fn shown_id(own: Option<&str>, wants: &Wants, ids: &Ids, choice: u64, place: u64) -> String {
+pub(super) fn shown_id(own: Option<&str>, wants: &AnswerSpec, ids: &Ids, choice: u64, place: u64) -> String {
     match own {
         Some(own) if owner_of_call(own) == Some(wants.owner) => own.to_owned(),
         _ => call_id(wants.owner, ids.seed, choice, place),
@@ -54,7 +54,7 @@ impl Calls {
     pub(super) fn push(
         &mut self,
         call: &Call<'_>,
-        (wants, ids): (&Wants, &Ids),
+        (wants, ids): (&AnswerSpec, &Ids),
         choice: u64,
         notes: &mut Notes,
     ) -> [Option<Part>; 2] {

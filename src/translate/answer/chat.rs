@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::Ids;
+use super::backend_error;
 use super::calls::{Calls, Part};
 use super::event::{Delta, Writer, put_done};
 use super::filter::{Filter, Watch};
@@ -13,11 +14,10 @@ use super::finish::{Finish, ended, finish};
 use super::logprobs;
 use super::notes::Note;
 use super::read::{Answer, Choice, Message, Text};
-use super::said;
 use super::stream::Progress;
 use super::usage::Counts;
 use crate::config::ReasoningPolicy;
-use crate::translate::Wants;
+use crate::translate::AnswerSpec;
 
 /// OpenAI's own bound on `n`.
 const MAX_CHOICES: u64 = 128;
@@ -26,7 +26,7 @@ const MAX_CHOICES: u64 = 128;
 const MAX_LOGPROBS: usize = 256 << 10;
 
 pub(super) struct Chat {
-    wants: Arc<Wants>,
+    wants: Arc<AnswerSpec>,
     ids: Ids,
     /// Made from the first chunk, so that all have the same id.
     writer: Option<Writer>,
@@ -65,7 +65,7 @@ impl Told {
 }
 
 impl Chat {
-    pub(super) const fn new(wants: Arc<Wants>, ids: Ids) -> Self {
+    pub(super) const fn new(wants: Arc<AnswerSpec>, ids: Ids) -> Self {
         Self { wants, ids, writer: None, choices: Vec::new(), counts: None }
     }
 
@@ -76,11 +76,11 @@ impl Chat {
             return;
         }
         let Ok(answer) = serde_json::from_slice::<Answer<'_>>(data) else {
-            progress.fail(said::failed("the backend sent an event that is no JSON"), out);
+            progress.fail(backend_error::failed("the backend sent an event that is no JSON"), out);
             return;
         };
         if answer.is_error() {
-            progress.fail(said::of_event(self.wants.engine, data), out);
+            progress.fail(backend_error::of_event(self.wants.engine, data), out);
             return;
         }
         let said = |text: &Option<Text<'_>>| text.as_ref().map(|text| text.0.clone().into_owned());
@@ -135,7 +135,7 @@ impl Chat {
             return;
         }
         let Some(writer) = &self.writer else {
-            progress.fail(said::failed("the backend ended the answer without having begun it"), out);
+            progress.fail(backend_error::failed("the backend ended the answer without having begun it"), out);
             return;
         };
         for told in &mut self.choices {
@@ -156,7 +156,7 @@ impl Chat {
 
 /// One choice's part of one event.
 struct Turn<'t> {
-    wants: &'t Wants,
+    wants: &'t AnswerSpec,
     ids: &'t Ids,
     writer: &'t Writer,
     told: &'t mut Told,
@@ -188,7 +188,7 @@ impl Turn<'_> {
         }
         match finish(reason, self.told.calls.any(), self.wants, &mut self.progress.notes) {
             Some(Finish::Failed) => {
-                self.progress.fail(said::failed("the backend gave the answer up"), self.out);
+                self.progress.fail(backend_error::failed("the backend gave the answer up"), self.out);
             }
             Some(Finish::Reason(reason)) => {
                 self.progress.seen.has_reason = true;

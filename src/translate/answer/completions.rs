@@ -6,18 +6,18 @@ use std::time::Instant;
 use bytes::{BufMut, BytesMut};
 use serde_json::{Map, Value, json};
 
+use super::backend_error;
 use super::event::put_done;
 use super::filter::Filter;
 use super::finish::{Finish, finish};
 use super::notes::{Note, Notes};
-use super::said;
 use super::stream::Progress;
 use super::usage::Counts;
 use super::whole::{Unusable, Whole};
 use super::{Ids, is_plain_id};
-use crate::translate::Wants;
+use crate::translate::AnswerSpec;
+use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::observe::told_by;
-use crate::wire::seen::Seen;
 
 /// More choices of one answer than this are not told apart: several prompts times `n`.
 const MAX_CHOICES: usize = 1024;
@@ -31,7 +31,7 @@ struct Told {
 }
 
 pub(super) struct Completions {
-    wants: Arc<Wants>,
+    wants: Arc<AnswerSpec>,
     ids: Ids,
     stops: Vec<String>,
     /// What every chunk begins with, from the first one on.
@@ -40,12 +40,12 @@ pub(super) struct Completions {
     counts: Option<Counts>,
 }
 
-fn stops_of(wants: &Wants) -> Vec<String> {
+fn stops_of(wants: &AnswerSpec) -> Vec<String> {
     wants.stop.iter().cloned().chain(END_OF_TURN.map(str::to_owned)).collect()
 }
 
 /// Without choices and usage.
-fn head_of(answer: &Value, wants: &Wants, ids: &Ids) -> Map<String, Value> {
+fn head_of(answer: &Value, wants: &AnswerSpec, ids: &Ids) -> Map<String, Value> {
     let own = answer.get("id").and_then(Value::as_str).filter(|own| is_plain_id(own));
     let id = match own {
         Some(own) if own.starts_with("cmpl-") => own.to_owned(),
@@ -73,12 +73,12 @@ fn usage_json(counts: Counts) -> Value {
 }
 
 /// An answer in one piece.
-pub(super) fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
+pub(super) fn whole(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     let Ok(answer) = serde_json::from_slice::<Value>(body) else {
         return Err(Unusable::Garbled("the body is no JSON object"));
     };
     if answer.get("error").is_some_and(|error| !error.is_null()) || answer.get("object") == Some(&json!("error")) {
-        return Err(Unusable::Error(said::of_event(wants.engine, body)));
+        return Err(Unusable::Error(backend_error::of_event(wants.engine, body)));
     }
     let Some(given) = answer.get("choices").and_then(Value::as_array).filter(|given| !given.is_empty()) else {
         return Err(Unusable::Garbled("the answer has no choices"));
@@ -92,7 +92,9 @@ pub(super) fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unus
         let cut = filter.is_cut();
         shown.push_str(&filter.flush());
         let reason = match finish(one.get("finish_reason").and_then(Value::as_str), false, wants, &mut notes) {
-            Some(Finish::Failed) => return Err(Unusable::Error(said::failed("the backend gave the answer up"))),
+            Some(Finish::Failed) => {
+                return Err(Unusable::Error(backend_error::failed("the backend gave the answer up")));
+            }
             Some(Finish::Reason(reason)) if !cut => reason,
             _ => "stop",
         };
@@ -110,12 +112,12 @@ pub(super) fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unus
     if let Some(counts) = counts {
         shown.insert("usage".to_owned(), usage_json(counts));
     }
-    let seen = Seen { usage: counts.map(Counts::seen), told: told_by(body), ..Seen::default() };
+    let seen = AnswerFacts { usage: counts.map(Counts::seen), told: told_by(body), ..AnswerFacts::default() };
     Ok(Whole { body: Value::Object(shown).to_string().into_bytes(), seen, notes })
 }
 
 impl Completions {
-    pub(super) fn new(wants: Arc<Wants>, ids: Ids) -> Self {
+    pub(super) fn new(wants: Arc<AnswerSpec>, ids: Ids) -> Self {
         let stops = stops_of(&wants);
         Self { wants, ids, stops, head: None, choices: Vec::new(), counts: None }
     }
@@ -131,11 +133,11 @@ impl Completions {
             return;
         }
         let Ok(answer) = serde_json::from_slice::<Value>(data) else {
-            progress.fail(said::failed("the backend sent an event that is no JSON"), out);
+            progress.fail(backend_error::failed("the backend sent an event that is no JSON"), out);
             return;
         };
         if answer.get("error").is_some_and(|error| !error.is_null()) || answer.get("object") == Some(&json!("error")) {
-            progress.fail(said::of_event(self.wants.engine, data), out);
+            progress.fail(backend_error::of_event(self.wants.engine, data), out);
             return;
         }
         let said = |name: &str| answer.get(name).and_then(Value::as_str);
@@ -178,7 +180,7 @@ impl Completions {
         }
         let reason = match finish(given, false, &self.wants, &mut progress.notes) {
             Some(Finish::Failed) => {
-                progress.fail(said::failed("the backend gave the answer up"), out);
+                progress.fail(backend_error::failed("the backend gave the answer up"), out);
                 return;
             }
             Some(Finish::Reason(reason)) => {
@@ -212,7 +214,7 @@ impl Completions {
             return;
         }
         let Some(head) = &self.head else {
-            progress.fail(said::failed("the backend ended the answer without having begun it"), out);
+            progress.fail(backend_error::failed("the backend ended the answer without having begun it"), out);
             return;
         };
         for told in self.choices.iter_mut().filter(|told| !told.finished) {
@@ -252,10 +254,10 @@ mod tests {
 
     #[test]
     fn counts_that_were_not_told_are_not_made_up() {
-        let wants = Wants {
+        let wants = AnswerSpec {
             streamed: true,
             usage_chunk: true,
-            ..Wants::new(Engine::Vllm, Owner::of("qwen"), Kind::Completions, "gpt-4o".to_owned())
+            ..AnswerSpec::new(Engine::Vllm, Owner::of("qwen"), Kind::Completions, "gpt-4o".to_owned())
         };
         let ids = Ids { seed: 7, created: 1_795_000_000 };
         let body = br#"{"choices":[{"index":0,"text":"a","finish_reason":"stop"}]}"#;

@@ -8,7 +8,7 @@ use super::json::{put_number, put_text, put_text_or_null};
 use super::read::Answer;
 use super::usage::Counts;
 use crate::config::ReasoningPolicy;
-use crate::translate::Wants;
+use crate::translate::AnswerSpec;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
@@ -35,7 +35,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(first: &Answer<'_>, wants: &Wants, ids: &Ids) -> Self {
+    pub(super) fn new(first: &Answer<'_>, wants: &AnswerSpec, ids: &Ids) -> Self {
         let mut head = BytesMut::with_capacity(256);
         head.put_slice(b"data: {\"id\":");
         put_text(&mut head, &ids.chat(first.id.as_ref().map(|id| id.0.as_ref())));

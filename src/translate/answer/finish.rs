@@ -1,7 +1,7 @@
 //! Why an answer ended, in OpenAI's words.
 
 use super::notes::{Note, Notes};
-use crate::translate::Wants;
+use crate::translate::AnswerSpec;
 
 /// What a server's reason to finish means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(super) enum Finish {
 }
 
 /// `None` where the server gave no reason (TGI's streams of `/v1/completions` say `""`).
-pub(super) fn finish(reason: Option<&str>, has_calls: bool, wants: &Wants, notes: &mut Notes) -> Option<Finish> {
+pub(super) fn finish(reason: Option<&str>, has_calls: bool, wants: &AnswerSpec, notes: &mut Notes) -> Option<Finish> {
     let reason = match reason? {
         // The word is what DashScope's own API says in the middle of an answer.
         "" | "null" => return None,
@@ -29,7 +29,7 @@ pub(super) fn finish(reason: Option<&str>, has_calls: bool, wants: &Wants, notes
 }
 
 /// The reason of an answer that came to its own end: a tool forced by name is no decision to call it.
-pub(super) const fn ended(has_calls: bool, wants: &Wants) -> &'static str {
+pub(super) const fn ended(has_calls: bool, wants: &AnswerSpec) -> &'static str {
     match (has_calls && !wants.forced, wants.functions) {
         (false, _) => "stop",
         (true, true) => "function_call",

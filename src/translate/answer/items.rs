@@ -9,7 +9,7 @@ use super::repair;
 use super::usage::Counts;
 use super::{Ids, is_plain_id};
 use crate::config::ReasoningPolicy;
-use crate::translate::{Wants, owner_of_response, response_id};
+use crate::translate::{AnswerSpec, owner_of_response, response_id};
 
 /// More items than this in one answer are not kept track of.
 pub(super) const MAX_ITEMS: usize = 128;
@@ -33,7 +33,7 @@ const ECHOED: [&str; 9] = [
 
 /// Reads and writes the objects of one answer.
 pub(super) struct Shaper<'a> {
-    pub(super) wants: &'a Wants,
+    pub(super) wants: &'a AnswerSpec,
     pub(super) ids: &'a Ids,
     /// In a stream the text was shown before it was whole: what needs all of it is left undone.
     pub(super) streamed: bool,

@@ -4,6 +4,7 @@
 //! Invariant: what leaves has OpenAI's fields and no others, however the answer was cut on its way, and an answer that
 //! went through once is not changed by going through again.
 
+mod backend_error;
 mod calls;
 mod chat;
 mod completions;
@@ -18,14 +19,13 @@ mod pass;
 mod read;
 mod repair;
 mod responses;
-mod said;
 mod stream;
 mod told;
 mod usage;
 mod whole;
 
+pub use backend_error::{BackendError, refusal};
 pub use notes::{Note, Notes};
-pub use said::{Said, refusal};
 pub use stream::{Ending, Stream};
 pub use whole::{Unusable, Whole, whole};
 

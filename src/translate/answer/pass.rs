@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::said;
+use super::backend_error;
 use super::stream::Progress;
 use crate::model::Engine;
 use crate::wire::observe::Observer;
@@ -74,7 +74,7 @@ fn learn(chunk: &[u8], had_error: bool, progress: &mut Progress) {
     if progress.seen.error_event && !had_error {
         let mut lines = chunk.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
         let data = lines.find(|data| memchr::memmem::find(data, b"\"error\"").is_some());
-        progress.note_error(said::of_event(Engine::OpenAi, data.unwrap_or_default()));
+        progress.note_error(backend_error::of_event(Engine::OpenAi, data.unwrap_or_default()));
     }
 }
 

@@ -8,19 +8,19 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Ids;
+use super::backend_error::{self, of_event};
 use super::filter::{Filter, Watch};
 use super::items::{MAX_ITEMS, Shaper, counts_of, message, text_part};
 use super::json::{put_number, put_text};
 use super::notes::{Note, Notes};
-use super::said::{self, of_event};
 use super::stream::Progress;
 use super::told::{Event, parsed};
 use super::usage::Counts;
 use super::whole::{Unusable, Whole};
-use crate::translate::Wants;
-use crate::wire::seen::{Seen, Told};
+use crate::translate::AnswerSpec;
+use crate::wire::answer_facts::{AnswerFacts, AnswerIds};
 
-pub(super) fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
+pub(super) fn whole(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     let told: Value = serde_json::from_slice(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;
     let failed = told.get("status").and_then(Value::as_str) == Some("failed");
     let is_error = told.get("object").and_then(Value::as_str) == Some("error");
@@ -37,13 +37,13 @@ pub(super) fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unus
     if counts.is_none() {
         notes.add(Note::UsageUnsure);
     }
-    let mut seen = Seen { usage: counts.map(Counts::seen), has_reason: true, ..Seen::default() };
+    let mut seen = AnswerFacts { usage: counts.map(Counts::seen), has_reason: true, ..AnswerFacts::default() };
     know(&told, &mut seen.told);
     let body = shaper.response(&told, output).to_string().into_bytes();
     Ok(Whole { body, seen, notes })
 }
 
-fn know(response: &Value, told: &mut Told) {
+fn know(response: &Value, told: &mut AnswerIds) {
     let said = |name: &str| response.get(name).and_then(Value::as_str);
     told.name(said("id"), said("model"));
     if let Some(status) = said("status").filter(|status| matches!(*status, "completed" | "incomplete")) {
@@ -52,7 +52,7 @@ fn know(response: &Value, told: &mut Told) {
 }
 
 pub(super) struct Responses {
-    wants: Arc<Wants>,
+    wants: Arc<AnswerSpec>,
     ids: Ids,
     items: Vec<Item>,
     /// Of the next event.
@@ -89,7 +89,7 @@ enum Kind {
 }
 
 impl Responses {
-    pub(super) const fn new(wants: Arc<Wants>, ids: Ids) -> Self {
+    pub(super) const fn new(wants: Arc<AnswerSpec>, ids: Ids) -> Self {
         Self { wants, ids, items: Vec::new(), sequence: 0, place: 0, calls: 0, after_thought: false }
     }
 
@@ -104,7 +104,7 @@ impl Responses {
         }
         let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else {
             let says_error = serde_json::from_slice::<Value>(data).is_ok_and(|told| told.get("error").is_some());
-            let said = said::failed("the backend sent an event that is none");
+            let said = backend_error::failed("the backend sent an event that is none");
             progress.fail(if says_error { of_event(self.wants.engine, data) } else { said }, out);
             return;
         };
@@ -120,7 +120,7 @@ impl Responses {
                 self.know(&told, progress);
                 if self.wants.thinking_off && !progress.shown && progress.seen.first_content.is_some() {
                     // It came as a thought and was kept back: another backend may still give one.
-                    progress.fail(said::failed("the backend took its answer for a thought"), out);
+                    progress.fail(backend_error::failed("the backend took its answer for a thought"), out);
                     return;
                 }
                 let output = self.shaper().output(&told, &mut progress.notes);

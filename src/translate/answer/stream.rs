@@ -7,15 +7,15 @@ use std::time::Instant;
 use bytes::{BufMut, BytesMut};
 
 use super::Ids;
+use super::backend_error::{BackendError, failed};
 use super::chat::Chat;
 use super::completions::Completions;
 use super::notes::Notes;
 use super::pass::Pass;
 use super::responses::Responses;
-use super::said::{Said, failed};
 use crate::model::Engine;
-use crate::translate::{Kind, Wants};
-use crate::wire::seen::Seen;
+use crate::translate::{AnswerSpec, Kind};
+use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::sse::Framer;
 
 /// How a stream came to its end.
@@ -32,12 +32,12 @@ pub enum Ending {
 /// How far a stream has come.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    pub(super) seen: Seen,
+    pub(super) seen: AnswerFacts,
     pub(super) shown: bool,
     pub(super) notes: Notes,
     /// Nothing is written any more.
     pub(super) ended: bool,
-    error: Option<Said>,
+    error: Option<BackendError>,
 }
 
 impl Progress {
@@ -54,7 +54,7 @@ impl Progress {
     }
 
     /// The answer ends here. Before it showed anything another backend may still give it.
-    pub(super) fn fail(&mut self, said: Said, out: &mut BytesMut) {
+    pub(super) fn fail(&mut self, said: BackendError, out: &mut BytesMut) {
         if self.shown {
             out.put_slice(&said.error.to_event());
         }
@@ -62,7 +62,7 @@ impl Progress {
         self.ended = true;
     }
 
-    pub(super) fn note_error(&mut self, said: Said) {
+    pub(super) fn note_error(&mut self, said: BackendError) {
         self.seen.error_event = true;
         self.error.get_or_insert(said);
     }
@@ -91,7 +91,7 @@ impl fmt::Debug for Stream {
 
 impl Stream {
     /// An answer of OpenAI's passes as it is, but for usage that the application did not ask for.
-    pub fn new(wants: Arc<Wants>, ids: Ids) -> Self {
+    pub fn new(wants: Arc<AnswerSpec>, ids: Ids) -> Self {
         let rewriter = match (wants.engine, wants.kind) {
             (Engine::OpenAi, _) => {
                 Rewriter::Pass(Box::new(Pass::new(!wants.usage_chunk && wants.kind != Kind::Responses)))
@@ -168,7 +168,7 @@ impl Stream {
         !matches!(self.rewriter, Rewriter::Pass(_))
     }
 
-    pub const fn seen(&self) -> &Seen {
+    pub const fn seen(&self) -> &AnswerFacts {
         &self.progress.seen
     }
 
@@ -178,7 +178,7 @@ impl Stream {
     }
 
     /// The error that ended the stream. It was written only if something had been shown before.
-    pub const fn error(&self) -> Option<&Said> {
+    pub const fn error(&self) -> Option<&BackendError> {
         self.progress.error.as_ref()
     }
 
@@ -201,11 +201,11 @@ mod tests {
         Stream::new(Arc::new(wants(engine)), Ids { seed: 7, created: 1_795_000_000 })
     }
 
-    fn wants(engine: Engine) -> Wants {
-        Wants {
+    fn wants(engine: Engine) -> AnswerSpec {
+        AnswerSpec {
             streamed: true,
             stop: vec!["END".to_owned()],
-            ..Wants::new(engine, Owner::of("qwen"), Kind::Chat, "gpt-4o".to_owned())
+            ..AnswerSpec::new(engine, Owner::of("qwen"), Kind::Chat, "gpt-4o".to_owned())
         }
     }
 
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_prompt_that_is_done_does_not_end_the_others() {
-        let wants = Wants { kind: Kind::Completions, stop: Vec::new(), ..wants(Engine::Vllm) };
+        let wants = AnswerSpec { kind: Kind::Completions, stop: Vec::new(), ..wants(Engine::Vllm) };
         let mut stream = Stream::new(Arc::new(wants), Ids { seed: 7, created: 1_795_000_000 });
         let mut out = BytesMut::new();
         let first = b"data: {\"choices\":[{\"index\":0,\"text\":\"a<|im_end|>\",\"finish_reason\":\"stop\"}]}\n\n";

@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
 
 use super::json::put_number;
-use crate::wire::seen::{MAX_TOKENS, Usage};
+use crate::wire::answer_facts::{MAX_TOKENS, Usage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Ids;
+use super::backend_error::{BackendError, failed, of_event};
 use super::calls::shown_id;
 use super::event::{put_logprobs, reasoning_fields};
 use super::filter::settle;
@@ -14,31 +15,30 @@ use super::logprobs::{self, Entry};
 use super::notes::{Note, Notes};
 use super::read::{Answer, Choice, Message};
 use super::repair::{self, Written};
-use super::said::{Said, failed, of_event};
 use super::usage::Counts;
 use super::{completions, responses};
 use crate::model::Engine;
-use crate::translate::{Kind, Wants};
+use crate::translate::{AnswerSpec, Kind};
+use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::observe::{Observer, told_by, wrong_with};
-use crate::wire::seen::Seen;
 
 /// An unstreamed answer as the application gets it.
 #[derive(Debug)]
 pub struct Whole {
     pub body: Vec<u8>,
-    pub seen: Seen,
+    pub seen: AnswerFacts,
     pub notes: Notes,
 }
 
 /// Why a body that came with 200 is no answer.
 #[derive(Debug)]
 pub enum Unusable {
-    Error(Said),
+    Error(BackendError),
     Garbled(&'static str),
 }
 
 /// An answer that came with 200, made OpenAI's.
-pub fn whole(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
+pub fn whole(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     if wants.engine == Engine::OpenAi {
         return untouched(body);
     }
@@ -59,7 +59,7 @@ fn untouched(body: &[u8]) -> Result<Whole, Unusable> {
     Ok(Whole { body: body.to_vec(), seen: observer.seen, notes: Notes::default() })
 }
 
-fn chat(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
+fn chat(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     let answer: Answer<'_> = serde_json::from_slice(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;
     if answer.is_error() {
         return Err(Unusable::Error(of_event(wants.engine, body)));
@@ -94,7 +94,12 @@ fn chat(wants: &Wants, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
         None => notes.add(Note::UsageUnsure),
     }
     out.put_slice(b",\"service_tier\":null,\"system_fingerprint\":null}");
-    let seen = Seen { usage: counts.map(Counts::seen), has_reason: true, told: told_by(body), ..Seen::default() };
+    let seen = AnswerFacts {
+        usage: counts.map(Counts::seen),
+        has_reason: true,
+        told: told_by(body),
+        ..AnswerFacts::default()
+    };
     Ok(Whole { body: out.into(), seen, notes })
 }
 
@@ -110,7 +115,7 @@ struct Settled {
 
 fn put_choice(
     out: &mut BytesMut,
-    wants: &Wants,
+    wants: &AnswerSpec,
     ids: &Ids,
     choice: Choice<'_>,
     notes: &mut Notes,
@@ -157,7 +162,7 @@ fn put_choice(
     Ok(())
 }
 
-fn settle_message(mut message: Message<'_>, reason: Option<&str>, wants: &Wants, notes: &mut Notes) -> Settled {
+fn settle_message(mut message: Message<'_>, reason: Option<&str>, wants: &AnswerSpec, notes: &mut Notes) -> Settled {
     let mut calls: Vec<(Option<String>, Written)> = Vec::new();
     for call in message.take_calls() {
         let Some(function) = &call.function else { continue };
@@ -197,7 +202,7 @@ fn settle_message(mut message: Message<'_>, reason: Option<&str>, wants: &Wants,
     Settled { content, thought, calls, hid_thought, cut: text.cut }
 }
 
-fn put_calls(out: &mut BytesMut, wants: &Wants, ids: &Ids, choice: u64, calls: &[(Option<String>, Written)]) {
+fn put_calls(out: &mut BytesMut, wants: &AnswerSpec, ids: &Ids, choice: u64, calls: &[(Option<String>, Written)]) {
     if calls.is_empty() {
         return;
     }
@@ -223,7 +228,7 @@ fn put_calls(out: &mut BytesMut, wants: &Wants, ids: &Ids, choice: u64, calls: &
 }
 
 /// The entries of the tokens that are shown: none of a thought, none after a cut.
-fn shown_entries<'e>(entries: &'e [Entry<'e>], settled: &Settled, wants: &Wants) -> &'e [Entry<'e>] {
+fn shown_entries<'e>(entries: &'e [Entry<'e>], settled: &Settled, wants: &AnswerSpec) -> &'e [Entry<'e>] {
     let mut shown = entries;
     if settled.hid_thought {
         let close = shown.iter().rposition(|entry| entry.token().contains("</think>"));

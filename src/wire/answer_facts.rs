@@ -23,7 +23,7 @@ pub struct Usage {
 
 /// What an answer says of itself beside its content, as its backend says it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Told {
+pub struct AnswerIds {
     pub id: Option<String>,
     pub model: Option<String>,
     /// One for each choice, in the order in which they ended.
@@ -35,7 +35,7 @@ const MAX_TOLD: usize = 128;
 /// Further choices' reasons are not kept.
 pub(super) const MAX_REASONS: usize = 8;
 
-impl Told {
+impl AnswerIds {
     pub fn name(&mut self, id: Option<&str>, model: Option<&str>) {
         let cut = |text: &str| prefix(text, MAX_TOLD);
         if self.id.is_none() {
@@ -55,7 +55,7 @@ impl Told {
 
 /// What has been seen so far.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
+pub struct AnswerFacts {
     /// When the first generated token of a stream came.
     pub first_content: Option<Instant>,
     pub usage: Option<Usage>,
@@ -65,12 +65,12 @@ pub struct Seen {
     pub has_reason: bool,
     /// `[DONE]`: nothing comes after it.
     pub done: bool,
-    pub told: Told,
+    pub told: AnswerIds,
     /// Of a stream that has begun.
     pub pace: Option<Box<Pace>>,
 }
 
-impl Seen {
+impl AnswerFacts {
     /// Whether a stream said that it is whole.
     pub const fn finished(&self) -> bool {
         self.done || self.has_reason

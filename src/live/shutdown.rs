@@ -5,7 +5,7 @@ use tokio_util::task::TaskTracker;
 
 /// Told once for each stage; every task listens for its own.
 #[derive(Debug, Default)]
-pub struct Life {
+pub struct Shutdown {
     /// Not ready any more: `/readyz` says so.
     pub draining: CancellationToken,
     /// No new connections; those that are open end with their running answers.

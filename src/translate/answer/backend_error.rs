@@ -29,7 +29,7 @@ const OVER_CONTEXT: [&str; 9] = [
 
 /// A backend's refusal or failure as an OpenAI client may be told it.
 #[derive(Debug, Clone)]
-pub struct Said {
+pub struct BackendError {
     pub status: u16,
     pub error: ApiError,
     /// Not the client's fault, though the backend answered 4xx.
@@ -40,7 +40,7 @@ pub struct Said {
     pub misconfigured: bool,
 }
 
-impl Said {
+impl BackendError {
     /// The application knows the model by the name that it asked for.
     pub fn rename_model(&mut self, served: &str, asked: &str) {
         let in_name = |c: char| c.is_ascii_alphanumeric() || "-_/:.".contains(c);
@@ -66,7 +66,7 @@ struct Found {
 }
 
 /// The error for a body that came with a status other than 2xx.
-pub fn refusal(engine: Engine, status: u16, body: &[u8]) -> Said {
+pub fn refusal(engine: Engine, status: u16, body: &[u8]) -> BackendError {
     let found = match serde_json::from_slice::<Value>(body) {
         Ok(value) => Found::of(&value),
         Err(_) => Found { message: plain(body), ..Found::default() },
@@ -75,15 +75,15 @@ pub fn refusal(engine: Engine, status: u16, body: &[u8]) -> Said {
 }
 
 /// The error for an event that says one, or for a 200 that does.
-pub(super) fn of_event(engine: Engine, data: &[u8]) -> Said {
+pub(super) fn of_event(engine: Engine, data: &[u8]) -> BackendError {
     let found = serde_json::from_slice::<Value>(data).map(|value| Found::of(&value)).unwrap_or_default();
     let status = found.status.unwrap_or(500);
     found.judge(engine, status)
 }
 
 /// An answer that came with 200 and is none.
-pub(super) fn failed(message: &'static str) -> Said {
-    Said {
+pub(super) fn failed(message: &'static str) -> BackendError {
+    BackendError {
         status: 502,
         error: ApiError::server(message, "upstream_error"),
         unusable: false,
@@ -127,26 +127,26 @@ impl Found {
         }
     }
 
-    fn judge(self, engine: Engine, told: u16) -> Said {
+    fn judge(self, engine: Engine, told: u16) -> BackendError {
         let code = self.code.as_deref().unwrap_or_default();
         let has = |word: &str| code == word || self.message.contains(word);
         if OVER_CONTEXT.iter().any(|text| has(text)) {
             let mut error = self.error(400);
             (error.param, error.code) = (Some("messages".to_owned()), Some("context_length_exceeded".into()));
-            return Said { status: 400, error, unusable: false, context: true, misconfigured: false };
+            return BackendError { status: 400, error, unusable: false, context: true, misconfigured: false };
         }
         let dashscope = matches!(engine, Engine::DashScope | Engine::Compatible);
         if dashscope && (has("DataInspectionFailed") || has("data_inspection_failed")) {
             let mut error = self.error(400);
             error.code = Some("content_filter".into());
-            return Said { status: 400, error, unusable: false, context: false, misconfigured: false };
+            return BackendError { status: 400, error, unusable: false, context: false, misconfigured: false };
         }
         // An id that the application gave is its own affair; any other 404 is about the model or the path.
         let is_own_id = self.param.as_deref().is_some_and(|param| param.ends_with("response_id"));
         if (matches!(told, 401..=405) && !is_own_id) || (dashscope && (has("Arrearage") || has("InvalidApiKey"))) {
             let message = format!("the backend refused shiftgate's key, model or path ({told})");
             let error = ApiError::server(message, "upstream_misconfigured");
-            return Said { status: 502, error, unusable: true, context: false, misconfigured: true };
+            return BackendError { status: 502, error, unusable: true, context: false, misconfigured: true };
         }
         // DashScope's word for it, where its status is lost in a stream's 200.
         let throttled = dashscope && (code.starts_with("Throttling") || code == "limit_requests");
@@ -161,7 +161,7 @@ impl Found {
             | Engine::Compatible => shown_status(told),
         };
         let unusable = told < 500 && status >= 500;
-        Said { status, error: self.error(status), unusable, context: false, misconfigured: false }
+        BackendError { status, error: self.error(status), unusable, context: false, misconfigured: false }
     }
 
     /// TGI says 422 whatever went wrong, above all in its streams.

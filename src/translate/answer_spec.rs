@@ -15,7 +15,7 @@ pub enum Kind {
 
 /// Made with the translated request, used on its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wants {
+pub struct AnswerSpec {
     /// Who answers.
     pub engine: Engine,
     pub owner: Owner,
@@ -42,7 +42,7 @@ pub struct Wants {
     pub stop: Vec<String>,
 }
 
-impl Wants {
+impl AnswerSpec {
     /// Those of a plain question: one answer, in one piece, of text, its thoughts kept back.
     pub const fn new(engine: Engine, owner: Owner, kind: Kind, model: String) -> Self {
         Self {

@@ -4,9 +4,9 @@ use std::ops::BitOr;
 
 /// A set of features that do not work at a backend; requests that need one are pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lacks(u8);
+pub struct MissingFeatures(u8);
 
-impl Lacks {
+impl MissingFeatures {
     pub const NONE: Self = Self(0);
     pub const TOOLS: Self = Self(1);
     pub const TOOLS_STREAMED: Self = Self(1 << 1);
@@ -52,7 +52,7 @@ impl Lacks {
     }
 }
 
-impl BitOr for Lacks {
+impl BitOr for MissingFeatures {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {
@@ -66,12 +66,18 @@ mod tests {
 
     #[test]
     fn a_set_knows_its_features() {
-        let both = Lacks::TOOLS | Lacks::RESPONSES;
-        assert!(both.contains(Lacks::TOOLS) && !both.contains(Lacks::TOOLS | Lacks::JSON_SCHEMA));
-        assert!(both.intersects(Lacks::TOOLS | Lacks::JSON_SCHEMA) && !both.intersects(Lacks::JSON_OBJECT));
+        let both = MissingFeatures::TOOLS | MissingFeatures::RESPONSES;
+        assert!(
+            both.contains(MissingFeatures::TOOLS)
+                && !both.contains(MissingFeatures::TOOLS | MissingFeatures::JSON_SCHEMA)
+        );
+        assert!(
+            both.intersects(MissingFeatures::TOOLS | MissingFeatures::JSON_SCHEMA)
+                && !both.intersects(MissingFeatures::JSON_OBJECT)
+        );
         assert_eq!(both.names().collect::<Vec<_>>(), ["tools", "responses"]);
-        assert_eq!(Lacks::from_bits(both.bits() | 0x80), both);
-        let all = Lacks::ALL.into_iter().fold(Lacks::NONE, |all, (feature, _)| all | feature);
-        assert_eq!((all.names().count(), Lacks::from_bits(u8::MAX)), (Lacks::ALL.len(), all));
+        assert_eq!(MissingFeatures::from_bits(both.bits() | 0x80), both);
+        let all = MissingFeatures::ALL.into_iter().fold(MissingFeatures::NONE, |all, (feature, _)| all | feature);
+        assert_eq!((all.names().count(), MissingFeatures::from_bits(u8::MAX)), (MissingFeatures::ALL.len(), all));
     }
 }

@@ -12,7 +12,7 @@ use super::assign::{Intervals, Purpose, Salt};
 use super::key;
 use crate::config::{Backend, Config, RouteMatch};
 use crate::model::header::{SHIFTGATE_BACKEND, STAINLESS_RETRY_COUNT};
-use crate::model::{Engine, Lacks, Pin, Reason};
+use crate::model::{Engine, MissingFeatures, Pin, Reason};
 use crate::translate::{self, Ask, Owner};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Request<'_> {
 pub struct Known {
     pub max_model_len: Option<u64>,
     /// What a probe found not to work there.
-    pub lacks: Lacks,
+    pub lacks: MissingFeatures,
     /// A probe has looked; what it did not miss works.
     pub probed: bool,
 }
@@ -191,7 +191,7 @@ fn pin(config: &Config, route: usize, request: &Request<'_>, scan: Option<&Scan<
 
 /// The file says so, or a probe has seen it. TGI has no such endpoint.
 fn serves_responses(backend: &Backend, known: Known) -> bool {
-    let seen = known.probed && !known.lacks.contains(Lacks::RESPONSES);
+    let seen = known.probed && !known.lacks.contains(MissingFeatures::RESPONSES);
     backend.engine != Engine::Tgi && (backend.translation.responses || seen)
 }
 
