@@ -315,8 +315,8 @@ fn the_scanner_sees_a_wrong_arrow() {
 
 #[test]
 fn the_scanner_lets_a_right_arrow_pass() {
-    assert_wrong("src/split/mod.rs", "use crate::{config::Config, model, wire::{self, Body}};", &[]);
-    assert_wrong("src/split/keys.rs", "use super::pins; use crate::choose::hash;", &[]);
+    assert_wrong("src/choose/mod.rs", "use crate::{config::Config, model, wire::{self, Body}};", &[]);
+    assert_wrong("src/choose/keys.rs", "use super::pins; use crate::choose::hash;", &[]);
     assert_wrong("src/demo/mod.rs", "use crate::sim::Server;", &[]);
     assert_wrong("src/live/watch.rs", "use super::super::model::Pin;", &[]);
     assert_wrong("src/model/mod.rs", "//! See [`crate::proxy`].\nconst X: &str = \"crate::proxy\";", &[]);
