@@ -7,6 +7,7 @@ use std::path::Path;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use shiftgate::choose::{self, Body, Decision, Request, Tables};
 use shiftgate::config::{self, Config, Secrets};
+use shiftgate::model::BackendId;
 use shiftgate::wire::endpoint::Endpoint;
 use shiftgate::wire::scan;
 
@@ -57,8 +58,8 @@ fn decide(config: &Config, path: &str, headers: &[(&str, &str)], body: &str) -> 
     };
     let request = Request { endpoint: &endpoint, path, headers: &map, body, known: &|_| choose::Known::default() };
     let decision: Decision = choose::decide(config, &Tables::new(config), &request, &mut || 0).ok()?;
-    let name = |index: usize| config.backends[index].name.clone();
-    let route = config.routes[decision.route].name.clone();
+    let name = |id: BackendId| config[id].name.clone();
+    let route = config[decision.route].name.clone();
     Some((route, name(decision.backend), decision.reason.as_str().to_owned()))
 }
 
@@ -121,7 +122,7 @@ fn a_request_without_a_key_is_drawn_and_one_with_a_key_is_not() {
         choose::decide(&half, &Tables::new(&half), &request, &mut || unit).unwrap()
     };
     // By name "other" is first and grows from 0; "qwen" is second and grows down from the top.
-    assert_eq!((of(&headers, 9999).backend, of(&headers, 0).backend), (1, 0));
+    assert_eq!((of(&headers, 9999).backend, of(&headers, 0).backend), (BackendId::new(1), BackendId::new(0)));
     assert_eq!(of(&headers, 9999).key, None);
     headers.insert("x-session-id", HeaderValue::from_static("secret-session"));
     let (low, high) = (of(&headers, 0), of(&headers, 9999));

@@ -5,7 +5,10 @@
 use proptest::prelude::*;
 use serde::Deserialize;
 use shiftgate::choose::{Intervals, Purpose, Salt, UNITS, unit};
-use shiftgate::model::Percent;
+use shiftgate::model::{BackendId, Percent};
+
+/// Backends by their positions.
+const B: [BackendId; 4] = [BackendId::new(0), BackendId::new(1), BackendId::new(2), BackendId::new(3)];
 
 const KEYS: u32 = 200_000;
 
@@ -41,12 +44,12 @@ fn vectors() {
 fn shares_over_many_keys() {
     let salt = Salt::new(Purpose::Split, "n", "default");
     let percents = [0, 1, 100, 500, 1000, 2500, 5000, 7500, 9900, 10_000];
-    let tables: Vec<_> = percents.iter().map(|p| Intervals::new(&[(1, percent(*p))])).collect();
+    let tables: Vec<_> = percents.iter().map(|p| Intervals::new(&[(B[1], percent(*p))])).collect();
     let mut counts = [0_u32; 10];
     for key in 0..KEYS {
         let unit = salt.unit(&key.to_le_bytes());
         for (count, table) in counts.iter_mut().zip(&tables) {
-            *count += u32::from(table.owner(unit) == Some(1));
+            *count += u32::from(table.owner(unit) == Some(B[1]));
         }
     }
     for (count, hundredths) in counts.into_iter().zip(percents) {
@@ -71,10 +74,10 @@ proptest! {
     #[test]
     fn raising_only_adds_and_lowering_only_drops_the_last(low in 0..=10_000_u16, high in 0..=10_000_u16) {
         let (low, high) = (low.min(high), low.max(high));
-        let (before, after) = (Intervals::new(&[(1, percent(low))]), Intervals::new(&[(1, percent(high))]));
+        let (before, after) = (Intervals::new(&[(B[1], percent(low))]), Intervals::new(&[(B[1], percent(high))]));
         for unit in 0..UNITS {
-            if before.owner(unit) == Some(1) {
-                prop_assert_eq!(after.owner(unit), Some(1));
+            if before.owner(unit) == Some(B[1]) {
+                prop_assert_eq!(after.owner(unit), Some(B[1]));
             }
         }
         let moved: u16 = before.moved(&after).iter().map(|one| one.units).sum();
@@ -85,14 +88,14 @@ proptest! {
     fn two_candidates_do_not_touch_each_other(a in 0..=10_000_u16, b in 0..=10_000_u16, next in 0..=10_000_u16) {
         let b = b.min(10_000 - a);
         let next = next.min(10_000 - b);
-        let before = Intervals::new(&[(1, percent(a)), (2, percent(b))]);
-        let after = Intervals::new(&[(1, percent(next)), (2, percent(b))]);
+        let before = Intervals::new(&[(B[1], percent(a)), (B[2], percent(b))]);
+        let after = Intervals::new(&[(B[1], percent(next)), (B[2], percent(b))]);
         for unit in 0..UNITS {
-            prop_assert_eq!(before.owner(unit) == Some(2), after.owner(unit) == Some(2));
+            prop_assert_eq!(before.owner(unit) == Some(B[2]), after.owner(unit) == Some(B[2]));
         }
         // Leaving the table is being at 0: the other one stays where it is.
-        let gone = Intervals::new(&[(1, percent(0)), (2, percent(b))]);
-        prop_assert!((0..UNITS).all(|unit| (gone.owner(unit) == Some(2)) == (before.owner(unit) == Some(2))));
+        let gone = Intervals::new(&[(B[1], percent(0)), (B[2], percent(b))]);
+        prop_assert!((0..UNITS).all(|unit| (gone.owner(unit) == Some(B[2])) == (before.owner(unit) == Some(B[2]))));
     }
 
     #[test]
@@ -101,7 +104,7 @@ proptest! {
         let table: Vec<_> = parts.iter().enumerate().map(|(index, part)| {
             let part = (*part).min(left);
             left -= part;
-            (index, percent(part))
+            (BackendId::new(index), percent(part))
         }).collect();
         let intervals = Intervals::new(&table);
         for (backend, asked) in &table {

@@ -100,14 +100,15 @@ impl Admin {
             .routes
             .iter()
             .flat_map(|route| {
-                route.percent.iter().map(|(backend, percent)| {
-                    (route.name.clone(), config.backends[*backend].name.clone(), percent.as_f64())
-                })
+                route
+                    .percent
+                    .iter()
+                    .map(|(backend, percent)| (route.name.clone(), config[*backend].name.clone(), percent.as_f64()))
             })
             .collect();
         let reload_failed = self.store.reload_error().is_some();
         let (now, baseline) = (std::time::Instant::now(), snapshot.baseline());
-        let candidates = snapshot.targets.iter().enumerate().filter(|(index, _)| *index != baseline);
+        let candidates = snapshot.targets.iter().enumerate().filter(|(index, _)| *index != baseline.index());
         let health = candidates.map(|(_, target)| (target.config.name.clone(), target.health.report(now))).collect();
         let read = snapshot.targets.iter().filter(|target| !target.config.metrics.is_empty());
         let fleet = read.map(|target| FleetView {
@@ -125,7 +126,7 @@ impl Admin {
             generation: snapshot.generation,
             loaded_at: snapshot.loaded_at.as_duration().as_secs_f64(),
             reload_failed,
-            baseline: config.backends[baseline].name.clone(),
+            baseline: config[baseline].name.clone(),
             backends: backends.collect(),
             health,
             fleet: fleet.collect(),

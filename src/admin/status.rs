@@ -126,7 +126,7 @@ pub fn of(admin: &Admin) -> Status {
 
 fn routes(snapshot: &Snapshot) -> Vec<RouteView> {
     let config = &snapshot.config;
-    let names = |backend: usize| config.backends[backend].name.clone();
+    let names = |backend: crate::model::BackendId| config[backend].name.clone();
     config
         .routes
         .iter()
@@ -164,7 +164,7 @@ fn backends(snapshot: &Snapshot) -> Vec<BackendView> {
         .enumerate()
         .map(|(index, target)| {
             let (config, stats) = (&target.config, &target.stats);
-            let role = if index == snapshot.baseline() { "baseline" } else { "candidate" };
+            let role = if index == snapshot.baseline().index() { "baseline" } else { "candidate" };
             BackendView {
                 name: config.name.clone(),
                 engine: config.engine.as_str().to_owned(),

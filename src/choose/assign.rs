@@ -7,7 +7,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
-use crate::model::Percent;
+use crate::model::{BackendId, Percent};
 
 /// Units of the whole: hundredths of a percent.
 pub const UNITS: u16 = 10_000;
@@ -69,14 +69,14 @@ pub fn unit(purpose: Purpose, name: &str, route: &str, key: &[u8]) -> u16 {
 
 /// Who owns which units of a route; what nobody owns is the baseline's.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Intervals(Vec<(u16, u16, usize)>);
+pub struct Intervals(Vec<(u16, u16, BackendId)>);
 
 /// Units that change hands between two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moved {
     /// `None` is the baseline.
-    pub from: Option<usize>,
-    pub to: Option<usize>,
+    pub from: Option<BackendId>,
+    pub to: Option<BackendId>,
     pub units: u16,
 }
 
@@ -84,7 +84,7 @@ impl Intervals {
     /// `percents` has every candidate of the file, by name, also at 0: places do not depend on who is at 0.
     /// The first grows up from 0, the second down from the top, so that changing one moves no key of the other; a third
     /// and further ones stand on top of the first and move when one below them changes.
-    pub fn new(percents: &[(usize, Percent)]) -> Self {
+    pub fn new(percents: &[(BackendId, Percent)]) -> Self {
         let mut owned = Vec::with_capacity(percents.len());
         let (mut low, mut high) = (0, UNITS);
         for (place, (backend, percent)) in percents.iter().enumerate() {
@@ -107,7 +107,7 @@ impl Intervals {
         Self(owned)
     }
 
-    pub fn owner(&self, unit: u16) -> Option<usize> {
+    pub fn owner(&self, unit: u16) -> Option<BackendId> {
         self.0.iter().find(|(from, to, _)| (*from..*to).contains(&unit)).map(|(_, _, backend)| *backend)
     }
 

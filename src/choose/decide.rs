@@ -12,7 +12,7 @@ use super::assign::{Intervals, Purpose, Salt};
 use super::key;
 use crate::config::{Backend, Config, RouteMatch};
 use crate::model::header::{SHIFTGATE_BACKEND, STAINLESS_RETRY_COUNT};
-use crate::model::{Engine, MissingFeatures, Pin, Reason};
+use crate::model::{BackendId, Engine, MissingFeatures, Pin, Reason, RouteId};
 use crate::translate::{self, Ask, Owner};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
@@ -35,7 +35,7 @@ pub struct Request<'a> {
     pub headers: &'a HeaderMap,
     pub body: Body<'a>,
     /// What was learnt of the backends, by their places in the file.
-    pub known: &'a dyn Fn(usize) -> Known,
+    pub known: &'a dyn Fn(BackendId) -> Known,
 }
 
 impl std::fmt::Debug for Request<'_> {
@@ -57,8 +57,8 @@ pub struct Known {
 /// Route, backend, reason; and for the split how it came to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    pub route: usize,
-    pub backend: usize,
+    pub route: RouteId,
+    pub backend: BackendId,
     pub reason: Reason,
     /// The split's, in hundredths of a percent; also where it was drawn.
     pub unit: Option<u16>,
@@ -111,7 +111,7 @@ pub fn decide(
     if let Some(owner) = scan.and_then(|scan| owner_of_call(config, route, scan)) {
         return Ok(at(owner, Reason::Affinity));
     }
-    let Some((intervals, salt)) = tables.0.get(route) else { return Ok(at(config.baseline, Reason::Split)) };
+    let Some((intervals, salt)) = tables.0.get(route.index()) else { return Ok(at(config.baseline, Reason::Split)) };
     let found = key::find(&config.sticky, request.headers, scan);
     let unit = found.as_ref().map_or_else(draw, |key| salt.unit(&key.value));
     let backend = intervals.owner(unit).unwrap_or(config.baseline);
@@ -119,7 +119,7 @@ pub fn decide(
 }
 
 /// First match wins; the last route matches everything.
-fn route_of(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> usize {
+fn route_of(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> RouteId {
     let model = scan.and_then(Scan::model);
     let matches = |rule: &RouteMatch| {
         rule.path.as_ref().is_none_or(|glob| glob.matches(request.path))
@@ -130,10 +130,10 @@ fn route_of(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> 
             })
     };
     let last = config.routes.len().saturating_sub(1);
-    config.routes.iter().position(|route| matches(&route.matcher)).unwrap_or(last)
+    RouteId::new(config.routes.iter().position(|route| matches(&route.matcher)).unwrap_or(last))
 }
 
-fn pin(config: &Config, route: usize, request: &Request<'_>, scan: Option<&Scan<'_>>) -> Option<Pin> {
+fn pin(config: &Config, route: RouteId, request: &Request<'_>, scan: Option<&Scan<'_>>) -> Option<Pin> {
     if *request.endpoint == Endpoint::Responses
         && let Some(scan) = scan
         && is_stateful(scan)
@@ -147,13 +147,11 @@ fn pin(config: &Config, route: usize, request: &Request<'_>, scan: Option<&Scan<
         return Some(if matches!(request.body, Body::OverCap) { Pin::BodyOverCap } else { Pin::Unparsable });
     };
     let Some(model) = scan.model() else { return Some(Pin::Unparsable) };
-    let mut candidates = config
-        .routes
-        .get(route)?
+    let mut candidates = config[route]
         .percent
         .iter()
         .filter(|(_, percent)| percent.hundredths() > 0)
-        .filter_map(|(backend, _)| Some((*backend, config.backends.get(*backend)?)));
+        .map(|(backend, _)| (*backend, &config[*backend]));
     if *request.endpoint == Endpoint::Responses
         && candidates.clone().any(|(backend, one)| !serves_responses(one, (request.known)(backend)))
     {
@@ -203,12 +201,12 @@ fn is_stateful(scan: &Scan<'_>) -> bool {
 }
 
 /// The backend of the file whose name an id carries.
-fn named(config: &Config, owner: Owner) -> Option<usize> {
-    config.backends.iter().position(|backend| Owner::of(&backend.name) == owner)
+fn named(config: &Config, owner: Owner) -> Option<BackendId> {
+    config.backends_with_ids().find(|(_, backend)| Owner::of(&backend.name) == owner).map(|(id, _)| id)
 }
 
 /// Whose server keeps what the request builds on; whatever the percent. Ids of OpenAI are no one's here.
-fn owner_of_state(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> Option<usize> {
+fn owner_of_state(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> Option<BackendId> {
     let of = |id: &str| named(config, translate::owner_of_response(id)?.0);
     let in_path = request.path.strip_prefix("/v1/responses/").and_then(|rest| of(rest.split('/').next()?));
     if in_path.is_some() || *request.endpoint != Endpoint::Responses {
@@ -229,12 +227,13 @@ struct Turn<'a> {
 static OUR_CALL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("call_q_"));
 
 /// A tool's result goes to who asked for it, as long as that one serves anything at all on this route.
-fn owner_of_call(config: &Config, route: usize, scan: &Scan<'_>) -> Option<usize> {
+fn owner_of_call(config: &Config, route: RouteId, scan: &Scan<'_>) -> Option<BackendId> {
     let turns = scan.get("messages").or_else(|| scan.get("input"))?.get();
     OUR_CALL.find(turns.as_bytes())?;
     let last = scan::list(turns)?.pop()?;
     let turn: Turn<'_> = serde_json::from_str(last.get()).ok()?;
     let owner = named(config, translate::owner_of_call(turn.tool_call_id.or(turn.call_id)?.as_ref())?)?;
-    let serves = |(backend, percent): &(usize, crate::model::Percent)| *backend == owner && percent.hundredths() > 0;
-    (owner == config.baseline || config.routes.get(route)?.percent.iter().any(serves)).then_some(owner)
+    let serves =
+        |(backend, percent): &(BackendId, crate::model::Percent)| *backend == owner && percent.hundredths() > 0;
+    (owner == config.baseline || config[route].percent.iter().any(serves)).then_some(owner)
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::{Exit, complain, load, say};
 use crate::choose::{self, Body, Decision, Known, Request, Tables, UNITS};
 use crate::config::{Config, Secrets};
-use crate::model::{Reason, Refusal};
+use crate::model::{BackendId, Reason, Refusal};
 use crate::translate::{self, Action, Ask, Pinned, Stop, Translated};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
@@ -179,10 +179,10 @@ fn told(config: &Config, mut decision: Decision, drawn: bool, asked: Asked<'_>) 
     }
     let key = decision.key.and_then(|source| config.sticky.get(source));
     Explained {
-        route: config.routes[decision.route].name.clone(),
+        route: config[decision.route].name.clone(),
         key: key.map(|source| Source { source: source.describe() }),
         bucket: decision.unit.filter(|_| !drawn).map(|unit| f64::from(unit) / f64::from(UNITS)),
-        backend: config.backends[decision.backend].name.clone(),
+        backend: config[decision.backend].name.clone(),
         reason: decision.reason.as_str(),
         request: sent
             .and_then(|sent| String::from_utf8(sent.to_vec()).ok())
@@ -199,20 +199,23 @@ fn pinned_step(pinned: &Pinned) -> Step {
 /// Which field kept a request from the draw, and why.
 fn pinned_by(config: &Config, decision: Decision, (body, scan, endpoint): Asked<'_>) -> Option<Step> {
     let (Reason::Pinned(pin), Some(scan)) = (decision.reason, scan) else { return None };
-    let route = config.routes.get(decision.route)?;
-    let candidates = route.percent.iter().filter(|(_, percent)| percent.hundredths() > 0);
+    let candidates = config[decision.route].percent.iter().filter(|(_, percent)| percent.hundredths() > 0);
     let mut found = candidates.filter_map(|(backend, _)| {
-        let backend = config.backends.get(*backend)?;
+        let backend = &config[*backend];
         translate::pin_exactly(&Ask { body, scan, endpoint, backend, is_baseline: false, max_model_len: None })
     });
     found.find(|found| found.pin == pin).map(|found| pinned_step(&found))
 }
 
 /// `None` where the bytes go as they came.
-fn translated(config: &Config, backend: usize, (body, scan, endpoint): Asked<'_>) -> Result<Option<Translated>, Stop> {
+fn translated(
+    config: &Config,
+    backend: BackendId,
+    (body, scan, endpoint): Asked<'_>,
+) -> Result<Option<Translated>, Stop> {
     let Some(scan) = scan else { return Ok(None) };
     let is_baseline = backend == config.baseline;
-    let ask = Ask { body, scan, endpoint, backend: &config.backends[backend], is_baseline, max_model_len: None };
+    let ask = Ask { body, scan, endpoint, backend: &config[backend], is_baseline, max_model_len: None };
     if ask.passes_untouched() {
         return Ok(None);
     }

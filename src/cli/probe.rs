@@ -10,6 +10,7 @@ use super::{Exit, complain, say};
 use crate::backend::Target;
 use crate::config::Config;
 use crate::fleet::probe::{self, Asked, Report};
+use crate::model::BackendId;
 
 #[derive(Debug, Serialize)]
 struct Probed<'a> {
@@ -65,10 +66,10 @@ pub(super) fn run(config: &Config, json: bool) -> Exit {
 }
 
 /// Backends at once, in the file's order afterwards.
-async fn ask_all(targets: Vec<Arc<Target>>, baseline: usize) -> Vec<Report> {
+async fn ask_all(targets: Vec<Arc<Target>>, baseline: BackendId) -> Vec<Report> {
     let mut asked = JoinSet::new();
     for (place, target) in targets.into_iter().enumerate() {
-        asked.spawn(async move { (place, probe::probe(&target, place == baseline).await) });
+        asked.spawn(async move { (place, probe::probe(&target, BackendId::new(place) == baseline).await) });
     }
     let mut reports = asked.join_all().await;
     reports.sort_by_key(|(place, _)| *place);

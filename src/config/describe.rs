@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 
 use super::types::{ApiKey, Backend, Config, Listen, Price, Proxy, ReasoningPolicy, Route, SecretSource};
-use crate::model::Engine;
+use crate::model::{BackendId, Engine};
 
 /// What `check` prints.
 pub fn describe(config: &Config) -> String {
@@ -33,8 +33,8 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
         chain => writeln!(text, "  kept together by the first present of: {}", chain.join(", "))?,
     }
     writeln!(text, "\nbackends:")?;
-    for (index, backend) in config.backends.iter().enumerate() {
-        let role = if index == config.baseline { "baseline" } else { "candidate" };
+    for (id, backend) in config.backends_with_ids() {
+        let role = if id == config.baseline { "baseline" } else { "candidate" };
         writeln!(text, "  {} ({role}, {}) at {}", backend.name, backend.engine.as_str(), backend.url)?;
         writeln!(text, "    key: {}", key(&backend.api_key))?;
         writeln!(text, "    models: {}", models(backend))?;
@@ -79,7 +79,7 @@ fn matched(route: &Route) -> String {
 }
 
 fn shares(config: &Config, route: &Route) -> String {
-    let name = |index: usize| config.backends.get(index).map_or("?", |backend| backend.name.as_str());
+    let name = |id: BackendId| config[id].name.as_str();
     let mut rest = 10_000_u16;
     let mut parts = Vec::new();
     for (backend, percent) in &route.percent {

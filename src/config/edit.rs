@@ -11,7 +11,7 @@ use super::load::{Secrets, parse};
 use super::problem::ConfigError;
 use super::reader::unknown_cure;
 use super::types::Config;
-use crate::model::Percent;
+use crate::model::{BackendId, Percent};
 
 /// What changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,14 +82,14 @@ fn find<'c>(
     backend: &str,
     route: &str,
     path: &str,
-) -> Result<(&'c super::types::Route, usize), ShiftError> {
+) -> Result<(&'c super::types::Route, BackendId), ShiftError> {
     let routes = config.routes.iter();
     let found = routes.clone().find(|one| one.name == route).ok_or_else(|| ShiftError::UnknownRoute {
         name: route.to_owned(),
         path: path.to_owned(),
         cure: unknown_cure(route, routes.map(|one| one.name.as_str())),
     })?;
-    let candidates = config.backends.iter().enumerate().filter(|(index, _)| *index != config.baseline);
+    let candidates = config.backends_with_ids().filter(|(id, _)| *id != config.baseline);
     let index = candidates.clone().find(|(_, one)| one.name == backend).map(|(index, _)| index);
     let index = index.ok_or_else(|| ShiftError::UnknownBackend {
         name: backend.to_owned(),

@@ -10,6 +10,7 @@ use super::problem::{ConfigError, Problems};
 use super::reader::{Section, Value, unknown_cure};
 use super::sections;
 use super::types::{ApiKey, Config, SecretSource};
+use crate::model::BackendId;
 
 /// Whether what the file names outside itself has to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +118,7 @@ fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, problems: &m
         .into_iter()
         .enumerate()
         .filter_map(|(index, (name, span, value))| {
-            backend::read(name, &span, value, Some(index) == baseline, context, problems)
+            backend::read(name, &span, value, Some(BackendId::new(index)) == baseline, context, problems)
         })
         .collect();
     let routes = sections::routes(routes, &rollout, &names, problems);
@@ -156,8 +157,8 @@ pub(super) fn backend_index(
     names: &[String],
     what: &str,
     problems: &mut Problems<'_>,
-) -> Option<usize> {
-    let found = names.iter().position(|known| known == name);
+) -> Option<BackendId> {
+    let found = names.iter().position(|known| known == name).map(BackendId::new);
     if found.is_none() && !names.is_empty() {
         let cure = unknown_cure(name, names.iter().map(String::as_str));
         problems.add(&value.span(), format!("{what} names {name:?}, and no [backend.{name}] is there"), cure);

@@ -14,7 +14,7 @@ use super::types::{
     Failover, KeySource, Limits, Listen, Records, Route, RouteMatch, Server, Shadow, ShadowTo, Telemetry,
 };
 use super::url::{UrlProblem, http_url};
-use crate::model::{Glob, Percent};
+use crate::model::{BackendId, Glob, Percent};
 
 pub(super) fn server(mut s: Section<'_, '_>, context: &Context<'_>, p: &mut Problems<'_>) -> Server {
     let listen = s.read("listen", p, |value| {
@@ -88,9 +88,9 @@ pub(super) fn failover(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Failover
 /// `[rollout]`, read.
 pub(super) struct Rollout {
     pub(super) name: String,
-    pub(super) baseline: Option<usize>,
+    pub(super) baseline: Option<BackendId>,
     pub(super) sticky: Vec<KeySource>,
-    percent: Vec<(usize, Percent)>,
+    percent: Vec<(BackendId, Percent)>,
 }
 
 pub(super) fn rollout(mut s: Section<'_, '_>, names: &[String], p: &mut Problems<'_>) -> Rollout {
@@ -134,16 +134,20 @@ fn key_source(text: &str) -> Result<KeySource, Wrong> {
     }
 }
 
+fn ids(names: &[String]) -> impl Iterator<Item = BackendId> + Clone {
+    (0..names.len()).map(BackendId::new)
+}
+
 /// Every candidate of the file by name, those that the table leaves out at 0.
 fn percents(
     of: &str,
     value: &Value<'_>,
     names: &[String],
-    baseline: Option<usize>,
+    baseline: Option<BackendId>,
     p: &mut Problems<'_>,
-) -> Vec<(usize, Percent)> {
+) -> Vec<(BackendId, Percent)> {
     let table = Section::new(format!("percent of {of}"), value, p);
-    let mut given: Vec<(usize, Percent)> = Vec::new();
+    let mut given: Vec<(BackendId, Percent)> = Vec::new();
     let mut sum = 0_u32;
     for (name, span, value) in table.entries() {
         let percent = match percent(value) {
@@ -154,8 +158,8 @@ fn percents(
             }
         };
         sum += u32::from(percent.hundredths());
-        let Some(index) = names.iter().position(|known| known == name) else {
-            let candidates = names.iter().enumerate().filter(|(i, _)| Some(*i) != baseline).map(|(_, n)| n.as_str());
+        let Some(index) = names.iter().position(|known| known == name).map(BackendId::new) else {
+            let candidates = ids(names).filter(|id| Some(*id) != baseline).map(|id| names[id.index()].as_str());
             let cure = super::reader::unknown_cure(name, candidates);
             p.add(&span, format!("percent names {name:?}, and no [backend.{name}] is there"), cure);
             continue;
@@ -173,11 +177,11 @@ fn percents(
             "lower one: what is left to 100 is the baseline's",
         );
     }
-    let mut all: Vec<(usize, Percent)> = (0..names.len())
-        .filter(|index| Some(*index) != baseline)
+    let mut all: Vec<(BackendId, Percent)> = ids(names)
+        .filter(|id| Some(*id) != baseline)
         .map(|index| given.iter().find(|(named, _)| *named == index).copied().unwrap_or((index, Percent::ZERO)))
         .collect();
-    all.sort_by(|(a, _), (b, _)| names[*a].cmp(&names[*b]));
+    all.sort_by(|(a, _), (b, _)| names[a.index()].cmp(&names[b.index()]));
     all
 }
 
@@ -251,11 +255,11 @@ fn route_match(value: &Value<'_>, p: &mut Problems<'_>) -> RouteMatch {
 pub(super) fn shadow(
     value: &Value<'_>,
     names: &[String],
-    baseline: Option<usize>,
+    baseline: Option<BackendId>,
     p: &mut Problems<'_>,
 ) -> Option<Shadow> {
     let mut s = Section::new("[shadow]", value, p);
-    let candidates: Vec<usize> = (0..names.len()).filter(|index| Some(*index) != baseline).collect();
+    let candidates: Vec<BackendId> = ids(names).filter(|id| Some(*id) != baseline).collect();
     let to = match s.get("to") {
         Some(value) => match string(value) {
             Ok("baseline") => Some(ShadowTo::Baseline),

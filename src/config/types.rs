@@ -1,13 +1,14 @@
 //! What rollout.toml means once it is known to be good. `design.md` words, units made into types.
 
 use std::net::SocketAddr;
+use std::ops::Index;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
 use http::uri::{Authority, Scheme};
 
-use crate::model::{Engine, Family, Glob, Percent, Secret};
+use crate::model::{BackendId, Engine, Family, Glob, Percent, RouteId, Secret};
 
 /// One validated reading of rollout.toml.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,8 +19,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[rollout]`'s name: the salt of the assignment.
     pub name: String,
-    /// Index into `backends`.
-    pub baseline: usize,
+    /// The backend that serves what is not shifted.
+    pub baseline: BackendId,
     pub sticky: Vec<KeySource>,
     /// In the file's order; the last one is always `default`, made of `[rollout]`, and matches everything.
     pub routes: Vec<Route>,
@@ -87,9 +88,9 @@ impl KeySource {
 pub struct Route {
     pub name: String,
     pub matcher: RouteMatch,
-    /// (index into `Config::backends`, percent), every candidate of the file (each backend but the baseline), by name;
+    /// Every candidate of the file (each backend but the baseline), by name;
     /// one that the table does not name is there at 0.
-    pub percent: Vec<(usize, Percent)>,
+    pub percent: Vec<(BackendId, Percent)>,
 }
 
 /// All that is given must match; nothing given matches everything.
@@ -293,7 +294,7 @@ pub struct Shadow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShadowTo {
     /// Index into `Config::backends`.
-    Candidate(usize),
+    Candidate(BackendId),
     Baseline,
     Both,
 }
@@ -329,12 +330,37 @@ impl Default for Telemetry {
 }
 
 impl Config {
-    pub fn baseline(&self) -> &Backend {
-        &self.backends[self.baseline]
+    /// The backend of this name.
+    pub fn backend(&self, name: &str) -> Option<BackendId> {
+        self.backends.iter().position(|backend| backend.name == name).map(BackendId::new)
     }
 
-    pub fn backend(&self, name: &str) -> Option<usize> {
-        self.backends.iter().position(|backend| backend.name == name)
+    /// Every backend with its id, in the file's order.
+    pub fn backends_with_ids(&self) -> impl Iterator<Item = (BackendId, &Backend)> + Clone {
+        self.backends.iter().enumerate().map(|(position, backend)| (BackendId::new(position), backend))
+    }
+
+    /// Every route with its id, in the file's order; `default` is the last.
+    pub fn routes_with_ids(&self) -> impl Iterator<Item = (RouteId, &Route)> + Clone {
+        self.routes.iter().enumerate().map(|(position, route)| (RouteId::new(position), route))
+    }
+}
+
+/// Panics for an id of another reading that had more backends.
+impl Index<BackendId> for Config {
+    type Output = Backend;
+
+    fn index(&self, id: BackendId) -> &Backend {
+        &self.backends[id.index()]
+    }
+}
+
+/// Panics for an id of another reading that had more routes.
+impl Index<RouteId> for Config {
+    type Output = Route;
+
+    fn index(&self, id: RouteId) -> &Route {
+        &self.routes[id.index()]
     }
 }
 

@@ -128,8 +128,8 @@ fn choose_ports(config: &mut Config, notes: &mut Vec<String>) {
 
 async fn start_sims(config: &Config, faults: f64, servers: &Servers) -> std::io::Result<Vec<(String, Sim)>> {
     let mut sims = Vec::new();
-    for (place, backend) in config.backends.iter().enumerate() {
-        let is_baseline = place == config.baseline;
+    for (id, backend) in config.backends_with_ids() {
+        let is_baseline = id == config.baseline;
         let (ttft, speed) = if is_baseline { (60, 400.0) } else { (40, 500.0) };
         let behaviour = Behaviour {
             ttft: Duration::from_millis(ttft),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::traffic::ClientSeen;
 use crate::app::App;
-use crate::model::Percent;
+use crate::model::{BackendId, Percent};
 use crate::telemetry::count::Latency;
 
 /// One backend as it stands.
@@ -91,11 +91,11 @@ fn print(text: &str) {
 fn rows(elapsed: Duration, app: &App, seen: &ClientSeen) -> Vec<Row> {
     let snapshot = app.store.current();
     let config = &snapshot.config;
-    let asked_of = |index: usize| {
+    let asked_of = |id: BackendId| {
         let route = config.routes.last()?;
-        route.percent.iter().find(|(backend, _)| *backend == index).map(|(_, percent)| *percent)
+        route.percent.iter().find(|(backend, _)| *backend == id).map(|(_, percent)| *percent)
     };
-    let shifted: u16 = (0..config.backends.len()).filter_map(asked_of).map(Percent::hundredths).sum();
+    let shifted: u16 = config.backends_with_ids().filter_map(|(id, _)| asked_of(id)).map(Percent::hundredths).sum();
     let rest = Percent::from_hundredths(10_000_u16.saturating_sub(shifted)).unwrap_or_default();
     let pair = |latency: &Latency| (latency.quantile_ms(0.5), latency.quantile_ms(0.99));
     config
@@ -109,7 +109,7 @@ fn rows(elapsed: Duration, app: &App, seen: &ClientSeen) -> Vec<Row> {
             let tokens = stats.output_tokens.get() as f64;
             Row {
                 name: backend.name.clone(),
-                asked: asked_of(index).unwrap_or(rest),
+                asked: asked_of(BackendId::new(index)).unwrap_or(rest),
                 got: seen.share(snapshot.generation, &backend.name),
                 requests: stats.attempts.get(),
                 errors: stats.errors.get(),

@@ -48,7 +48,7 @@ impl Snapshot {
         })
     }
 
-    pub fn baseline(&self) -> usize {
+    pub fn baseline(&self) -> crate::model::BackendId {
         self.config.baseline
     }
 }

@@ -14,7 +14,7 @@ use super::record::Record;
 use crate::backend::headers::{self, OwnTrace};
 use crate::backend::{RequestBody, Target};
 use crate::live::Snapshot;
-use crate::model::Engine;
+use crate::model::{BackendId, Engine};
 use crate::translate::{self, AnswerSpec, Ask, Ledger, Owner, Stop};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::Scan;
@@ -32,7 +32,7 @@ pub(super) struct Asked<'a> {
 /// The request as one backend gets it, before anything is sent.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub(super) backend: usize,
+    pub(super) backend: BackendId,
     body: Option<Bytes>,
     /// What the backend calls the model.
     model: String,
@@ -66,8 +66,8 @@ impl<'a> Asked<'a> {
     }
 
     /// Translates for `backend`; who cannot take the request says why.
-    pub(super) fn prepare(&self, snapshot: &Snapshot, backend: usize) -> Result<Prepared, Stop> {
-        let target = &snapshot.targets[backend];
+    pub(super) fn prepare(&self, snapshot: &Snapshot, backend: BackendId) -> Result<Prepared, Stop> {
+        let target = &snapshot.targets[backend.index()];
         let (Some(body), Some(scan)) = (self.bytes, self.scanned) else {
             let body = self.bytes.cloned();
             return Ok(Prepared { backend, body, model: String::new(), ledger: None, wants: None });
@@ -93,7 +93,7 @@ impl<'a> Asked<'a> {
 
     /// `None` when the path cannot be put behind the backend's.
     pub(super) fn leg(&self, snapshot: &'a Snapshot, prepared: Prepared, record: &mut Record) -> Option<Leg<'a>> {
-        let target = &snapshot.targets[prepared.backend];
+        let target = &snapshot.targets[prepared.backend.index()];
         let is_baseline = prepared.backend == snapshot.baseline();
         let uri = match own_path(&self.head.uri, Owner::of(&target.config.name)) {
             Some(own) => target.uri_for(&own)?,

@@ -20,7 +20,7 @@ use crate::backend::RequestBody;
 use crate::choose::{self, Body, Decision, Known};
 use crate::health::Unfit;
 use crate::live::Snapshot;
-use crate::model::{Cause, Reason};
+use crate::model::{BackendId, Cause, Reason};
 use crate::telemetry::count::lock;
 use crate::telemetry::story::{Decided, Params};
 use crate::translate::{Action, Ledger, Stop};
@@ -102,7 +102,7 @@ impl Proxy {
             return respond::refuse(record, &LocalReply::Overload("max_in_flight"));
         };
         if tunnel::wanted(&endpoint, &head) {
-            return Box::pin(tunnel::open(self, Arc::clone(&snapshot.targets[backend]), head, record)).await;
+            return Box::pin(tunnel::open(self, Arc::clone(&snapshot.targets[backend.index()]), head, record)).await;
         }
         let (record, missed) = match attempt::run(&asked, snapshot, prepared, stream, record).await {
             Ok(response) => return response,
@@ -116,7 +116,7 @@ impl Proxy {
     async fn without_answer(
         &self,
         snapshot: &Arc<Snapshot>,
-        backend: usize,
+        backend: BackendId,
         asked: &Asked<'_>,
         mut record: Box<Record>,
         missed: LegError,
@@ -128,7 +128,7 @@ impl Proxy {
         };
         drop(missed);
         let baseline = snapshot.baseline();
-        if !record.fail_over(cause, &snapshot.targets[baseline]) {
+        if !record.fail_over(cause, &snapshot.targets[baseline.index()]) {
             return respond::refuse(record, &LocalReply::Overload("max_in_flight"));
         }
         match attempt::run(asked, snapshot, prepared, None, record).await {
@@ -144,7 +144,7 @@ impl Proxy {
     fn may_fail_over(
         &self,
         snapshot: &Snapshot,
-        backend: usize,
+        backend: BackendId,
         asked: &Asked<'_>,
         missed: &LegError,
     ) -> Option<(Cause, Prepared)> {
@@ -241,8 +241,8 @@ fn decide(
 }
 
 /// What was learnt of a backend.
-fn known(snapshot: &Snapshot, backend: usize) -> Known {
-    let facts = &snapshot.targets[backend].facts;
+fn known(snapshot: &Snapshot, backend: BackendId) -> Known {
+    let facts = &snapshot.targets[backend.index()].facts;
     let probed = facts.probed();
     Known { max_model_len: facts.max_model_len(), lacks: probed.unwrap_or_default(), probed: probed.is_some() }
 }
@@ -260,8 +260,8 @@ fn settle(snapshot: &Snapshot, asked: &Asked<'_>, decision: Decision) -> Result<
         Err(Stop::Pinned(pinned)) if decision.backend != baseline => {
             let mut ledger = Ledger::default();
             ledger.note(pinned.field, Action::Pinned, pinned.why);
-            snapshot.targets[decision.backend].stats.translated(&ledger);
-            snapshot.routes[decision.route].pinned_late(pinned.pin);
+            snapshot.targets[decision.backend.index()].stats.translated(&ledger);
+            snapshot.routes[decision.route.index()].pinned_late(pinned.pin);
             let prepared = asked.prepare(snapshot, baseline).map_err(refused)?;
             Ok((Decision { backend: baseline, reason: Reason::Pinned(pinned.pin), ..decision }, prepared))
         }
@@ -270,17 +270,17 @@ fn settle(snapshot: &Snapshot, asked: &Asked<'_>, decision: Decision) -> Result<
 }
 
 /// The request for who got it in the end; `None` where that one cannot take it.
-fn as_placed(snapshot: &Snapshot, asked: &Asked<'_>, backend: usize, prepared: Prepared) -> Option<Prepared> {
+fn as_placed(snapshot: &Snapshot, asked: &Asked<'_>, backend: BackendId, prepared: Prepared) -> Option<Prepared> {
     if prepared.backend == backend { Some(prepared) } else { asked.prepare(snapshot, backend).ok() }
 }
 
 fn as_told(snapshot: &Snapshot, decision: &Decision) -> Decided {
-    let route = &snapshot.config.routes[decision.route];
+    let route = &snapshot.config[decision.route];
     let percent =
         route.percent.iter().find(|(index, _)| *index == decision.backend).map(|(_, percent)| percent.as_f64());
     Decided {
-        route: Arc::clone(&snapshot.routes[decision.route]),
-        backend: Arc::clone(&snapshot.targets[decision.backend].peer),
+        route: Arc::clone(&snapshot.routes[decision.route.index()]),
+        backend: Arc::clone(&snapshot.targets[decision.backend.index()].peer),
         reason: decision.reason,
         bucket: decision.unit.map(|unit| f64::from(unit) / 10_000.0),
         percent,
@@ -289,13 +289,13 @@ fn as_told(snapshot: &Snapshot, decision: &Decision) -> Decided {
 
 /// Counts the decision and takes a place at a backend. A candidate that is full, overloaded or not well leaves the
 /// request to the baseline; with `[failover]` off nothing is moved.
-fn place(snapshot: &Arc<Snapshot>, decision: Decision, record: &mut Record) -> Option<usize> {
+fn place(snapshot: &Arc<Snapshot>, decision: Decision, record: &mut Record) -> Option<BackendId> {
     record.route = Some(decision.route);
     record.journey.decided = Some(as_told(snapshot, &decision));
     let baseline = snapshot.baseline();
     let (mut backend, mut reason) = (decision.backend, decision.reason);
     let moves = snapshot.config.failover.enabled && backend != baseline;
-    let target = &snapshot.targets[backend];
+    let target = &snapshot.targets[backend.index()];
     let now = Instant::now();
     if moves && target.load.is_over(target.limits(), now) {
         (backend, reason) = (baseline, Reason::Overload);
@@ -311,11 +311,11 @@ fn place(snapshot: &Arc<Snapshot>, decision: Decision, record: &mut Record) -> O
             Err(Unfit::Breaker) => (backend, reason) = (baseline, Reason::Breaker),
         }
     }
-    if backend != decision.backend && !record.assign(&snapshot.targets[baseline]) {
+    if backend != decision.backend && !record.assign(&snapshot.targets[baseline.index()]) {
         return None;
     }
     record.reason = reason;
-    let name = |backend: usize| &snapshot.config.backends[backend].name;
-    snapshot.routes[decision.route].decided(decision.reason, name(decision.backend), name(backend), reason);
+    let name = |backend: BackendId| &snapshot.config[backend].name;
+    snapshot.routes[decision.route.index()].decided(decision.reason, name(decision.backend), name(backend), reason);
     Some(backend)
 }

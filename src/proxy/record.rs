@@ -14,7 +14,7 @@ use super::journey::{Head, Journey};
 use crate::backend::Target;
 use crate::health::Ticket;
 use crate::live::Snapshot;
-use crate::model::{Cause, End, Reason, Refusal};
+use crate::model::{Cause, End, Reason, Refusal, RouteId};
 use crate::telemetry::SPANS;
 use crate::telemetry::outcome::Stopwatch;
 use crate::telemetry::stats::BackendStats;
@@ -32,7 +32,7 @@ pub(super) struct Record {
     pub(super) watch: Stopwatch,
     template: &'static str,
     pub(super) journey: Journey,
-    pub(super) route: Option<usize>,
+    pub(super) route: Option<RouteId>,
     pub(super) reason: Reason,
     /// Who answers; its requests in flight are counted while this is set.
     backend: Option<Arc<Target>>,

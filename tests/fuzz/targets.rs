@@ -136,7 +136,7 @@ pub(crate) fn configuration(input: &[u8]) {
     match (read(), read()) {
         (Ok(first), Ok(second)) => {
             assert_eq!(first.hash, second.hash);
-            assert!(first.backends.get(first.baseline).is_some());
+            assert!(first.backends.get(first.baseline.index()).is_some());
             assert!(!config::describe(&first).is_empty());
         }
         (Err(first), Err(second)) => {

@@ -55,7 +55,7 @@ impl Record {
         }
         let first = self.seen.first_content;
         Outcome {
-            route: self.route.and_then(|route| config.routes.get(route)).map(|route| route.name.as_str()),
+            route: self.route.map(|route| &config[route]).map(|route| route.name.as_str()),
             backend: self.backend.as_ref().map(|target| target.config.name.as_str()),
             reason: self.reason,
             generation: self.snapshot.generation,

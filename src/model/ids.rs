@@ -1,0 +1,33 @@
+//! Places in one reading of the file, each kind with a type of its own so that two of them cannot be swapped unnoticed.
+
+/// Position of a backend in the file. Meaningless in another reading of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendId(usize);
+
+/// Position of a route in the file; the last one is `default`. Meaningless in another reading of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteId(usize);
+
+impl BackendId {
+    /// The backend at this position, counted from 0.
+    pub const fn new(position: usize) -> Self {
+        Self(position)
+    }
+
+    /// The position, counted from 0.
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl RouteId {
+    /// The route at this position, counted from 0.
+    pub const fn new(position: usize) -> Self {
+        Self(position)
+    }
+
+    /// The position, counted from 0.
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
