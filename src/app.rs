@@ -18,7 +18,7 @@ use crate::live::{LoadError, Shutdown, Source, Store};
 use crate::otlp::{Bridge, Exporter};
 use crate::proxy::{BindError, ClientTimeouts, Inherited, Listener, Proxy, tcp_of};
 use crate::telemetry::SPANS;
-use crate::telemetry::stats::Stats;
+use crate::stats::Stats;
 
 /// How long new connections are still served after SIGTERM: load balancers and probes need to see `/readyz` first.
 const GRACE: Duration = Duration::from_secs(1);

@@ -49,8 +49,10 @@ pub mod live;
 pub mod model;
 #[cfg_attr(not(feature = "otlp"), path = "otlp/absent.rs")]
 pub mod otlp;
+pub mod outcome;
 pub mod proxy;
 pub mod sim;
+pub mod stats;
 pub mod telemetry;
 pub mod translate;
 pub mod wire;

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::live::{Shutdown, Store};
 use crate::telemetry::metrics::{self, BackendView, FleetView, Format, InForce};
-use crate::telemetry::stats::Stats;
+use crate::stats::Stats;
 
 /// Scrapers and probes at once; a further one waits its turn.
 const MAX_CONNECTIONS: usize = 64;

@@ -153,7 +153,7 @@ fn routes(snapshot: &Snapshot) -> Vec<RouteView> {
 }
 
 fn backends(snapshot: &Snapshot) -> Vec<BackendView> {
-    let quantiles = |latency: &crate::telemetry::count::Latency| Quantiles {
+    let quantiles = |latency: &crate::stats::Latency| Quantiles {
         p50: latency.quantile_ms(0.5),
         p99: latency.quantile_ms(0.99),
     };

@@ -22,4 +22,4 @@ pub use facts::Facts;
 pub use io::Stream;
 pub use pool::{Answer, Client, SendError};
 pub use request_body::RequestBody;
-pub use target::{Auth, PrepareError, Target};
+pub use target::{Auth, PrepareError, Target, is_asked_alike};

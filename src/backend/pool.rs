@@ -21,8 +21,7 @@ use super::connect::Connector;
 use super::error::Failure;
 use super::io::{BytesRead, Counted};
 use super::request_body::RequestBody;
-use crate::telemetry::count::lock;
-use crate::telemetry::stats::BackendStats;
+use crate::stats::{BackendStats, Permit, lock};
 
 /// Idle connections kept for one backend.
 const MAX_IDLE: usize = 256;
@@ -159,8 +158,8 @@ impl Client {
     }
 
     fn opened(&self) -> OpenGuard {
-        self.stats.connections.add(1);
-        OpenGuard { stats: Arc::clone(&self.stats), since: Instant::now() }
+        let permit = self.stats.connections.acquire(1);
+        OpenGuard { stats: Arc::clone(&self.stats), since: Instant::now(), _permit: permit }
     }
 
     async fn open(self: &Arc<Self>) -> Result<Opened, Failure> {
@@ -354,11 +353,11 @@ enum Opened {
 struct OpenGuard {
     stats: Arc<BackendStats>,
     since: Instant,
+    _permit: Permit,
 }
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {
-        self.stats.connections.sub(1);
         self.stats.lifetimes.record(self.since.elapsed());
     }
 }

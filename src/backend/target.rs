@@ -13,8 +13,8 @@ use super::tls::{self, TlsError};
 use crate::config::{ApiKey, Backend, BackendUrl, Proxy};
 use crate::health::{Health, Limits, Load};
 use crate::model::Secret;
-use crate::telemetry::stats::BackendStats;
-use crate::telemetry::story::Peer;
+use crate::outcome::BackendLabels;
+use crate::stats::BackendStats;
 
 /// Whose key goes along.
 #[derive(Debug, Clone)]
@@ -29,7 +29,8 @@ pub enum Auth {
 pub struct Target {
     pub config: Backend,
     pub name: HeaderValue,
-    pub peer: Arc<Peer>,
+    /// Its names in telemetry.
+    pub labels: Arc<BackendLabels>,
     pub host: HeaderValue,
     pub auth: Auth,
     pub client: Arc<Client>,
@@ -51,7 +52,7 @@ pub enum PrepareError {
 }
 
 impl Target {
-    /// Keeps the connections and the health of `previous` when nothing in its section changed.
+    /// Keeps of `previous` what still holds: connections, health, load, learned facts.
     pub fn prepare(config: &Backend, previous: Option<&Self>, stats: Arc<BackendStats>) -> Result<Self, PrepareError> {
         let unusable = |what| PrepareError::Unusable { backend: config.name.clone(), what };
         let name = HeaderValue::from_str(&config.name).map_err(|_| unusable("its name cannot be a header's value"))?;
@@ -67,7 +68,7 @@ impl Target {
                 Auth::Bearer(value)
             }
         };
-        let client = match previous.filter(|previous| previous.config == *config) {
+        let client = match previous.filter(|previous| is_reached_alike(&previous.config, config)) {
             Some(previous) => Arc::clone(&previous.client),
             None => {
                 let connector = connector(config, &config.url, true, config.h2)?;
@@ -75,10 +76,10 @@ impl Target {
             }
         };
         let health = match previous {
-            Some(before) if is_as_healthy(&before.config, config) => Arc::clone(&before.health),
+            Some(before) if is_asked_alike(&before.config, config) => Arc::clone(&before.health),
             before => Health::new(config.breaker, before.map(|before| before.health.as_ref())),
         };
-        let peer = Arc::new(Peer {
+        let labels = Arc::new(BackendLabels {
             name: config.name.clone(),
             engine: config.engine,
             host: config.url.host().to_owned(),
@@ -86,7 +87,7 @@ impl Target {
         });
         let load = kept(previous, |before| before.config.metrics == config.metrics, |before| &before.load);
         let facts = kept(previous, |before| is_same_server(&before.config, config), |before| &before.facts);
-        Ok(Self { config: config.clone(), name, peer, host, auth, client, health, load, facts, stats })
+        Ok(Self { config: config.clone(), name, labels, host, auth, client, health, load, facts, stats })
     }
 
     /// A way to another server that belongs to this backend: a page of its metrics.
@@ -137,9 +138,19 @@ fn kept<T: Default>(
     previous.filter(|before| holds(before)).map(|before| Arc::clone(part(before))).unwrap_or_default()
 }
 
-/// Whether how it went with one is how it goes with the other: a key or an authority may have been what was wrong.
-fn is_as_healthy(before: &Backend, now: &Backend) -> bool {
+/// True if requests to one fare like requests to the other: nothing but the price differs. A key or an authority may
+/// have been the reason for failures.
+pub fn is_asked_alike(before: &Backend, now: &Backend) -> bool {
     Backend { price: now.price.clone(), ..before.clone() } == *now
+}
+
+/// True if connections opened for one serve the other.
+fn is_reached_alike(before: &Backend, now: &Backend) -> bool {
+    before.url == now.url
+        && before.tls == now.tls
+        && before.proxy == now.proxy
+        && before.timeout.connect == now.timeout.connect
+        && (before.h2, before.keepalive) == (now.h2, now.keepalive)
 }
 
 /// Whether what was learned of one holds for the other.

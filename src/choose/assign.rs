@@ -7,7 +7,8 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
-use crate::model::{BackendId, Percent};
+use crate::config::Config;
+use crate::model::{BackendId, Percent, RouteId};
 
 /// Units of the whole: hundredths of a percent.
 pub const UNITS: u16 = 10_000;
@@ -45,14 +46,40 @@ impl Salt {
         Self(hasher)
     }
 
-    /// 0 to 9,999.
-    pub fn unit(&self, key: &[u8]) -> u16 {
+    /// The hash of a key under this salt.
+    pub fn hash(&self, key: &[u8]) -> u64 {
         let mut hasher = self.0;
         write_part(&mut hasher, key);
-        let scaled = (u128::from(hasher.finish()) * u128::from(UNITS)) >> 64;
-        #[expect(clippy::cast_possible_truncation, reason = "below 10,000: 64 bits times 10,000, shifted by 64")]
-        let unit = scaled as u16;
-        unit
+        hasher.finish()
+    }
+
+    /// The unit of a key, 0 to 9,999.
+    pub fn unit(&self, key: &[u8]) -> u16 {
+        unit_of_hash(self.hash(key))
+    }
+}
+
+/// Scales a hash to a unit, 0 to 9,999.
+pub(super) fn unit_of_hash(hash: u64) -> u16 {
+    let scaled = (u128::from(hash) * u128::from(UNITS)) >> 64;
+    #[expect(clippy::cast_possible_truncation, reason = "below 10,000: 64 bits times 10,000, shifted by 64")]
+    let unit = scaled as u16;
+    unit
+}
+
+/// The hashes' salts of one file, by route.
+#[derive(Debug)]
+pub struct Salts(Vec<Salt>);
+
+impl Salts {
+    /// Works out every route's salt.
+    pub fn new(config: &Config) -> Self {
+        Self(config.routes.iter().map(|route| Salt::new(Purpose::Split, &config.name, &route.name)).collect())
+    }
+
+    /// The salt of a route.
+    pub(super) fn of(&self, route: RouteId) -> Option<&Salt> {
+        self.0.get(route.index())
     }
 }
 

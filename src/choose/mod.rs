@@ -1,12 +1,22 @@
-//! Who serves a request: a pure function of the file, the request and, where there is no key, one drawn number.
+//! The choice of a backend: a pure function of the file, the shares in force, the request and, where there is no key,
+//! one drawn number.
 //!
-//! Owns: the hash, the intervals, the key chain, the order of decision. Refuses: clocks, I/O, configuration text.
-//! Invariant: raising a candidate's percent only moves keys to it; two sidecars with one file agree on every key.
+//! Owns: the hash, the intervals, the key chain, the order of decision, availability and fallback. Refuses: clocks, I/O,
+//! configuration text. Invariants: raising a candidate's percent only moves keys to it; two sidecars with one file agree
+//! on every key; a [`Choice`] names only backends that may see the request.
 
 mod assign;
-mod decide;
+mod choice;
+mod eligible;
 mod key;
+mod order;
+mod request;
+mod shares;
 
-pub use assign::{Intervals, Moved, Purpose, Salt, UNITS, unit};
-pub use decide::{Body, Decision, Known, Request, Tables, UnknownBackend, decide};
+pub use assign::{Intervals, Moved, Purpose, Salt, Salts, UNITS, unit};
+pub use choice::{Choice, Instead, choose, instead};
+pub use eligible::Eligible;
 pub use key::{Key, find as find_key};
+pub use order::{Drawn, UnknownBackend};
+pub use request::{Availability, Body, Facts, FileOnly, Known, Request};
+pub use shares::Shares;

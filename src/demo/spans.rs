@@ -6,8 +6,8 @@ use crate::config::Telemetry;
 use crate::model::TraceContext;
 use crate::otlp::{Bridge, Exporter};
 use crate::sim::{Collector, Traced};
-use crate::telemetry::stats::Stats;
-use crate::telemetry::story::ServerSpan;
+use crate::stats::Stats;
+use crate::telemetry::server_span::ServerSpan;
 
 /// vLLM's own name for its span.
 const NAME: &str = "llm_request";

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::telemetry::count::lock;
+use crate::stats::lock;
 
 /// Requests under way at once; beyond it the traffic slows down instead of piling up.
 const MAX_IN_FLIGHT: usize = 256;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::traffic::ClientSeen;
 use crate::app::App;
 use crate::model::{BackendId, Percent};
-use crate::telemetry::count::Latency;
+use crate::stats::Latency;
 
 /// One backend as it stands.
 struct Row {

@@ -9,7 +9,7 @@ use super::learn::learn;
 use super::poll::poll;
 use crate::backend::{Client, Target};
 use crate::model::Engine;
-use crate::telemetry::count::lock;
+use crate::stats::lock;
 
 /// How often backends are asked, and how long they may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -69,6 +69,15 @@ impl Breaker {
         }
     }
 
+    /// True if [`Breaker::admit`] would let a request through at `now`.
+    pub fn would_admit(&self, now: Instant) -> bool {
+        match &self.inner {
+            None | Some(Inner::Closed { .. }) => true,
+            Some(Inner::Open { until }) => now >= *until,
+            Some(Inner::HalfOpen { probing }) => !probing,
+        }
+    }
+
     /// `None`: not now.
     pub fn admit(&mut self, now: Instant) -> Option<Pass> {
         if let Some(Inner::Open { until }) = &self.inner {

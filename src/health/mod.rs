@@ -81,6 +81,15 @@ impl Health {
         Ok(Ticket { health: Arc::clone(self), pass })
     }
 
+    /// Why the candidate may not be asked at `now`; `None` if it may. Takes no probe's place.
+    pub fn unfit(&self, now: Instant) -> Option<Unfit> {
+        let inside = self.inside();
+        if inside.cool_until.is_some_and(|until| now < until) {
+            return Some(Unfit::Cooldown);
+        }
+        inside.breaker.as_ref().is_some_and(|breaker| !breaker.would_admit(now)).then_some(Unfit::Breaker)
+    }
+
     pub fn report(&self, now: Instant) -> Report {
         let inside = self.inside();
         Report {
@@ -90,6 +99,15 @@ impl Health {
             cooled: inside.cooled,
         }
     }
+}
+
+/// One observation of a candidate, for its breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sample {
+    /// It gave a good answer.
+    Good,
+    /// It gave none, by its own fault.
+    Bad,
 }
 
 /// One attempt's say about a candidate. Dropped without a word it says nothing, and a probe's place is free again.
@@ -125,6 +143,17 @@ impl Ticket {
             inside.cooled += 1;
         }
         inside.cool_until = Some(inside.cool_until.map_or(until, |before| before.max(until)));
+    }
+
+    /// Ends the ticket with its sample and its cool-down, if any. True if that opened the breaker.
+    pub fn settle(self, sample: Option<Sample>, cool_down: Option<Option<Duration>>, now: Instant) -> bool {
+        match (sample, cool_down) {
+            (_, Some(retry_after)) => self.cool_down(now, retry_after),
+            (Some(Sample::Good), None) => self.good(now),
+            (Some(Sample::Bad), None) => return self.bad(now),
+            (None, None) => drop(self),
+        }
+        false
     }
 
     fn verdict(&mut self, now: Instant, good: bool) -> bool {

@@ -2,11 +2,15 @@
 //!
 //! Owns: the one swap. Refuses: requests. Invariant: whoever holds a snapshot keeps it whole.
 
+mod in_force;
 mod shutdown;
 mod snapshot;
 mod store;
+mod targets;
 pub mod watch;
 
 pub use shutdown::Shutdown;
+pub use in_force::{Admission, InForce};
 pub use snapshot::Snapshot;
 pub use store::{Adapt, Env, LoadError, ReloadError, Source, Store};
+pub use targets::RouteHandle;

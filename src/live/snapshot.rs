@@ -1,54 +1,34 @@
-//! One validated, immutable reading of rollout.toml, with everything worked out that a request needs.
-
-use std::sync::Arc;
+//! One validated, immutable reading of rollout.toml, with everything worked out that depends on the file alone.
 
 use http::HeaderValue;
 
-use crate::backend::{PrepareError, Target};
-use crate::choose::Tables;
+use crate::choose::Salts;
 use crate::config::Config;
-use crate::telemetry::stats::{RouteStats, Stats};
 
-/// What a request is decided, sent and told by, from its start to its end.
+/// A pure reading of the file.
 #[derive(Debug)]
 pub struct Snapshot {
+    /// The file's meaning.
     pub config: Config,
+    /// Number of the reading, counted from 1.
     pub generation: u64,
+    /// The same, for answers' heads.
     pub generation_header: HeaderValue,
+    /// When it was put in force.
     pub loaded_at: jiff::Timestamp,
-    pub tables: Tables,
-    /// As in `config.backends`.
-    pub targets: Vec<Arc<Target>>,
-    /// As in `config.routes`.
-    pub routes: Vec<Arc<RouteStats>>,
+    /// The hashes' salts, by route.
+    pub salts: Salts,
 }
 
 impl Snapshot {
-    /// Everything that can fail happens here; a backend whose section did not change keeps its connections.
-    pub fn prepare(config: Config, previous: Option<&Self>, stats: &Stats) -> Result<Self, PrepareError> {
-        let targets = config
-            .backends
-            .iter()
-            .map(|backend| {
-                let before = previous
-                    .and_then(|snapshot| snapshot.targets.iter().find(|target| target.config.name == backend.name));
-                Target::prepare(backend, before.map(Arc::as_ref), stats.backend(&backend.name)).map(Arc::new)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let routes = config.routes.iter().map(|route| stats.route(&route.name)).collect();
-        let generation = previous.map_or(1, |snapshot| snapshot.generation + 1);
-        Ok(Self {
-            tables: Tables::new(&config),
+    /// Works out everything that a request needs of the file.
+    pub fn new(config: Config, generation: u64) -> Self {
+        Self {
+            salts: Salts::new(&config),
             generation,
             generation_header: HeaderValue::from(generation),
             loaded_at: jiff::Timestamp::now(),
-            targets,
-            routes,
             config,
-        })
-    }
-
-    pub fn baseline(&self) -> crate::model::BackendId {
-        self.config.baseline
+        }
     }
 }

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
-use super::snapshot::Snapshot;
+use super::in_force::InForce;
 use crate::backend::PrepareError;
 use crate::config::{self, Config, ConfigError, Secrets};
+use crate::model::BackendId;
+use crate::stats::{Count, Stats, lock};
 use crate::telemetry::SPANS;
-use crate::telemetry::count::{Count, lock};
-use crate::telemetry::stats::Stats;
 
 /// How configuration asks for environment variables.
 pub type Env = dyn Fn(&str) -> Option<String> + Send + Sync;
@@ -65,11 +65,11 @@ impl Source {
     }
 }
 
-/// The only place that swaps.
+/// The state in force and the only place that swaps it.
 pub struct Store {
     path: PathBuf,
     source: Source,
-    current: ArcSwap<Snapshot>,
+    current: ArcSwap<InForce>,
     /// What the process started with: it keeps serving under it.
     started: (config::Server, config::Telemetry),
     reloads: Mutex<Reloads>,
@@ -87,7 +87,7 @@ impl Store {
     pub fn new(config: Config, source: Source, stats: Arc<Stats>) -> Result<Self, LoadError> {
         let config = source.adapted(config);
         let (path, started) = (config.path.clone(), (config.server.clone(), config.telemetry.clone()));
-        let first = Snapshot::prepare(config, None, &stats)
+        let first = InForce::prepare(config, None, &stats)
             .map_err(|cause| LoadError::Prepare { path: path.clone(), cause })?;
         Ok(Self { path, source, current: ArcSwap::from_pointee(first), started, reloads: Mutex::default(), stats })
     }
@@ -97,9 +97,18 @@ impl Store {
         (self.source.env)(name)
     }
 
-    /// The snapshot in force. A request asks once and keeps it.
-    pub fn current(&self) -> Arc<Snapshot> {
+    /// The state in force. A request asks once and keeps it.
+    pub fn current(&self) -> Arc<InForce> {
         self.current.load_full()
+    }
+
+    /// Withdraws exactly these candidates from their shares, from the next request on. The reading stays: generation and
+    /// hash do not change, and the next reading begins with the file's percents.
+    pub fn withdraw(&self, candidates: &[BackendId]) {
+        // Under the lock of reloads: a reading that comes in between is not overwritten by the older one.
+        let _reloads = lock(&self.reloads);
+        let current = self.current();
+        self.current.store(Arc::new(current.with_shares(current.shares.withdrawing(candidates))));
     }
 
     pub fn reload_error(&self) -> Option<ReloadError> {
@@ -130,7 +139,7 @@ impl Store {
         let config = match parsed {
             Ok(config) => self.source.adapted(config),
             Err(error) => {
-                let mut watched = current.config.watched.clone();
+                let mut watched = current.snapshot.config.watched.clone();
                 watched.extend(error.watched.iter().cloned());
                 self.refuse(kind, error.summary(), &error.to_string());
                 span.record("shiftgate.result", "failed").record("otel.status_code", "ERROR");
@@ -138,15 +147,15 @@ impl Store {
             }
         };
         let watched = config.watched.clone();
-        if config.hash == current.config.hash {
+        if config.hash == current.snapshot.config.hash {
             span.record("shiftgate.result", "unchanged");
             if lock(&self.reloads).error.take().is_some() {
-                tracing::info!(generation = current.generation, "rollout file is good again, unchanged");
+                tracing::info!(generation = current.snapshot.generation, "rollout file is good again, unchanged");
             }
             return watched;
         }
         let restart = self.restart_keys(&config);
-        match Snapshot::prepare(config, Some(&current), &self.stats) {
+        match InForce::prepare(config, Some(&current), &self.stats) {
             Ok(next) => self.publish(next, restart),
             Err(cause) => {
                 let message = format!("{}: {cause}", self.path.display());
@@ -154,7 +163,7 @@ impl Store {
             }
         }
         // What is no i64 becomes a text in the bridge.
-        span.record("shiftgate.generation", i64::try_from(self.current().generation).unwrap_or(i64::MAX));
+        span.record("shiftgate.generation", i64::try_from(self.current().snapshot.generation).unwrap_or(i64::MAX));
         if self.reload_error().is_none() {
             span.record("shiftgate.result", "ok");
         } else {
@@ -163,17 +172,16 @@ impl Store {
         watched
     }
 
-    fn publish(&self, next: Snapshot, restart: Vec<&'static str>) {
-        let (generation, hash) = (next.generation, next.config.hash.clone());
+    fn publish(&self, next: InForce, restart: Vec<&'static str>) {
+        let (generation, hash) = (next.snapshot.generation, next.snapshot.config.hash.clone());
         {
-            // One step for whoever looks: a new generation beside the last one's error would be a lie.
+            // One step for readers: a new generation never stands beside the last one's error.
             let mut reloads = lock(&self.reloads);
             self.current.store(Arc::new(next));
             *reloads = Reloads { error: None, restart: restart.clone() };
             self.stats.reloads.ok.add(1);
         }
         self.stats.prune();
-        self.stats.meters.prune(self.current().targets.iter().map(|target| &target.peer));
         tracing::info!(generation, hash, "rollout file reloaded");
         if !restart.is_empty() {
             tracing::warn!(keys = restart.join(", "), "changed, but holds only after a restart: the old value serves");
@@ -189,7 +197,7 @@ impl Store {
         reloads.error = Some(ReloadError { at: jiff::Timestamp::now(), message: summary });
         drop(reloads);
         tracing::error!(
-            serving = self.current().generation,
+            serving = self.current().snapshot.generation,
             "rollout file refused, the last good one serves on: {full}"
         );
     }

@@ -1,10 +1,13 @@
 //! The vocabulary: small types that every room shares. No I/O, no clocks, no configuration text.
 
+mod cancelled_by;
+mod closed;
 mod engine;
 mod fault;
 mod glob;
 pub mod header;
 mod ids;
+mod limit;
 mod method;
 mod missing_features;
 mod percent;
@@ -13,10 +16,12 @@ mod secret;
 mod text;
 mod trace;
 
+pub use cancelled_by::CancelledBy;
 pub use engine::{Engine, Family};
 pub use fault::Fault;
 pub use glob::Glob;
 pub use ids::{BackendId, RouteId};
+pub use limit::Limit;
 pub use method::{METHODS, OTHER_METHOD, told_method};
 pub use missing_features::MissingFeatures;
 pub use percent::{Percent, PercentError};

@@ -7,8 +7,8 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::config::Telemetry;
-use crate::telemetry::stats::Stats;
-use crate::telemetry::story::ServerSpan;
+use crate::stats::Stats;
+use crate::telemetry::server_span::ServerSpan;
 use crate::telemetry::tracer::Tracer;
 
 /// What the environment says changes nothing.

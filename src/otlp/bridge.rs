@@ -16,8 +16,8 @@ use tracing_subscriber::{Layer, Registry};
 
 use crate::model::TraceContext;
 use crate::telemetry::SPANS;
-use crate::telemetry::count::lock;
-use crate::telemetry::story::ServerSpan;
+use crate::stats::lock;
+use crate::telemetry::server_span::ServerSpan;
 use crate::telemetry::tracer::Tracer;
 
 /// Such spans that wait; further ones are lost, and counted.

@@ -19,7 +19,7 @@ use super::proto::Proto;
 use super::send::{Refused, Taken, Way, channel};
 use super::settings::{Protocol, Settings};
 use super::spans;
-use crate::telemetry::stats::Stats;
+use crate::stats::Stats;
 use crate::telemetry::tracer::Tracer;
 
 /// A batch is sent so often, where the collector may take it a moment later.

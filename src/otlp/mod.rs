@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 pub use bridge::Bridge;
 
 use crate::config::Telemetry;
-use crate::telemetry::stats::Stats;
+use crate::stats::Stats;
 use crate::telemetry::tracer::Tracer;
 use export::Loop;
 

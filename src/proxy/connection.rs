@@ -49,8 +49,8 @@ where
     };
     let io = ClientIo::new(stream, Arc::clone(&vitals), Arc::clone(&proxy.too_slow));
     let mut connection = std::pin::pin!(server.serve_connection_with_upgrades(TokioIo::new(io), service));
-    let life = &proxy.life;
-    let (mut closing, mut cut) = (std::pin::pin!(life.closing.cancelled()), std::pin::pin!(life.cut.cancelled()));
+    let shutdown = &proxy.shutdown;
+    let (mut closing, mut cut) = (std::pin::pin!(shutdown.closing.cancelled()), std::pin::pin!(shutdown.cut.cancelled()));
     let mut closing_since = None;
     let mut was_told = false;
     let mut watchdog = Watchdog::new(&proxy, &vitals);

@@ -21,7 +21,7 @@ use crate::choose::{self, Body, Decision, Known};
 use crate::health::Unfit;
 use crate::live::Snapshot;
 use crate::model::{BackendId, Cause, Reason};
-use crate::telemetry::count::lock;
+use crate::stats::lock;
 use crate::telemetry::story::{Decided, Params};
 use crate::translate::{Action, Ledger, Stop};
 use crate::wire::endpoint::Endpoint;

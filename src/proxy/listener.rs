@@ -147,7 +147,7 @@ impl Listener {
         let mut failed: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
-                () = proxy.life.closing.cancelled() => return,
+                () = proxy.shutdown.closing.cancelled() => return,
                 accepted = self.accept() => accepted,
             };
             match accepted {
@@ -196,7 +196,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 fn server(proxy: &Proxy) -> auto::Builder<TokioExecutor> {
-    let head = proxy.store.current().config.limits.head;
+    let head = proxy.store.current().snapshot.config.limits.head;
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().max_headers(MAX_FIELDS).max_buf_size(head.saturating_add(BESIDE_HEAD));
     server
@@ -214,23 +214,21 @@ fn admit<S>(proxy: &Arc<Proxy>, server: &Arc<auto::Builder<TokioExecutor>>, mut 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limit = proxy.store.current().config.limits.connections as u64;
-    if !proxy.stats.connections.try_add(1, limit) {
-        proxy.stats.refuse("refused:connections");
-        // Above the bound they are closed without a word.
-        if proxy.stats.refusing.try_add(1, MAX_REFUSING) {
-            let stats = Arc::clone(&proxy.stats);
-            proxy.life.tasks.spawn(async move {
-                // Whether it hears the refusal is its own affair.
+    let limit = proxy.store.current().snapshot.config.limits.connections as u64;
+    let Some(counted) = proxy.stats.connections.try_acquire(1, limit) else {
+        proxy.stats.refused_connections.add(1);
+        // Above this bound they are closed without an answer.
+        if let Some(refusing) = proxy.stats.refusing.try_acquire(1, MAX_REFUSING) {
+            proxy.shutdown.tasks.spawn(async move {
+                let _refusing = refusing;
+                // A client that does not read the refusal loses it.
                 drop(tokio::time::timeout(LINGER, tell_full(&mut stream)).await);
-                stats.refusing.sub(1);
             });
         }
         return;
-    }
-    let counted = Counted(Arc::clone(proxy));
+    };
     let serving = connection::serve(Arc::clone(proxy), Arc::clone(server), stream);
-    proxy.life.tasks.spawn(async move {
+    proxy.shutdown.tasks.spawn(async move {
         let _counted = counted;
         serving.await;
     });
@@ -241,14 +239,6 @@ async fn tell_full<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Res
     stream.write_all(&respond::without_request(StatusCode::SERVICE_UNAVAILABLE)).await?;
     stream.shutdown().await?;
     tokio::io::copy(stream, &mut tokio::io::sink()).await.map(drop)
-}
-
-struct Counted(Arc<Proxy>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.stats.connections.sub(1);
-    }
 }
 
 /// A given socket, made ready for the runtime.

@@ -26,7 +26,7 @@ pub use listener::{BindError, Inherited, Listener, tcp_of};
 
 use crate::health::Budget;
 use crate::live::{Shutdown, Store};
-use crate::telemetry::stats::Stats;
+use crate::stats::Stats;
 use crate::telemetry::tracer::Tracer;
 
 /// What every connection shares.

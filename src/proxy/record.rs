@@ -17,7 +17,7 @@ use crate::live::Snapshot;
 use crate::model::{Cause, End, Reason, Refusal, RouteId};
 use crate::telemetry::SPANS;
 use crate::telemetry::outcome::Stopwatch;
-use crate::telemetry::stats::BackendStats;
+use crate::stats::BackendStats;
 use crate::translate::Ledger;
 use crate::translate::answer::{Notes, Stream};
 use crate::wire::answer_facts::AnswerFacts;

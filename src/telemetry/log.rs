@@ -4,9 +4,10 @@
 
 use std::fmt;
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
@@ -47,6 +48,22 @@ pub fn finish(log: Log) {
     }
 }
 
+/// The writer of the process' JSON lines, once there is one.
+static JSON_WRITER: OnceLock<NonBlocking> = OnceLock::new();
+
+/// The writer of the process' log, where its lines are JSON. One write is one line; lines that do not fit are dropped
+/// and counted.
+pub(super) fn json_writer() -> Option<NonBlocking> {
+    JSON_WRITER.get().cloned()
+}
+
+/// Begins a line as the subscriber's own JSON lines begin. The object is left open.
+pub(super) fn begin_json(line: &mut Vec<u8>, level: &'static str, message: &'static str) {
+    let now = jiff::Timestamp::now();
+    // Writing into a vector cannot fail.
+    drop(write!(line, "{{\"timestamp\":\"{now:.3}\",\"level\":\"{level}\",\"message\":\"{message}\""));
+}
+
 /// RFC 3339 in UTC with milliseconds.
 pub fn rfc3339(at: jiff::Timestamp) -> String {
     format!("{at:.3}")
@@ -79,7 +96,7 @@ fn start_to(
 ) -> Log {
     let (writer, worker) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_LINES).thread_name("log").finish(to);
-    let dropped = writer.error_counter();
+    let (dropped, json) = (writer.error_counter(), writer.clone());
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     // A span's name and fields stand in its trace; in the lines they would stand twice.
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_timer(Clock).with_target(false);
@@ -89,7 +106,11 @@ fn start_to(
         tracing::subscriber::set_global_default(all.with(lines.with_filter(filter)))
     } else {
         let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
-        tracing::subscriber::set_global_default(all.with(lines.with_filter(filter)))
+        let started = tracing::subscriber::set_global_default(all.with(lines.with_filter(filter)));
+        if started.is_ok() {
+            JSON_WRITER.get_or_init(|| json);
+        }
+        started
     };
     drop(started);
     Log { dropped, _worker: worker }

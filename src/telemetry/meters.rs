@@ -1,4 +1,4 @@
-//! The histograms that stories are added to.
+//! Histograms of requests and of calls to models.
 //!
 //! Bounds: `sets` for series, `names` for models. Invariant: labels come from the file and closed lists, but for the
 //! names of models that a backend has answered to.
@@ -14,10 +14,9 @@ use http::Method;
 use self::labels::{CallKey, Failed, RequestKey, Status};
 use self::names::Names;
 use self::sets::Sets;
-use super::count::Count;
-use super::histogram::{Histogram, Traced, View};
-use super::story::{Attempt, Peer, Story};
 use crate::model::METHODS;
+use crate::outcome::{Attempt, BackendLabels, LegEnd, Outcome};
+use crate::stats::{Count, HTTP_BOUNDS, Histogram, Traced, View};
 use crate::wire::endpoint::Operation;
 use crate::wire::pace;
 
@@ -41,9 +40,6 @@ const TOKEN_BOUNDS: [f64; 14] = [
     16_777_216.0,
     67_108_864.0,
 ];
-/// OpenTelemetry's advice for `http.server.request.duration`, and five above it.
-pub(super) const HTTP_BOUNDS: [f64; 19] =
-    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 /// From 10 µs to 10 ms, each half as much again as the one before.
 const OVERHEAD_BOUNDS: [f64; 18] = [
     0.000_01,
@@ -69,7 +65,7 @@ const OVERHEAD_BOUNDS: [f64; 18] = [
 /// The phases of our own time.
 const PHASES: [&str; 3] = ["request", "first_byte", "total"];
 
-/// Everything that is measured of stories.
+/// Histograms of requests and calls, and the number of running requests.
 #[derive(Debug)]
 pub struct Meters {
     requests: Sets<RequestKey, Histogram>,
@@ -125,70 +121,78 @@ pub(super) struct CallSeries {
 }
 
 impl Meters {
-    /// A request has begun; [`Meters::ends`] is its end.
+    /// A request has begun.
     pub(super) fn begins(&self, method: &Method) {
         if let Some(count) = self.active.get(labels::method_place(method)) {
             count.add(1);
         }
     }
 
-    pub(super) fn ends(&self, method: &Method) {
-        if let Some(count) = self.active.get(labels::method_place(method)) {
+    /// A request has ended; `is_traced` is true if its trace can be looked at.
+    pub(super) fn ended(&self, outcome: &Outcome, is_traced: bool) {
+        if let Some(count) = self.active.get(labels::method_place(&outcome.method)) {
             count.sub(1);
         }
-    }
-
-    /// Once for every request; `is_traced` is whether its trace can be looked at.
-    pub(super) fn tell(&self, story: &Story, is_traced: bool) {
-        let traced = is_traced.then(|| Traced { trace: story.trace.trace, at: story.clock.wall_of(story.ended) });
+        let traced = is_traced.then(|| Traced { trace: outcome.trace.trace, at: outcome.clock.wall_of(outcome.ended_at) });
         let request = RequestKey {
-            method: labels::method_at(labels::method_place(&story.method)),
-            route: story.template,
-            status: Status::of(story.status),
-            version: labels::version(story.version),
-            failed: Failed::of(story.fault),
+            method: labels::method_at(labels::method_place(&outcome.method)),
+            route: outcome.template,
+            status: Status::of(outcome.status),
+            version: labels::version(outcome.version),
+            failed: Failed::of(outcome.fault),
         };
         if let Some(histogram) = self.requests.at(request, || Histogram::new(&HTTP_BOUNDS)) {
-            histogram.observe(story.total().as_secs_f64(), traced);
+            histogram.observe(outcome.total().as_secs_f64(), traced);
         }
-        let ours = [story.overhead.request, story.overhead.first_byte, Some(story.overhead.total)];
+        let ours = [outcome.overhead.request, outcome.overhead.first_byte, Some(outcome.overhead.total)];
         for (histogram, took) in self.overhead.iter().zip(ours) {
             if let Some(took) = took {
                 histogram.observe(took.as_secs_f64(), traced);
             }
         }
-        if let Some(operation) = story.operation {
-            for attempt in &story.attempts {
-                self.call(story, operation, attempt, traced);
+        if let Some(operation) = outcome.operation {
+            for leg in &outcome.legs {
+                for (place, attempt) in leg.attempts.iter().enumerate() {
+                    let is_last = place + 1 == leg.attempts.len();
+                    self.call(outcome, operation, (leg, attempt, is_last), traced);
+                }
             }
         }
     }
 
-    fn call(&self, story: &Story, operation: Operation, attempt: &Attempt, traced: Option<Traced>) {
+    /// Adds one attempt. The answer's facts belong to the last attempt of its leg.
+    fn call(
+        &self,
+        outcome: &Outcome,
+        operation: Operation,
+        (leg, attempt, is_last): (&LegEnd, &Attempt, bool),
+        traced: Option<Traced>,
+    ) {
         let has_answered = attempt.status.is_some_and(|status| (200..300).contains(&status));
-        let model = attempt.seen.told.model.as_deref().unwrap_or_default();
+        let facts = is_last.then_some(&leg.facts);
+        let model = facts.and_then(|facts| facts.told.model.as_deref()).unwrap_or_default();
         let key = CallKey {
-            peer: Arc::clone(&attempt.peer),
+            backend: Arc::clone(&leg.backend),
             operation,
-            leg: attempt.leg,
-            asked: self.asked.of(&attempt.model, has_answered),
+            leg: leg.kind,
+            asked: self.asked.of(&leg.model, has_answered),
             answered: self.answered.of(model, has_answered),
             failed: Failed::of(attempt.fault),
         };
         let Some(call) = self.calls.at(key, Call::default) else { return };
-        let took = attempt.ended.unwrap_or(story.ended).saturating_duration_since(attempt.sent);
+        let took = attempt.ended_at.saturating_duration_since(attempt.sent_at);
         call.duration.observe(took.as_secs_f64(), traced);
-        if story.params.stream {
+        let Some(facts) = facts else { return };
+        if outcome.params.stream {
             let new = || Histogram::new(&pace::BOUNDS);
-            if let Some(first) = attempt.seen.first_content {
-                let waited = first.saturating_duration_since(attempt.sent);
+            if let Some(waited) = leg.first_token_after() {
                 call.first_chunk.get_or_init(new).observe(waited.as_secs_f64(), traced);
             }
-            if let Some(pace) = attempt.seen.pace.as_deref().filter(|pace| pace.gaps() > 0) {
+            if let Some(pace) = facts.pace.as_deref().filter(|pace| pace.gaps() > 0) {
                 call.per_chunk.get_or_init(new).merge(pace);
             }
         }
-        if let Some(usage) = attempt.seen.usage {
+        if let Some(usage) = facts.usage {
             for (histogram, tokens) in [(&call.input, usage.input), (&call.output, usage.output)] {
                 #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
                 histogram.get_or_init(|| Histogram::new(&TOKEN_BOUNDS)).observe(tokens as f64, traced);
@@ -197,8 +201,8 @@ impl Meters {
     }
 
     /// Forgets the calls to backends that are not in the file any more, once there are many.
-    pub fn prune<'p>(&self, in_force: impl Iterator<Item = &'p Arc<Peer>> + Clone) {
-        self.calls.prune(|key| in_force.clone().any(|peer| *peer == key.peer));
+    pub fn prune<'p>(&self, in_force: impl Iterator<Item = &'p Arc<BackendLabels>> + Clone) {
+        self.calls.prune(|key| in_force.clone().any(|backend| *backend == key.backend));
     }
 
     pub(super) fn active(&self) -> impl Iterator<Item = (&'static str, u64)> {
@@ -257,13 +261,13 @@ impl Meters {
     fn labels(&self, key: &CallKey) -> Vec<(&'static str, String)> {
         vec![
             ("gen_ai_operation_name", key.operation.as_str().to_owned()),
-            ("gen_ai_provider_name", key.peer.engine.as_str().to_owned()),
+            ("gen_ai_provider_name", key.backend.engine.as_str().to_owned()),
             ("gen_ai_request_model", self.asked.label(key.asked)),
             ("gen_ai_response_model", self.answered.label(key.answered)),
-            ("server_address", key.peer.host.clone()),
-            ("server_port", key.peer.port.to_string()),
+            ("server_address", key.backend.host.clone()),
+            ("server_port", key.backend.port.to_string()),
             ("error_type", key.failed.label()),
-            ("backend", key.peer.name.clone()),
+            ("backend", key.backend.name.clone()),
             ("leg", key.leg.as_str().to_owned()),
         ]
     }

@@ -14,9 +14,10 @@ mod split;
 
 use std::sync::Arc;
 
-use super::stats::{BackendStats, Stats};
-use super::story::Peer;
+use super::meters::Meters;
 use crate::health::{LoadReport, Report};
+use crate::outcome::BackendLabels;
+use crate::stats::{BackendStats, Stats};
 
 /// How a page is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl InForce {
 /// One backend of the file.
 #[derive(Debug, Clone)]
 pub struct BackendView {
-    pub peer: Arc<Peer>,
+    pub labels: Arc<BackendLabels>,
     pub stats: Arc<BackendStats>,
     /// What its answers cost can be known.
     pub has_price: bool,
@@ -74,12 +75,12 @@ pub struct FleetView {
 }
 
 /// The page.
-pub fn render(stats: &Stats, in_force: &InForce, format: Format) -> String {
+pub fn render(stats: &Stats, meters: &Meters, in_force: &InForce, format: Format) -> String {
     let mut families = sidecar::families(stats, in_force);
     families.extend(split::families(stats, in_force));
     families.extend(backends::families(stats, in_force));
     families.extend(candidates::families(in_force));
-    families.extend(measured::families(stats));
+    families.extend(measured::families(meters));
     families.extend(process::families());
     page::write(&families, format)
 }

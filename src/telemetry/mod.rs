@@ -1,17 +1,18 @@
-//! What is known of requests after the fact: their story, counters, latencies, cost, the outcome line, the log.
+//! Listeners to outcomes: counters, meters, the request log line, the tracer; and the `/metrics` page.
 //!
-//! Owns: numbers and their names, and which requests are traced. Refuses: deciding where a request goes. Invariant: a request adds exactly one outcome.
-
-/// The target of `tracing` spans that are exported as traces.
-pub const SPANS: &str = "shiftgate::span";
+//! Owns: numbers' names, the log's format, which requests are traced. Refuses: judging, deciding where a request goes.
+//! Invariant: a request adds exactly one outcome, and every listener reads the same one.
 
 pub mod cost;
-pub mod count;
-pub mod histogram;
+mod counters;
 pub mod log;
+mod log_line;
 pub mod meters;
 pub mod metrics;
-pub mod outcome;
-pub mod stats;
-pub mod story;
+pub mod server_span;
+mod sinks;
+mod spans;
 pub mod tracer;
+
+pub use sinks::Sinks;
+pub use spans::SPANS;

@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::count::lock;
-use super::stats::Stats;
-use super::story::Story;
 use crate::config::Keep;
 use crate::model::{TraceContext, TraceId};
+use crate::outcome::Outcome;
+use crate::stats::{Stats, lock};
 
 /// Whether a trace is recorded, as `OTEL_TRACES_SAMPLER` puts it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,8 +45,8 @@ impl Sampler {
     }
 }
 
-/// How a story becomes bytes; done where it ended, so that only bytes change threads.
-pub type Encode = fn(&Story, &mut Vec<u8>);
+/// The encoder of an outcome's spans; it runs where the request ended, so that only bytes change threads.
+pub type Encode = fn(&Outcome, &mut Vec<u8>);
 
 /// Encoded spans that leave together.
 #[derive(Debug, Default)]
@@ -56,7 +55,7 @@ pub struct Chunk {
     pub spans: usize,
 }
 
-/// A collector takes 4 MiB in one gRPC message; a story is a few KiB at most.
+/// Largest chunk, in bytes. A collector takes 4 MiB in one gRPC message; one request's spans are a few KiB at most.
 const MAX_CHUNK: usize = 2 << 20;
 /// Beside the bound in spans: names and paths may be long.
 const MAX_BYTES: usize = 32 << 20;
@@ -119,9 +118,9 @@ impl Tracer {
     }
 
     /// A request that was not sampled ended so that it should have been.
-    pub fn keeps(&self, story: &Story, keep: Keep) -> bool {
-        let now = story.ended;
-        if !self.sampler(0.0).may_keep(&story.trace) {
+    pub fn keeps(&self, outcome: &Outcome, keep: Keep) -> bool {
+        let now = outcome.ended_at;
+        if !self.sampler(0.0).may_keep(&outcome.trace) {
             return false;
         }
         let mut kept = lock(&self.kept);
@@ -132,22 +131,23 @@ impl Tracer {
         kept.left = kept.left.saturating_sub(1);
         drop(kept);
         if !granted {
-            self.stats.telemetry.dropped_rate.add(story.spans() as u64);
+            self.stats.telemetry.dropped_rate.add(outcome.spans() as u64);
         }
         granted
     }
 
-    pub fn tell(&self, story: &Story) {
+    /// Queues the outcome's spans, or drops and counts them.
+    pub fn ended(&self, outcome: &Outcome) {
         thread_local! {
             static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        let spans = story.spans();
+        let spans = outcome.spans();
         let fits = |queue: &Queue| !queue.closed && queue.spans + spans <= self.max_queue && queue.bytes < MAX_BYTES;
         ENCODED.with_borrow_mut(|encoded| {
             encoded.clear();
             // What will not fit is not worth its encoding.
             if fits(&lock(&self.queue)) {
-                (self.encode)(story, encoded);
+                (self.encode)(outcome, encoded);
             }
             let mut queue = lock(&self.queue);
             if encoded.is_empty() || !fits(&queue) {

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use shiftgate::model::{Engine, Reason};
 use shiftgate::sim::{Behaviour, Fault};
 use shiftgate::telemetry::metrics::{self, BackendView, Format, InForce};
-use shiftgate::telemetry::stats::Stats;
-use shiftgate::telemetry::story::Peer;
+use shiftgate::stats::Stats;
+use shiftgate::outcome::BackendLabels;
 
 use crate::exposition::Page;
 use crate::support::*;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use shiftgate::sim::Behaviour;
-use shiftgate::telemetry::stats::TelemetryStats;
+use shiftgate::stats::TelemetryStats;
 
 use crate::logs::{count, lines, logged};
 use crate::receiver::{Mood, Receiver};

@@ -12,7 +12,7 @@ use prost::Message;
 use serde_json::json;
 use shiftgate::app::Options;
 use shiftgate::sim::{Behaviour, Sim};
-use shiftgate::telemetry::stats::Stats;
+use shiftgate::stats::Stats;
 
 use crate::check::{Asked, failed_over_stream};
 use crate::receiver::Receiver;

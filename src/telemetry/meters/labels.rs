@@ -1,4 +1,4 @@
-//! The labels of the series that come from stories, in the words that are published.
+//! Labels of the series, in the words that are published.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use http::{Method, Version};
 use super::names::Name;
 use super::sets::Key;
 use crate::model::{Fault, METHODS, OTHER_METHOD};
-use crate::telemetry::story::{Leg, Peer};
+use crate::outcome::{BackendLabels, LegKind};
 use crate::wire::endpoint::Operation;
 
 /// What is folded for want of room, or was no code of HTTP.
@@ -97,9 +97,9 @@ impl Status {
 /// One request to a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CallKey {
-    pub(super) peer: Arc<Peer>,
+    pub(super) backend: Arc<BackendLabels>,
     pub(super) operation: Operation,
-    pub(super) leg: Leg,
+    pub(super) leg: LegKind,
     pub(super) asked: Name,
     pub(super) answered: Name,
     pub(super) failed: Failed,

@@ -66,7 +66,7 @@ impl<K: Key, V> Sets<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::count::Count;
+    use crate::stats::Count;
 
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
     struct Tens(usize, u8);

@@ -6,7 +6,7 @@ use http::Version;
 
 use super::*;
 use crate::model::{Cause, End, Engine, Fault, Reason, SpanId, TraceContext};
-use crate::telemetry::stats::Stats;
+use crate::stats::Stats;
 use crate::telemetry::story::{CancelledBy, Clock, Leg, Overhead, Params};
 use crate::wire::answer_facts::{AnswerFacts, Usage};
 use crate::wire::pace::Pace;

@@ -2,8 +2,8 @@
 
 use super::page::{Family, Labels, Value, gauge};
 use super::{BackendView, InForce};
-use crate::telemetry::stats::{BackendStats, Stats};
-use crate::telemetry::story::Leg;
+use crate::outcome::LegKind;
+use crate::stats::{BackendStats, Stats};
 use crate::translate::answer::Note;
 
 type Backends = [(String, std::sync::Arc<BackendStats>)];
@@ -53,11 +53,11 @@ fn counters(backends: &Backends) -> Vec<Family> {
 
 /// Without a price it is not known, and not nothing.
 fn cost(backends: &Backends, in_force: &InForce) -> Family {
-    let has_price = |name: &str| in_force.backends.iter().any(|view| view.peer.name == name && view.has_price);
+    let has_price = |name: &str| in_force.backends.iter().any(|view| view.labels.name == name && view.has_price);
     let samples = backends.iter().filter_map(|(backend, stats)| {
         let usd = stats.cost_usd().or_else(|| has_price(backend).then_some(0.0))?;
         let mut labels = of(backend);
-        labels.push(("leg", Leg::Served.as_str().to_owned()));
+        labels.push(("leg", LegKind::Served.as_str().to_owned()));
         Some((labels, Value::Sum(usd)))
     });
     Family::new("shiftgate_cost_usd", "Cost of the answers whose price is known", samples.collect())
@@ -88,9 +88,9 @@ fn by_reason(backends: &Backends) -> [Family; 2] {
 fn connections(in_force: &InForce) -> [Family; 2] {
     let address = |view: &BackendView| {
         vec![
-            ("server_address", view.peer.host.clone()),
-            ("server_port", view.peer.port.to_string()),
-            ("backend", view.peer.name.clone()),
+            ("server_address", view.labels.host.clone()),
+            ("server_port", view.labels.port.to_string()),
+            ("backend", view.labels.name.clone()),
         ]
     };
     let mut open = Vec::new();

@@ -1,11 +1,9 @@
-//! What stories were measured to be: `gen_ai_*`, `http_server_*`, and our own time.
+//! Histograms of requests: `gen_ai_*`, `http_server_*`, and our own time.
 
 use super::page::{Family, Value, gauge};
-use crate::telemetry::meters::Series;
-use crate::telemetry::stats::Stats;
+use crate::telemetry::meters::{Meters, Series};
 
-pub(super) fn families(stats: &Stats) -> Vec<Family> {
-    let meters = &stats.meters;
+pub(super) fn families(meters: &Meters) -> Vec<Family> {
     let calls = meters.calls();
     let active = meters.active().map(|(method, count)| {
         (vec![("http_request_method", method.to_owned()), ("url_scheme", "http".to_owned())], gauge(count))

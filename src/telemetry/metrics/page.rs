@@ -5,7 +5,7 @@
 use std::time::UNIX_EPOCH;
 
 use super::Format;
-use crate::telemetry::histogram::{Exemplar, View};
+use crate::stats::{Exemplar, View};
 
 pub(super) type Labels = Vec<(&'static str, String)>;
 
@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
     use crate::model::TraceId;
-    use crate::telemetry::histogram::{Histogram, Traced};
+    use crate::stats::{Histogram, Traced};
 
     const BOUNDS: [f64; 3] = [0.000_01, 1.0, 1_048_576.0];
 

@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 
 use super::InForce;
 use super::page::{Family, Labels, Value, gauge};
-use crate::model::{End, Reason, Refusal};
-use crate::telemetry::stats::Stats;
+use crate::stats::Stats;
 
 /// Why connections of applications are ended or not taken.
 const CLOSED: [&str; 5] = ["not_accepted", "malformed", "slow_head", "idle", "slow_reader"];
-/// The limits at which requests are refused.
-const SHED: [&str; 3] = ["limits.in_flight", "limits.body_bytes", "max_in_flight"];
 /// Whole connections over `limits.connections`, which are refused before there is a request.
 const CONNECTIONS: &str = "refused:connections";
 
@@ -27,22 +24,23 @@ pub(super) fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
 }
 
 fn requests(stats: &Stats) -> Vec<Family> {
-    let refused = stats.refused();
+    let mut refused = stats.refused();
     let mut shed = stats.sheds();
-    shed.insert("limits.connections", refused.get(CONNECTIONS).copied().unwrap_or(0));
-    let refusals = Refusal::ALL.map(|refusal| Reason::Refused(refusal).as_str());
+    let connections = stats.refused_connections.get();
+    refused.insert(CONNECTIONS, connections);
+    shed.insert("limits.connections", connections);
     vec![
         Family::new(
             "shiftgate_requests_ended",
             "Requests by how they ended",
-            by("end", End::ALL.map(End::as_str), stats.ended()),
+            by("end", [], stats.ended()),
         ),
         Family::new(
             "shiftgate_refused",
             "Requests that shiftgate answered itself, by reason",
-            by("reason", refusals.into_iter().chain([CONNECTIONS]), refused),
+            by("reason", [], refused),
         ),
-        Family::new("shiftgate_shed", "Requests refused at a limit, by that limit", by("reason", SHED, shed)),
+        Family::new("shiftgate_shed", "Requests refused at a limit, by that limit", by("reason", [], shed)),
         Family::new(
             "shiftgate_connections_closed",
             "Connections of applications that shiftgate ended or did not take, by reason",

@@ -3,7 +3,7 @@
 use super::InForce;
 use super::page::{Family, Labels, Value};
 use crate::model::{Pin, Reason};
-use crate::telemetry::stats::Stats;
+use crate::stats::Stats;
 
 /// Pins that only a translation shows.
 const LATE: [Pin; 14] = [

@@ -18,7 +18,11 @@ pub struct Exemplar {
     pub at: SystemTime,
 }
 
-/// Of whom an exemplar tells.
+/// Upper bounds in seconds: OpenTelemetry's advice for `http.server.request.duration`, and five above it.
+pub const HTTP_BOUNDS: [f64; 19] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+
+/// The traced request that an exemplar points to.
 #[derive(Debug, Clone, Copy)]
 pub struct Traced {
     pub trace: TraceId,

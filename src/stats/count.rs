@@ -1,4 +1,4 @@
-//! The small parts that statistics are made of: a number, latencies, a lock that cannot be poisoned.
+//! Small parts that statistics are made of: counters, latencies, a lock that ignores poisoning.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,21 +11,19 @@ use hdrhistogram::Histogram;
 pub struct Count(AtomicU64);
 
 impl Count {
+    /// Adds `by`.
     pub fn add(&self, by: u64) {
         self.0.fetch_add(by, Relaxed);
     }
 
+    /// Takes `by` away.
     pub fn sub(&self, by: u64) {
         self.0.fetch_sub(by, Relaxed);
     }
 
+    /// The number at this moment.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
-    }
-
-    /// Adds one unless that would pass `limit`; one atomic step, so the limit holds under contention.
-    pub fn try_add(&self, by: u64, limit: u64) -> bool {
-        self.0.fetch_update(Relaxed, Relaxed, |now| now.checked_add(by).filter(|after| *after <= limit)).is_ok()
     }
 }
 
@@ -36,6 +34,7 @@ pub struct Latency(Mutex<Option<Histogram<u32>>>);
 const LONGEST_US: u64 = 3_600_000_000;
 
 impl Latency {
+    /// Adds one latency.
     pub fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(LONGEST_US).clamp(1, LONGEST_US);
         let mut slot = lock(&self.0);
@@ -57,7 +56,22 @@ impl Latency {
     }
 }
 
-/// A poisoned lock still holds whole numbers: nothing in here can be half done.
+/// Locks. A poisoned lock still holds a valid state: nothing behind it can be half done.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_unknown_before_the_first_and_in_milliseconds_after() {
+        let latency = Latency::default();
+        assert_eq!(latency.quantile_ms(0.5), None);
+        latency.record(Duration::from_millis(41));
+        latency.record(Duration::from_secs(7200));
+        let p50 = latency.quantile_ms(0.5).unwrap();
+        assert!((40.5..=41.5).contains(&p50), "{p50}");
+    }
 }

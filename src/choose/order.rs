@@ -1,0 +1,181 @@
+//! The order of decision: override, owner of state, pins, owner of a tool's call, the split.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+use serde::Deserialize;
+
+use super::assign::{Salts, unit_of_hash};
+use super::key;
+use super::request::{Body, Facts, Known, Request};
+use super::shares::Shares;
+use crate::config::{Backend, Config, RouteMatch};
+use crate::model::header::{SHIFTGATE_BACKEND, STAINLESS_RETRY_COUNT};
+use crate::model::{BackendId, Engine, MissingFeatures, Pin, Reason, RouteId};
+use crate::translate::{self, Owner};
+use crate::wire::endpoint::Endpoint;
+use crate::wire::scan::{self, Scan};
+
+/// The draw of a request that the split decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drawn {
+    /// Its place, in hundredths of a percent.
+    pub unit: u16,
+    /// Position in the `sticky` chain of the key's source; `None` where the unit was drawn at random.
+    pub key: Option<usize>,
+    /// Hash of the key; `None` where there is no key.
+    pub key_hash: Option<u64>,
+}
+
+/// The override header names a backend that the file does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("x-shiftgate-backend names no backend of the file")]
+pub struct UnknownBackend;
+
+/// The decision, before availability is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) route: RouteId,
+    pub(super) backend: BackendId,
+    pub(super) reason: Reason,
+    pub(super) drawn: Option<Drawn>,
+}
+
+/// Decides; `draw` gives a unit where there is no key.
+pub(super) fn decide(
+    config: &Config,
+    (salts, shares): (&Salts, &Shares),
+    request: &Request<'_>,
+    facts: &dyn Facts,
+    draw: &mut dyn FnMut() -> u16,
+) -> Result<Decision, UnknownBackend> {
+    let scan = request.scan();
+    let route = route_of(config, request, scan);
+    let at = |backend, reason| Decision { route, backend, reason, drawn: None };
+    if config.server.allow_override
+        && let Some(name) = request.headers.get(SHIFTGATE_BACKEND)
+    {
+        let named = name.to_str().ok().and_then(|name| config.backend(name.trim())).ok_or(UnknownBackend)?;
+        return Ok(at(named, Reason::Override));
+    }
+    if let Some(owner) = owner_of_state(config, request, scan) {
+        return Ok(at(owner, Reason::Affinity));
+    }
+    if let Some(pin) = pin(config, route, request, facts) {
+        return Ok(at(config.baseline, Reason::Pinned(pin)));
+    }
+    if let Some(owner) = scan.and_then(|scan| owner_of_call(config, shares, route, scan)) {
+        return Ok(at(owner, Reason::Affinity));
+    }
+    let Some(salt) = salts.of(route) else { return Ok(at(config.baseline, Reason::Split)) };
+    let found = key::find(&config.sticky, request.headers, scan);
+    let key_hash = found.as_ref().map(|key| salt.hash(&key.value));
+    let unit = key_hash.map_or_else(draw, unit_of_hash);
+    let backend = shares.owner(route, unit).unwrap_or(config.baseline);
+    let drawn = Some(Drawn { unit, key: found.map(|key| key.source), key_hash });
+    Ok(Decision { route, backend, reason: Reason::Split, drawn })
+}
+
+/// First match wins; the last route matches everything.
+fn route_of(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> RouteId {
+    let model = scan.and_then(Scan::model);
+    let matches = |rule: &RouteMatch| {
+        rule.path.as_ref().is_none_or(|glob| glob.matches(request.path))
+            && rule.model.as_ref().is_none_or(|glob| model.as_ref().is_some_and(|model| glob.matches(model)))
+            && rule.header.iter().all(|(name, glob)| {
+                let mut values = request.headers.get_all(name).iter();
+                values.any(|value| value.to_str().is_ok_and(|value| glob.matches(value)))
+            })
+    };
+    let last = config.routes.len().saturating_sub(1);
+    RouteId::new(config.routes.iter().position(|route| matches(&route.matcher)).unwrap_or(last))
+}
+
+/// The reason for which a request belongs to the baseline, whatever the draw. It has to suit every candidate of the
+/// route above 0 %, so that the shares are shares of requests that could go either way.
+fn pin(config: &Config, route: RouteId, request: &Request<'_>, facts: &dyn Facts) -> Option<Pin> {
+    let scan = request.scan();
+    if *request.endpoint == Endpoint::Responses
+        && let Some(scan) = scan
+        && is_stateful(scan)
+    {
+        return Some(Pin::Stateful);
+    }
+    if !request.endpoint.split_candidate() {
+        return Some(Pin::Endpoint);
+    }
+    let Some(scan) = scan else {
+        return Some(if matches!(request.body, Body::OverCap) { Pin::BodyOverCap } else { Pin::Unparsable });
+    };
+    let Some(model) = scan.model() else { return Some(Pin::Unparsable) };
+    let percents = config[route].percent.iter();
+    let mut candidates = percents.filter(|(_, percent)| percent.hundredths() > 0).map(|(backend, _)| *backend);
+    if *request.endpoint == Endpoint::Responses
+        && candidates.clone().any(|backend| !serves_responses(&config[backend], facts.known(backend)))
+    {
+        return Some(Pin::Endpoint);
+    }
+    if candidates.clone().any(|backend| config[backend].model_for(model).is_none()) {
+        return Some(Pin::Model);
+    }
+    let needs = translate::needs(scan, *request.endpoint);
+    if candidates.clone().any(|backend| facts.known(backend).missing.intersects(needs)) {
+        return Some(Pin::Probe);
+    }
+    if let Some(pin) = candidates.find_map(|backend| facts.cannot(config, request, backend)) {
+        return Some(pin);
+    }
+    let retries = request.headers.get(STAINLESS_RETRY_COUNT).and_then(|count| count.to_str().ok());
+    let is_retry = retries.and_then(|count| count.trim().parse::<u32>().ok()).is_some_and(|count| count >= 1);
+    is_retry.then_some(Pin::Retry)
+}
+
+/// True if the file or a probe says that the backend has `/v1/responses`.
+fn serves_responses(backend: &Backend, known: Known) -> bool {
+    let is_seen = known.is_probed && !known.missing.contains(MissingFeatures::RESPONSES);
+    backend.engine != Engine::Tgi && (backend.translation.responses || is_seen)
+}
+
+/// True if a server keeps the answer, or the state that it builds on. An unset `store` means yes at OpenAI.
+fn is_stateful(scan: &Scan<'_>) -> bool {
+    !scan.is_false("store")
+        || scan.is_true("background")
+        || ["previous_response_id", "conversation", "prompt"].iter().any(|field| scan.has(field))
+}
+
+/// The backend of the file whose name an id carries.
+fn named(config: &Config, owner: Owner) -> Option<BackendId> {
+    config.backends_with_ids().find(|(_, backend)| Owner::of(&backend.name) == owner).map(|(id, _)| id)
+}
+
+/// The backend that holds the server-side state that the request refers to, whatever its percent. Ids of OpenAI name none.
+fn owner_of_state(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> Option<BackendId> {
+    let of = |id: &str| named(config, translate::owner_of_response(id)?.0);
+    let in_path = request.path.strip_prefix("/v1/responses/").and_then(|rest| of(rest.split('/').next()?));
+    if in_path.is_some() || *request.endpoint != Endpoint::Responses {
+        return in_path;
+    }
+    of(&scan?.field(&["previous_response_id".to_owned()])?)
+}
+
+#[derive(Deserialize)]
+struct Turn<'a> {
+    #[serde(borrow)]
+    tool_call_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    call_id: Option<Cow<'a, str>>,
+}
+
+/// The beginning of our ids of calls, searched for in every body.
+static OUR_CALL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("call_q_"));
+
+/// The backend that asked for the tool whose result this is, as long as it serves anything on this route.
+fn owner_of_call(config: &Config, shares: &Shares, route: RouteId, scan: &Scan<'_>) -> Option<BackendId> {
+    let turns = scan.get("messages").or_else(|| scan.get("input"))?.get();
+    OUR_CALL.find(turns.as_bytes())?;
+    let last = scan::list(turns)?.pop()?;
+    let turn: Turn<'_> = serde_json::from_str(last.get()).ok()?;
+    let owner = named(config, translate::owner_of_call(turn.tool_call_id.or(turn.call_id)?.as_ref())?)?;
+    (owner == config.baseline || shares.percent(route, owner).hundredths() > 0).then_some(owner)
+}

@@ -1,0 +1,132 @@
+//! Everything that a request takes once and keeps: the reading, the shares, the live handles.
+//!
+//! Invariant: on the request path a backend's handle is had for a [`Choice`] only.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::snapshot::Snapshot;
+use super::targets::{RouteHandle, Targets};
+use crate::backend::{PrepareError, Target};
+use crate::choose::{self, Availability, Choice, Facts, Known, Request, Shares, UnknownBackend};
+use crate::config::Config;
+use crate::health::{Ticket, Unfit};
+use crate::model::{BackendId, RouteId};
+use crate::outcome::Role;
+use crate::stats::{Permit, Stats};
+
+/// The state in force at one moment.
+#[derive(Debug)]
+pub struct InForce {
+    /// The reading of the file.
+    pub snapshot: Arc<Snapshot>,
+    /// The percents in force.
+    pub shares: Arc<Shares>,
+    targets: Arc<Targets>,
+}
+
+/// A backend's permission to be asked once.
+#[derive(Debug)]
+pub struct Admission {
+    /// The request's place among the backend's requests in flight.
+    pub permit: Permit,
+    /// The say about the backend's health; `None` where nothing is moved for it.
+    pub ticket: Option<Ticket>,
+}
+
+impl InForce {
+    /// The state that the file asks for. Everything that can fail happens here.
+    pub(super) fn prepare(config: Config, previous: Option<&Self>, stats: &Stats) -> Result<Self, PrepareError> {
+        let targets = Targets::prepare(&config, previous.map(|previous| previous.targets.as_ref()), stats)?;
+        let generation = previous.map_or(1, |previous| previous.snapshot.generation + 1);
+        let shares = Arc::new(Shares::of_file(&config));
+        Ok(Self { snapshot: Arc::new(Snapshot::new(config, generation)), shares, targets: Arc::new(targets) })
+    }
+
+    /// The same reading under other shares.
+    pub(super) fn with_shares(&self, shares: Shares) -> Self {
+        Self { snapshot: Arc::clone(&self.snapshot), shares: Arc::new(shares), targets: Arc::clone(&self.targets) }
+    }
+
+    /// Decides where a request goes, by what is known of the backends at `now`.
+    pub fn choose(
+        &self,
+        request: &Request<'_>,
+        now: Instant,
+        draw: &mut dyn FnMut() -> u16,
+    ) -> Result<Choice, UnknownBackend> {
+        let rules = (&self.snapshot.salts, &self.shares);
+        choose::choose(&self.snapshot.config, rules, request, &FactsAt { in_force: self, now }, draw)
+    }
+
+    /// The handle of the backend that was chosen.
+    pub fn target(&self, choice: &Choice) -> &Arc<Target> {
+        self.targets.backend(choice.backend())
+    }
+
+    /// The backend's part in the rollout.
+    pub fn role(&self, backend: BackendId) -> Role {
+        if backend == self.snapshot.config.baseline { Role::Baseline } else { Role::Candidate }
+    }
+
+    /// Takes a place at the chosen backend, and a ticket where its health decides about requests. Fails with the reason
+    /// for which it may not be asked.
+    pub fn admit(&self, choice: &Choice, now: Instant) -> Result<Admission, Availability> {
+        let target = self.target(choice);
+        let limit = target.config.max_in_flight.map_or(u64::MAX, |limit| limit as u64);
+        let permit = target.stats.in_flight.try_acquire(1, limit).ok_or(Availability::Overload)?;
+        let is_guarded = self.snapshot.config.failover.enabled && self.role(choice.backend()) == Role::Candidate;
+        let ticket = match is_guarded.then(|| target.health.admit(now)) {
+            None => None,
+            Some(Ok(ticket)) => Some(ticket),
+            Some(Err(_)) if choice.is_forced() => None,
+            Some(Err(unfit)) => return Err(availability(unfit)),
+        };
+        Ok(Admission { permit, ticket })
+    }
+
+    /// The counters of a route.
+    pub fn route(&self, route: RouteId) -> &RouteHandle {
+        self.targets.route(route)
+    }
+
+    /// Every backend's handle, in the file's order: for status pages, polls and probes. Requests of applications reach
+    /// a handle through [`InForce::target`].
+    pub fn targets_off_path(&self) -> &[Arc<Target>] {
+        self.targets.all()
+    }
+}
+
+const fn availability(unfit: Unfit) -> Availability {
+    match unfit {
+        Unfit::Cooldown => Availability::Cooldown,
+        Unfit::Breaker => Availability::Breaker,
+    }
+}
+
+/// Facts about the backends in force at one moment.
+struct FactsAt<'a> {
+    in_force: &'a InForce,
+    now: Instant,
+}
+
+impl Facts for FactsAt<'_> {
+    fn known(&self, backend: BackendId) -> Known {
+        let facts = &self.in_force.targets.backend(backend).facts;
+        let probed = facts.probed();
+        Known {
+            max_model_len: facts.max_model_len(),
+            missing: probed.unwrap_or_default(),
+            is_probed: probed.is_some(),
+        }
+    }
+
+    fn availability(&self, backend: BackendId) -> Availability {
+        let target = self.in_force.targets.backend(backend);
+        let limit = target.config.max_in_flight.map_or(u64::MAX, |limit| limit as u64);
+        if target.load.is_over(target.limits(), self.now) || target.stats.in_flight.get() >= limit {
+            return Availability::Overload;
+        }
+        target.health.unfit(self.now).map_or(Availability::Free, availability)
+    }
+}

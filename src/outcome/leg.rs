@@ -1,0 +1,72 @@
+//! One leg, ended.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::judge::{Ending, Verdict};
+use super::labels::{BackendLabels, LegKind, Role};
+use crate::model::{CancelledBy, Fault, SpanId};
+use crate::stats::BackendStats;
+use crate::wire::answer_facts::AnswerFacts;
+
+/// One request sent to a backend.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Its CLIENT span.
+    pub span: SpanId,
+    /// When it was handed to the connection, or began to wait for one.
+    pub sent_at: Instant,
+    /// When the answer's head had come.
+    pub head_at: Option<Instant>,
+    /// When it was over.
+    pub ended_at: Instant,
+    /// True if it repeats the request on a fresh connection.
+    pub is_replay: bool,
+    /// True if its connection had carried a request before; `None` where there was no connection.
+    pub is_reused: Option<bool>,
+    /// The status as the backend sent it.
+    pub status: Option<u16>,
+    /// The words of `error.type`.
+    pub fault: Option<Fault>,
+    /// The party that ended it before the backend did.
+    pub cancelled: Option<CancelledBy>,
+}
+
+/// One leg from its plan to its end. Holds no content, no header and no key.
+#[derive(Debug)]
+pub struct LegEnd {
+    /// Its purpose.
+    pub kind: LegKind,
+    /// The backend that was asked.
+    pub backend: Arc<BackendLabels>,
+    /// The backend's counters.
+    pub stats: Arc<BackendStats>,
+    /// The backend's part in the rollout.
+    pub role: Role,
+    /// The model as the backend calls it; empty where the request names none.
+    pub model: String,
+    /// The requests sent, in order: at most two, the second one a replay. Empty where none left.
+    pub attempts: Vec<Attempt>,
+    /// Facts read from the answer.
+    pub facts: AnswerFacts,
+    /// The way it ended.
+    pub ending: Ending,
+    /// The judgement about it.
+    pub verdict: Verdict,
+    /// True if its failure opened the backend's breaker.
+    pub opened_breaker: bool,
+    /// True if the application got its answer, or a part of it.
+    pub was_passed_on: bool,
+}
+
+impl LegEnd {
+    /// When its last request was sent; `None` where none left.
+    pub fn sent_at(&self) -> Option<Instant> {
+        self.attempts.last().map(|attempt| attempt.sent_at)
+    }
+
+    /// Time from sending the last request to the first generated token of a stream: the backend's own time.
+    pub fn first_token_after(&self) -> Option<Duration> {
+        Some(self.facts.first_content?.saturating_duration_since(self.sent_at()?))
+    }
+}

@@ -1,0 +1,19 @@
+//! The numbers behind `/status` and `/metrics`: one set for each backend, each route and the process, kept across reloads.
+//!
+//! Owns: counters, levels with their permits, histograms. Refuses: knowing when to count. Bound: entries exist for names
+//! of the file only; names that left the file are forgotten above [`MAX_NAMES`].
+
+mod backend;
+mod count;
+mod gauge;
+mod histogram;
+mod process;
+mod route;
+
+pub use backend::{BackendStats, Lifetimes};
+pub(crate) use count::lock;
+pub use count::{Count, Latency};
+pub use gauge::{Gauge, Permit};
+pub use histogram::{Exemplar, HTTP_BOUNDS, Histogram, Traced, View};
+pub use process::{MAX_NAMES, Reloads, Stats, TelemetryStats};
+pub use route::{RouteStats, ShareStats};

@@ -1,0 +1,135 @@
+//! Numbers of one route: decisions by backend and reason, and pins.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use super::count::{Count, lock};
+use crate::model::{Pin, Reason};
+
+/// Decisions of one route. Bound: one entry per backend name that a file has had on this route.
+#[derive(Debug, Default)]
+pub struct RouteStats {
+    /// The route's name.
+    pub name: String,
+    /// By the backend's name.
+    shares: Mutex<BTreeMap<String, Arc<ShareStats>>>,
+    /// By pin: requests that only their translation showed to be pinned.
+    late: PinCounts,
+}
+
+/// Decisions of one route for one backend.
+#[derive(Debug)]
+pub struct ShareStats {
+    /// Requests that the split chose this backend for.
+    chosen: Count,
+    /// Requests that this backend was asked to serve, by reason.
+    decisions: [Count; Reason::COUNT],
+}
+
+#[derive(Debug)]
+struct PinCounts([Count; Pin::ALL.len()]);
+
+impl Default for PinCounts {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Count::default()))
+    }
+}
+
+impl Default for ShareStats {
+    fn default() -> Self {
+        Self { chosen: Count::default(), decisions: std::array::from_fn(|_| Count::default()) }
+    }
+}
+
+impl ShareStats {
+    /// Counts a request that the split or a rule decided for this backend, for the reason `why`.
+    pub fn decided(&self, why: Reason) {
+        if why.is_share() {
+            self.chosen.add(1);
+        }
+    }
+
+    /// Counts a request that this backend is asked to serve, for `reason`.
+    pub fn asked(&self, reason: Reason) {
+        if let Some(count) = self.decisions.get(reason.index()) {
+            count.add(1);
+        }
+    }
+}
+
+impl RouteStats {
+    /// Decisions for the backend of this name.
+    pub fn share(&self, backend: &str) -> Arc<ShareStats> {
+        Arc::clone(lock(&self.shares).entry(backend.to_owned()).or_default())
+    }
+
+    /// Counts a request whose pin only its translation showed.
+    pub fn pinned_late(&self, pin: Pin) {
+        if let Some(count) = self.late.0.get(pin.index()) {
+            count.add(1);
+        }
+    }
+
+    /// Requests that the split chose a backend for, by backend; backends without one are left out.
+    pub fn chosen(&self) -> BTreeMap<String, u64> {
+        let shares = lock(&self.shares);
+        let counts = shares.iter().map(|(backend, share)| (backend.clone(), share.chosen.get()));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Decisions by backend and reason; pairs without one are left out.
+    pub fn decisions(&self) -> BTreeMap<(String, &'static str), u64> {
+        let mut decisions = BTreeMap::new();
+        for (backend, share) in &*lock(&self.shares) {
+            for (reason, count) in Reason::all().zip(&share.decisions) {
+                if count.get() > 0 {
+                    decisions.insert((backend.clone(), reason.as_str()), count.get());
+                }
+            }
+        }
+        decisions
+    }
+
+    /// Late pins by their word; pins without one are left out.
+    pub fn late(&self) -> BTreeMap<&'static str, u64> {
+        let counts = Pin::ALL.iter().zip(&self.late.0).map(|(pin, count)| (pin.as_str(), count.get()));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Requests outside the split, by the pin's word; pins without one are left out.
+    pub fn pinned(&self) -> BTreeMap<&'static str, u64> {
+        let mut pinned = BTreeMap::new();
+        for share in lock(&self.shares).values() {
+            for pin in Pin::ALL {
+                let count = share.decisions.get(Reason::Pinned(*pin).index()).map_or(0, Count::get);
+                if count > 0 {
+                    *pinned.entry(pin.as_str()).or_insert(0) += count;
+                }
+            }
+        }
+        pinned
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_leave_out_what_was_pinned() {
+        let route = RouteStats::default();
+        let (openai, qwen) = (route.share("openai"), route.share("qwen"));
+        let decided = |chosen: &ShareStats, why, asked: &ShareStats, reason| {
+            chosen.decided(why);
+            asked.asked(reason);
+        };
+        decided(&openai, Reason::Split, &openai, Reason::Split);
+        decided(&qwen, Reason::Split, &openai, Reason::Overload);
+        decided(&qwen, Reason::Override, &openai, Reason::Breaker);
+        let endpoint = Reason::Pinned(Pin::Endpoint);
+        decided(&openai, endpoint, &openai, endpoint);
+        assert_eq!(route.chosen(), BTreeMap::from([("openai".to_owned(), 1), ("qwen".to_owned(), 1)]));
+        assert_eq!(route.pinned(), BTreeMap::from([("endpoint", 1)]));
+        assert_eq!(route.decisions().len(), 4);
+    }
+}

@@ -1,0 +1,68 @@
+//! The listener that counts: by backend, by route and for the process.
+
+use std::sync::Arc;
+
+use crate::choose::Choice;
+use crate::model::{Cause, Reason};
+use crate::outcome::{Blame, LegEnd, Outcome};
+use crate::stats::{ShareStats, Stats};
+
+/// Counts a decision. `decided` and `asked` are the counters of the backend that was decided for and of the one that is
+/// asked, on the request's route.
+pub(super) fn decided(choice: &Choice, decided: &ShareStats, asked: &ShareStats) {
+    let (_, why) = choice.decided();
+    decided.decided(why);
+    asked.asked(choice.reason());
+}
+
+/// Counts a leg.
+pub(super) fn leg_ended(leg: &LegEnd) {
+    let stats = &leg.stats;
+    if leg.verdict.is_error() {
+        stats.errors.add(1);
+    }
+    if leg.verdict.blame == Some(Blame::Configuration) {
+        stats.misconfigured.add(1);
+    }
+    stats.served.add(u64::from(leg.was_passed_on));
+    if leg.verdict.is_complete && leg.was_passed_on {
+        if let (Some(sent_at), Some(last)) = (leg.sent_at(), leg.attempts.last()) {
+            stats.total.record(last.ended_at.saturating_duration_since(sent_at));
+        }
+        if let Some(waited) = leg.first_token_after() {
+            stats.ttft.record(waited);
+        }
+    }
+    if let Some(usage) = leg.facts.usage {
+        stats.input_tokens.add(usage.input);
+        stats.output_tokens.add(usage.output);
+    }
+    for attempt in &leg.attempts {
+        if attempt.is_replay {
+            stats.retried(None);
+        }
+        if let Some(by) = attempt.cancelled {
+            stats.cancelled(by);
+        }
+    }
+}
+
+/// Counts a leg that another backend is asked after.
+pub(super) fn failed_over(leg: &LegEnd, cause: Cause) {
+    leg.stats.failovers.add(1);
+    leg.stats.retried(Some(cause));
+}
+
+/// Counts a request.
+pub(super) fn ended(stats: &Arc<Stats>, outcome: &Outcome) {
+    stats.end(outcome.end);
+    if let Some(Reason::Refused(refusal)) = outcome.reason {
+        stats.refuse(refusal);
+    }
+    if let (Some(usd), Some(leg)) = (outcome.cost_usd.filter(|usd| usd.is_finite() && *usd >= 0.0), outcome.legs.last())
+    {
+        leg.stats.priced.add(1);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "finite, not negative")]
+        leg.stats.nano_usd.add((usd * 1e9) as u64);
+    }
+}
