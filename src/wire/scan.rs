@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use bytes::Bytes;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
@@ -28,6 +29,38 @@ pub struct Scan<'a> {
     body: &'a [u8],
     fields: Vec<(Cow<'a, str>, &'a RawValue)>,
     model: Option<Cow<'a, str>>,
+}
+
+self_cell::self_cell!(
+    /// A body and the scan that borrows it, moved together.
+    struct Joined {
+        owner: Bytes,
+        #[covariant]
+        dependent: Scan,
+    }
+
+    impl {Debug}
+);
+
+/// A request's body together with its scan: owned, so that it can outlive the request it came with.
+#[derive(Debug)]
+pub struct Scanned(Joined);
+
+impl Scanned {
+    /// Scans `body` once and keeps both; returns the body with the error when it cannot be scanned.
+    pub fn new(body: Bytes) -> Result<Self, (Bytes, Unparsable)> {
+        Joined::try_new_or_recover(body, |body| scan(body)).map(Self)
+    }
+
+    /// The body as it was given, shared without a copy when cloned.
+    pub fn body(&self) -> &Bytes {
+        self.0.borrow_owner()
+    }
+
+    /// The scan made by [`Scanned::new`].
+    pub fn scan(&self) -> &Scan<'_> {
+        self.0.borrow_dependent()
+    }
 }
 
 /// Reads the top level of `body`.
@@ -209,6 +242,22 @@ mod tests {
         assert!(scan(b"{\"model\":7}").unwrap().model().is_none());
         let twice = scan(b"{\"model\":\"a\",\"n\":1,\"n\":2}").unwrap();
         assert_eq!(twice.get("n").unwrap().get(), "2");
+    }
+
+    #[test]
+    fn a_scanned_body_moves_between_threads_with_its_scan() {
+        let body = Bytes::from_static(b"{\"model\":\"a\\u0062\",\"stream\":true}");
+        let scanned = Scanned::new(body.clone()).unwrap();
+        let moved = std::thread::spawn(move || scanned).join().unwrap();
+        let shared = std::sync::Arc::new(moved);
+        assert_eq!(shared.scan().model().unwrap(), "ab");
+        assert!(shared.scan().stream());
+        assert_eq!(&shared.body()[shared.scan().model_span().unwrap()], br#""a\u0062""#);
+        assert_eq!(shared.body().as_ptr(), body.as_ptr(), "the bytes are not copied");
+        fn is_shareable<T: Send + Sync>(_: &T) {}
+        is_shareable(&shared);
+        let (body, _) = Scanned::new(Bytes::from_static(b"[]")).unwrap_err();
+        assert_eq!(body, "[]");
     }
 
     proptest! {
