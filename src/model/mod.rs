@@ -1,6 +1,8 @@
 //! The vocabulary: small types that every room shares. No I/O, no clocks, no configuration text.
 
 mod engine;
+mod engine_facts;
+mod family;
 mod fault;
 mod glob;
 pub mod header;
@@ -12,7 +14,12 @@ mod secret;
 mod text;
 mod trace;
 
-pub use engine::{Engine, Family};
+pub use engine::Engine;
+pub use engine_facts::{
+    ContextLength, EngineFacts, ErrorDialect, FormatBesideTools, Hints, ImageDetail, JsonObjectFormat,
+    JsonSchemaFormat, ParallelCalls, Seeds, ThinkingSwitch,
+};
+pub use family::Family;
 pub use fault::Fault;
 pub use glob::Glob;
 pub use method::{METHODS, OTHER_METHOD, told_method};

@@ -12,7 +12,7 @@ use super::table::{self, Row, Rule};
 use super::thinking::Plan;
 use super::{features, format, messages, openai, responses, sampling, thinking, tokens, tools};
 use crate::config::Backend;
-use crate::model::{Engine, Pin};
+use crate::model::Pin;
 use crate::wire::endpoint::Endpoint;
 use crate::wire::error_body::ApiError;
 use crate::wire::scan::Scan;
@@ -41,7 +41,7 @@ impl Ask<'_> {
     }
 
     fn as_it_came(&self) -> bool {
-        self.is_baseline && self.backend.engine == Engine::OpenAi
+        self.is_baseline && self.backend.engine.facts().speaks_openai
     }
 }
 
@@ -157,19 +157,18 @@ pub fn request(ask: &Ask<'_>) -> Result<Translated, Stop> {
     if !ask.endpoint.is_generation() {
         return Ok(renamed_only(ask, job, model));
     }
-    match backend.engine {
-        Engine::OpenAi if ask.is_baseline => openai::usage(&mut job),
-        Engine::OpenAi => openai::all(&mut job, model),
-        _ => for_qwen(&mut job)?,
+    match (backend.engine.facts().speaks_openai, ask.is_baseline) {
+        (true, true) => openai::usage(&mut job),
+        (true, false) => openai::all(&mut job, model),
+        (false, _) => for_qwen(&mut job)?,
     }
     finish(ask, job, model)
 }
 
-/// What this server calls the model. TGI takes any other name than its own for that of an adapter.
+/// Returns the server's name for the model.
 fn served_name<'a>(backend: &'a Backend, app_model: &'a str) -> &'a str {
-    const TGI: &str = "tgi";
-    if backend.engine == Engine::Tgi && backend.models.is_empty() {
-        return TGI;
+    if let Some(own) = backend.engine.facts().own_model_name.filter(|_| backend.models.is_empty()) {
+        return own;
     }
     backend.model_for(app_model).unwrap_or(app_model)
 }

@@ -8,7 +8,7 @@ use super::answer_spec::Kind;
 use super::draft::{Draft, quoted};
 use super::ledger::Action;
 use super::request::Job;
-use crate::model::{Engine, Family};
+use crate::model::{Family, ThinkingSwitch};
 use crate::wire::scan;
 
 /// What the model is told.
@@ -91,13 +91,13 @@ fn own_switch(draft: &Draft<'_>) -> Option<bool> {
 
 /// Writes the plan into the request.
 pub(super) fn apply(job: &mut Job<'_>) {
-    match job.backend.engine {
-        Engine::Vllm | Engine::Sglang | Engine::Trtllm => template_switch(job),
-        Engine::DashScope if job.wants.kind == Kind::Chat => dashscope(job),
-        Engine::DashScope | Engine::Tgi | Engine::Compatible | Engine::OpenAi => {}
+    let switch = job.backend.engine.facts().thinking;
+    match switch {
+        ThinkingSwitch::Template | ThinkingSwitch::StrictTemplate => template_switch(job),
+        ThinkingSwitch::TopLevel if job.wants.kind == Kind::Chat => top_level_switch(job),
+        ThinkingSwitch::TopLevel | ThinkingSwitch::Unknown => {}
     }
-    job.wants.thinking_off =
-        job.plan.enable == Some(false) && !matches!(job.backend.engine, Engine::Tgi | Engine::Compatible);
+    job.wants.thinking_off = job.plan.enable == Some(false) && switch != ThinkingSwitch::Unknown;
 }
 
 /// What a family's template reads; `None` where the template is not known.
@@ -132,7 +132,8 @@ fn guard(job: &mut Job<'_>) {
 }
 
 fn template_switch(job: &mut Job<'_>) {
-    if job.backend.engine == Engine::Trtllm {
+    let facts = job.backend.engine.facts();
+    if facts.thinking == ThinkingSwitch::StrictTemplate {
         guard(job);
     }
     let plan = job.plan;
@@ -164,8 +165,7 @@ fn template_switch(job: &mut Job<'_>) {
         job.note("chat_template_kwargs", Action::Rewritten, told);
         job.draft.set("chat_template_kwargs", merged);
     }
-    if job.wants.kind == Kind::Responses && job.backend.engine == Engine::Sglang && has_plan {
-        // Its /v1/responses has the switch in the effort.
+    if job.wants.kind == Kind::Responses && facts.switch_in_effort && has_plan {
         let effort = if plan.enable == Some(false) { "none" } else { plan.effort.unwrap_or("medium") };
         job.draft.set("reasoning", format!("{{\"effort\":{}}}", quoted(effort)));
         job.note("reasoning", Action::Rewritten, effort);
@@ -192,7 +192,7 @@ fn take_effort(job: &mut Job<'_>, has_plan: bool, becomes: &'static str) {
 }
 
 /// Its own fields at the top level; what stands in `chat_template_kwargs` has no effect there.
-fn dashscope(job: &mut Job<'_>) {
+fn top_level_switch(job: &mut Job<'_>) {
     if job.draft.remove("chat_template_kwargs").is_some() {
         if job.plan.own_words {
             job.note("chat_template_kwargs", Action::Renamed, "enable_thinking");

@@ -119,7 +119,7 @@ impl Calls {
     pub(super) fn finish(&mut self, engine: Engine, notes: &mut Notes) -> Vec<Part> {
         let mut parts = Vec::new();
         for call in &mut self.0 {
-            let lost = engine == Engine::Tgi && call.has_arguments && call.only_braces;
+            let lost = engine.facts().loses_arguments && call.has_arguments && call.only_braces;
             if !call.announced || lost {
                 notes.add(Note::ArgumentsLost);
             }

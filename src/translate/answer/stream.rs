@@ -13,7 +13,6 @@ use super::completions::Completions;
 use super::notes::Notes;
 use super::pass::Pass;
 use super::responses::Responses;
-use crate::model::Engine;
 use crate::translate::{AnswerSpec, Kind};
 use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::sse::Framer;
@@ -92,13 +91,11 @@ impl fmt::Debug for Stream {
 impl Stream {
     /// An answer of OpenAI's passes as it is, but for usage that the application did not ask for.
     pub fn new(wants: Arc<AnswerSpec>, ids: Ids) -> Self {
-        let rewriter = match (wants.engine, wants.kind) {
-            (Engine::OpenAi, _) => {
-                Rewriter::Pass(Box::new(Pass::new(!wants.usage_chunk && wants.kind != Kind::Responses)))
-            }
-            (_, Kind::Completions) => Rewriter::Completions(Box::new(Completions::new(wants, ids))),
-            (_, Kind::Chat) => Rewriter::Chat(Box::new(Chat::new(wants, ids))),
-            (_, Kind::Responses) => Rewriter::Responses(Box::new(Responses::new(wants, ids))),
+        let rewriter = match (wants.engine.facts().speaks_openai, wants.kind) {
+            (true, _) => Rewriter::Pass(Box::new(Pass::new(!wants.usage_chunk && wants.kind != Kind::Responses))),
+            (false, Kind::Completions) => Rewriter::Completions(Box::new(Completions::new(wants, ids))),
+            (false, Kind::Chat) => Rewriter::Chat(Box::new(Chat::new(wants, ids))),
+            (false, Kind::Responses) => Rewriter::Responses(Box::new(Responses::new(wants, ids))),
         };
         Self { framer: Framer::default(), rewriter, progress: Progress::default() }
     }
@@ -195,6 +192,7 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Engine;
     use crate::translate::Owner;
 
     fn stream(engine: Engine) -> Stream {

@@ -17,7 +17,6 @@ use super::read::{Answer, Choice, Message};
 use super::repair::{self, Written};
 use super::usage::Counts;
 use super::{completions, responses};
-use crate::model::Engine;
 use crate::translate::{AnswerSpec, Kind};
 use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::observe::{Observer, told_by, wrong_with};
@@ -39,7 +38,7 @@ pub enum Unusable {
 
 /// An answer that came with 200, made OpenAI's.
 pub fn whole(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
-    if wants.engine == Engine::OpenAi {
+    if wants.engine.facts().speaks_openai {
         return untouched(body);
     }
     match wants.kind {
@@ -126,7 +125,7 @@ fn put_choice(
     let reason = choice.finish_reason.as_ref().map(|reason| reason.0.as_ref());
     let settled = settle_message(message, reason, wants, notes);
     let has_calls = !settled.calls.is_empty();
-    if wants.engine == Engine::Tgi && wants.tools && !wants.forced && !has_calls {
+    if wants.engine.facts().loses_arguments && wants.tools && !wants.forced && !has_calls {
         notes.add(Note::UsageUnsure);
     }
     let reason = match finish(reason, has_calls, wants, notes) {
