@@ -8,8 +8,9 @@ use memchr::memmem::{self, Finder};
 use serde::Deserialize;
 
 use super::draft::Draft;
+use super::error::Pinned;
 use super::format::{self, Format};
-use super::request::{Ask, Pinned, Stop};
+use super::input::Ask;
 use super::table::{self, Rule};
 use super::tools::{self, Choice};
 use super::{messages, parts, responses, sampling, tokens};
@@ -49,26 +50,6 @@ pub fn pin(ask: &Ask<'_>) -> Found {
         _ => return None,
     };
     seen.or_else(|| context(ask))
-}
-
-/// The same, exactly: where only the translation itself can tell, it is made and thrown away.
-pub fn pin_exactly(ask: &Ask<'_>) -> Found {
-    if let Some(pinned) = pin(ask) {
-        return Some(pinned);
-    }
-    let has = |field| ask.scan.has(field);
-    let schemas = has("tools") || has("functions") || has("response_format");
-    let facts = ask.backend.engine.facts();
-    let forced_function =
-        facts.format_beside_tools == FormatBesideTools::UnlessForced && has("functions") && has("response_format");
-    let is_unclear = ask.backend.translation.strict || (facts.compiles_schemas && schemas) || forced_function;
-    if !is_unclear {
-        return None;
-    }
-    match super::request::request(ask) {
-        Err(Stop::Pinned(pinned)) => Some(pinned),
-        Ok(_) | Err(Stop::Invalid(_)) => None,
-    }
 }
 
 /// What a probe may have found not to work.

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use super::draft::{Draft, array, joined, quoted};
+use super::error::Stop;
 use super::ledger::Action;
-use super::request::{Job, Stop};
+use super::rewrite::Job;
 use super::schema;
 use crate::model::{Family, JsonObjectFormat, JsonSchemaFormat, Pin};
 use crate::wire::scan;

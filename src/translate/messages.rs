@@ -7,10 +7,11 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::draft::{Draft, array, joined, quoted};
+use super::error::Stop;
 use super::ids;
 use super::ledger::Action;
 use super::parts::{self, Content};
-use super::request::{Job, Stop};
+use super::rewrite::Job;
 use crate::config::LateSystem;
 use crate::model::{Family, Pin};
 use crate::wire::scan;

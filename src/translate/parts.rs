@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use super::draft::{Draft, array, joined};
+use super::error::Stop;
 use super::ledger::Action;
-use super::request::{Job, Stop};
+use super::rewrite::Job;
 use crate::config::Backend;
 use crate::model::{ImageDetail, Pin};
 use crate::wire::scan;

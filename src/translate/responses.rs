@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use super::draft::{Draft, array, joined, quoted};
+use super::error::Stop;
 use super::ids;
 use super::ledger::Action;
 use super::parts;
-use super::request::{Job, Stop};
+use super::rewrite::Job;
 use super::tools::{Choice, choice};
 use crate::model::{Family, Pin};
 use crate::wire::scan;

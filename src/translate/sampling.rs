@@ -4,8 +4,9 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
 use super::answer_spec::Kind;
 use super::draft::{Draft, array, quoted};
+use super::error::Stop;
 use super::ledger::Action;
-use super::request::{Job, Stop};
+use super::rewrite::Job;
 use super::table;
 use crate::config::LogprobsPolicy;
 use crate::model::{Family, Pin, Seeds};

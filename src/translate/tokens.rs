@@ -1,8 +1,9 @@
 //! How much may be generated: one field of two, bounds of model and context.
 
 use super::answer_spec::Kind;
+use super::error::Stop;
 use super::ledger::Action;
-use super::request::{Job, Stop};
+use super::rewrite::Job;
 use crate::model::Pin;
 
 /// Characters of a token, cautiously: Qwen's tokenizer needs fewer tokens than this says.

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::draft::{Draft, array, quoted};
+use super::error::Stop;
 use super::format::{self, Format};
 use super::ledger::Action;
-use super::request::{Job, Stop};
+use super::rewrite::Job;
 use super::schema;
 use crate::model::{FormatBesideTools, ParallelCalls, Pin};
 use crate::wire::scan;
