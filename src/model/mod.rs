@@ -3,6 +3,8 @@
 mod cancelled_by;
 mod closed;
 mod engine;
+mod engine_facts;
+mod family;
 mod fault;
 mod glob;
 pub mod header;
@@ -17,7 +19,12 @@ mod text;
 mod trace;
 
 pub use cancelled_by::CancelledBy;
-pub use engine::{Engine, Family};
+pub use engine::Engine;
+pub use engine_facts::{
+    ContextLength, EngineFacts, ErrorDialect, FormatBesideTools, Hints, ImageDetail, JsonObjectFormat,
+    JsonSchemaFormat, ParallelCalls, Seeds, ThinkingSwitch,
+};
+pub use family::Family;
 pub use fault::Fault;
 pub use glob::Glob;
 pub use ids::{BackendId, RouteId};

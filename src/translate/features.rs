@@ -8,13 +8,14 @@ use memchr::memmem::{self, Finder};
 use serde::Deserialize;
 
 use super::draft::Draft;
+use super::error::Pinned;
 use super::format::{self, Format};
-use super::request::{Ask, Pinned, Stop};
+use super::input::Ask;
 use super::table::{self, Rule};
 use super::tools::{self, Choice};
 use super::{messages, parts, responses, sampling, tokens};
 use crate::config::LogprobsPolicy;
-use crate::model::{Engine, MissingFeatures, Pin};
+use crate::model::{FormatBesideTools, JsonSchemaFormat, MissingFeatures, Pin};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
 
@@ -32,7 +33,7 @@ pub fn pin(ask: &Ask<'_>) -> Found {
     if ask.backend.model_for(ask.scan.model().map(AsRef::as_ref).unwrap_or_default()).is_none() {
         return found(Pin::Model, "model", "the backend's `models` does not name this model");
     }
-    if ask.backend.engine == Engine::OpenAi {
+    if ask.backend.engine.facts().speaks_openai {
         return None;
     }
     let seen = match ask.endpoint {
@@ -49,29 +50,6 @@ pub fn pin(ask: &Ask<'_>) -> Found {
         _ => return None,
     };
     seen.or_else(|| context(ask))
-}
-
-/// The same, exactly: where only the translation itself can tell, it is made and thrown away.
-pub fn pin_exactly(ask: &Ask<'_>) -> Found {
-    if let Some(pinned) = pin(ask) {
-        return Some(pinned);
-    }
-    let has = |field| ask.scan.has(field);
-    let schemas = has("tools") || has("functions") || has("response_format");
-    let unclear = match ask.backend.engine {
-        Engine::Tgi => schemas,
-        // Forced ones are refused beside a format.
-        Engine::Sglang => has("functions") && has("response_format"),
-        _ => false,
-    };
-    let unclear = unclear || ask.backend.translation.strict;
-    if !unclear {
-        return None;
-    }
-    match super::request::request(ask) {
-        Err(Stop::Pinned(pinned)) => Some(pinned),
-        Ok(_) | Err(Stop::Invalid(_)) => None,
-    }
 }
 
 /// What a probe may have found not to work.
@@ -108,16 +86,16 @@ fn by_table(ask: &Ask<'_>, table: &'static [table::Row]) -> Found {
 }
 
 fn numbers(ask: &Ask<'_>) -> Found {
-    let engine = ask.backend.engine;
+    let facts = ask.backend.engine.facts();
     let text = |field| ask.scan.get(field).map(serde_json::value::RawValue::get);
     let is_many = |n: &str| n.parse::<f64>().is_ok_and(|n| n > 1.0);
-    if sampling::has_one_choice(engine) && text("n").is_some_and(is_many) {
+    if facts.one_choice && text("n").is_some_and(is_many) {
         return found(Pin::Choices, "n", "the backend gives one choice only");
     }
     if text("logit_bias").is_some_and(sampling::forces_a_token) {
         return found(Pin::LogitBias, "logit_bias", "its ids are those of OpenAI's tokenizer");
     }
-    let pins_logprobs = engine == Engine::Compatible || ask.backend.translation.logprobs == LogprobsPolicy::Pin;
+    let pins_logprobs = !facts.has_logprobs || ask.backend.translation.logprobs == LogprobsPolicy::Pin;
     if pins_logprobs && text("logprobs") == Some("true") {
         return found(Pin::Logprobs, "logprobs", "the backend's token probabilities are not OpenAI's");
     }
@@ -153,7 +131,8 @@ fn chat_tools(ask: &Ask<'_>) -> Found {
     let forces = matches!(choice, Choice::Required | Choice::Named(_) | Choice::Allowed { required: true, .. });
     let format = ask.scan.get("response_format").map_or(Format::Unset, |format| format::kind(format.get()));
     let formatted = matches!(format, Format::JsonObject | Format::JsonSchema);
-    if ask.backend.engine == Engine::Sglang && forces && formatted {
+    let unless_forced = ask.backend.engine.facts().format_beside_tools == FormatBesideTools::UnlessForced;
+    if unless_forced && forces && formatted {
         return found(Pin::Format, "response_format", "the backend refuses it beside these tools");
     }
     None
@@ -163,7 +142,7 @@ fn response_format(ask: &Ask<'_>) -> Found {
     let format = ask.scan.get("response_format").filter(|format| format.get() != "null")?;
     match format::kind(format.get()) {
         Format::Other => found(Pin::Format, "response_format", "the backend does not know this format"),
-        Format::JsonSchema if ask.backend.engine == Engine::Compatible => {
+        Format::JsonSchema if ask.backend.engine.facts().json_schema == JsonSchemaFormat::Unsure => {
             found(Pin::Format, "response_format", "not every server follows a schema")
         }
         _ => None,
@@ -190,7 +169,7 @@ fn text_format(ask: &Ask<'_>) -> Found {
     let text = Draft::parse(ask.scan.get("text")?.get())?;
     let format = text.get("format").filter(|format| *format != "null")?;
     let formatted = matches!(format::kind(format), Format::JsonObject | Format::JsonSchema);
-    if formatted && ask.backend.engine == Engine::DashScope {
+    if formatted && !ask.backend.engine.facts().formats_responses {
         return found(Pin::Format, "text.format", "the backend follows no schema here");
     }
     None

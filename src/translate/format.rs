@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use super::draft::{Draft, array, joined, quoted};
+use super::error::Stop;
 use super::ledger::Action;
-use super::request::{Job, Stop};
+use super::rewrite::Job;
 use super::schema;
-use crate::model::{Engine, Family, Pin};
+use crate::model::{Family, JsonObjectFormat, JsonSchemaFormat, Pin};
 use crate::wire::scan;
 
 /// TGI's grammars by schema give only the properties they name, so an object of any kind is asked for as text of this
@@ -56,19 +57,19 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
 }
 
 fn json_object(job: &mut Job<'_>) {
-    match job.backend.engine {
-        Engine::Tgi => {
+    match job.backend.engine.facts().json_object {
+        JsonObjectFormat::Regex => {
             let regex = quoted(&any_object());
             job.draft.set("response_format", format!("{{\"type\":\"regex\",\"value\":{regex}}}"));
             job.note("response_format", Action::Rewritten, "a regular expression of an object");
         }
-        engine => {
+        spelling @ (JsonObjectFormat::OpenAi | JsonObjectFormat::NeedsWord) => {
             let text = job.draft.get("response_format").map(str::to_owned);
             if text.and_then(|text| Draft::parse(&text).map(|all| all.names().count())) != Some(1) {
                 job.draft.set("response_format", JSON_OBJECT);
                 job.note("response_format", Action::Rewritten, "only what a format has");
             }
-            if engine == Engine::DashScope {
+            if spelling == JsonObjectFormat::NeedsWord {
                 say_json(job);
             }
         }
@@ -136,24 +137,26 @@ fn json_schema(job: &mut Job<'_>) -> Result<(), Stop> {
     }
     wrapper.retain(|name, _| ["type", "json_schema"].contains(&name));
     inner.retain(|name, _| ["name", "description", "schema", "strict"].contains(&name));
-    match job.backend.engine {
-        Engine::Compatible => {
+    match job.backend.engine.facts().json_schema {
+        JsonSchemaFormat::Unsure => {
             return Err(Stop::pinned(Pin::Format, "response_format", "not every server follows a schema"));
         }
-        Engine::Sglang if inner.get("strict").is_some_and(|strict| !["true", "false", "null"].contains(&strict)) => {
-            inner.set("strict", "true");
+        JsonSchemaFormat::BooleanStrict => {
+            if inner.get("strict").is_some_and(|strict| !["true", "false", "null"].contains(&strict)) {
+                inner.set("strict", "true");
+            }
         }
-        Engine::Trtllm => {
+        JsonSchemaFormat::Bare => {
             job.draft.set("response_format", format!("{{\"type\":\"json_schema\",\"json_schema\":{schema}}}"));
             job.note("response_format", Action::Rewritten, "the schema without its wrapper");
             return Ok(());
         }
-        Engine::Tgi => return tgi_schema(job, &inner, &schema),
-        Engine::DashScope if job.backend.family != Some(Family::Qwen38) => {
+        JsonSchemaFormat::Grammar => return tgi_schema(job, &inner, &schema),
+        JsonSchemaFormat::Instruction if job.backend.family != Some(Family::Qwen38) => {
             schema_as_instruction(job, &schema);
             return Ok(());
         }
-        _ => {}
+        JsonSchemaFormat::OpenAi | JsonSchemaFormat::Instruction => {}
     }
     if inner.is_changed() {
         wrapper.set("json_schema", inner.to_json());

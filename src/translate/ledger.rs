@@ -97,9 +97,16 @@ impl Ledger {
     }
 }
 
+/// An unknown field's name is shown up to this length.
+const MAX_NAME: usize = 64;
 /// A header's value is not longer.
 const MAX_SUMMARY: usize = 2048;
 const OTHER: &str = "other";
+
+/// A name that the application chose, fit to be shown.
+pub(super) fn shown(name: &str) -> String {
+    name.chars().take(MAX_NAME).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
+}
 
 /// The field of the top level that a path is below.
 fn top(field: &str) -> &str {

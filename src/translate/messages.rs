@@ -7,12 +7,13 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::draft::{Draft, array, joined, quoted};
+use super::error::Stop;
 use super::ids;
 use super::ledger::Action;
 use super::parts::{self, Content};
-use super::request::{Job, Stop};
+use super::rewrite::Job;
 use crate::config::LateSystem;
-use crate::model::{Engine, Family, Pin};
+use crate::model::{Family, Pin};
 use crate::wire::scan;
 
 /// What a message may have; everything else is an extra of some server or of OpenAI.
@@ -117,7 +118,7 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
     let trailing = turns.last().is_some_and(|turn| turn.role == "assistant");
     let mut reshaped = let_a_user_speak(job, &mut turns);
     reshaped |= consolidate(job, &mut turns);
-    if trailing && matches!(job.backend.engine, Engine::Sglang | Engine::Tgi | Engine::DashScope) {
+    if trailing && job.backend.engine.facts().continues_assistant {
         job.note(
             "messages",
             Action::Flagged,
@@ -223,7 +224,7 @@ fn assistant<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>, at: usize) -> Result<Op
         turn.draft().set("tool_calls", rewritten);
         job.note("messages[].tool_calls", Action::Rewritten, "only what a call has");
     }
-    if job.backend.engine != Engine::Tgi {
+    if !job.backend.engine.facts().text_or_calls {
         return Ok(None);
     }
     if !has_calls {
@@ -265,7 +266,7 @@ fn arguments(job: &mut Job<'_>, function: &mut Draft<'_>) {
     let Some(text) = function.string("arguments") else { return };
     let empty = text.trim().is_empty();
     let text = if empty { "{}".to_owned() } else { text.into_owned() };
-    if job.backend.engine == Engine::Tgi {
+    if job.backend.engine.facts().arguments_as_object {
         // Sent as text they reach the prompt quoted twice.
         if let Some(object) = scan::object(&text) {
             let object = Draft::of(&object).to_json();

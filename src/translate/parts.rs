@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use super::draft::{Draft, array, joined};
+use super::error::Stop;
 use super::ledger::Action;
-use super::request::{Job, Stop};
+use super::rewrite::Job;
 use crate::config::Backend;
-use crate::model::{Engine, Pin};
+use crate::model::{ImageDetail, Pin};
 use crate::wire::scan;
 
 /// What a list of parts amounts to.
@@ -24,7 +25,7 @@ pub(super) fn pin(kind: &str, in_system: bool, backend: &Backend) -> Option<(Pin
     match kind {
         "text" | "refusal" | "input_text" | "output_text" => None,
         "image_url" | "input_image" => {
-            let sees = backend.translation.vision && !matches!(backend.engine, Engine::Tgi | Engine::Compatible);
+            let sees = backend.translation.vision && backend.engine.facts().takes_images;
             if !sees {
                 Some((Pin::Vision, "the backend does not see images"))
             } else if in_system {
@@ -102,15 +103,15 @@ fn image(job: &mut Job<'_>, part: &mut Draft<'_>) {
     let Some(image) = part.get("image_url").map(str::to_owned) else { return };
     let Some(mut image) = Draft::parse(&image) else { return };
     image.retain(|name, _| name == "url" || name == "detail");
-    match job.backend.engine {
-        Engine::Vllm | Engine::DashScope if image.remove("detail").is_some() => {
+    match job.backend.engine.facts().image_detail {
+        ImageDetail::Ignored if image.remove("detail").is_some() => {
             job.note("messages[].content[].image_url.detail", Action::Dropped, "ignored there");
         }
-        Engine::Sglang if image.get("detail") == Some("\"original\"") => {
+        ImageDetail::UpToHigh if image.get("detail") == Some("\"original\"") => {
             image.set("detail", "\"high\"");
             job.note("messages[].content[].image_url.detail", Action::Rewritten, "original to high");
         }
-        _ => {}
+        ImageDetail::Passed | ImageDetail::Ignored | ImageDetail::UpToHigh => {}
     }
     if image.is_changed() {
         part.set("image_url", image.to_json());

@@ -6,44 +6,18 @@ use bytes::Bytes;
 
 use super::answer_spec::{AnswerSpec, Kind};
 use super::draft::{Draft, quoted};
+use super::error::{Pinned, Stop};
 use super::ids::Owner;
-use super::ledger::{Action, Ledger};
+use super::input::Ask;
+use super::ledger::{Action, Ledger, shown};
+use super::rewrite::Job;
 use super::table::{self, Row, Rule};
-use super::thinking::Plan;
+use super::thinking_plan::ThinkingPlan;
 use super::{features, format, messages, openai, responses, sampling, thinking, tokens, tools};
 use crate::config::Backend;
-use crate::model::{Engine, Pin};
+use crate::model::{FormatBesideTools, Pin};
 use crate::wire::endpoint::Endpoint;
-use crate::wire::error_body::ApiError;
-use crate::wire::scan::Scan;
 use crate::wire::splice;
-
-/// An unknown field's name is shown up to this length.
-const MAX_NAME: usize = 64;
-
-/// What is to be translated, and for whom.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
-    pub body: &'a Bytes,
-    pub scan: &'a Scan<'a>,
-    pub endpoint: Endpoint,
-    pub backend: &'a Backend,
-    /// One that speaks OpenAI's own API then gets the bytes as they came.
-    pub is_baseline: bool,
-    /// What the server said of itself, where the file says nothing.
-    pub max_model_len: Option<u64>,
-}
-
-impl Ask<'_> {
-    /// Whether anything may be changed at all.
-    pub fn passes_untouched(&self) -> bool {
-        self.as_it_came() && !(self.backend.inject_usage && self.scan.stream())
-    }
-
-    fn as_it_came(&self) -> bool {
-        self.is_baseline && self.backend.engine == Engine::OpenAi
-    }
-}
 
 /// As the backend gets it.
 #[derive(Debug, Clone)]
@@ -53,74 +27,6 @@ pub struct Translated {
     pub model: String,
     pub ledger: Ledger,
     pub wants: AnswerSpec,
-}
-
-/// Why there is nothing to send.
-#[derive(Debug, Clone)]
-pub enum Stop {
-    /// This backend cannot do it: another one has to.
-    Pinned(Pinned),
-    /// Nobody can: the application is told.
-    Invalid(Box<ApiError>),
-}
-
-/// What a backend cannot do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pinned {
-    pub pin: Pin,
-    /// The field that asks for it.
-    pub field: Cow<'static, str>,
-    pub why: &'static str,
-}
-
-impl Stop {
-    pub(super) fn pinned(pin: Pin, field: impl Into<Cow<'static, str>>, why: &'static str) -> Self {
-        Self::Pinned(Pinned { pin, field: field.into(), why })
-    }
-
-    pub(super) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
-        let mut error = ApiError::invalid_request(message, Some("invalid_request"));
-        error.param = Some(param.into());
-        Self::Invalid(Box::new(error))
-    }
-}
-
-impl Pinned {
-    /// What the application is told when no backend can.
-    pub fn to_error(&self) -> ApiError {
-        let message = format!("{}, and no other backend may serve this request", self.why);
-        let mut error = ApiError::invalid_request(message, Some("unsupported_feature"));
-        error.param = Some(self.field.to_string());
-        error
-    }
-}
-
-/// A translation under way.
-pub(super) struct Job<'a> {
-    pub(super) backend: &'a Backend,
-    pub(super) draft: Draft<'a>,
-    pub(super) ledger: Ledger,
-    pub(super) wants: AnswerSpec,
-    pub(super) plan: Plan,
-    pub(super) max_model_len: Option<u64>,
-}
-
-impl Job<'_> {
-    pub(super) fn note(
-        &mut self,
-        field: impl Into<Cow<'static, str>>,
-        action: Action,
-        detail: impl Into<Cow<'static, str>>,
-    ) {
-        self.ledger.note(field, action, detail);
-    }
-
-    /// Removes a field and says why, where it is there.
-    pub(super) fn drop_field(&mut self, name: &'static str, why: &'static str) {
-        if self.draft.remove(name).is_some() {
-            self.note(name, Action::Dropped, why);
-        }
-    }
 }
 
 /// Makes a request into the one that `ask.backend` is sent.
@@ -148,7 +54,7 @@ pub fn request(ask: &Ask<'_>) -> Result<Translated, Stop> {
             reasoning: backend.translation.reasoning,
             ..AnswerSpec::new(backend.engine, Owner::of(&backend.name), kind, app_model.to_owned())
         },
-        plan: Plan::default(),
+        plan: ThinkingPlan::default(),
         max_model_len: backend.translation.max_model_len.or(ask.max_model_len),
     };
     if model != app_model {
@@ -157,19 +63,38 @@ pub fn request(ask: &Ask<'_>) -> Result<Translated, Stop> {
     if !ask.endpoint.is_generation() {
         return Ok(renamed_only(ask, job, model));
     }
-    match backend.engine {
-        Engine::OpenAi if ask.is_baseline => openai::usage(&mut job),
-        Engine::OpenAi => openai::all(&mut job, model),
-        _ => for_qwen(&mut job)?,
+    match (backend.engine.facts().speaks_openai, ask.is_baseline) {
+        (true, true) => openai::usage(&mut job),
+        (true, false) => openai::all(&mut job, model),
+        (false, _) => for_qwen(&mut job)?,
     }
     finish(ask, job, model)
 }
 
-/// What this server calls the model. TGI takes any other name than its own for that of an adapter.
+/// The same, exactly: where only the translation itself can tell, it is made and thrown away.
+pub fn pin_exactly(ask: &Ask<'_>) -> Option<Pinned> {
+    if let Some(pinned) = features::pin(ask) {
+        return Some(pinned);
+    }
+    let has = |field| ask.scan.has(field);
+    let schemas = has("tools") || has("functions") || has("response_format");
+    let facts = ask.backend.engine.facts();
+    let forced_function =
+        facts.format_beside_tools == FormatBesideTools::UnlessForced && has("functions") && has("response_format");
+    let is_unclear = ask.backend.translation.strict || (facts.compiles_schemas && schemas) || forced_function;
+    if !is_unclear {
+        return None;
+    }
+    match request(ask) {
+        Err(Stop::Pinned(pinned)) => Some(pinned),
+        Ok(_) | Err(Stop::Invalid(_)) => None,
+    }
+}
+
+/// Returns the server's name for the model.
 fn served_name<'a>(backend: &'a Backend, app_model: &'a str) -> &'a str {
-    const TGI: &str = "tgi";
-    if backend.engine == Engine::Tgi && backend.models.is_empty() {
-        return TGI;
+    if let Some(own) = backend.engine.facts().own_model_name.filter(|_| backend.models.is_empty()) {
+        return own;
     }
     backend.model_for(app_model).unwrap_or(app_model)
 }
@@ -246,14 +171,9 @@ fn allow_list(job: &mut Job<'_>, table: &'static [Row]) -> Result<(), Stop> {
 }
 
 /// Why a field was dropped that said nothing.
-pub(super) const NULL: &str = "null";
+const NULL: &str = "null";
 /// The same of one that said what is so anyway; SDKs and frameworks send such defaults.
 const SAYS_NOTHING: &str = "it says nothing";
-
-/// A name that the application chose, fit to be shown.
-pub(super) fn shown(name: &str) -> String {
-    name.chars().take(MAX_NAME).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
-}
 
 fn finish(ask: &Ask<'_>, mut job: Job<'_>, model: &str) -> Result<Translated, Stop> {
     if job.backend.translation.strict

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use super::draft::{Draft, array, joined, quoted};
+use super::error::Stop;
 use super::ids;
 use super::ledger::Action;
 use super::parts;
-use super::request::{Job, Stop};
+use super::rewrite::Job;
 use super::tools::{Choice, choice};
-use crate::model::{Engine, Family, Pin};
+use crate::model::{Family, Pin};
 use crate::wire::scan;
 
 /// What `verbosity` is called here.
@@ -242,7 +243,7 @@ fn format(job: &mut Job<'_>) -> Result<(), Stop> {
             job.drop_field("text", "text is what comes anyway");
             return Ok(());
         }
-        Some("json_schema" | "json_object") if job.backend.engine == Engine::DashScope => {
+        Some("json_schema" | "json_object") if !job.backend.engine.facts().formats_responses => {
             return Err(Stop::pinned(Pin::Format, "text.format", "the backend follows no schema here"));
         }
         Some(_) => {}

@@ -4,19 +4,18 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
 use super::answer_spec::Kind;
 use super::draft::{Draft, array, quoted};
+use super::error::Stop;
 use super::ledger::Action;
-use super::request::{Job, Stop};
+use super::rewrite::Job;
+use super::table;
 use crate::config::LogprobsPolicy;
-use crate::model::{Engine, Family, Pin};
+use crate::model::{Family, Pin, Seeds};
 use crate::wire::scan;
 
 /// The smallest `top_p` that servers take who refuse 0.
 const TINY: &str = "1e-6";
 /// Below it a thinking model repeats itself; its makers' own setting is used instead.
 const TOO_COLD: f64 = 0.3;
-/// Of tokens beside each chosen one, where the server's own limit is not known.
-const TOP_LOGPROBS: i64 = 5;
-const STOP_LISTS: [Engine; 2] = [Engine::Tgi, Engine::Compatible];
 
 pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
     if job.wants.kind != Kind::Responses {
@@ -30,7 +29,7 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
     }
     temperature(job);
     top_p(job);
-    if job.backend.engine == Engine::Trtllm && job.draft.whole_number("top_k") == Some(-1) {
+    if job.backend.engine.facts().refuses_negative_top_k && job.draft.whole_number("top_k") == Some(-1) {
         // The server crashes on it; 0 says the same.
         job.draft.set("top_k", "0");
         job.note("top_k", Action::Rewritten, "0");
@@ -40,24 +39,19 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
 
 fn choices(job: &mut Job<'_>) -> Result<(), Stop> {
     let Some(n) = job.draft.whole_number("n") else { return Ok(()) };
-    let one_only = has_one_choice(job.backend.engine);
-    if n > 1 && one_only {
+    let facts = job.backend.engine.facts();
+    if n > 1 && facts.one_choice {
         return Err(Stop::pinned(Pin::Choices, "n", "the backend gives one choice only"));
     }
-    if one_only {
+    if facts.one_choice {
         job.drop_field("n", "1 is all it knows");
     }
-    if n > 1 && job.backend.engine == Engine::Vllm && job.draft.number("temperature") == Some(0.0) {
+    if n > 1 && facts.greedy_is_single && job.draft.number("temperature") == Some(0.0) {
         // Refused there: n must be 1 when sampling is greedy.
         job.draft.set("temperature", "0.01");
         job.note("temperature", Action::Rewritten, "0.01");
     }
     Ok(())
-}
-
-/// Engines that answer with one choice whatever `n` says.
-pub(super) const fn has_one_choice(engine: Engine) -> bool {
-    matches!(engine, Engine::Tgi | Engine::DashScope | Engine::Compatible)
 }
 
 /// The strings of a `stop`, without empty ones; `None` where it is neither string nor list of strings.
@@ -86,14 +80,14 @@ fn stop(job: &mut Job<'_>) {
         job.wants.choices = job.draft.whole_number("n").and_then(|n| u64::try_from(n).ok()).unwrap_or(1);
         return;
     }
-    let as_list = STOP_LISTS.contains(&job.backend.engine) && text.starts_with('"');
+    let facts = job.backend.engine.facts();
+    let as_list = facts.stop_as_list && text.starts_with('"');
     if emptied || as_list {
         let list: Vec<String> = strings.iter().map(|string| quoted(string)).collect();
         job.draft.set("stop", array(&list));
         job.note("stop", Action::Rewritten, "a list without empty strings");
     }
-    if job.backend.engine == Engine::Tgi {
-        // It leaves the string in the text.
+    if facts.keeps_stop_strings {
         job.wants.stop = strings;
     }
 }
@@ -118,16 +112,16 @@ fn stream_options(job: &mut Job<'_>) {
 
 fn seed(job: &mut Job<'_>) {
     let Some(seed) = job.draft.whole_number("seed") else { return };
-    match job.backend.engine {
-        Engine::Tgi if seed < 0 => job.drop_field("seed", "negative"),
-        Engine::DashScope => {
+    match job.backend.engine.facts().seeds {
+        Seeds::NotNegative if seed < 0 => job.drop_field("seed", "negative"),
+        Seeds::Below2To31 => {
             let within = seed.rem_euclid(1 << 31);
             if within != seed {
                 job.draft.set("seed", within.to_string());
                 job.note("seed", Action::Rewritten, "modulo 2^31");
             }
         }
-        _ => {}
+        Seeds::Any | Seeds::NotNegative => {}
     }
 }
 
@@ -139,25 +133,28 @@ fn logprobs(job: &mut Job<'_>) -> Result<(), Stop> {
         }
         return Ok(());
     }
-    if job.backend.engine == Engine::Compatible || job.backend.translation.logprobs == LogprobsPolicy::Pin {
+    let facts = job.backend.engine.facts();
+    if !facts.has_logprobs || job.backend.translation.logprobs == LogprobsPolicy::Pin {
         return Err(Stop::pinned(Pin::Logprobs, "logprobs", "the backend's token probabilities are not OpenAI's"));
     }
     job.note("logprobs", Action::Flagged, "tokens are those of another tokenizer");
-    let clamps = matches!(job.backend.engine, Engine::Tgi | Engine::DashScope);
-    if clamps && job.draft.whole_number("top_logprobs").is_some_and(|top| top > TOP_LOGPROBS) {
-        job.draft.set("top_logprobs", TOP_LOGPROBS.to_string());
-        job.note("top_logprobs", Action::Rewritten, "5");
+    if let Some(most) = facts.top_logprobs_max
+        && job.draft.whole_number("top_logprobs").is_some_and(|top| top > most)
+    {
+        job.draft.set("top_logprobs", most.to_string());
+        job.note("top_logprobs", Action::Rewritten, most.to_string());
     }
     Ok(())
 }
 
 fn temperature(job: &mut Job<'_>) {
     let Some(temperature) = job.draft.number("temperature") else { return };
-    if job.plan.thinks && temperature < TOO_COLD && job.backend.engine != Engine::Tgi {
+    let facts = job.backend.engine.facts();
+    if job.plan.thinks && temperature < TOO_COLD && facts.presets_thinking {
         preset(job);
         return;
     }
-    if job.backend.engine == Engine::DashScope && temperature >= 2.0 {
+    if facts.temperature_below_2 && temperature >= 2.0 {
         job.draft.set("temperature", "1.99");
         job.note("temperature", Action::Rewritten, "1.99");
     }
@@ -172,7 +169,7 @@ fn preset(job: &mut Job<'_>) {
     job.draft.set("temperature", warm);
     job.draft.set("top_p", "0.95");
     job.note("top_p", Action::Rewritten, "0.95");
-    if job.backend.engine != Engine::Compatible {
+    if table::takes_top_k(job.backend.engine) {
         job.draft.set("top_k", "20");
         job.note("top_k", Action::Rewritten, "20");
     }
@@ -181,10 +178,10 @@ fn preset(job: &mut Job<'_>) {
 
 fn top_p(job: &mut Job<'_>) {
     let Some(top_p) = job.draft.number("top_p") else { return };
-    let refuses_zero = matches!(job.backend.engine, Engine::Vllm | Engine::Sglang | Engine::Tgi | Engine::DashScope);
-    if job.backend.engine == Engine::Tgi && top_p >= 1.0 {
+    let facts = job.backend.engine.facts();
+    if facts.refuses_full_top_p && top_p >= 1.0 {
         job.drop_field("top_p", "1 is refused there, and means nothing");
-    } else if top_p == 0.0 && (refuses_zero || job.backend.engine == Engine::Compatible) {
+    } else if facts.refuses_zero_top_p && top_p == 0.0 {
         job.draft.set("top_p", TINY);
         job.note("top_p", Action::Rewritten, TINY);
     }

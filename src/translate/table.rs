@@ -183,6 +183,11 @@ pub(super) fn find(table: &'static [Row], name: &str) -> Option<&'static Row> {
     table.iter().find(|row| row.name == name)
 }
 
+/// True if this engine is sent `top_k`.
+pub(super) fn takes_top_k(engine: Engine) -> bool {
+    find(CHAT, "top_k").is_some_and(|row| row.rule(engine) != Rule::Drop)
+}
+
 /// Every name a metric's label may have: those of the tables.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     [CHAT, RESPONSES, COMPLETIONS].into_iter().flatten().map(|row| row.name)

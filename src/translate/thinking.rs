@@ -7,22 +7,10 @@ use std::borrow::Cow;
 use super::answer_spec::Kind;
 use super::draft::{Draft, quoted};
 use super::ledger::Action;
-use super::request::Job;
-use crate::model::{Engine, Family};
+use super::rewrite::Job;
+use super::thinking_plan::ThinkingPlan;
+use crate::model::{Family, ThinkingSwitch};
 use crate::wire::scan;
-
-/// What the model is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Plan {
-    /// `None`: its template knows no switch.
-    pub(super) enable: Option<bool>,
-    /// Of families that know degrees.
-    pub(super) effort: Option<&'static str>,
-    /// It will think, as far as one can tell.
-    pub(super) thinks: bool,
-    /// The application said it in the server's own words.
-    own_words: bool,
-}
 
 /// Models of OpenAI that think.
 pub(super) fn is_reasoning_model(name: &str) -> bool {
@@ -33,8 +21,8 @@ pub(super) fn is_reasoning_model(name: &str) -> bool {
 }
 
 /// The map: template family, the application's model, its effort.
-fn mapped(family: Option<Family>, reasoning_model: bool, effort: Option<&str>) -> Plan {
-    let hybrid = |enable: bool, effort| Plan { enable: Some(enable), effort, thinks: enable, own_words: false };
+fn mapped(family: Option<Family>, reasoning_model: bool, effort: Option<&str>) -> ThinkingPlan {
+    let hybrid = |enable: bool, effort| ThinkingPlan { enable: Some(enable), effort, thinks: enable, own_words: false };
     match (family, effort) {
         (Some(Family::Qwen3 | Family::Qwen35), Some("none" | "minimal")) => hybrid(false, None),
         (Some(Family::Qwen3 | Family::Qwen35), Some(_)) => hybrid(true, None),
@@ -46,8 +34,8 @@ fn mapped(family: Option<Family>, reasoning_model: bool, effort: Option<&str>) -
         // The template's own default is its highest.
         (Some(Family::Qwen38), None) if reasoning_model => hybrid(true, Some("medium")),
         (Some(Family::Qwen38), None) => hybrid(false, None),
-        (Some(Family::Thinking), _) => Plan { thinks: true, ..Plan::default() },
-        (Some(Family::Qwen25 | Family::Instruct2507) | None, _) => Plan::default(),
+        (Some(Family::Thinking), _) => ThinkingPlan { thinks: true, ..ThinkingPlan::default() },
+        (Some(Family::Qwen25 | Family::Instruct2507) | None, _) => ThinkingPlan::default(),
     }
 }
 
@@ -91,13 +79,13 @@ fn own_switch(draft: &Draft<'_>) -> Option<bool> {
 
 /// Writes the plan into the request.
 pub(super) fn apply(job: &mut Job<'_>) {
-    match job.backend.engine {
-        Engine::Vllm | Engine::Sglang | Engine::Trtllm => template_switch(job),
-        Engine::DashScope if job.wants.kind == Kind::Chat => dashscope(job),
-        Engine::DashScope | Engine::Tgi | Engine::Compatible | Engine::OpenAi => {}
+    let switch = job.backend.engine.facts().thinking;
+    match switch {
+        ThinkingSwitch::Template | ThinkingSwitch::StrictTemplate => template_switch(job),
+        ThinkingSwitch::TopLevel if job.wants.kind == Kind::Chat => top_level_switch(job),
+        ThinkingSwitch::TopLevel | ThinkingSwitch::Unknown => {}
     }
-    job.wants.thinking_off =
-        job.plan.enable == Some(false) && !matches!(job.backend.engine, Engine::Tgi | Engine::Compatible);
+    job.wants.thinking_off = job.plan.enable == Some(false) && switch != ThinkingSwitch::Unknown;
 }
 
 /// What a family's template reads; `None` where the template is not known.
@@ -117,7 +105,7 @@ fn guard(job: &mut Job<'_>) {
     const WHY: &str = "this model's template does not read it";
     if !reads.contains(&"enable_thinking") && job.plan.own_words {
         job.drop_field("enable_thinking", WHY);
-        job.plan = Plan { thinks: job.backend.family == Some(Family::Thinking), ..Plan::default() };
+        job.plan = ThinkingPlan { thinks: job.backend.family == Some(Family::Thinking), ..ThinkingPlan::default() };
     }
     let own = job.draft.get("chat_template_kwargs").map(str::to_owned);
     let Some(mut own) = own.as_deref().and_then(Draft::parse) else { return };
@@ -132,7 +120,8 @@ fn guard(job: &mut Job<'_>) {
 }
 
 fn template_switch(job: &mut Job<'_>) {
-    if job.backend.engine == Engine::Trtllm {
+    let facts = job.backend.engine.facts();
+    if facts.thinking == ThinkingSwitch::StrictTemplate {
         guard(job);
     }
     let plan = job.plan;
@@ -164,8 +153,7 @@ fn template_switch(job: &mut Job<'_>) {
         job.note("chat_template_kwargs", Action::Rewritten, told);
         job.draft.set("chat_template_kwargs", merged);
     }
-    if job.wants.kind == Kind::Responses && job.backend.engine == Engine::Sglang && has_plan {
-        // Its /v1/responses has the switch in the effort.
+    if job.wants.kind == Kind::Responses && facts.switch_in_effort && has_plan {
         let effort = if plan.enable == Some(false) { "none" } else { plan.effort.unwrap_or("medium") };
         job.draft.set("reasoning", format!("{{\"effort\":{}}}", quoted(effort)));
         job.note("reasoning", Action::Rewritten, effort);
@@ -192,7 +180,7 @@ fn take_effort(job: &mut Job<'_>, has_plan: bool, becomes: &'static str) {
 }
 
 /// Its own fields at the top level; what stands in `chat_template_kwargs` has no effect there.
-fn dashscope(job: &mut Job<'_>) {
+fn top_level_switch(job: &mut Job<'_>) {
     if job.draft.remove("chat_template_kwargs").is_some() {
         if job.plan.own_words {
             job.note("chat_template_kwargs", Action::Renamed, "enable_thinking");

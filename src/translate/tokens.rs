@@ -1,14 +1,11 @@
 //! How much may be generated: one field of two, bounds of model and context.
 
 use super::answer_spec::Kind;
+use super::error::Stop;
 use super::ledger::Action;
-use super::request::{Job, Stop};
-use crate::model::{Engine, Pin};
+use super::rewrite::Job;
+use crate::model::Pin;
 
-/// What DashScope's models generate at most.
-const DASHSCOPE_MAX: u64 = 65_536;
-/// TGI rounds what lies above this up to its next multiple.
-const TGI_STEP: u64 = 1024;
 /// Characters of a token, cautiously: Qwen's tokenizer needs fewer tokens than this says.
 const CHARS_PER_TOKEN: u64 = 3;
 
@@ -63,18 +60,20 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
         job.draft.set(field, value.to_string());
         job.note(field, Action::Rewritten, value.to_string());
     }
-    if job.backend.engine == Engine::Tgi && clamped.is_some_and(|tokens| tokens > TGI_STEP && tokens % TGI_STEP != 0) {
-        job.note(field, Action::Flagged, "rounded up to the next 1024 there");
+    if let (Some(step), Some(tokens)) = (job.backend.engine.facts().rounds_tokens_to, clamped)
+        && tokens > step
+        && tokens % step != 0
+    {
+        job.note(field, Action::Flagged, format!("rounded up to the next {step} there"));
     }
     Ok(())
 }
 
 /// The most that may be asked for, where asking for more is refused.
 fn bound(job: &Job<'_>) -> Result<Option<u64>, Stop> {
-    let dashscope = (job.backend.engine == Engine::DashScope).then_some(DASHSCOPE_MAX);
-    let written = job.backend.translation.max_output_tokens.or(dashscope);
-    let checks_sum = matches!(job.backend.engine, Engine::Sglang | Engine::Tgi);
-    let Some(context) = job.max_model_len.filter(|_| checks_sum) else { return Ok(written) };
+    let facts = job.backend.engine.facts();
+    let written = job.backend.translation.max_output_tokens.or(facts.max_output_tokens);
+    let Some(context) = job.max_model_len.filter(|_| facts.checks_context_sum) else { return Ok(written) };
     let prompt = ["messages", "input", "tools", "instructions"];
     let texts = || prompt.iter().filter_map(|field| job.draft.get(field));
     let bytes: usize = texts().map(str::len).sum();

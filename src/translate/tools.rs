@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::draft::{Draft, array, quoted};
+use super::error::Stop;
 use super::format::{self, Format};
 use super::ledger::Action;
-use super::request::{Job, Stop};
+use super::rewrite::Job;
 use super::schema;
-use crate::model::{Engine, Pin};
+use crate::model::{FormatBesideTools, ParallelCalls, Pin};
 use crate::wire::scan;
 
 const NO_PARAMETERS: &str = "{\"type\":\"object\",\"properties\":{}}";
@@ -72,7 +73,7 @@ pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
         return without_tools(job, &chosen);
     }
     let format = format::of(&job.draft);
-    if job.backend.engine == Engine::Tgi && chosen == Choice::None {
+    if job.backend.engine.facts().calls_despite_none && chosen == Choice::None {
         // It costs a hidden generation, and is refused beside a response_format.
         job.drop_field("tools", "tool_choice is none");
         job.drop_field("tool_choice", "tool_choice is none");
@@ -149,10 +150,10 @@ fn without_tools(job: &mut Job<'_>, chosen: &Choice) -> Result<(), Stop> {
 
 fn check_format(job: &Job<'_>, format: Format, forces: bool) -> Result<(), Stop> {
     let asked = matches!(format, Format::JsonObject | Format::JsonSchema | Format::Other);
-    let clashes = match job.backend.engine {
-        Engine::Tgi => true,
-        Engine::Sglang => forces,
-        _ => false,
+    let clashes = match job.backend.engine.facts().format_beside_tools {
+        FormatBesideTools::Always => false,
+        FormatBesideTools::UnlessForced => forces,
+        FormatBesideTools::Never => true,
     };
     if asked && clashes {
         return Err(Stop::pinned(Pin::Format, "response_format", "the backend refuses it beside these tools"));
@@ -162,6 +163,7 @@ fn check_format(job: &Job<'_>, format: Format, forces: bool) -> Result<(), Stop>
 
 /// One tool by the allow-list; its name.
 fn one<'t>(job: &mut Job<'_>, tool: &'t str, at: usize, forces: bool) -> Result<(String, Cow<'t, str>), Stop> {
+    let facts = job.backend.engine.facts();
     let Some(mut draft) = Draft::parse(tool) else { return Ok((String::new(), Cow::Borrowed(tool))) };
     if draft.string("type").as_deref() != Some("function") {
         return Err(Stop::pinned(Pin::Tools, format!("tools[{at}]"), "the backend knows functions only"));
@@ -177,7 +179,7 @@ fn one<'t>(job: &mut Job<'_>, tool: &'t str, at: usize, forces: bool) -> Result<
     if stripped {
         job.note("tools[]", Action::Rewritten, "only what a function has");
     }
-    if job.backend.engine == Engine::Tgi {
+    if facts.compiles_schemas {
         let field = || format!("tools[{at}].function.parameters");
         match function.get("parameters") {
             None => function.set("parameters", NO_PARAMETERS),
@@ -193,7 +195,7 @@ fn one<'t>(job: &mut Job<'_>, tool: &'t str, at: usize, forces: bool) -> Result<
             job.note("tools[].function.parameters", Action::Rewritten, "a schema without references");
         }
     }
-    if job.backend.engine == Engine::Sglang && forces && function.get("strict") != Some("true") {
+    if facts.strict_when_forced && forces && function.get("strict") != Some("true") {
         // Without it the arguments of a forced call need only be JSON.
         function.set("strict", "true");
         job.note("tools[].function.strict", Action::Rewritten, "true");
@@ -217,7 +219,7 @@ fn tool_choice(job: &mut Job<'_>, chosen: &Choice, names: &[String]) -> Result<(
         }
         other => other.clone(),
     };
-    if job.backend.engine != Engine::DashScope {
+    if !job.backend.engine.facts().weak_tool_choice {
         return Ok(());
     }
     match (&choice, names) {
@@ -248,8 +250,8 @@ fn named(function: &str) -> String {
 fn parallel(job: &mut Job<'_>) {
     let said = job.draft.get("parallel_tool_calls").map(str::to_owned);
     job.wants.one_call = said.as_deref() == Some("false");
-    match (job.backend.engine, said.as_deref()) {
-        (Engine::Tgi, said) => {
+    match (job.backend.engine.facts().parallel_calls, said.as_deref()) {
+        (ParallelCalls::Never, said) => {
             job.draft.remove("parallel_tool_calls");
             if said == Some("false") {
                 job.note("parallel_tool_calls", Action::Dropped, "it never makes more than one call");
@@ -257,10 +259,10 @@ fn parallel(job: &mut Job<'_>) {
                 job.note("parallel_tool_calls", Action::Flagged, "it never makes more than one call");
             }
         }
-        (Engine::DashScope, None) => {
+        (ParallelCalls::OnRequest, None) => {
             job.draft.set("parallel_tool_calls", "true");
             job.note("parallel_tool_calls", Action::Rewritten, "true, as at OpenAI");
         }
-        _ => {}
+        (ParallelCalls::ByDefault | ParallelCalls::OnRequest, _) => {}
     }
 }

@@ -85,41 +85,24 @@ impl Feature {
 
     /// Of OpenAI itself some things need not be asked, and one would cost much.
     pub(super) const fn is_asked(self, engine: Engine) -> bool {
-        !matches!((self, engine), (Self::Thinking | Self::Context, Engine::OpenAi))
+        !(matches!(self, Self::Thinking | Self::Context) && engine.facts().speaks_openai)
     }
 
     /// How the server or the file would have to be changed.
     pub(super) fn hint(self, engine: Engine, family: Option<Family>) -> Option<&'static str> {
-        // These models write their calls as XML.
-        let xml = matches!(family, Some(Family::Qwen35 | Family::Qwen38));
-        match (self, engine) {
-            (Self::Models, Engine::Vllm | Engine::Sglang) => {
-                Some("--served-model-name, or `models` of its section in rollout.toml")
+        let hints = &engine.facts().hints;
+        match self {
+            Self::Models => Some(hints.model_name),
+            // These models write their calls as XML.
+            Self::Tools | Self::ToolsStreamed if matches!(family, Some(Family::Qwen35 | Family::Qwen38)) => {
+                hints.xml_tools
             }
-            (Self::Models, _) => Some("`models` of its section in rollout.toml"),
-            (Self::Tools | Self::ToolsStreamed, Engine::Vllm) if xml => {
-                Some("--enable-auto-tool-choice --tool-call-parser qwen3_coder")
-            }
-            (Self::Tools | Self::ToolsStreamed, Engine::Vllm) => {
-                Some("--enable-auto-tool-choice --tool-call-parser hermes")
-            }
-            (Self::Tools | Self::ToolsStreamed, Engine::Sglang) if xml => Some("--tool-call-parser qwen3_coder"),
-            (Self::Tools | Self::ToolsStreamed, Engine::Sglang) => Some("--tool-call-parser qwen"),
-            (Self::Tools | Self::ToolsStreamed, Engine::Trtllm) if xml => Some("--tool_parser qwen3_coder"),
-            (Self::Tools | Self::ToolsStreamed, Engine::Trtllm) => Some("--tool_parser qwen3"),
-            (Self::JsonObject | Self::JsonSchema, Engine::Sglang) => Some("--grammar-backend xgrammar"),
-            (Self::JsonObject | Self::JsonSchema, Engine::Trtllm) => {
-                Some("guided_decoding_backend: xgrammar, in the file that it is started with")
-            }
-            (Self::JsonObject | Self::JsonSchema, Engine::Tgi) => Some("start it without --disable-grammar-support"),
-            (Self::Thinking, Engine::Vllm) => Some("--reasoning-parser qwen3"),
-            (Self::Thinking, Engine::Sglang) if family == Some(Family::Thinking) => {
-                Some("--reasoning-parser qwen3-thinking")
-            }
-            (Self::Thinking, Engine::Sglang) => Some("--reasoning-parser qwen3"),
-            (Self::Thinking, Engine::Trtllm) => Some("--reasoning_parser qwen3"),
-            (Self::Context, _) => Some("max_model_len of its section in rollout.toml"),
-            _ => None,
+            Self::Tools | Self::ToolsStreamed => hints.tools,
+            Self::JsonObject | Self::JsonSchema => hints.json,
+            Self::Thinking if family == Some(Family::Thinking) => hints.always_thinking,
+            Self::Thinking => hints.thinking,
+            Self::Context => Some("max_model_len of its section in rollout.toml"),
+            Self::Developer | Self::LateSystem | Self::Usage | Self::ErrorShape | Self::Responses => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::model::Engine;
+use crate::model::{Engine, ErrorDialect};
 use crate::wire::error_body::ApiError;
 
 /// Of a backend's message at most so many characters are passed on.
@@ -135,7 +135,8 @@ impl Found {
             (error.param, error.code) = (Some("messages".to_owned()), Some("context_length_exceeded".into()));
             return BackendError { status: 400, error, unusable: false, context: true, misconfigured: false };
         }
-        let dashscope = matches!(engine, Engine::DashScope | Engine::Compatible);
+        let dialect = engine.facts().errors;
+        let dashscope = dialect == ErrorDialect::DashScope;
         if dashscope && (has("DataInspectionFailed") || has("data_inspection_failed")) {
             let mut error = self.error(400);
             error.code = Some("content_filter".into());
@@ -150,15 +151,10 @@ impl Found {
         }
         // DashScope's word for it, where its status is lost in a stream's 200.
         let throttled = dashscope && (code.starts_with("Throttling") || code == "limit_requests");
-        let status = match engine {
+        let status = match dialect {
             _ if throttled => 429,
-            Engine::Tgi => self.tgi_status(told),
-            Engine::OpenAi
-            | Engine::Vllm
-            | Engine::Sglang
-            | Engine::Trtllm
-            | Engine::DashScope
-            | Engine::Compatible => shown_status(told),
+            ErrorDialect::Tgi => self.tgi_status(told),
+            ErrorDialect::Status | ErrorDialect::DashScope => shown_status(told),
         };
         let unusable = told < 500 && status >= 500;
         BackendError { status, error: self.error(status), unusable, context: false, misconfigured: false }

@@ -2,12 +2,13 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::ids::{Ids, MAX_ID};
 use super::json::{put_number, put_text};
 use super::notes::{Note, Notes};
 use super::read::Call;
-use super::{Ids, MAX_ID};
 use crate::model::Engine;
-use crate::translate::{AnswerSpec, call_id, owner_of_call};
+use crate::translate::answer_spec::AnswerSpec;
+use crate::translate::ids::{call_id, owner_of_call};
 
 /// More calls than this in one choice are not kept track of.
 const MAX_CALLS: u64 = 128;
@@ -119,7 +120,7 @@ impl Calls {
     pub(super) fn finish(&mut self, engine: Engine, notes: &mut Notes) -> Vec<Part> {
         let mut parts = Vec::new();
         for call in &mut self.0 {
-            let lost = engine == Engine::Tgi && call.has_arguments && call.only_braces;
+            let lost = engine.facts().loses_arguments && call.has_arguments && call.only_braces;
             if !call.announced || lost {
                 notes.add(Note::ArgumentsLost);
             }

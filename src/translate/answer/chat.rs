@@ -5,19 +5,19 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use super::Ids;
 use super::backend_error;
 use super::calls::{Calls, Part};
 use super::event::{Delta, Writer, put_done};
 use super::filter::{Filter, Watch};
 use super::finish::{Finish, ended, finish};
+use super::ids::Ids;
 use super::logprobs;
 use super::notes::Note;
+use super::progress::Progress;
 use super::read::{Answer, Choice, Message, Text};
-use super::stream::Progress;
 use super::usage::Counts;
 use crate::config::ReasoningPolicy;
-use crate::translate::AnswerSpec;
+use crate::translate::answer_spec::AnswerSpec;
 
 /// OpenAI's own bound on `n`.
 const MAX_CHOICES: u64 = 128;

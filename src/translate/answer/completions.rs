@@ -10,12 +10,12 @@ use super::backend_error;
 use super::event::put_done;
 use super::filter::Filter;
 use super::finish::{Finish, finish};
+use super::ids::{Ids, is_plain_id};
 use super::notes::{Note, Notes};
-use super::stream::Progress;
+use super::progress::Progress;
 use super::usage::Counts;
-use super::whole::{Unusable, Whole};
-use super::{Ids, is_plain_id};
-use crate::translate::AnswerSpec;
+use super::whole_answer::{Unusable, Whole};
+use crate::translate::answer_spec::AnswerSpec;
 use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::observe::told_by;
 
@@ -250,7 +250,8 @@ fn put_event(out: &mut BytesMut, chunk: Map<String, Value>) {
 mod tests {
     use super::*;
     use crate::model::Engine;
-    use crate::translate::{Kind, Owner};
+    use crate::translate::answer_spec::Kind;
+    use crate::translate::ids::Owner;
 
     #[test]
     fn counts_that_were_not_told_are_not_made_up() {

@@ -2,13 +2,13 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::Ids;
 use super::calls::Part;
+use super::ids::Ids;
 use super::json::{put_number, put_text, put_text_or_null};
 use super::read::Answer;
 use super::usage::Counts;
 use crate::config::ReasoningPolicy;
-use crate::translate::AnswerSpec;
+use crate::translate::answer_spec::AnswerSpec;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 

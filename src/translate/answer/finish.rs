@@ -1,7 +1,7 @@
 //! Why an answer ended, in OpenAI's words.
 
 use super::notes::{Note, Notes};
-use crate::translate::AnswerSpec;
+use crate::translate::answer_spec::AnswerSpec;
 
 /// What a server's reason to finish means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

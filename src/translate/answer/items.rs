@@ -4,12 +4,13 @@ use serde_json::{Map, Value, json};
 
 use super::calls::shown_id;
 use super::filter::{Filter, settle};
+use super::ids::{Ids, is_plain_id};
 use super::notes::{Note, Notes};
 use super::repair;
 use super::usage::Counts;
-use super::{Ids, is_plain_id};
 use crate::config::ReasoningPolicy;
-use crate::translate::{AnswerSpec, owner_of_response, response_id};
+use crate::translate::answer_spec::AnswerSpec;
+use crate::translate::ids::{owner_of_response, response_id};
 
 /// More items than this in one answer are not kept track of.
 pub(super) const MAX_ITEMS: usize = 128;

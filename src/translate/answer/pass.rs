@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::backend_error;
-use super::stream::Progress;
+use super::progress::Progress;
 use crate::model::Engine;
 use crate::wire::observe::Observer;
 use crate::wire::sse::{MAX_EVENT, ends_event};

@@ -7,17 +7,17 @@ use bytes::{BufMut, BytesMut};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::Ids;
 use super::backend_error::{self, of_event};
 use super::filter::{Filter, Watch};
+use super::ids::Ids;
 use super::items::{MAX_ITEMS, Shaper, counts_of, message, text_part};
 use super::json::{put_number, put_text};
 use super::notes::{Note, Notes};
-use super::stream::Progress;
-use super::told::{Event, parsed};
+use super::progress::Progress;
+use super::responses_event::{Event, parsed};
 use super::usage::Counts;
-use super::whole::{Unusable, Whole};
-use crate::translate::AnswerSpec;
+use super::whole_answer::{Unusable, Whole};
+use crate::translate::answer_spec::AnswerSpec;
 use crate::wire::answer_facts::{AnswerFacts, AnswerIds};
 
 pub(super) fn whole(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {

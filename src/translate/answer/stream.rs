@@ -4,19 +4,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
-use super::Ids;
 use super::backend_error::{BackendError, failed};
 use super::chat::Chat;
 use super::completions::Completions;
+use super::ids::Ids;
 use super::notes::Notes;
 use super::pass::Pass;
+use super::progress::Progress;
 use super::responses::Responses;
-use crate::model::Engine;
-use crate::translate::{AnswerSpec, Kind};
+use crate::translate::answer_spec::{AnswerSpec, Kind};
 use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::sse::Framer;
+
+/// What the proxy sends while a thought is kept back; SDKs skip it.
+pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
 /// How a stream came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,45 +30,6 @@ pub enum Ending {
     Failed,
     /// It stopped in the middle.
     Broke,
-}
-
-/// How far a stream has come.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    pub(super) seen: AnswerFacts,
-    pub(super) shown: bool,
-    pub(super) notes: Notes,
-    /// Nothing is written any more.
-    pub(super) ended: bool,
-    error: Option<BackendError>,
-}
-
-impl Progress {
-    /// A token came, of whatever kind.
-    pub(super) fn generated(&mut self, now: Instant) {
-        self.seen.first_content.get_or_insert(now);
-    }
-
-    /// An event has been read. What comes after the reason for the end is not the model's.
-    fn paced(&mut self, was_finished: bool, now: Instant) {
-        if self.seen.first_content.is_some() && !self.ended && !was_finished {
-            self.seen.pace.get_or_insert_default().chunk(now);
-        }
-    }
-
-    /// The answer ends here. Before it showed anything another backend may still give it.
-    pub(super) fn fail(&mut self, said: BackendError, out: &mut BytesMut) {
-        if self.shown {
-            out.put_slice(&said.error.to_event());
-        }
-        self.note_error(said);
-        self.ended = true;
-    }
-
-    pub(super) fn note_error(&mut self, said: BackendError) {
-        self.seen.error_event = true;
-        self.error.get_or_insert(said);
-    }
 }
 
 /// Rewrites a stream as it comes: every event leaves in the call that completed it.
@@ -92,13 +56,11 @@ impl fmt::Debug for Stream {
 impl Stream {
     /// An answer of OpenAI's passes as it is, but for usage that the application did not ask for.
     pub fn new(wants: Arc<AnswerSpec>, ids: Ids) -> Self {
-        let rewriter = match (wants.engine, wants.kind) {
-            (Engine::OpenAi, _) => {
-                Rewriter::Pass(Box::new(Pass::new(!wants.usage_chunk && wants.kind != Kind::Responses)))
-            }
-            (_, Kind::Completions) => Rewriter::Completions(Box::new(Completions::new(wants, ids))),
-            (_, Kind::Chat) => Rewriter::Chat(Box::new(Chat::new(wants, ids))),
-            (_, Kind::Responses) => Rewriter::Responses(Box::new(Responses::new(wants, ids))),
+        let rewriter = match (wants.engine.facts().speaks_openai, wants.kind) {
+            (true, _) => Rewriter::Pass(Box::new(Pass::new(!wants.usage_chunk && wants.kind != Kind::Responses))),
+            (false, Kind::Completions) => Rewriter::Completions(Box::new(Completions::new(wants, ids))),
+            (false, Kind::Chat) => Rewriter::Chat(Box::new(Chat::new(wants, ids))),
+            (false, Kind::Responses) => Rewriter::Responses(Box::new(Responses::new(wants, ids))),
         };
         Self { framer: Framer::default(), rewriter, progress: Progress::default() }
     }
@@ -195,7 +157,8 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::translate::Owner;
+    use crate::model::Engine;
+    use crate::translate::ids::Owner;
 
     fn stream(engine: Engine) -> Stream {
         Stream::new(Arc::new(wants(engine)), Ids { seed: 7, created: 1_795_000_000 })

@@ -4,42 +4,27 @@ use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Ids;
-use super::backend_error::{BackendError, failed, of_event};
+use super::backend_error::{failed, of_event};
 use super::calls::shown_id;
 use super::event::{put_logprobs, reasoning_fields};
 use super::filter::settle;
 use super::finish::{Finish, ended, finish};
+use super::ids::Ids;
 use super::json::{put_number, put_text, put_text_or_null};
 use super::logprobs::{self, Entry};
 use super::notes::{Note, Notes};
 use super::read::{Answer, Choice, Message};
 use super::repair::{self, Written};
 use super::usage::Counts;
+use super::whole_answer::{Unusable, Whole};
 use super::{completions, responses};
-use crate::model::Engine;
-use crate::translate::{AnswerSpec, Kind};
+use crate::translate::answer_spec::{AnswerSpec, Kind};
 use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::observe::{Observer, told_by, wrong_with};
 
-/// An unstreamed answer as the application gets it.
-#[derive(Debug)]
-pub struct Whole {
-    pub body: Vec<u8>,
-    pub seen: AnswerFacts,
-    pub notes: Notes,
-}
-
-/// Why a body that came with 200 is no answer.
-#[derive(Debug)]
-pub enum Unusable {
-    Error(BackendError),
-    Garbled(&'static str),
-}
-
 /// An answer that came with 200, made OpenAI's.
 pub fn whole(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
-    if wants.engine == Engine::OpenAi {
+    if wants.engine.facts().speaks_openai {
         return untouched(body);
     }
     match wants.kind {
@@ -126,7 +111,7 @@ fn put_choice(
     let reason = choice.finish_reason.as_ref().map(|reason| reason.0.as_ref());
     let settled = settle_message(message, reason, wants, notes);
     let has_calls = !settled.calls.is_empty();
-    if wants.engine == Engine::Tgi && wants.tools && !wants.forced && !has_calls {
+    if wants.engine.facts().loses_arguments && wants.tools && !wants.forced && !has_calls {
         notes.add(Note::UsageUnsure);
     }
     let reason = match finish(reason, has_calls, wants, notes) {

@@ -1,0 +1,37 @@
+//! A request while it is being rewritten: what the modules read and write.
+
+use std::borrow::Cow;
+
+use super::answer_spec::AnswerSpec;
+use super::draft::Draft;
+use super::ledger::{Action, Ledger};
+use super::thinking_plan::ThinkingPlan;
+use crate::config::Backend;
+
+/// A translation under way.
+pub(super) struct Job<'a> {
+    pub(super) backend: &'a Backend,
+    pub(super) draft: Draft<'a>,
+    pub(super) ledger: Ledger,
+    pub(super) wants: AnswerSpec,
+    pub(super) plan: ThinkingPlan,
+    pub(super) max_model_len: Option<u64>,
+}
+
+impl Job<'_> {
+    pub(super) fn note(
+        &mut self,
+        field: impl Into<Cow<'static, str>>,
+        action: Action,
+        detail: impl Into<Cow<'static, str>>,
+    ) {
+        self.ledger.note(field, action, detail);
+    }
+
+    /// Removes a field and says why, where it is there.
+    pub(super) fn drop_field(&mut self, name: &'static str, why: &'static str) {
+        if self.draft.remove(name).is_some() {
+            self.note(name, Action::Dropped, why);
+        }
+    }
+}
