@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, View};
 use crate::config::Config;
 use crate::fleet::{BackendMonitor, PollIntervals};
 
@@ -17,8 +17,9 @@ use crate::live::watch::{Timing, WatchHandle, watch};
 use crate::live::{LoadError, Shutdown, Source, Store};
 use crate::otlp::{Bridge, Exporter};
 use crate::proxy::{BindError, ClientTimeouts, Inherited, Listener, Proxy, tcp_of};
-use crate::telemetry::SPANS;
 use crate::stats::Stats;
+use crate::telemetry::meters::Meters;
+use crate::telemetry::{SPANS, Sinks};
 
 /// How long new connections are still served after SIGTERM: load balancers and probes need to see `/readyz` first.
 const GRACE: Duration = Duration::from_secs(1);
@@ -52,7 +53,9 @@ pub struct App {
     pub admin: SocketAddr,
     pub store: Arc<Store>,
     pub stats: Arc<Stats>,
-    life: Arc<Shutdown>,
+    meters: Arc<Meters>,
+    started: Instant,
+    shutdown: Arc<Shutdown>,
     watcher: Option<WatchHandle>,
     /// Held: its tasks end with it.
     _fleet: Option<Arc<BackendMonitor>>,
@@ -63,7 +66,7 @@ pub struct App {
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     pub timing: Timing,
-    pub patience: ClientTimeouts,
+    pub timeouts: ClientTimeouts,
     /// Follow the file on disk.
     pub watch: bool,
     /// Ask backends for their load, their models and what works; `None` sends them requests only.
@@ -99,7 +102,7 @@ impl App {
         let stats = Arc::new(Stats::default());
         let (path, watched) = (config.path.clone(), config.watched.clone());
         let store = Arc::new(Store::new(config, source, Arc::clone(&stats))?);
-        let server = store.current().config.server.clone();
+        let server = store.current().snapshot.config.server.clone();
         let listener = match sockets.listen {
             Some(socket) => Listener::inherit(socket).map_err(BindError::Inherited)?,
             None => Listener::bind(&server.listen).await?,
@@ -110,20 +113,23 @@ impl App {
             None => TcpListener::bind(server.admin).await.map_err(bind_error)?,
         };
         let admin_address = admin_socket.local_addr().map_err(bind_error)?;
-        let telemetry = store.current().config.telemetry.clone();
+        let telemetry = store.current().snapshot.config.telemetry.clone();
         let exporter = match options.traces {
             true => Exporter::start(&telemetry, &|name| store.env(name), &options.bridge, &stats),
             false => None,
         };
         let tracer = exporter.as_ref().map(Exporter::tracer);
-        let life = Arc::new(Shutdown::default());
+        let shutdown = Arc::new(Shutdown::default());
+        let meters = Arc::new(Meters::default());
+        let sinks = Sinks::new(Arc::clone(&stats), Arc::clone(&meters), tracer);
         let (listen, listen_address) = (listener.address().to_owned(), listener.tcp_address());
-        let proxy = Proxy::new(Arc::clone(&store), Arc::clone(&stats), Arc::clone(&life), options.patience, tracer);
+        let proxy = Proxy::new(Arc::clone(&store), Arc::clone(&stats), Arc::clone(&shutdown), options.timeouts, sinks);
         tokio::spawn(listener.run(Arc::new(proxy)));
         let admin = Arc::new(Admin {
             store: Arc::clone(&store),
             stats: Arc::clone(&stats),
-            life: Arc::clone(&life),
+            meters: Arc::clone(&meters),
+            shutdown: Arc::clone(&shutdown),
             listen: listen.clone(),
             admin: admin_address.to_string(),
             started,
@@ -131,27 +137,52 @@ impl App {
         tokio::spawn(admin.run(admin_socket));
         let fleet = options.ask.map(|pace| Arc::new(BackendMonitor::new(pace)));
         if let Some(fleet) = &fleet {
-            fleet.follow(&store.current().targets);
+            fleet.follow(store.current().targets_off_path());
         }
         let watcher = match options.watch {
             false => None,
             true => {
                 // Inside the runtime: a new snapshot's pools belong to it.
                 let (store, runtime) = (Arc::clone(&store), tokio::runtime::Handle::current());
-                let (fleet, bridge) = (fleet.clone(), options.bridge.clone());
+                let (fleet, bridge, meters) = (fleet.clone(), options.bridge.clone(), Arc::clone(&meters));
                 let apply = move |reading| {
                     let _inside = runtime.enter();
                     let watched = store.reload(reading);
-                    bridge.follow(store.current().config.telemetry.sample);
+                    let current = store.current();
+                    bridge.follow(current.snapshot.config.telemetry.sample);
+                    meters.prune(current.targets_off_path().iter().map(|target| &target.labels));
                     if let Some(fleet) = &fleet {
-                        fleet.follow(&store.current().targets);
+                        fleet.follow(store.current().targets_off_path());
                     }
                     watched
                 };
                 Some(watch(path, watched, text, options.timing, apply).map_err(StartError::Watch)?)
             }
         };
-        Ok(Self { listen, listen_address, admin: admin_address, store, stats, life, watcher, _fleet: fleet, exporter })
+        Ok(Self {
+            listen,
+            listen_address,
+            admin: admin_address,
+            store,
+            stats,
+            meters,
+            started,
+            shutdown,
+            watcher,
+            _fleet: fleet,
+            exporter,
+        })
+    }
+
+    /// The process at this moment.
+    pub fn view(&self) -> View {
+        View {
+            listen: self.listen.clone(),
+            admin: self.admin.to_string(),
+            is_draining: self.shutdown.draining.is_cancelled(),
+            uptime_s: self.started.elapsed().as_secs_f64(),
+            ..View::of(&self.store, &self.stats, &self.meters)
+        }
     }
 
     /// Reads the file again now.
@@ -169,14 +200,14 @@ impl App {
             }
             self.reload_now();
         }
-        let drain = self.store.current().config.server.drain;
+        let drain = self.store.current().snapshot.config.server.drain;
         tracing::info!(drain_s = drain.as_secs_f64(), in_flight = self.stats.in_flight.get(), "draining");
         self.drain(drain, signals.stop()).await
     }
 
     /// Stops accepting after a second, ends with the running answers, cuts them after `limit` or on `now`.
     pub async fn drain(self, limit: Duration, now: impl Future<Output = ()>) -> Ended {
-        // What is no i64 becomes a text in the bridge.
+        // tracing-opentelemetry exports only `i64` as an integer; other integers become strings.
         let in_flight = i64::try_from(self.stats.in_flight.get()).unwrap_or(i64::MAX);
         let span = tracing::info_span!(
             target: SPANS,
@@ -184,13 +215,13 @@ impl App {
             shiftgate.in_flight = in_flight,
             otel.status_code = tracing::field::Empty
         );
-        let life = &self.life;
-        life.draining.cancel();
+        let shutdown = &self.shutdown;
+        shutdown.draining.cancel();
         let finished = async {
             tokio::time::sleep(GRACE.min(limit)).await;
-            life.closing.cancel();
-            life.tasks.close();
-            life.tasks.wait().await;
+            shutdown.closing.cancel();
+            shutdown.tasks.close();
+            shutdown.tasks.wait().await;
         };
         let ended = tokio::select! {
             () = finished => Ended::Drained,
@@ -199,10 +230,10 @@ impl App {
         };
         if ended == Ended::Cut {
             span.record("otel.status_code", "ERROR");
-            life.closing.cancel();
-            life.cut.cancel();
-            life.tasks.close();
-            life.tasks.wait().await;
+            shutdown.closing.cancel();
+            shutdown.cut.cancel();
+            shutdown.tasks.close();
+            shutdown.tasks.wait().await;
         }
         drop(span);
         if let Some(exporter) = self.exporter {

@@ -43,6 +43,7 @@ pub mod choose;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod exchange;
 pub mod fleet;
 pub mod health;
 pub mod live;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Admin;
+use super::view::{self, View};
 use crate::health::LoadReport;
-use crate::live::Snapshot;
+use crate::model::Percent;
+use crate::stats::Latency;
 use crate::telemetry::log::rfc3339;
 
 /// Read back by the `status` command and the demo, therefore both ways.
@@ -102,89 +103,73 @@ pub struct Tokens {
     pub output: u64,
 }
 
-/// As things stand.
-pub fn of(admin: &Admin) -> Status {
-    let snapshot = admin.store.current();
-    let reload_error =
-        admin.store.reload_error().map(|error| ReloadErrorView { at: rfc3339(error.at), message: error.message });
-    Status {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        listen: admin.listen.clone(),
-        admin: admin.admin.clone(),
-        generation: snapshot.generation,
-        hash: snapshot.config.hash.clone(),
-        loaded_at: rfc3339(snapshot.loaded_at),
-        reload_error,
-        restart_needed: admin.store.restart_needed().into_iter().map(str::to_owned).collect(),
-        draining: admin.life.draining.is_cancelled(),
-        uptime_s: (admin.started.elapsed().as_secs_f64() * 10.0).round() / 10.0,
-        in_flight: admin.stats.in_flight.get(),
-        routes: routes(&snapshot),
-        backends: backends(&snapshot),
+impl Status {
+    /// The view, in the words and units of `/status`.
+    pub fn of(view: &View) -> Self {
+        let reload_error = view
+            .reload_error
+            .as_ref()
+            .map(|error| ReloadErrorView { at: rfc3339(error.at), message: error.message.clone() });
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            listen: view.listen.clone(),
+            admin: view.admin.clone(),
+            generation: view.generation,
+            hash: view.hash.clone(),
+            loaded_at: rfc3339(view.loaded_at),
+            reload_error,
+            restart_needed: view.restart_needed.iter().map(|key| (*key).to_owned()).collect(),
+            draining: view.is_draining,
+            uptime_s: (view.uptime_s * 10.0).round() / 10.0,
+            in_flight: view.stats.in_flight.get(),
+            routes: view.routes.iter().map(route).collect(),
+            backends: view.backends.iter().map(backend).collect(),
+        }
     }
 }
 
-fn routes(snapshot: &Snapshot) -> Vec<RouteView> {
-    let config = &snapshot.config;
-    let names = |backend: crate::model::BackendId| config[backend].name.clone();
-    config
-        .routes
-        .iter()
-        .zip(&snapshot.routes)
-        .map(|(route, stats)| {
-            let percent: BTreeMap<String, f64> =
-                route.percent.iter().map(|(backend, percent)| (names(*backend), percent.as_f64())).collect();
-            let requests = stats.chosen();
-            let total: u64 = requests.values().sum();
-            #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
-            let share = |count: u64| (count as f64 * 10_000.0 / total as f64).round() / 100.0;
-            let got = (total > 0).then(|| requests.iter().map(|(name, count)| (name.clone(), share(*count))).collect());
-            RouteView {
-                name: route.name.clone(),
-                effective: percent.clone(),
-                percent,
-                got,
-                requests,
-                pinned: stats.pinned().into_iter().map(|(pin, count)| (pin.to_owned(), count)).collect(),
-                pinned_late: stats.late().into_iter().map(|(pin, count)| (pin.to_owned(), count)).collect(),
-            }
-        })
-        .collect()
+fn route(view: &view::RouteView) -> RouteView {
+    let words = |counts: &BTreeMap<&'static str, u64>| {
+        counts.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect()
+    };
+    let percents = |of: fn(&view::PercentView) -> Percent| {
+        view.percents.iter().map(|one| (one.backend.clone(), of(one).as_f64())).collect()
+    };
+    let rounded = |got: BTreeMap<String, f64>| {
+        got.into_iter().map(|(name, share)| (name, (share * 100.0).round() / 100.0)).collect()
+    };
+    RouteView {
+        name: view.name.clone(),
+        percent: percents(|one| one.asked),
+        effective: percents(|one| one.effective),
+        got: view.got().map(rounded),
+        requests: view.chosen.clone(),
+        pinned: words(&view.pinned),
+        pinned_late: words(&view.pinned_late),
+    }
 }
 
-fn backends(snapshot: &Snapshot) -> Vec<BackendView> {
-    let quantiles = |latency: &crate::stats::Latency| Quantiles {
-        p50: latency.quantile_ms(0.5),
-        p99: latency.quantile_ms(0.99),
-    };
-    let now = std::time::Instant::now();
-    snapshot
-        .targets
-        .iter()
-        .enumerate()
-        .map(|(index, target)| {
-            let (config, stats) = (&target.config, &target.stats);
-            let role = if index == snapshot.baseline().index() { "baseline" } else { "candidate" };
-            BackendView {
-                name: config.name.clone(),
-                engine: config.engine.as_str().to_owned(),
-                role: role.to_owned(),
-                url: config.url.to_string(),
-                breaker: target.health.report(now).state.as_str().to_owned(),
-                attempts: stats.attempts.get(),
-                served: stats.served.get(),
-                errors: stats.errors.get(),
-                failovers: stats.failovers.get(),
-                in_flight: stats.in_flight.get(),
-                connections: stats.connections.get(),
-                ttft_ms: quantiles(&stats.ttft),
-                total_ms: quantiles(&stats.total),
-                tokens: Tokens { input: stats.input_tokens.get(), output: stats.output_tokens.get() },
-                cost_usd: stats.cost_usd(),
-                fleet: (!config.metrics.is_empty()).then(|| fleet(target.load.report(target.limits(), now))),
-            }
-        })
-        .collect()
+fn backend(view: &view::BackendView) -> BackendView {
+    let quantiles = |latency: &Latency| Quantiles { p50: latency.quantile_ms(0.5), p99: latency.quantile_ms(0.99) };
+    let stats = &view.stats;
+    BackendView {
+        name: view.labels.name.clone(),
+        engine: view.labels.engine.as_str().to_owned(),
+        role: view.role.as_str().to_owned(),
+        url: view.url.clone(),
+        breaker: view.health.state.as_str().to_owned(),
+        attempts: stats.attempts.get(),
+        served: stats.served.get(),
+        errors: stats.errors.get(),
+        failovers: stats.failovers.get(),
+        in_flight: stats.in_flight.get(),
+        connections: stats.connections.get(),
+        ttft_ms: quantiles(&stats.ttft),
+        total_ms: quantiles(&stats.total),
+        tokens: Tokens { input: stats.input_tokens.get(), output: stats.output_tokens.get() },
+        cost_usd: stats.cost_usd(),
+        fleet: view.load.clone().map(fleet),
+    }
 }
 
 fn fleet(load: LoadReport) -> FleetView {

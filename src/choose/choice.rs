@@ -119,9 +119,7 @@ pub fn choose(
     }
     Ok(match facts.availability(choice.backend()) {
         Availability::Free => choice,
-        unavailable => {
-            instead(config, &choice, Instead::Unavailable(unavailable)).unwrap_or_else(|| choice.forced())
-        }
+        unavailable => instead(config, &choice, Instead::Unavailable(unavailable)).unwrap_or_else(|| choice.forced()),
     })
 }
 

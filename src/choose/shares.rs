@@ -22,10 +22,10 @@ struct RouteShares {
 impl Shares {
     /// The percents that the file asks for.
     pub fn of_file(config: &Config) -> Self {
-        let routes = config.routes.iter().map(|route| RouteShares {
-            percent: route.percent.clone(),
-            intervals: Intervals::new(&route.percent),
-        });
+        let routes = config
+            .routes
+            .iter()
+            .map(|route| RouteShares { percent: route.percent.clone(), intervals: Intervals::new(&route.percent) });
         Self { routes: routes.collect(), withdrawn: Vec::new() }
     }
 
@@ -43,9 +43,9 @@ impl Shares {
     /// The percents in force on a route: 0 for a withdrawn candidate.
     pub fn effective(&self, route: RouteId) -> impl Iterator<Item = (BackendId, Percent)> {
         let percent = self.routes.get(route.index()).map_or(&[][..], |route| &route.percent);
-        percent.iter().map(|(backend, percent)| {
-            (*backend, if self.is_withdrawn(*backend) { Percent::ZERO } else { *percent })
-        })
+        percent
+            .iter()
+            .map(|(backend, percent)| (*backend, if self.is_withdrawn(*backend) { Percent::ZERO } else { *percent }))
     }
 
     /// The percent in force of one candidate on a route; 0 for a backend that is not a candidate there.

@@ -1,7 +1,9 @@
 //! `explain`: route, key, bucket and backend of one request under the file, and the body as the backend gets it.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Args;
@@ -10,8 +12,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Exit, complain, load, say};
-use crate::choose::{self, Body, Decision, Known, Request, Tables, UNITS};
+use crate::choose::{Body, Choice, FileOnly, Instead, Request, Salts, Shares, UNITS, choose, instead};
 use crate::config::{Config, Secrets};
+use crate::model::header::SHIFTGATE_BACKEND;
 use crate::model::{BackendId, Reason, Refusal};
 use crate::translate::{self, Action, Ask, Pinned, Stop, Translated};
 use crate::wire::endpoint::Endpoint;
@@ -111,46 +114,51 @@ impl Explain {
         let path = self.path.split('?').next().unwrap_or_default();
         let endpoint = Endpoint::of(&Method::POST, path);
         if matches!(endpoint, Endpoint::Malformed | Endpoint::NotOurs) {
-            return Err(format!("{path} is answered by shiftgate itself, with 404 or 400: it is no path under /v1"));
+            return Err(format!("{path} is answered by shiftgate itself, with 404 or 400: it is not a path under /v1"));
         }
         let scanned = scan::scan(body).ok();
+        let (config, headers) = self.overridden(config, headers)?;
         let request = Request {
             endpoint: &endpoint,
             path,
-            headers,
+            headers: &headers,
             body: match &scanned {
                 _ if body.len() as u64 > config.server.max_body => Body::OverCap,
                 Some(scan) => Body::Scanned(scan),
                 None => Body::Unparsable,
             },
-            // What a running shiftgate has learnt of its backends is not known here.
-            known: &|_| Known::default(),
         };
-        let tables = Tables::new(config);
-        let mut drawn = false;
-        let decided = choose::decide(config, &tables, &request, &mut || {
-            drawn = true;
-            0
-        });
-        let mut decision = decided.map_err(|_| "x-shiftgate-backend names no backend of the file".to_owned())?;
-        if let Some(name) = &self.backend {
-            let named = config.backend(name).ok_or_else(|| {
-                let known: Vec<&str> = config.backends.iter().map(|one| one.name.as_str()).collect();
-                format!("there is no backend {name:?}; known are: {}", known.join(", "))
-            })?;
-            decision = Decision { backend: named, reason: Reason::Override, unit: None, key: None, ..decision };
-        }
-        Ok(told(config, decision, drawn, (body, scanned.as_ref(), endpoint)))
+        let shares = Arc::new(Shares::of_file(&config));
+        let rules = (&Salts::new(&config), &shares);
+        let choice = choose(&config, rules, &request, &FileOnly, &mut || 0).map_err(|error| error.to_string())?;
+        Ok(explained(&config, choice, (body, scanned.as_ref(), endpoint)))
+    }
+
+    /// The file and the headers as if the request named the backend of `--backend`.
+    fn overridden<'a>(
+        &self,
+        config: &'a Config,
+        headers: &'a HeaderMap,
+    ) -> Result<(Cow<'a, Config>, Cow<'a, HeaderMap>), String> {
+        let Some(name) = &self.backend else { return Ok((Cow::Borrowed(config), Cow::Borrowed(headers))) };
+        let known = || config.backends.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
+        let unknown = || format!("there is no backend {name:?}; known are: {}", known());
+        config.backend(name).ok_or_else(unknown)?;
+        let (mut config, mut headers) = (config.clone(), headers.clone());
+        config.server.allow_override = true;
+        headers.insert(SHIFTGATE_BACKEND, HeaderValue::from_str(name).map_err(|_| unknown())?);
+        Ok((Cow::Owned(config), Cow::Owned(headers)))
     }
 }
 
+/// A request's body, its scan and its endpoint.
 type Asked<'a> = (&'a Bytes, Option<&'a Scan<'a>>, Endpoint);
 
-fn told(config: &Config, mut decision: Decision, drawn: bool, asked: Asked<'_>) -> Explained {
-    let mut ledger: Vec<Step> = pinned_by(config, decision, asked).into_iter().collect();
+fn explained(config: &Config, mut choice: Choice, asked: Asked<'_>) -> Explained {
+    let mut ledger: Vec<Step> = pinned_by(config, &choice, asked).into_iter().collect();
     let mut sent = None;
-    loop {
-        match translated(config, decision.backend, asked) {
+    let reason = loop {
+        match translated(config, choice.backend(), asked) {
             Ok(done) => {
                 ledger.extend(done.iter().flat_map(|done| done.ledger.steps()).map(|step| Step {
                     field: step.field.to_string(),
@@ -158,32 +166,30 @@ fn told(config: &Config, mut decision: Decision, drawn: bool, asked: Asked<'_>) 
                     detail: step.detail.to_string(),
                 }));
                 sent = Some(done.map_or_else(|| asked.0.clone(), |done| done.body));
-                break;
+                break choice.reason();
             }
             Err(Stop::Pinned(pinned)) => {
-                let again = decision.backend != config.baseline;
-                (decision.backend, decision.reason) = (config.baseline, Reason::Pinned(pinned.pin));
                 ledger.push(pinned_step(&pinned));
-                if !again {
-                    decision.reason = Reason::Refused(Refusal::Request);
-                    break;
+                match instead(config, &choice, Instead::Pinned(pinned.pin)) {
+                    Some(moved) => choice = moved,
+                    None => break Reason::Refused(Refusal::Request),
                 }
             }
             Err(Stop::Invalid(error)) => {
-                decision.reason = Reason::Refused(Refusal::Request);
                 let field = error.param.unwrap_or_default();
                 ledger.push(Step { field, action: "refused", detail: error.message });
-                break;
+                break Reason::Refused(Refusal::Request);
             }
         }
-    }
-    let key = decision.key.and_then(|source| config.sticky.get(source));
+    };
+    let drawn = choice.drawn();
+    let key = drawn.and_then(|drawn| config.sticky.get(drawn.key?));
     Explained {
-        route: config[decision.route].name.clone(),
+        route: config[choice.route()].name.clone(),
         key: key.map(|source| Source { source: source.describe() }),
-        bucket: decision.unit.filter(|_| !drawn).map(|unit| f64::from(unit) / f64::from(UNITS)),
-        backend: config[decision.backend].name.clone(),
-        reason: decision.reason.as_str(),
+        bucket: drawn.filter(|drawn| drawn.key.is_some()).map(|drawn| f64::from(drawn.unit) / f64::from(UNITS)),
+        backend: config[choice.backend()].name.clone(),
+        reason: reason.as_str(),
         request: sent
             .and_then(|sent| String::from_utf8(sent.to_vec()).ok())
             .and_then(|text| RawValue::from_string(text.trim().to_owned()).ok()),
@@ -196,10 +202,10 @@ fn pinned_step(pinned: &Pinned) -> Step {
     Step { field: pinned.field.to_string(), action, detail: pinned.why.to_owned() }
 }
 
-/// Which field kept a request from the draw, and why.
-fn pinned_by(config: &Config, decision: Decision, (body, scan, endpoint): Asked<'_>) -> Option<Step> {
-    let (Reason::Pinned(pin), Some(scan)) = (decision.reason, scan) else { return None };
-    let candidates = config[decision.route].percent.iter().filter(|(_, percent)| percent.hundredths() > 0);
+/// The field that kept a request from the draw, and why.
+fn pinned_by(config: &Config, choice: &Choice, (body, scan, endpoint): Asked<'_>) -> Option<Step> {
+    let (Reason::Pinned(pin), Some(scan)) = (choice.reason(), scan) else { return None };
+    let candidates = config[choice.route()].percent.iter().filter(|(_, percent)| percent.hundredths() > 0);
     let mut found = candidates.filter_map(|(backend, _)| {
         let backend = &config[*backend];
         translate::pin_exactly(&Ask { body, scan, endpoint, backend, is_baseline: false, max_model_len: None })
@@ -207,7 +213,7 @@ fn pinned_by(config: &Config, decision: Decision, (body, scan, endpoint): Asked<
     found.find(|found| found.pin == pin).map(|found| pinned_step(&found))
 }
 
-/// `None` where the bytes go as they came.
+/// The translation for a backend; `None` where the bytes go as they came.
 fn translated(
     config: &Config,
     backend: BackendId,

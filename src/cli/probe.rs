@@ -11,6 +11,7 @@ use crate::backend::Target;
 use crate::config::Config;
 use crate::fleet::probe::{self, Asked, Report};
 use crate::model::BackendId;
+use crate::outcome::Role;
 
 #[derive(Debug, Serialize)]
 struct Probed<'a> {
@@ -69,7 +70,10 @@ pub(super) fn run(config: &Config, json: bool) -> Exit {
 async fn ask_all(targets: Vec<Arc<Target>>, baseline: BackendId) -> Vec<Report> {
     let mut asked = JoinSet::new();
     for (place, target) in targets.into_iter().enumerate() {
-        asked.spawn(async move { (place, probe::probe(&target, BackendId::new(place) == baseline).await) });
+        asked.spawn(async move {
+            let role = if BackendId::new(place) == baseline { Role::Baseline } else { Role::Candidate };
+            (place, probe::probe(&target, role).await)
+        });
     }
     let mut reports = asked.join_all().await;
     reports.sort_by_key(|(place, _)| *place);

@@ -84,16 +84,16 @@ async fn serve(
         }
     };
     drop(text);
-    let snapshot = app.store.current();
+    let current = app.store.current();
     tracing::info!(
         listen = app.listen,
         admin = %app.admin,
-        generation = snapshot.generation,
-        hash = snapshot.config.hash,
+        generation = current.snapshot.generation,
+        hash = current.snapshot.config.hash,
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
-    drop(snapshot);
+    drop(current);
     let stats = std::sync::Arc::clone(&app.stats);
     tokio::spawn(async move {
         let mut seen = 0;

@@ -24,7 +24,7 @@ use crate::otlp::Bridge;
 use crate::sim::{self, Behaviour, Sim, SimConfig, Template, Wire};
 pub use spans::Servers;
 use traffic::{ClientSeen, Traffic};
-use view::View;
+use view::Screen;
 
 /// How often a table is drawn, and lines are printed where nobody watches.
 const REDRAW: Duration = Duration::from_millis(500);
@@ -80,15 +80,15 @@ pub async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish: Wish) 
     let proxy = app.listen_address.ok_or(DemoError::NoAddress)?;
     let seen = Arc::new(ClientSeen::default());
     let traffic = Traffic::start(proxy, wish.rate, Arc::clone(&seen));
-    let mut view = View::new(std::io::stdout().is_terminal(), &app, proxy);
-    view.begin(&notes);
+    let mut screen = Screen::new(std::io::stdout().is_terminal(), &app, proxy);
+    screen.begin(&notes);
     let begun = Instant::now();
     let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::Signals)?;
-    let mut tick = tokio::time::interval(if view.is_live() { REDRAW } else { LINES });
+    let mut tick = tokio::time::interval(if screen.is_live() { REDRAW } else { LINES });
     tick.tick().await;
     loop {
         tokio::select! {
-            _ = tick.tick() => view.show(begun.elapsed(), &app, &seen),
+            _ = tick.tick() => screen.show(begun.elapsed(), &app, &seen),
             _ = tokio::signal::ctrl_c() => break,
             _ = terminate.recv() => break,
         }
@@ -98,7 +98,7 @@ pub async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish: Wish) 
     }
     traffic.finish(LAST_ANSWERS).await;
     let failed = seen.failed();
-    view.summary(begun.elapsed(), &app, &seen);
+    screen.summary(begun.elapsed(), &app, &seen);
     app.drain(Duration::from_millis(1), std::future::ready(())).await;
     drop(sims);
     servers.finish().await;

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::traffic::ClientSeen;
+use crate::admin::{BackendView, View};
 use crate::app::App;
-use crate::model::{BackendId, Percent};
+use crate::model::Percent;
 use crate::stats::Latency;
 
 /// One backend as it stands.
@@ -22,15 +23,16 @@ struct Row {
     cost: Option<f64>,
 }
 
-pub(super) struct View {
+/// The terminal, or the pipe, that the demo writes to.
+pub(super) struct Screen {
     live: bool,
     drawn: usize,
     header: String,
 }
 
-impl View {
+impl Screen {
     pub(super) fn new(live: bool, app: &App, proxy: SocketAddr) -> Self {
-        let path = app.store.current().config.path.display().to_string();
+        let path = app.store.current().snapshot.config.path.display().to_string();
         let header = format!(
             "shiftgate demo: applications at http://{proxy}/v1, status at http://{}/status. Edit {path} and watch.",
             app.admin
@@ -50,12 +52,13 @@ impl View {
     }
 
     pub(super) fn show(&mut self, elapsed: Duration, app: &App, seen: &ClientSeen) {
-        let rows = rows(elapsed, app, seen);
+        let view = app.view();
+        let rows = rows(elapsed, &view, seen);
         if !self.live {
             print(&lines(elapsed, &rows));
             return;
         }
-        let table = table(elapsed, app, seen, &rows);
+        let table = table(elapsed, &view, seen, &rows);
         let mut text = String::new();
         if self.drawn > 0 {
             // Up to the first line of the last drawing, and clear from there.
@@ -73,7 +76,7 @@ impl View {
             elapsed.as_secs_f64(),
             seen.requests(),
             seen.failed(),
-            app.store.current().generation
+            app.view().generation
         );
         if let Some(failure) = seen.last_failure() {
             text.push_str(&format!("the last failure: {failure}\n"));
@@ -88,38 +91,28 @@ fn print(text: &str) {
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
-fn rows(elapsed: Duration, app: &App, seen: &ClientSeen) -> Vec<Row> {
-    let snapshot = app.store.current();
-    let config = &snapshot.config;
-    let asked_of = |id: BackendId| {
-        let route = config.routes.last()?;
-        route.percent.iter().find(|(backend, _)| *backend == id).map(|(_, percent)| *percent)
-    };
-    let shifted: u16 = config.backends_with_ids().filter_map(|(id, _)| asked_of(id)).map(Percent::hundredths).sum();
+fn rows(elapsed: Duration, view: &View, seen: &ClientSeen) -> Vec<Row> {
+    let percents = view.default_route().map_or(&[][..], |route| &route.percents);
+    let shifted: u16 = percents.iter().map(|one| one.asked.hundredths()).sum();
     let rest = Percent::from_hundredths(10_000_u16.saturating_sub(shifted)).unwrap_or_default();
     let pair = |latency: &Latency| (latency.quantile_ms(0.5), latency.quantile_ms(0.99));
-    config
-        .backends
-        .iter()
-        .zip(&snapshot.targets)
-        .enumerate()
-        .map(|(index, (backend, target))| {
-            let stats = &target.stats;
-            #[expect(clippy::cast_precision_loss, reason = "a demo's counts are small")]
-            let tokens = stats.output_tokens.get() as f64;
-            Row {
-                name: backend.name.clone(),
-                asked: asked_of(BackendId::new(index)).unwrap_or(rest),
-                got: seen.share(snapshot.generation, &backend.name),
-                requests: stats.attempts.get(),
-                errors: stats.errors.get(),
-                ttft: pair(&stats.ttft),
-                total: pair(&stats.total),
-                tokens_per_second: tokens / elapsed.as_secs_f64().max(0.001),
-                cost: stats.cost_usd(),
-            }
-        })
-        .collect()
+    let row = |backend: &BackendView| {
+        let (name, stats) = (&backend.labels.name, &backend.stats);
+        #[expect(clippy::cast_precision_loss, reason = "a demo's counts are small")]
+        let tokens = stats.output_tokens.get() as f64;
+        Row {
+            name: name.clone(),
+            asked: percents.iter().find(|one| one.backend == *name).map_or(rest, |one| one.asked),
+            got: seen.share(view.generation, name),
+            requests: stats.attempts.get(),
+            errors: stats.errors.get(),
+            ttft: pair(&stats.ttft),
+            total: pair(&stats.total),
+            tokens_per_second: tokens / elapsed.as_secs_f64().max(0.001),
+            cost: stats.cost_usd(),
+        }
+    };
+    view.backends.iter().map(row).collect()
 }
 
 fn number(value: Option<f64>, decimals: usize) -> String {
@@ -149,16 +142,15 @@ fn lines(elapsed: Duration, rows: &[Row]) -> String {
     text
 }
 
-fn table(elapsed: Duration, app: &App, seen: &ClientSeen, rows: &[Row]) -> String {
-    let snapshot = app.store.current();
+fn table(elapsed: Duration, view: &View, seen: &ClientSeen, rows: &[Row]) -> String {
     let mut text = format!(
         "\n{:.0} s, {} requests, {} failed, generation {}\n",
         elapsed.as_secs_f64(),
         seen.requests(),
         seen.failed(),
-        snapshot.generation
+        view.generation
     );
-    if let Some(error) = app.store.reload_error() {
+    if let Some(error) = &view.reload_error {
         // Lines are counted for the redraw: one that wraps would spoil it.
         let line: String = format!("the file is refused: {}", error.message).chars().take(110).collect();
         text.push_str(&line);

@@ -1,23 +1,21 @@
-//! One question to a backend, off the request path: bounded in time and in bytes.
+//! One question to a server that belongs to a backend, off the request path: bounded in time and in bytes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
 
 use crate::backend::{Auth, Client, Failure, RequestBody, Target};
+use crate::exchange::{self, Exchange};
+use crate::outcome::Trail;
 
-const OURS: HeaderValue = HeaderValue::from_static(concat!("shiftgate/", env!("CARGO_PKG_VERSION")));
+/// The user agent of our own requests.
+pub(super) const OURS: HeaderValue = HeaderValue::from_static(concat!("shiftgate/", env!("CARGO_PKG_VERSION")));
 
-/// A model that is asked for a few tokens has begun long before.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Of an answer to one of our own questions.
-const MAX_ANSWER: u64 = 4 << 20;
-
-/// What is asked, and how long and how large the answer may be.
+/// A question, with the time and size that its answer may have.
 #[derive(Debug, Clone)]
 pub(super) struct Question {
     pub(super) method: Method,
@@ -29,6 +27,7 @@ pub(super) struct Question {
     pub(super) max_answer: u64,
 }
 
+/// An answer that was read whole.
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -36,40 +35,25 @@ pub(super) struct Answer {
 }
 
 impl Question {
-    /// To the backend's own API; `path` is from `/v1` on.
-    pub(super) fn of_target(target: &Target, method: Method, path: &'static str, body: Bytes) -> Option<Self> {
-        let uri = target.uri_for(&Uri::from_static(path))?;
-        let key = key_of(target);
-        let (host, deadline, max_answer) = (target.host.clone(), PATIENCE, MAX_ANSWER);
-        Some(Self { method, uri, host, key, body, deadline, max_answer })
-    }
-
-    pub(super) async fn ask(&self, client: &Arc<Client>) -> Result<Answer, Failure> {
-        let asked = tokio::time::timeout(self.deadline, self.exchange(client)).await;
+    /// Asks, and reads the answer to its end.
+    pub(super) async fn ask(&self, client: &Arc<Client>, trail: &mut Trail) -> Result<Answer, Failure> {
+        let asked = tokio::time::timeout(self.deadline, self.exchange(client, trail)).await;
         asked.map_err(|_| Failure::Timeout(self.deadline))?
     }
 
-    async fn exchange(&self, client: &Arc<Client>) -> Result<Answer, Failure> {
-        let response = match client.send(self.request(), false).await {
-            Ok(answer) => answer.response,
-            // A kept connection that had died: nobody has seen the question.
-            Err(error) if error.stale => {
-                client.send(self.request(), true).await.map_err(|error| error.failure)?.response
-            }
-            Err(error) => return Err(error.failure),
-        };
+    async fn exchange(&self, client: &Arc<Client>, trail: &mut Trail) -> Result<Answer, Failure> {
+        let exchange = Exchange { deadline: None, is_fresh: false, is_replay_safe: true, is_stream: false };
+        let response = exchange::send(client, exchange, |_| self.request(), trail).await?;
         let status = response.status();
-        let mut body = response.into_body();
-        let mut read = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Failure::of_exchange(&error))?;
-            let Some(data) = frame.data_ref() else { continue };
-            if (read.len() + data.len()) as u64 > self.max_answer {
-                return Err(Failure::TooLarge(self.max_answer));
-            }
-            read.extend_from_slice(data);
+        let body =
+            http_body_util::Limited::new(response.into_body(), usize::try_from(self.max_answer).unwrap_or(usize::MAX));
+        match body.collect().await {
+            Ok(body) => Ok(Answer { status, body: body.to_bytes() }),
+            Err(error) => Err(match error.downcast_ref::<hyper::Error>() {
+                Some(error) => Failure::of_exchange(error),
+                None => Failure::TooLarge(self.max_answer),
+            }),
         }
-        Ok(Answer { status, body: read.freeze() })
     }
 
     fn request(&self) -> Request<RequestBody> {

@@ -7,8 +7,8 @@ use tokio::task::AbortHandle;
 
 use super::learn::learn;
 use super::poll::poll;
-use crate::backend::{Client, Target};
-use crate::model::Engine;
+use crate::backend::{Target, is_asked_alike};
+use crate::model::ContextLength;
 use crate::stats::lock;
 
 /// How often backends are asked, and how long they may take.
@@ -42,10 +42,10 @@ pub struct BackendMonitor {
     running: Mutex<Vec<Running>>,
 }
 
-/// A backend whose section did not change keeps its client, and its task.
+/// A backend's task. It goes on while nothing but the price of the backend's section changes.
 #[derive(Debug)]
 struct Running {
-    client: Arc<Client>,
+    target: Arc<Target>,
     task: AbortHandle,
 }
 
@@ -63,9 +63,10 @@ impl BackendMonitor {
     /// From now on these are asked, and no others. Inside a runtime.
     pub fn follow(&self, targets: &[Arc<Target>]) {
         let mut running = lock(&self.running);
-        running.retain(|one| targets.iter().any(|target| Arc::ptr_eq(&target.client, &one.client)));
+        let is_same = |one: &Running, target: &Arc<Target>| is_asked_alike(&one.target.config, &target.config);
+        running.retain(|one| targets.iter().any(|target| is_same(one, target)));
         for target in targets {
-            if !is_asked(target) || running.iter().any(|one| Arc::ptr_eq(&target.client, &one.client)) {
+            if !is_asked(target) || running.iter().any(|one| is_same(one, target)) {
                 continue;
             }
             let (of, pace) = (Arc::clone(target), self.pace);
@@ -77,12 +78,13 @@ impl BackendMonitor {
                 };
                 tokio::join!(polled, learn(&of, pace));
             });
-            running.push(Running { client: Arc::clone(&target.client), task: task.abort_handle() });
+            running.push(Running { target: Arc::clone(target), task: task.abort_handle() });
         }
     }
 }
 
 /// Whether there is anything to ask of it.
 fn is_asked(target: &Target) -> bool {
-    !target.config.metrics.is_empty() || target.config.engine != Engine::OpenAi || target.config.translation.probe
+    let tells_length = target.config.engine.facts().context_length != ContextLength::Unasked;
+    !target.config.metrics.is_empty() || tells_length || target.config.translation.probe
 }

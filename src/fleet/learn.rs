@@ -1,21 +1,27 @@
 //! What a backend is asked once: the length of its context, and what works when its section says `probe = true`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode, Uri};
 use serde_json::Value;
 
-use super::exchange::Question;
+use super::exchange::{Question, key_of};
 use super::follow::PollIntervals;
 use super::probe;
 use crate::backend::Target;
-use crate::model::Engine;
+use crate::model::ContextLength;
+use crate::outcome::{LegKind, Role, Trail};
 
-/// Between two tries at most.
+/// Time that the server's answer gets.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Limit, in bytes, of the server's answer; a larger one tells nothing.
+const MAX_ANSWER: u64 = 4 << 20;
+/// Longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-pub(super) async fn learn(target: &Target, pace: PollIntervals) {
+pub(super) async fn learn(target: &Arc<Target>, pace: PollIntervals) {
     learn_length(target, pace).await;
     if target.config.translation.probe {
         probe::keep_probed(target, pace).await;
@@ -24,7 +30,9 @@ pub(super) async fn learn(target: &Target, pace: PollIntervals) {
 
 /// Asks until the server has said something, a refusal included.
 async fn learn_length(target: &Target, pace: PollIntervals) {
-    if target.config.engine == Engine::OpenAi || target.config.translation.max_model_len.is_some() {
+    if target.config.engine.facts().context_length == ContextLength::Unasked
+        || target.config.translation.max_model_len.is_some()
+    {
         return;
     }
     let mut pause = Pause::new(pace);
@@ -46,7 +54,9 @@ struct NoAnswer;
 
 async fn ask_length(target: &Target) -> Result<Option<u64>, NoAnswer> {
     let Some(question) = length_question(target) else { return Ok(None) };
-    let answer = question.ask(&target.client).await.map_err(|_| NoAnswer)?;
+    let labels = (&target.labels, &target.stats);
+    let mut trail = Trail::new(LegKind::Probe, Role::Candidate, labels, "", false);
+    let answer = question.ask(&target.client, &mut trail).await.map_err(|_| NoAnswer)?;
     if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS {
         return Err(NoAnswer);
     }
@@ -58,14 +68,23 @@ pub(super) async fn length(target: &Target) -> Option<u64> {
     ask_length(target).await.unwrap_or_default()
 }
 
-/// TGI's list of models says nothing of lengths, its `/info` beside the API does.
+/// The question for the server's context. TGI's list of models does not tell lengths; its `/info` beside the API does.
 fn length_question(target: &Target) -> Option<Question> {
-    let mut question = Question::of_target(target, Method::GET, "/v1/models", Bytes::new())?;
-    if target.config.engine == Engine::Tgi {
-        let path = target.config.url.path.as_str();
-        question.uri = format!("{}/info", path.strip_suffix("/v1").unwrap_or(path)).parse::<Uri>().ok()?;
-    }
-    Some(question)
+    let path = target.config.url.path.as_str();
+    let uri = match target.config.engine.facts().context_length {
+        ContextLength::Unasked => return None,
+        ContextLength::Models => target.uri_for(&Uri::from_static("/v1/models"))?,
+        ContextLength::Info => format!("{}/info", path.strip_suffix("/v1").unwrap_or(path)).parse::<Uri>().ok()?,
+    };
+    Some(Question {
+        method: Method::GET,
+        uri,
+        host: target.host.clone(),
+        key: key_of(target),
+        body: Bytes::new(),
+        deadline: ANSWER_TIMEOUT,
+        max_answer: MAX_ANSWER,
+    })
 }
 
 /// The shortest of the models that are asked for; of all, when none of these is in the list.

@@ -15,6 +15,7 @@ use super::signals::{Page, Rate, Signals};
 use crate::backend::{Client, Target};
 use crate::config::BackendUrl;
 use crate::health::is_fresh;
+use crate::outcome::{LegKind, Role, Trail};
 
 /// vLLM's page is 64 KiB; one of many engines is not hundreds of times that.
 const MAX_PAGE: u64 = 8 << 20;
@@ -51,7 +52,8 @@ pub(super) async fn poll(target: &Target, pace: PollIntervals) {
 async fn ask_all(sources: Vec<Source>, target: &Target) -> Vec<Source> {
     let mut asked = JoinSet::new();
     for source in sources {
-        asked.spawn(source.ask());
+        let trail = Trail::new(LegKind::Probe, Role::Candidate, (&target.labels, &target.stats), "", false);
+        asked.spawn(source.ask(trail));
     }
     let sources = asked.join_all().await;
     for source in &sources {
@@ -100,8 +102,8 @@ impl Source {
         Ok(Self { url: url.to_string(), question, client, page: None, generated: Rate::default(), error: None })
     }
 
-    async fn ask(mut self) -> Self {
-        self.error = match self.question.ask(&self.client).await {
+    async fn ask(mut self, mut trail: Trail) -> Self {
+        self.error = match self.question.ask(&self.client, &mut trail).await {
             Ok(answer) if answer.status.is_success() => self.take(&String::from_utf8_lossy(&answer.body)),
             Ok(answer) => Some(format!("it answered {}", answer.status.as_u16())),
             Err(failure) => Some(failure.to_string()),

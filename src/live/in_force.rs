@@ -12,7 +12,7 @@ use crate::choose::{self, Availability, Choice, Facts, Known, Request, Shares, U
 use crate::config::Config;
 use crate::health::{Ticket, Unfit};
 use crate::model::{BackendId, RouteId};
-use crate::outcome::Role;
+use crate::outcome::{BackendLabels, Role};
 use crate::stats::{Permit, Stats};
 
 /// The state in force at one moment.
@@ -62,6 +62,12 @@ impl InForce {
     /// The handle of the backend that was chosen.
     pub fn target(&self, choice: &Choice) -> &Arc<Target> {
         self.targets.backend(choice.backend())
+    }
+
+    /// The names in telemetry of the backend that was decided for.
+    pub fn decided_labels(&self, choice: &Choice) -> &Arc<BackendLabels> {
+        let (backend, _) = choice.decided();
+        &self.targets.backend(backend).labels
     }
 
     /// The backend's part in the rollout.
@@ -114,11 +120,7 @@ impl Facts for FactsAt<'_> {
     fn known(&self, backend: BackendId) -> Known {
         let facts = &self.in_force.targets.backend(backend).facts;
         let probed = facts.probed();
-        Known {
-            max_model_len: facts.max_model_len(),
-            missing: probed.unwrap_or_default(),
-            is_probed: probed.is_some(),
-        }
+        Known { max_model_len: facts.max_model_len(), missing: probed.unwrap_or_default(), is_probed: probed.is_some() }
     }
 
     fn availability(&self, backend: BackendId) -> Availability {

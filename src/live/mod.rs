@@ -9,8 +9,8 @@ mod store;
 mod targets;
 pub mod watch;
 
-pub use shutdown::Shutdown;
 pub use in_force::{Admission, InForce};
+pub use shutdown::Shutdown;
 pub use snapshot::Snapshot;
 pub use store::{Adapt, Env, LoadError, ReloadError, Source, Store};
 pub use targets::RouteHandle;

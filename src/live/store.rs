@@ -87,8 +87,8 @@ impl Store {
     pub fn new(config: Config, source: Source, stats: Arc<Stats>) -> Result<Self, LoadError> {
         let config = source.adapted(config);
         let (path, started) = (config.path.clone(), (config.server.clone(), config.telemetry.clone()));
-        let first = InForce::prepare(config, None, &stats)
-            .map_err(|cause| LoadError::Prepare { path: path.clone(), cause })?;
+        let first =
+            InForce::prepare(config, None, &stats).map_err(|cause| LoadError::Prepare { path: path.clone(), cause })?;
         Ok(Self { path, source, current: ArcSwap::from_pointee(first), started, reloads: Mutex::default(), stats })
     }
 
@@ -162,7 +162,7 @@ impl Store {
                 self.refuse(&reloads.unusable, message.clone(), &message);
             }
         }
-        // What is no i64 becomes a text in the bridge.
+        // tracing-opentelemetry exports only `i64` as an integer; other integers become strings.
         span.record("shiftgate.generation", i64::try_from(self.current().snapshot.generation).unwrap_or(i64::MAX));
         if self.reload_error().is_none() {
             span.record("shiftgate.result", "ok");

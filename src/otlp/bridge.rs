@@ -15,8 +15,8 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::model::TraceContext;
-use crate::telemetry::SPANS;
 use crate::stats::lock;
+use crate::telemetry::SPANS;
 use crate::telemetry::server_span::ServerSpan;
 use crate::telemetry::tracer::Tracer;
 

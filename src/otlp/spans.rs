@@ -1,4 +1,4 @@
-//! A request's spans as OTLP has them: OpenTelemetry's names for what a [`Story`] tells.
+//! A request's spans as OTLP has them: OpenTelemetry's names for what a [`Outcome`] tells.
 //!
 //! Names follow the GenAI and HTTP semantic conventions. GenAI's are still in development, so they stand here as text and
 //! do not move with a crate.
@@ -11,8 +11,9 @@ use bytes::Bytes;
 use http::Method;
 
 use super::proto::Proto;
-use crate::model::{Fault, OTHER_METHOD, SpanId};
-use crate::telemetry::story::{Attempt, Peer, Story};
+use crate::choose::UNITS;
+use crate::model::{Fault, OTHER_METHOD, Percent, Reason, SpanId};
+use crate::outcome::{Attempt, BackendLabels, LegEnd, Outcome};
 
 /// Fields of `opentelemetry.proto.trace.v1.Span`.
 mod field {
@@ -38,15 +39,15 @@ const KNOWS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
 /// Appends the SERVER span, then its CLIENT spans in the order of their attempts, as `ScopeSpans.spans`.
-pub(super) fn encode(story: &Story, to: &mut Vec<u8>) {
+pub(super) fn encode(outcome: &Outcome, to: &mut Vec<u8>) {
     thread_local! {
         static WRITER: RefCell<Writer> = RefCell::default();
     }
     WRITER.with_borrow_mut(|writer| {
-        writer.server(story);
+        writer.server(outcome);
         writer.finish(to);
-        for (place, attempt) in story.attempts.iter().enumerate() {
-            writer.client(story, attempt, place);
+        for (place, (leg, attempt)) in outcome.attempts().enumerate() {
+            writer.client(outcome, leg, attempt, place);
             writer.finish(to);
         }
     });
@@ -74,7 +75,7 @@ struct Writer {
     event: Proto,
     scratch: String,
     endpoints: Known<(Method, &'static str)>,
-    peers: Known<Arc<Peer>>,
+    backends: Known<Arc<BackendLabels>>,
 }
 
 /// What was encoded before and comes again.
@@ -121,11 +122,11 @@ fn of_endpoint(method: &Method, template: &'static str) -> Proto {
 }
 
 /// The same in every span of a backend.
-fn of_peer(peer: &Peer) -> Proto {
+fn of_backend(backend: &BackendLabels) -> Proto {
     let mut it = Proto::default();
-    it.text(field::ATTRIBUTE, "server.address", &peer.host);
-    it.int(field::ATTRIBUTE, "server.port", i64::from(peer.port));
-    it.text(field::ATTRIBUTE, "shiftgate.backend", &peer.name);
+    it.text(field::ATTRIBUTE, "server.address", &backend.host);
+    it.int(field::ATTRIBUTE, "server.port", i64::from(backend.port));
+    it.text(field::ATTRIBUTE, "shiftgate.backend", &backend.name);
     it
 }
 
@@ -138,8 +139,8 @@ impl Writer {
         self.one.clear();
     }
 
-    fn begin(&mut self, story: &Story, span: SpanId, parent: Option<SpanId>, kind: u64) {
-        self.one.bytes(field::TRACE_ID, &story.trace.trace.as_u128().to_be_bytes());
+    fn begin(&mut self, outcome: &Outcome, span: SpanId, parent: Option<SpanId>, kind: u64) {
+        self.one.bytes(field::TRACE_ID, &outcome.trace.trace.as_u128().to_be_bytes());
         self.one.bytes(field::SPAN_ID, &span.as_u64().to_be_bytes());
         if let Some(parent) = parent {
             self.one.bytes(field::PARENT, &parent.as_u64().to_be_bytes());
@@ -155,9 +156,9 @@ impl Writer {
         self.one.bytes(field::NAME, self.scratch.trim_end().as_bytes());
     }
 
-    fn times(&mut self, story: &Story, from: Instant, to: Instant) {
-        self.one.fixed64(field::START, nanos(story.clock.wall_of(from)));
-        self.one.fixed64(field::END, nanos(story.clock.wall_of(to)));
+    fn times(&mut self, outcome: &Outcome, from: Instant, to: Instant) {
+        self.one.fixed64(field::START, nanos(outcome.clock.wall_of(from)));
+        self.one.fixed64(field::END, nanos(outcome.clock.wall_of(to)));
     }
 
     fn text(&mut self, key: &str, value: &str) {
@@ -198,8 +199,8 @@ impl Writer {
         }
     }
 
-    fn event(&mut self, name: &str, story: &Story, at: Instant, attributes: &[(&str, &str)]) {
-        self.event.fixed64(1, nanos(story.clock.wall_of(at)));
+    fn event(&mut self, name: &str, outcome: &Outcome, at: Instant, attributes: &[(&str, &str)]) {
+        self.event.fixed64(1, nanos(outcome.clock.wall_of(at)));
         self.event.bytes(2, name.as_bytes());
         for (key, value) in attributes {
             self.event.text(3, key, value);
@@ -208,75 +209,81 @@ impl Writer {
         self.event.clear();
     }
 
-    fn server(&mut self, story: &Story) {
-        let parent = story.trace.parent;
-        self.begin(story, story.span, parent, SERVER);
-        let (method, template) = (&story.method, story.template);
+    fn server(&mut self, outcome: &Outcome) {
+        let parent = outcome.trace.parent;
+        self.begin(outcome, outcome.span, parent, SERVER);
+        let (method, template) = (&outcome.method, outcome.template);
         let endpoint = self.endpoints.get(
             |(known, of)| std::ptr::eq(*of, template) && known == method,
             || ((method.clone(), template), of_endpoint(method, template)),
         );
         self.one.raw(endpoint);
-        self.times(story, story.clock.began, story.ended);
+        self.times(outcome, outcome.clock.began_at, outcome.ended_at);
         self.one.fixed32(field::FLAGS, SAMPLED | KNOWS_REMOTE | if parent.is_some() { IS_REMOTE } else { 0 });
-        self.text("url.path", &story.path);
-        self.known_int("http.response.status_code", story.status.map(u64::from));
-        self.known_text("network.protocol.version", version(story.version));
-        if let Some(decided) = &story.decided {
+        self.text("url.path", &outcome.path);
+        self.known_int("http.response.status_code", outcome.status.map(u64::from));
+        self.known_text("network.protocol.version", version(outcome.version));
+        if let Some(decided) = &outcome.decided {
+            let (_, reason) = decided.choice.decided();
+            let bucket = decided.choice.drawn().map(|drawn| f64::from(drawn.unit) / f64::from(UNITS));
             self.text("shiftgate.route", &decided.route.name);
             self.text("shiftgate.decision.backend", &decided.backend.name);
-            self.text("shiftgate.decision.reason", decided.reason.as_str());
-            self.known_double("shiftgate.decision.bucket", decided.bucket);
-            self.known_double("shiftgate.percent", decided.percent);
+            self.text("shiftgate.decision.reason", reason.as_str());
+            self.known_double("shiftgate.decision.bucket", bucket);
+            self.known_double("shiftgate.percent", decided.choice.percent().map(Percent::as_f64));
         }
-        self.text("shiftgate.reason", story.reason.as_str());
-        self.int("shiftgate.generation", story.generation);
-        self.known_text("shiftgate.backend", story.backend.as_ref().map(|peer| peer.name.as_str()));
-        let overhead = story.overhead.first_byte.unwrap_or(story.overhead.total);
+        self.known_text("shiftgate.reason", outcome.reason.map(Reason::as_str));
+        self.int("shiftgate.generation", outcome.generation);
+        self.known_text("shiftgate.backend", outcome.backend.as_ref().map(|backend| backend.name.as_str()));
+        let overhead = outcome.overhead.first_byte.unwrap_or(outcome.overhead.total);
         self.int("shiftgate.overhead_us", u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX));
-        self.known_double("shiftgate.cost_usd", story.cost_usd);
-        self.events_of_request(story);
-        self.fault(story.fault);
+        self.known_double("shiftgate.cost_usd", outcome.cost_usd);
+        self.events_of_request(outcome);
+        self.fault(outcome.fault);
     }
 
-    fn client(&mut self, story: &Story, attempt: &Attempt, place: usize) {
-        self.begin(story, attempt.span, Some(story.span), CLIENT);
-        self.times(story, attempt.sent, ended(story, attempt));
+    fn client(&mut self, outcome: &Outcome, leg: &LegEnd, attempt: &Attempt, place: usize) {
+        self.begin(outcome, attempt.span, Some(outcome.span), CLIENT);
+        self.times(outcome, attempt.sent_at, attempt.ended_at);
         self.one.fixed32(field::FLAGS, SAMPLED | KNOWS_REMOTE);
-        let method = story.method.as_str();
-        match story.operation {
+        let method = outcome.method.as_str();
+        // The answer's facts belong to the last attempt of its leg.
+        let is_last = leg.attempts.last().is_some_and(|last| last.span == attempt.span);
+        match outcome.operation {
             Some(operation) => {
-                self.name(operation.as_str(), &attempt.model);
+                self.name(operation.as_str(), &leg.model);
                 self.text("gen_ai.operation.name", operation.as_str());
-                self.text("gen_ai.provider.name", attempt.peer.engine.as_str());
-                self.gen_ai(story, attempt);
+                self.text("gen_ai.provider.name", leg.backend.engine.as_str());
+                self.asked(outcome, leg);
+                if is_last {
+                    self.answered(outcome, leg);
+                }
             }
-            None => self.one.bytes(field::NAME, name_of(&story.method).as_bytes()),
+            None => self.one.bytes(field::NAME, name_of(&outcome.method).as_bytes()),
         }
-        let peer = &attempt.peer;
-        let described = self.peers.get(|known| Arc::ptr_eq(known, peer), || (Arc::clone(peer), of_peer(peer)));
+        let backend = &leg.backend;
+        let described =
+            self.backends.get(|known| Arc::ptr_eq(known, backend), || (Arc::clone(backend), of_backend(backend)));
         self.one.raw(described);
         self.text("http.request.method", method);
         self.known_int("http.response.status_code", attempt.status.map(u64::from));
         self.known_int("http.request.resend_count", (place > 0).then_some(place as u64));
-        self.text("shiftgate.leg", attempt.leg.as_str());
+        self.text("shiftgate.leg", leg.kind.as_str());
         self.int("shiftgate.attempt", place as u64 + 1);
-        if let Some(reused) = attempt.reused {
-            self.one.flag(field::ATTRIBUTE, "shiftgate.conn.reused", reused);
+        if let Some(is_reused) = attempt.is_reused {
+            self.one.flag(field::ATTRIBUTE, "shiftgate.conn.reused", is_reused);
         }
         self.known_text("shiftgate.cancelled_by", attempt.cancelled.map(|by| by.as_str()));
-        if let Some(first) = attempt.seen.first_content {
-            self.event("first_chunk", story, first, &[]);
+        if let Some(first) = leg.facts.first_content.filter(|_| is_last) {
+            self.event("first_chunk", outcome, first, &[]);
         }
         self.fault(attempt.fault);
     }
 
-    /// What was asked of a model, and what it said. Content is not among it.
-    fn gen_ai(&mut self, story: &Story, attempt: &Attempt) {
-        let (params, seen) = (&story.params, &attempt.seen);
-        self.known_text("gen_ai.request.model", Some(attempt.model.as_str()).filter(|model| !model.is_empty()));
-        self.known_text("gen_ai.response.model", seen.told.model.as_deref());
-        self.known_text("gen_ai.response.id", seen.told.id.as_deref());
+    /// Parameters that a model was asked with. Content is not among them.
+    fn asked(&mut self, outcome: &Outcome, leg: &LegEnd) {
+        let params = &outcome.params;
+        self.known_text("gen_ai.request.model", Some(leg.model.as_str()).filter(|model| !model.is_empty()));
         self.one.flag(field::ATTRIBUTE, "gen_ai.request.stream", params.stream);
         self.known_int("gen_ai.request.max_tokens", params.max_tokens);
         self.known_double("gen_ai.request.temperature", params.temperature);
@@ -285,13 +292,19 @@ impl Writer {
             self.one.int(field::ATTRIBUTE, "gen_ai.request.seed", seed);
         }
         self.known_int("gen_ai.request.choice.count", params.choices.filter(|choices| *choices != 1));
-        if !seen.told.reasons.is_empty() {
-            self.one.texts(field::ATTRIBUTE, "gen_ai.response.finish_reasons", &seen.told.reasons);
+    }
+
+    /// Facts about a model's answer. Content is not among them.
+    fn answered(&mut self, outcome: &Outcome, leg: &LegEnd) {
+        let facts = &leg.facts;
+        self.known_text("gen_ai.response.model", facts.told.model.as_deref());
+        self.known_text("gen_ai.response.id", facts.told.id.as_deref());
+        if !facts.told.reasons.is_empty() {
+            self.one.texts(field::ATTRIBUTE, "gen_ai.response.finish_reasons", &facts.told.reasons);
         }
-        let first = seen.first_content.filter(|_| params.stream);
-        let waited = first.map(|first| first.saturating_duration_since(attempt.sent).as_secs_f64());
-        self.known_double("gen_ai.response.time_to_first_chunk", waited);
-        if let Some(usage) = seen.usage {
+        let waited = leg.first_token_after().filter(|_| outcome.params.stream);
+        self.known_double("gen_ai.response.time_to_first_chunk", waited.map(|waited| waited.as_secs_f64()));
+        if let Some(usage) = facts.usage {
             self.int("gen_ai.usage.input_tokens", usage.input);
             self.int("gen_ai.usage.output_tokens", usage.output);
             self.known_int("gen_ai.usage.cache_read.input_tokens", usage.cached_input);
@@ -299,31 +312,28 @@ impl Writer {
         }
     }
 
-    /// `failover`, `replay`, `breaker_open`, `client_gone`: with at most four attempts there are at most eight.
-    fn events_of_request(&mut self, story: &Story) {
-        for pair in story.attempts.windows(2) {
-            let [before, next] = pair else { continue };
-            let why = before.fault.map(Fault::as_str);
+    /// Events `failover`, `replay`, `breaker_open`, `client_gone`: with at most four attempts there are at most eight.
+    fn events_of_request(&mut self, outcome: &Outcome) {
+        let attempts = outcome.attempts();
+        for ((before, failed), (leg, next)) in attempts.clone().zip(attempts.skip(1)) {
+            let why = failed.fault.map(Fault::as_str);
             let all = [
-                ("shiftgate.from", before.peer.name.as_str()),
-                ("shiftgate.to", next.peer.name.as_str()),
+                ("shiftgate.from", before.backend.name.as_str()),
+                ("shiftgate.to", leg.backend.name.as_str()),
                 ("error.type", why.as_deref().unwrap_or_default()),
             ];
             let known = all.get(..if why.is_some() { 3 } else { 2 }).unwrap_or_default();
-            self.event(if next.is_replay { "replay" } else { "failover" }, story, next.sent, known);
+            self.event(if next.is_replay { "replay" } else { "failover" }, outcome, next.sent_at, known);
         }
-        for attempt in story.attempts.iter().filter(|attempt| attempt.opened_breaker) {
-            let backend = [("shiftgate.backend", attempt.peer.name.as_str())];
-            self.event("breaker_open", story, ended(story, attempt), &backend);
+        for leg in outcome.legs.iter().filter(|leg| leg.opened_breaker) {
+            let backend = [("shiftgate.backend", leg.backend.name.as_str())];
+            let ended_at = leg.attempts.last().map_or(outcome.ended_at, |attempt| attempt.ended_at);
+            self.event("breaker_open", outcome, ended_at, &backend);
         }
-        if story.fault == Some(Fault::ClientGone) {
-            self.event("client_gone", story, story.ended, &[]);
+        if outcome.fault == Some(Fault::ClientGone) {
+            self.event("client_gone", outcome, outcome.ended_at, &[]);
         }
     }
-}
-
-fn ended(story: &Story, attempt: &Attempt) -> Instant {
-    attempt.ended.unwrap_or(story.ended)
 }
 
 fn nanos(at: SystemTime) -> u64 {

@@ -42,3 +42,13 @@ pub enum Role {
     /// Traffic is shifted to it.
     Candidate,
 }
+
+impl Role {
+    /// The word of `/status` and `check`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Candidate => "candidate",
+        }
+    }
+}

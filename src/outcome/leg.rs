@@ -7,6 +7,8 @@ use super::judge::{Ending, Verdict};
 use super::labels::{BackendLabels, LegKind, Role};
 use crate::model::{CancelledBy, Fault, SpanId};
 use crate::stats::BackendStats;
+use crate::translate::Ledger;
+use crate::translate::answer::Notes;
 use crate::wire::answer_facts::AnswerFacts;
 
 /// One request sent to a backend.
@@ -49,6 +51,12 @@ pub struct LegEnd {
     pub attempts: Vec<Attempt>,
     /// Facts read from the answer.
     pub facts: AnswerFacts,
+    /// Repairs that the answer needed.
+    pub notes: Notes,
+    /// Steps of the request's translation; `None` where its bytes are those that came.
+    pub ledger: Option<Ledger>,
+    /// Time spent waiting for the backend.
+    pub waited: Duration,
     /// The way it ended.
     pub ending: Ending,
     /// The judgement about it.

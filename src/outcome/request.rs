@@ -85,7 +85,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Every request sent, with its leg.
-    pub fn attempts(&self) -> impl Iterator<Item = (&LegEnd, &Attempt)> {
+    pub fn attempts(&self) -> impl Iterator<Item = (&LegEnd, &Attempt)> + Clone {
         self.legs.iter().flat_map(|leg| leg.attempts.iter().map(move |attempt| (leg, attempt)))
     }
 

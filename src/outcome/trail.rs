@@ -10,6 +10,8 @@ use super::leg::{Attempt, LegEnd};
 use crate::health::Ticket;
 use crate::model::{CancelledBy, Fault, SpanId, prefix};
 use crate::stats::BackendStats;
+use crate::translate::Ledger;
+use crate::translate::answer::Notes;
 use crate::wire::answer_facts::AnswerFacts;
 
 /// Longest model name kept, in bytes; longer ones are cut.
@@ -27,6 +29,10 @@ pub struct Trail {
     attempts: Vec<Attempt>,
     /// Facts read from the answer.
     pub facts: AnswerFacts,
+    /// Repairs that the answer needed.
+    pub notes: Notes,
+    /// Steps of the request's translation; `None` where its bytes are those that came.
+    pub ledger: Option<Ledger>,
     /// Time spent waiting for the backend.
     pub own_time: OwnTime,
     /// A candidate's, for its verdict.
@@ -54,6 +60,8 @@ impl Trail {
             is_stream,
             attempts: Vec::with_capacity(1),
             facts: AnswerFacts::default(),
+            notes: Notes::default(),
+            ledger: None,
             own_time: OwnTime::default(),
             ticket: None,
             was_passed_on: false,
@@ -160,6 +168,9 @@ impl Trail {
             model: self.model,
             attempts: self.attempts,
             facts: self.facts,
+            notes: self.notes,
+            ledger: self.ledger,
+            waited: self.own_time.waited(),
             ending,
             verdict,
             opened_breaker,

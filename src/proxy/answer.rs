@@ -1,4 +1,4 @@
-//! The body of an answer on its way to the application: it observes, keeps deadlines, and ends the record.
+//! The body of an answer on its way to the application: it gathers, keeps quiet streams alive, and ends the request.
 //!
 //! Invariant: bytes pass unchanged and at once; a stream that breaks never ends as if it were whole.
 
@@ -12,13 +12,11 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use super::client_io::Busy;
-use super::deadlines::Deadlines;
-use super::reader::{Ended, OnBreak, Reader, Taken};
-use super::record::Record;
-use crate::backend;
+use super::progress::Progress;
+use crate::exchange::{AnswerStream, Next};
 use crate::model::End;
+use crate::outcome::Ending;
 use crate::translate::answer::KEEP_ALIVE;
-use crate::wire::observe::Observer;
 
 /// Events that come together leave together, at most so much at once.
 const MAX_GATHERED: usize = 16 << 10;
@@ -37,145 +35,122 @@ pub(super) struct Broken;
 #[derive(Debug)]
 enum Source {
     Whole(Bytes),
-    Relay(backend::AnswerBody),
+    Relay(Box<AnswerStream>),
     Done,
 }
 
-/// On the heap: an answer is handed from step to step, and what is small is cheap to hand on.
+/// How the request ends when a held body has left whole.
+#[derive(Debug, Clone, Copy)]
+enum WhenWhole {
+    /// The body is the answer of the running leg.
+    Leg,
+    /// The body is ours; its leg, if there was one, has ended.
+    Local(End),
+}
+
+/// On the heap: an answer is handed from step to step, and a small value is cheap to hand on.
 #[derive(Debug)]
 pub(super) struct AnswerBody(Box<Inside>);
 
 #[derive(Debug)]
 struct Inside {
     source: Source,
-    record: Option<Box<Record>>,
-    /// How the record ends when the source ends well.
-    end: End,
-    reader: Reader,
-    deadlines: Deadlines,
-    sleep: Option<Pin<Box<Sleep>>>,
-    /// When waiting for the next byte ends; the timer is moved there only when it has run out.
-    next_byte: Option<Instant>,
-    /// When something last left, and what wakes us when that was long ago; only of rewritten streams.
-    left: Instant,
+    progress: Option<Box<Progress>>,
+    when_whole: WhenWhole,
+    /// When something last left, and the timer that fires when that is long ago; only of rewritten streams.
+    left_at: Instant,
     quiet: Option<(Duration, Pin<Box<Sleep>>)>,
-    /// An event stream: what has already come in is passed on in one write.
+    /// An event stream: bytes that have already come in are passed on in one write.
     gathers: bool,
     gathered: BytesMut,
-    /// When what leaves next had come.
-    came: Option<Instant>,
     /// Turns that the connection to the backend had since anything came.
-    waited: u8,
-    /// Comes after what is gathered.
+    turns: u8,
+    /// Comes after the gathered bytes.
     last: Option<Polled>,
     /// The connection is busy until this goes.
     busy: Option<Busy>,
 }
 
 impl AnswerBody {
+    /// Keeps the connection busy until the body is gone.
     pub(super) fn hold(&mut self, busy: Busy) {
         self.0.busy = Some(busy);
     }
 
-    pub(super) fn whole(bytes: Bytes, record: Box<Record>, end: End) -> Self {
-        let mut inside = Inside::new(Source::Whole(bytes), Some(record));
-        inside.end = end;
-        Self(inside)
+    /// An answer of our own, with which the request ends.
+    pub(super) fn local(bytes: Bytes, progress: Box<Progress>, end: End) -> Self {
+        Self(Inside::new(Source::Whole(bytes), Some(progress), WhenWhole::Local(end)))
     }
 
-    /// For a tunnel, whose task keeps the record.
+    /// The answer of the running leg, held whole.
+    pub(super) fn whole_leg(bytes: Bytes, progress: Box<Progress>) -> Self {
+        Self(Inside::new(Source::Whole(bytes), Some(progress), WhenWhole::Leg))
+    }
+
+    /// For a tunnel, whose task keeps the request.
     pub(super) fn empty() -> Self {
-        Self(Inside::new(Source::Done, None))
+        Self(Inside::new(Source::Done, None, WhenWhole::Leg))
     }
 
-    /// `held` has come through the reader already.
-    pub(super) fn relay(
-        held: BytesMut,
-        body: backend::AnswerBody,
-        reader: Reader,
-        record: Box<Record>,
-        deadlines: Deadlines,
-    ) -> Self {
-        let quiet = record.quiet();
-        let mut inside = Inside::new(Source::Relay(body), Some(record));
-        inside.next_byte = deadlines.next_byte(inside.left);
-        inside.sleep = inside.next_byte.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
-        inside.quiet = reader.holds_back().then(|| (quiet, Box::pin(tokio::time::sleep(quiet))));
-        inside.gathers = reader.is_stream();
-        (inside.reader, inside.deadlines, inside.gathered) = (reader, deadlines, held);
+    /// The answer of the running leg, as it comes.
+    pub(super) fn relay(mut stream: AnswerStream, progress: Box<Progress>) -> Self {
+        let quiet = progress.quiet_timeout();
+        let (held, gathers, may_be_quiet) = (stream.take_held(), stream.is_stream(), stream.holds_back());
+        let mut inside = Inside::new(Source::Relay(Box::new(stream)), Some(progress), WhenWhole::Leg);
+        inside.quiet = may_be_quiet.then(|| (quiet, Box::pin(tokio::time::sleep(quiet))));
+        (inside.gathers, inside.gathered) = (gathers, held);
         Self(inside)
     }
 }
 
 impl Inside {
-    fn new(source: Source, record: Option<Box<Record>>) -> Box<Self> {
+    fn new(source: Source, progress: Option<Box<Progress>>, when_whole: WhenWhole) -> Box<Self> {
         Box::new(Self {
             source,
-            record,
-            end: End::Complete,
-            reader: Reader::passing(Observer::off(), OnBreak::Cut),
-            deadlines: Deadlines::default(),
-            sleep: None,
-            next_byte: None,
-            left: Instant::now(),
+            progress,
+            when_whole,
+            left_at: Instant::now(),
             quiet: None,
             gathers: false,
             gathered: BytesMut::new(),
-            came: None,
-            waited: 0,
+            turns: 0,
             last: None,
             busy: None,
         })
     }
 
-    fn finish(&mut self, end: End) {
+    /// The source has ended: so has the request.
+    fn finish(&mut self, ending: Ending) {
+        self.note_facts(ending == Ending::Complete);
         self.source = Source::Done;
-        (self.sleep, self.quiet) = (None, None);
-        if let Some(mut record) = self.record.take() {
-            // A whole answer was read before it left, and the record already knows what it says.
-            if let Some(seen) = self.reader.take_seen(end == End::Complete) {
-                record.seen = seen;
-            }
-            record.noticed(self.reader.stream());
-            let end = if record.seen.error_event && end == End::Complete { End::UpstreamError } else { end };
-            record.finish(end);
+        self.quiet = None;
+        let Some(progress) = self.progress.take() else { return };
+        match self.when_whole {
+            WhenWhole::Local(end) => progress.finish(end),
+            WhenWhole::Leg => progress.finish_leg(ending),
         }
     }
 
-    fn broke(&mut self, end: End) -> Poll<Polled> {
-        let (event, done) = (self.reader.break_event(), self.reader.was_done());
-        let on_break = self.reader.on_break;
-        self.finish(if on_break == OnBreak::ErrorEvent && done { self.end } else { end });
-        match on_break {
-            OnBreak::Cut => Poll::Ready(Some(Err(Broken))),
-            OnBreak::ErrorEvent => Poll::Ready(event.map(|event| Ok(Frame::data(event)))),
+    /// Hands what was read of a stream to its leg; a whole answer was read before it left.
+    fn note_facts(&mut self, is_whole: bool) {
+        if let (Source::Relay(stream), Some(progress)) = (&mut self.source, &mut self.progress)
+            && let Some(leg) = progress.leg_mut()
+        {
+            (leg.facts, leg.notes) = stream.take_facts(is_whole);
         }
-    }
-
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(sleep) = &mut self.sleep else { return false };
-        while sleep.as_mut().poll(cx).is_ready() {
-            match self.next_byte {
-                Some(at) if at > Instant::now() => sleep.as_mut().reset(at.into()),
-                _ => return true,
-            }
-        }
-        false
     }
 
     /// Nothing has left for long, though the answer goes on.
     fn poll_quiet(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.reader.was_done() {
-            return false;
-        }
-        let Some((after, quiet)) = &mut self.quiet else { return false };
+        let is_relayed = matches!(&self.source, Source::Relay(stream) if stream.may_be_quiet());
+        let Some((after, quiet)) = self.quiet.as_mut().filter(|_| is_relayed) else { return false };
         while quiet.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let is_due = self.left + *after <= now;
+            let is_due = self.left_at + *after <= now;
             if is_due {
-                self.left = now;
+                self.left_at = now;
             }
-            quiet.as_mut().reset((self.left + *after).into());
+            quiet.as_mut().reset((self.left_at + *after).into());
             if is_due {
                 return true;
             }
@@ -183,18 +158,15 @@ impl Inside {
         false
     }
 
-    fn more_is_here(&self) -> bool {
-        match &self.source {
-            Source::Relay(body) => body.has_more(),
-            Source::Whole(_) | Source::Done => false,
-        }
+    fn has_more(&self) -> bool {
+        matches!(&self.source, Source::Relay(stream) if stream.has_more())
     }
 
-    /// What leaves now that `data` has come: nothing while more of the stream is here already.
+    /// The bytes that leave now that `data` has come: none while more of the stream is here already.
     fn gather(&mut self, data: Bytes) -> Option<Bytes> {
-        if self.gathers && self.gathered.len() + data.len() <= MAX_GATHERED && self.more_is_here() {
+        if self.gathers && self.gathered.len() + data.len() <= MAX_GATHERED && self.has_more() {
             self.gathered.extend_from_slice(&data);
-            self.waited = 0;
+            self.turns = 0;
             return None;
         }
         if self.gathered.is_empty() {
@@ -204,23 +176,23 @@ impl Inside {
         Some(self.gathered.split().freeze())
     }
 
-    /// Nothing is ready: the backend's connection gets its turns, then what is gathered leaves.
+    /// Nothing is ready: the backend's connection gets its turns, then the gathered bytes leave.
     fn nothing_more(&mut self, cx: &Context<'_>) -> Poll<Polled> {
         if self.gathered.is_empty() {
             return Poll::Pending;
         }
-        if self.waited < TURNS {
-            self.waited += 1;
+        if self.turns < TURNS {
+            self.turns += 1;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if let Source::Relay(body) = &mut self.source {
-            body.settle();
+        if let Source::Relay(stream) = &mut self.source {
+            stream.settle();
         }
         Poll::Ready(Some(Ok(Frame::data(self.gathered.split().freeze()))))
     }
 
-    /// The end, after what is gathered.
+    /// The end, after the gathered bytes.
     fn end_with(&mut self, last: Polled) -> Poll<Polled> {
         if self.gathered.is_empty() {
             return Poll::Ready(last);
@@ -261,55 +233,51 @@ impl Inside {
             return Poll::Ready(last);
         }
         loop {
-            let taken = match self.poll_source(cx) {
-                Poll::Ready(Ok(taken)) => taken,
-                Poll::Ready(Err(last)) => return self.end_with(last),
-                Poll::Pending => match self.nothing_more(cx) {
-                    Poll::Pending if self.poll_quiet(cx) => {
-                        return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(KEEP_ALIVE)))));
+            let next = match &mut self.source {
+                Source::Done => return Poll::Ready(None),
+                Source::Whole(bytes) if bytes.is_empty() => {
+                    self.finish(Ending::Complete);
+                    return self.end_with(None);
+                }
+                Source::Whole(bytes) => Poll::Ready(Next::Bytes(bytes.split_to(bytes.len().min(PIECE)))),
+                Source::Relay(stream) => stream.poll_next(cx),
+            };
+            match next {
+                Poll::Ready(Next::Bytes(events)) => {
+                    if let Some(data) = self.gather(events) {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
-                    polled => return polled,
-                },
-            };
-            let events = match taken {
-                Taken::Nothing => continue,
-                Taken::Bytes(events) => events,
-                Taken::Failed(events) => return self.end_after(events, End::UpstreamError),
-                Taken::Over(events) => return self.over(events),
-            };
-            if let Some(data) = self.gather(events) {
-                return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Poll::Ready(Next::End(end)) => {
+                    self.finish(end.ending);
+                    let rest = (!end.rest.is_empty()).then_some(Ok(Frame::data(end.rest)));
+                    return self.end_with(if end.is_cut { Some(Err(Broken)) } else { rest });
+                }
+                Poll::Pending => {
+                    return match self.nothing_more(cx) {
+                        Poll::Pending if self.poll_quiet(cx) => {
+                            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(KEEP_ALIVE)))))
+                        }
+                        polled => polled,
+                    };
+                }
             }
         }
     }
 
+    /// Notes that bytes leave: our own time for them, and that the stream is not quiet.
     fn leaves(&mut self, polled: Poll<Polled>) -> Poll<Polled> {
-        if polled.is_ready()
-            && let (Some(came), Some(record)) = (self.came.take(), &mut self.record)
-        {
-            record.watch.passing += came.elapsed();
-        }
-        if self.quiet.is_some() && polled.is_ready() {
-            self.left = Instant::now();
+        if polled.is_ready() {
+            if let (Source::Relay(stream), Some(progress)) = (&mut self.source, &mut self.progress)
+                && let Some(came_at) = stream.take_came_at()
+            {
+                progress.passed(came_at.elapsed());
+            }
+            if self.quiet.is_some() {
+                self.left_at = Instant::now();
+            }
         }
         polled
-    }
-
-    /// These are the last bytes.
-    fn end_after(&mut self, events: Bytes, end: End) -> Poll<Polled> {
-        self.finish(end);
-        let last = (!events.is_empty()).then(|| Ok(Frame::data(events)));
-        self.end_with(last)
-    }
-
-    /// The application has all of it: what the backend still says is not waited for.
-    fn over(&mut self, events: Bytes) -> Poll<Polled> {
-        let rest = match self.reader.end() {
-            Ended::Whole(rest) | Ended::Failed(rest) => rest,
-            Ended::Broke => Bytes::new(),
-        };
-        let events = if rest.is_empty() { events } else { [events, rest].concat().into() };
-        self.end_after(events, self.end)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -318,9 +286,7 @@ impl Inside {
         }
         match &self.source {
             Source::Whole(bytes) => bytes.is_empty(),
-            // Whether a candidate's stream was whole is known only at its end, which therefore has to be seen.
-            Source::Relay(_) if self.ends_by_itself() => false,
-            Source::Relay(body) => body.is_end_stream(),
+            Source::Relay(stream) => stream.is_end_stream(),
             Source::Done => true,
         }
     }
@@ -328,68 +294,20 @@ impl Inside {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Relay(_) if self.ends_by_itself() => SizeHint::default(),
-            Source::Relay(body) => body.size_hint(),
+            Source::Relay(stream) => stream.size_hint(),
             Source::Done => SizeHint::with_exact(0),
         }
-    }
-
-    /// What leaves is not what comes, or may end otherwise.
-    fn ends_by_itself(&self) -> bool {
-        self.reader.on_break == OnBreak::ErrorEvent || self.reader.is_rewriting()
-    }
-
-    /// What leaves next, or how it ends.
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Taken, Polled>> {
-        let polled = match &mut self.source {
-            Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Source::Whole(bytes) => {
-                let piece = bytes.split_to(bytes.len().min(PIECE));
-                return Poll::Ready(Ok(Taken::Bytes(piece)));
-            }
-            // It ended before its head left.
-            Source::Relay(_) if self.reader.is_over() => return Poll::Ready(Ok(Taken::Over(Bytes::new()))),
-            Source::Relay(body) => Pin::new(body).poll_frame(cx),
-            Source::Done => return Poll::Ready(Err(None)),
-        };
-        match polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                let Ok(data) = frame.into_data() else { return Poll::Ready(Ok(Taken::Nothing)) };
-                let now = Instant::now();
-                self.came.get_or_insert(now);
-                if self.deadlines.idle.is_some() {
-                    self.next_byte = self.deadlines.next_byte(now);
-                }
-                Poll::Ready(Ok(self.reader.take(data, now)))
-            }
-            Poll::Ready(None) => match self.reader.end() {
-                Ended::Broke => self.broke(End::UpstreamError).map(Err),
-                Ended::Failed(rest) => self.ended(rest, End::UpstreamError),
-                Ended::Whole(rest) => self.ended(rest, self.end),
-            },
-            Poll::Ready(Some(Err(_))) => self.broke(End::UpstreamError).map(Err),
-            Poll::Pending if self.poll_deadline(cx) => self.broke(End::Timeout).map(Err),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn ended(&mut self, rest: Bytes, end: End) -> Poll<Result<Taken, Polled>> {
-        self.finish(end);
-        Poll::Ready(Err((!rest.is_empty()).then(|| Ok(Frame::data(rest)))))
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        if self.record.is_some() {
+        if self.progress.is_some() {
             if self.is_end_stream() {
-                self.finish(self.end);
-            } else if let Some(mut record) = self.record.take() {
-                // Neither whole nor broken: the application left, or the drain cut it. The record knows which.
-                if let Some(seen) = self.reader.take_seen(false) {
-                    record.seen = seen;
-                }
-                record.noticed(self.reader.stream());
+                self.finish(Ending::Complete);
+            } else {
+                // Neither whole nor broken: the application left, or the drain cut it. The request knows which.
+                self.note_facts(false);
             }
         }
     }

@@ -124,22 +124,22 @@ impl ConnActivity {
     }
 
     /// When the connection has waited too long, as things stand, and for what.
-    pub(super) fn due(&self, patience: &ClientTimeouts) -> Option<(Instant, Overdue)> {
+    pub(super) fn due(&self, timeouts: &ClientTimeouts) -> Option<(Instant, Overdue)> {
         let after = |since: u64, wait: Duration| self.accepted + Duration::from_millis(since) + wait;
         let write = self.write_since.load(Relaxed);
         if write != NEVER {
-            return Some((after(write, patience.write), Overdue::Write));
+            return Some((after(write, timeouts.write), Overdue::Write));
         }
         if self.giving.load(Relaxed) > 0 {
-            return Some((after(self.given_at.load(Relaxed), patience.write), Overdue::Write));
+            return Some((after(self.given_at.load(Relaxed), timeouts.write), Overdue::Write));
         }
         if self.busy.load(Relaxed) > 0 {
             return None;
         }
         let idle = self.idle_since.load(Relaxed);
         match self.head_since.load(Relaxed) {
-            NEVER => Some((after(idle, patience.idle), Overdue::Idle)),
-            head => Some((after(head.max(idle), patience.head), Overdue::Head)),
+            NEVER => Some((after(idle, timeouts.idle), Overdue::Idle)),
+            head => Some((after(head.max(idle), timeouts.head), Overdue::Head)),
         }
     }
 }
@@ -291,8 +291,8 @@ mod tests {
     #[test]
     fn what_is_due_follows_what_the_connection_does() {
         let vitals = ConnActivity::new();
-        let patience = ClientTimeouts::default();
-        let due = || vitals.due(&patience).map(|(at, overdue)| ((at - vitals.accepted).as_secs(), overdue));
+        let timeouts = ClientTimeouts::default();
+        let due = || vitals.due(&timeouts).map(|(at, overdue)| ((at - vitals.accepted).as_secs(), overdue));
         assert_eq!(due(), Some((75, Overdue::Idle)));
         vitals.head_since.store(2000, Relaxed);
         assert_eq!(due(), Some((12, Overdue::Head)));

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Proxy;
 use super::client_io::{ClientIo, ConnActivity, Overdue};
 use super::respond;
+use super::shared::Proxy;
 
 /// How soon a busy connection is looked at again: nothing of it is due.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -23,6 +23,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const TO_END: Duration = Duration::from_secs(5);
 /// At the end of the process what is not busy has so long: a request may just be on its way.
 const AT_CLOSING: Duration = Duration::from_secs(1);
+
+/// The answer to a head that never comes, in bytes.
+static TOO_SLOW: LazyLock<Arc<[u8]>> = LazyLock::new(|| respond::without_request(StatusCode::REQUEST_TIMEOUT));
 
 type Server = auto::Builder<TokioExecutor>;
 
@@ -47,10 +50,11 @@ where
             }
         })
     };
-    let io = ClientIo::new(stream, Arc::clone(&vitals), Arc::clone(&proxy.too_slow));
+    let io = ClientIo::new(stream, Arc::clone(&vitals), Arc::clone(&TOO_SLOW));
     let mut connection = std::pin::pin!(server.serve_connection_with_upgrades(TokioIo::new(io), service));
     let shutdown = &proxy.shutdown;
-    let (mut closing, mut cut) = (std::pin::pin!(shutdown.closing.cancelled()), std::pin::pin!(shutdown.cut.cancelled()));
+    let (mut closing, mut cut) =
+        (std::pin::pin!(shutdown.closing.cancelled()), std::pin::pin!(shutdown.cut.cancelled()));
     let mut closing_since = None;
     let mut was_told = false;
     let mut watchdog = Watchdog::new(&proxy, &vitals);
@@ -103,12 +107,12 @@ struct Watchdog<'c> {
 
 impl<'c> Watchdog<'c> {
     fn new(proxy: &'c Proxy, vitals: &'c ConnActivity) -> Self {
-        let first = vitals.due(&proxy.patience).map_or_else(|| Instant::now() + LOOK_AGAIN, |(at, _)| at);
+        let first = vitals.due(&proxy.timeouts).map_or_else(|| Instant::now() + LOOK_AGAIN, |(at, _)| at);
         Self { proxy, vitals, sleep: Box::pin(tokio::time::sleep_until(first.into())), quiet_until: None }
     }
 
     fn due(&self, closing_since: Option<Instant>) -> Option<(Instant, Overdue)> {
-        let (at, overdue) = self.vitals.due(&self.proxy.patience)?;
+        let (at, overdue) = self.vitals.due(&self.proxy.timeouts)?;
         // From the last answer's end: over HTTP/2 its tail may still be waiting for the peer.
         let at = match closing_since.filter(|_| overdue != Overdue::Write) {
             Some(since) => at.min(since.max(self.vitals.idle_since()) + AT_CLOSING),
@@ -127,21 +131,16 @@ impl<'c> Watchdog<'c> {
             let now = Instant::now();
             let next = match due {
                 Some((at, overdue)) if at <= now => {
-                    let until = now + TO_END.min(self.proxy.patience.idle);
+                    let until = now + TO_END.min(self.proxy.timeouts.idle);
                     self.quiet_until = Some(until);
                     self.sleep.as_mut().reset(until.into());
                     return Poll::Ready(overdue);
                 }
                 Some((at, _)) => at,
                 // Over HTTP/2 an answer can get stuck without a word to this task.
-                None => now + LOOK_AGAIN.min(self.proxy.patience.write),
+                None => now + LOOK_AGAIN.min(self.proxy.timeouts.write),
             };
             self.sleep.as_mut().reset(next.into());
         }
     }
-}
-
-/// Answers in bytes, made once: they are sent where no request was read.
-pub(super) fn too_slow() -> Arc<[u8]> {
-    respond::without_request(StatusCode::REQUEST_TIMEOUT)
 }

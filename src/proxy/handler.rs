@@ -3,35 +3,30 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-use http::{Method, Request, Response, request};
+use http::{Request, Response};
 use hyper::body::Incoming;
 
-use super::Proxy;
 use super::answer::AnswerBody;
-use super::asked::{Asked, Prepared};
-use super::attempt::{self, LegError};
-use super::intake::{self, Intake};
-use super::journey::Head;
-use super::record::Record;
+use super::intake::{self, Taken};
+use super::progress::Progress;
 use super::respond::{self, LocalReply};
+use super::shared::Proxy;
 use super::tunnel;
-use crate::backend::RequestBody;
-use crate::choose::{self, Body, Decision, Known};
-use crate::health::Unfit;
-use crate::live::Snapshot;
-use crate::model::{BackendId, Cause, Reason};
+use crate::choose::{self, Choice, Instead};
+use crate::exchange::{Inbound, LegError, Plan, PlanError, open};
+use crate::live::{Admission, InForce};
+use crate::model::{Cause, Limit, Reason};
+use crate::outcome::{LegKind, Params};
 use crate::stats::lock;
-use crate::telemetry::story::{Decided, Params};
-use crate::translate::{Action, Ledger, Stop};
-use crate::wire::endpoint::Endpoint;
+use crate::translate::Stop;
 use crate::wire::framing::Fault;
-use crate::wire::{head, scan};
 
-/// Longer targets are refused with 414.
-const MAX_TARGET: usize = 8 * 1024;
-/// HTTP/1's parser counts for itself.
-pub(super) const MAX_FIELDS: usize = 100;
+/// A leg that may begin: its choice, its request, and the backend's permission.
+struct Ready {
+    choice: Choice,
+    plan: Plan,
+    admission: Admission,
+}
 
 impl Proxy {
     /// Answers one request.
@@ -40,282 +35,143 @@ impl Proxy {
         request: Request<Incoming>,
         fault: Option<Fault>,
     ) -> Response<AnswerBody> {
-        let snapshot = self.store.current();
-        let endpoint = Endpoint::of(request.method(), request.uri().path());
-        let head = Head {
-            method: request.method(),
-            version: request.version(),
-            path: request.uri().path(),
-            headers: request.headers(),
+        let mut progress = Progress::begin(&self, &request);
+        let Taken { inbound, unread, upgrade } = match intake::take(&self, request, fault, &mut progress).await {
+            Ok(taken) => taken,
+            Err(reply) => return respond::reply(progress, &reply),
         };
-        let mut record = Record::begin(&self, Arc::clone(&snapshot), endpoint, &head);
-        let checked = check(&request, fault).and_then(|()| admit(&snapshot, &request, &endpoint, &mut record));
-        if let Err(refused) = checked {
-            return respond::refuse(record, &refused);
+        let started = progress.clock.began_at;
+        lock(&self.budget).request(started);
+        let Ready { choice, mut plan, admission } = match self.choose_and_plan(&inbound, &mut progress) {
+            Ok(ready) => ready,
+            Err(reply) => return respond::reply(progress, &reply),
+        };
+        progress.begin_leg(&choice, plan.trail(LegKind::Served), admission);
+        if let Some(upgrade) = upgrade {
+            return Box::pin(tunnel::open(self, plan, upgrade, progress)).await;
         }
-        let (head, body) = request.into_parts();
-        let intake = match take_body(&self, &snapshot, &endpoint, (&head, body), &mut record).await {
-            Ok(intake) => intake,
-            Err(refused) => return respond::refuse(record, &refused),
-        };
-        self.forward(&snapshot, endpoint, head, intake, record).await
-    }
-
-    async fn forward(
-        self: Arc<Self>,
-        snapshot: &Arc<Snapshot>,
-        endpoint: Endpoint,
-        head: request::Parts,
-        intake: Intake,
-        mut record: Box<Record>,
-    ) -> Response<AnswerBody> {
-        let (bytes, stream) = match intake {
-            Intake::Whole(bytes) => (Some(bytes), None),
-            Intake::Stream(body) => (None, Some(body)),
-        };
-        let scanned = bytes.as_ref().filter(|_| head.method == Method::POST).and_then(|bytes| scan::scan(bytes).ok());
-        let body = match (&scanned, &stream) {
-            (Some(scan), _) => Body::Scanned(scan),
-            (None, None) => Body::Unparsable,
-            (None, Some(_)) if endpoint.is_read() => Body::OverCap,
-            (None, Some(_)) => Body::NotRead,
-        };
-        let decision = match decide(snapshot, &endpoint, &head, body) {
-            Ok(decision) => decision,
-            Err(refused) => return respond::refuse(record, &refused),
-        };
-        if let Some(scan) = &scanned {
-            record.journey.params = Params::of(scan, self.tracer.is_some());
-        }
-        let asked = Asked { endpoint, head: &head, bytes: bytes.as_ref(), scanned: scanned.as_ref() };
-        let (decision, prepared) = match settle(snapshot, &asked, decision) {
-            Ok(settled) => settled,
-            Err(refused) => {
-                record.route = Some(decision.route);
-                return respond::refuse(record, &refused);
-            }
-        };
-        lock(&self.budget).request(record.watch.started);
-        let Some((backend, prepared)) = place(snapshot, decision, &mut record)
-            .and_then(|backend| Some((backend, as_placed(snapshot, &asked, backend, prepared)?)))
-        else {
-            return respond::refuse(record, &LocalReply::Overload("max_in_flight"));
-        };
-        if tunnel::wanted(&endpoint, &head) {
-            return Box::pin(tunnel::open(self, Arc::clone(&snapshot.targets[backend.index()]), head, record)).await;
-        }
-        let (record, missed) = match attempt::run(&asked, snapshot, prepared, stream, record).await {
-            Ok(response) => return response,
-            Err(missed) => missed,
+        let Some((trail, room)) = progress.leg() else { return respond::unbegun(progress) };
+        let error = match open(&plan, unread, started, room, trail).await {
+            Ok(opened) => return respond::pass_on(opened, &plan, progress),
+            Err(error) => error,
         };
         // Rare, and large: on the heap it does not burden every request's future.
-        Box::pin(self.without_answer(snapshot, backend, &asked, record, missed)).await
+        Box::pin(self.answer_instead(&choice, &inbound, error, progress)).await
     }
 
-    /// An attempt gave nothing: the baseline's turn, or the failure is told.
-    async fn without_answer(
+    /// Answers a request whose first leg gave no answer: by the baseline, or with the failure.
+    async fn answer_instead(
         &self,
-        snapshot: &Arc<Snapshot>,
-        backend: BackendId,
-        asked: &Asked<'_>,
-        mut record: Box<Record>,
-        missed: LegError,
+        choice: &Choice,
+        inbound: &Arc<Inbound>,
+        error: LegError,
+        mut progress: Box<Progress>,
     ) -> Response<AnswerBody> {
-        let failover = self.may_fail_over(snapshot, backend, asked, &missed);
-        record.missed(&missed, failover.is_some(), Instant::now());
-        let Some((cause, prepared)) = failover else {
-            return respond::refuse(record, &LocalReply::of(missed));
+        let Some((cause, instead, mut plan)) = self.may_fail_over(choice, inbound, &error, &progress) else {
+            return give_up(progress, error);
         };
-        drop(missed);
-        let baseline = snapshot.baseline();
-        if !record.fail_over(cause, &snapshot.targets[baseline.index()]) {
-            return respond::refuse(record, &LocalReply::Overload("max_in_flight"));
+        progress.fails_over(&error, cause);
+        drop(error);
+        let Ok(admission) = progress.in_force.admit(&instead, Instant::now()) else {
+            return respond::reply(progress, &LocalReply::Overload(Limit::MaxInFlight));
+        };
+        progress.begin_next_leg(&instead, plan.trail(LegKind::Served), admission);
+        let started = progress.clock.began_at;
+        let Some((trail, room)) = progress.leg() else { return respond::unbegun(progress) };
+        match open(&plan, None, started, room, trail).await {
+            Ok(opened) => respond::pass_on(opened, &plan, progress),
+            Err(error) => give_up(progress, error),
         }
-        match attempt::run(asked, snapshot, prepared, None, record).await {
-            Ok(response) => response,
-            Err((mut record, missed)) => {
-                record.missed(&missed, false, Instant::now());
-                respond::refuse(record, &LocalReply::of(missed))
+    }
+
+    /// Chooses a backend and translates for it. A backend that turns out unable or unavailable leaves the request to the
+    /// one that [`choose::instead`] names; where that one cannot serve it either, the chosen one is asked all the same.
+    fn choose_and_plan(&self, inbound: &Arc<Inbound>, progress: &mut Progress) -> Result<Ready, LocalReply> {
+        let in_force = Arc::clone(&progress.in_force);
+        let config = &in_force.snapshot.config;
+        let now = Instant::now();
+        let draw = &mut || rand::random_range(0..choose::UNITS);
+        let mut choice = in_force.choose(&inbound.to_choose(), now, draw).map_err(|_| LocalReply::UnknownOverride)?;
+        if let Some(scan) = inbound.scan() {
+            progress.asks(Params::of(scan, self.sinks.has_tracer()));
+        }
+        loop {
+            progress.decide(&choice);
+            let plan = match self.plan(&in_force, &choice, inbound, progress) {
+                Ok(plan) => plan,
+                Err(PlanError::MalformedPath) => return Err(LocalReply::MalformedPath),
+                Err(PlanError::Untranslatable(stop)) => {
+                    choice = after_stop(&in_force, &choice, stop)?;
+                    continue;
+                }
+            };
+            match in_force.admit(&choice, now) {
+                Ok(admission) => return Ok(Ready { choice, plan, admission }),
+                Err(unavailable) => {
+                    let moved = choose::instead(config, &choice, Instead::Unavailable(unavailable));
+                    let is_free_to_move = !choice.is_forced();
+                    let full = LocalReply::Overload(Limit::MaxInFlight);
+                    choice = moved.filter(|_| is_free_to_move).ok_or(full)?;
+                }
             }
         }
     }
 
-    /// Whether the baseline may answer for a candidate that gave nothing, and why it has to.
+    fn plan(
+        &self,
+        in_force: &InForce,
+        choice: &Choice,
+        inbound: &Arc<Inbound>,
+        progress: &Progress,
+    ) -> Result<Plan, PlanError> {
+        let plan = Plan::new(inbound, in_force.target(choice), in_force.role(choice.backend()))?;
+        let max_body = in_force.snapshot.config.server.max_body;
+        Ok(plan.with_max_whole(max_body).traced(progress.trace_for_backends(), self.sinks.has_tracer()))
+    }
+
+    /// The leg that answers for one that failed; `None` where the failure is told.
     fn may_fail_over(
         &self,
-        snapshot: &Snapshot,
-        backend: BackendId,
-        asked: &Asked<'_>,
-        missed: &LegError,
-    ) -> Option<(Cause, Prepared)> {
-        let failover = snapshot.config.failover;
-        let cause = missed.cause()?;
-        if !failover.enabled || backend == snapshot.baseline() || !asked.replay_safe() {
-            return None;
-        }
-        // A baseline of another engine may not be able to.
-        let prepared = asked.prepare(snapshot, snapshot.baseline()).ok()?;
-        if lock(&self.budget).try_failover(Instant::now(), failover.retry_budget) {
-            return Some((cause, prepared));
+        choice: &Choice,
+        inbound: &Arc<Inbound>,
+        error: &LegError,
+        progress: &Progress,
+    ) -> Option<(Cause, Choice, Plan)> {
+        let in_force = &progress.in_force;
+        let config = &in_force.snapshot.config;
+        let cause = error.cause().filter(|_| inbound.is_replay_safe())?;
+        let instead = choose::instead(config, choice, Instead::Failed(cause))?;
+        // A baseline of another engine may not be able to serve it.
+        let plan = self.plan(in_force, &instead, inbound, progress).ok()?;
+        if lock(&self.budget).try_failover(Instant::now(), config.failover.retry_budget) {
+            return Some((cause, instead, plan));
         }
         self.stats.over_budget.add(1);
         None
     }
 }
 
-/// What HTTP or a proxy of this kind does not allow.
-fn check(request: &Request<Incoming>, fault: Option<Fault>) -> Result<(), LocalReply> {
-    let (method, uri) = (request.method(), request.uri());
-    if !head::is_known(method) {
-        return Err(LocalReply::Method);
-    }
-    head::check(method, uri, request.version(), request.headers(), fault).map_err(LocalReply::Wrong)?;
-    if *method == Method::OPTIONS && uri.path() == "*" {
-        return Err(LocalReply::OptionsStar);
-    }
-    Ok(())
-}
-
-/// What else can be refused by the head alone, before a byte of the body is asked for.
-fn admit(
-    snapshot: &Snapshot,
-    request: &Request<Incoming>,
-    endpoint: &Endpoint,
-    record: &mut Record,
-) -> Result<(), LocalReply> {
-    let uri = request.uri();
-    if uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
-        return Err(LocalReply::TargetTooLong);
-    }
-    let limit = snapshot.config.limits.head;
-    let head: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if head > limit {
-        return Err(LocalReply::HeadTooLarge(limit));
-    }
-    if request.headers().len() > MAX_FIELDS {
-        return Err(LocalReply::TooManyFields(MAX_FIELDS));
-    }
-    match endpoint {
-        Endpoint::Malformed => return Err(LocalReply::MalformedPath),
-        Endpoint::NotOurs => return Err(LocalReply::UnknownPath(format!("{} {}", request.method(), uri.path()))),
-        _ => {}
-    }
-    if record.enter() { Ok(()) } else { Err(LocalReply::Overload("limits.in_flight")) }
-}
-
-async fn take_body(
-    proxy: &Proxy,
-    snapshot: &Snapshot,
-    endpoint: &Endpoint,
-    (head, body): (&request::Parts, Incoming),
-    record: &mut Record,
-) -> Result<Intake, LocalReply> {
-    let bodyless = matches!(head.method, Method::GET | Method::HEAD) && http_body::Body::is_end_stream(&body);
-    if bodyless {
-        return Ok(Intake::Whole(Bytes::new()));
-    }
-    if !endpoint.is_read() {
-        return Ok(Intake::Stream(RequestBody::passing(None, body, proxy.patience.body)));
-    }
-    record.watch.waits(Instant::now());
-    let intake = intake::read(body, snapshot.config.server.max_body, proxy.patience.body, record).await;
-    record.watch.resumes(Instant::now());
-    intake
-}
-
-fn decide(
-    snapshot: &Snapshot,
-    endpoint: &Endpoint,
-    head: &request::Parts,
-    body: Body<'_>,
-) -> Result<Decision, LocalReply> {
-    let request = choose::Request {
-        endpoint,
-        path: head.uri.path(),
-        headers: &head.headers,
-        body,
-        known: &|backend| known(snapshot, backend),
-    };
-    choose::decide(&snapshot.config, &snapshot.tables, &request, &mut || rand::random_range(0..10_000))
-        .map_err(|_| LocalReply::UnknownOverride)
-}
-
-/// What was learnt of a backend.
-fn known(snapshot: &Snapshot, backend: BackendId) -> Known {
-    let facts = &snapshot.targets[backend.index()].facts;
-    let probed = facts.probed();
-    Known { max_model_len: facts.max_model_len(), lacks: probed.unwrap_or_default(), probed: probed.is_some() }
-}
-
-/// Translates for who was decided for. Who turns out unable leaves the request to the baseline, and where that cannot
-/// either, the application is told which field it is.
-fn settle(snapshot: &Snapshot, asked: &Asked<'_>, decision: Decision) -> Result<(Decision, Prepared), LocalReply> {
-    let baseline = snapshot.baseline();
-    let refused = |stop: Stop| match stop {
-        Stop::Pinned(pinned) => LocalReply::Untranslatable(Box::new(pinned.to_error())),
-        Stop::Invalid(error) => LocalReply::Untranslatable(error),
-    };
-    match asked.prepare(snapshot, decision.backend) {
-        Ok(prepared) => Ok((decision, prepared)),
-        Err(Stop::Pinned(pinned)) if decision.backend != baseline => {
-            let mut ledger = Ledger::default();
-            ledger.note(pinned.field, Action::Pinned, pinned.why);
-            snapshot.targets[decision.backend.index()].stats.translated(&ledger);
-            snapshot.routes[decision.route.index()].pinned_late(pinned.pin);
-            let prepared = asked.prepare(snapshot, baseline).map_err(refused)?;
-            Ok((Decision { backend: baseline, reason: Reason::Pinned(pinned.pin), ..decision }, prepared))
+/// The choice after a translation that found the chosen backend unable; the application is told where none is left.
+fn after_stop(in_force: &InForce, choice: &Choice, stop: Stop) -> Result<Choice, LocalReply> {
+    let config = &in_force.snapshot.config;
+    match stop {
+        Stop::Pinned(pinned) => {
+            if let Some(moved) = choose::instead(config, choice, Instead::Pinned(pinned.pin)) {
+                in_force.route(choice.route()).stats().pinned_late(pinned.pin);
+                in_force.target(choice).stats.pinned(&pinned);
+                return Ok(moved);
+            }
+            // Moved here for the candidate's health, the request is the candidate's again: it alone can serve it.
+            let was_moved = matches!(choice.reason(), Reason::Overload | Reason::Cooldown | Reason::Breaker);
+            if was_moved { Ok(choice.forced()) } else { Err(LocalReply::Untranslatable(Box::new(pinned.to_error()))) }
         }
-        Err(stop) => Err(refused(stop)),
+        Stop::Invalid(error) => Err(LocalReply::Untranslatable(error)),
     }
 }
 
-/// The request for who got it in the end; `None` where that one cannot take it.
-fn as_placed(snapshot: &Snapshot, asked: &Asked<'_>, backend: BackendId, prepared: Prepared) -> Option<Prepared> {
-    if prepared.backend == backend { Some(prepared) } else { asked.prepare(snapshot, backend).ok() }
-}
-
-fn as_told(snapshot: &Snapshot, decision: &Decision) -> Decided {
-    let route = &snapshot.config[decision.route];
-    let percent =
-        route.percent.iter().find(|(index, _)| *index == decision.backend).map(|(_, percent)| percent.as_f64());
-    Decided {
-        route: Arc::clone(&snapshot.routes[decision.route.index()]),
-        backend: Arc::clone(&snapshot.targets[decision.backend.index()].peer),
-        reason: decision.reason,
-        bucket: decision.unit.map(|unit| f64::from(unit) / 10_000.0),
-        percent,
-    }
-}
-
-/// Counts the decision and takes a place at a backend. A candidate that is full, overloaded or not well leaves the
-/// request to the baseline; with `[failover]` off nothing is moved.
-fn place(snapshot: &Arc<Snapshot>, decision: Decision, record: &mut Record) -> Option<BackendId> {
-    record.route = Some(decision.route);
-    record.journey.decided = Some(as_told(snapshot, &decision));
-    let baseline = snapshot.baseline();
-    let (mut backend, mut reason) = (decision.backend, decision.reason);
-    let moves = snapshot.config.failover.enabled && backend != baseline;
-    let target = &snapshot.targets[backend.index()];
-    let now = Instant::now();
-    if moves && target.load.is_over(target.limits(), now) {
-        (backend, reason) = (baseline, Reason::Overload);
-    } else if !record.assign(target) {
-        if !moves {
-            return None;
-        }
-        (backend, reason) = (baseline, Reason::Overload);
-    } else if moves {
-        match target.health.admit(now) {
-            Ok(ticket) => record.admit(ticket),
-            Err(Unfit::Cooldown) => (backend, reason) = (baseline, Reason::Cooldown),
-            Err(Unfit::Breaker) => (backend, reason) = (baseline, Reason::Breaker),
-        }
-    }
-    if backend != decision.backend && !record.assign(&snapshot.targets[baseline.index()]) {
-        return None;
-    }
-    record.reason = reason;
-    let name = |backend: BackendId| &snapshot.config[backend].name;
-    snapshot.routes[decision.route.index()].decided(decision.reason, name(decision.backend), name(backend), reason);
-    Some(backend)
+/// Tells the application of a failure that no other backend answers for.
+fn give_up(mut progress: Box<Progress>, error: LegError) -> Response<AnswerBody> {
+    let is_told = LocalReply::tells(&error);
+    progress.missed(&error, is_told);
+    respond::reply(progress, &LocalReply::of(error))
 }

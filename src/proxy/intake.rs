@@ -1,51 +1,132 @@
-//! Reading the application's body: whole and shared up to `max_body`, else passed on unread.
+//! Taking a request in: refused by its head, or its body read whole and shared up to `max_body`, else passed on unread.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::{Method, Request};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
-use super::record::Record;
+use super::progress::Progress;
 use super::respond::LocalReply;
+use super::shared::Proxy;
+use super::tunnel;
 use crate::backend::{RequestBody, is_malformed};
+use crate::exchange::{Inbound, InboundBody, Room};
+use crate::model::Limit;
+use crate::wire::endpoint::Endpoint;
+use crate::wire::framing::Fault;
+use crate::wire::head;
+
+/// Longest target, in bytes; longer ones are refused with 414.
+const MAX_TARGET: usize = 8 * 1024;
+/// Number of header fields; more are refused with 431. HTTP/1's parser counts by itself.
+pub(super) const MAX_FIELDS: usize = 100;
+
+/// A request that was taken in.
+pub(super) struct Taken {
+    pub(super) inbound: Arc<Inbound>,
+    /// The body, where it was not read.
+    pub(super) unread: Option<RequestBody>,
+    /// The application's side of the connection, where another protocol is wanted on it.
+    pub(super) upgrade: Option<Option<OnUpgrade>>,
+}
+
+/// Checks the head, takes a place among the requests in flight, and reads the body.
+pub(super) async fn take(
+    proxy: &Proxy,
+    mut request: Request<Incoming>,
+    fault: Option<Fault>,
+    progress: &mut Progress,
+) -> Result<Taken, LocalReply> {
+    check(&request, fault)?;
+    admit(&request, progress)?;
+    let endpoint = progress.endpoint;
+    let upgrade =
+        tunnel::is_wanted(&endpoint, request.headers()).then(|| request.extensions_mut().remove::<OnUpgrade>());
+    let (head, body) = request.into_parts();
+    let is_bodyless = matches!(head.method, Method::GET | Method::HEAD) && body.is_end_stream();
+    let (body, unread) = if is_bodyless {
+        (InboundBody::Plain(Bytes::new()), None)
+    } else if !endpoint.is_read() {
+        (InboundBody::Unread, Some(RequestBody::passing(None, body, proxy.timeouts.body)))
+    } else {
+        let max = progress.in_force.snapshot.config.server.max_body;
+        match read(body, max, proxy.timeouts.body, progress).await? {
+            Intake::Whole(bytes) => (InboundBody::of(&head.method, bytes), None),
+            Intake::Stream(stream) => (InboundBody::Unread, Some(stream)),
+        }
+    };
+    Ok(Taken { inbound: Arc::new(Inbound::new(head, endpoint, body)), unread, upgrade })
+}
+
+/// Refuses what HTTP or a proxy of this kind does not allow.
+fn check(request: &Request<Incoming>, fault: Option<Fault>) -> Result<(), LocalReply> {
+    let (method, uri) = (request.method(), request.uri());
+    if !head::is_known(method) {
+        return Err(LocalReply::Method);
+    }
+    head::check(method, uri, request.version(), request.headers(), fault).map_err(LocalReply::Wrong)?;
+    if *method == Method::OPTIONS && uri.path() == "*" {
+        return Err(LocalReply::OptionsStar);
+    }
+    Ok(())
+}
+
+/// Refuses what else can be refused by the head alone, before a byte of the body is asked for.
+fn admit(request: &Request<Incoming>, progress: &mut Progress) -> Result<(), LocalReply> {
+    let uri = request.uri();
+    if uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
+        return Err(LocalReply::TargetTooLong);
+    }
+    let limit = progress.in_force.snapshot.config.limits.head;
+    let head: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if head > limit {
+        return Err(LocalReply::HeadTooLarge(limit));
+    }
+    if request.headers().len() > MAX_FIELDS {
+        return Err(LocalReply::TooManyFields(MAX_FIELDS));
+    }
+    match progress.endpoint {
+        Endpoint::Malformed => return Err(LocalReply::MalformedPath),
+        Endpoint::NotOurs => return Err(LocalReply::UnknownPath(format!("{} {}", request.method(), uri.path()))),
+        _ => {}
+    }
+    if progress.enter() { Ok(()) } else { Err(LocalReply::Overload(Limit::InFlight)) }
+}
 
 /// A request's body as it is at hand.
-#[derive(Debug)]
-pub(super) enum Intake {
+enum Intake {
     Whole(Bytes),
-    /// Above `max_body`, or of an endpoint that is not read: it streams.
+    /// Above `max_body`: it streams.
     Stream(RequestBody),
 }
 
-/// Reads up to `max` bytes; between two pieces the application has `patience`. Waiting is not ours: the caller's
-/// stopwatch leaves it out.
-pub(super) async fn read(
-    mut body: Incoming,
-    max: u64,
-    patience: Duration,
-    record: &mut Record,
-) -> Result<Intake, LocalReply> {
+/// Reads up to `max` bytes; between two pieces the application has `pause`.
+async fn read(mut body: Incoming, max: u64, pause: Duration, progress: &mut Progress) -> Result<Intake, LocalReply> {
     let hint = body.size_hint();
     if hint.lower() > max {
-        return Ok(Intake::Stream(RequestBody::passing(None, body, patience)));
+        return Ok(Intake::Stream(RequestBody::passing(None, body, pause)));
     }
-    // What is announced is reserved before it is asked for: a body that has no room is refused before `100 Continue`.
+    let Progress { own_time, body_room, .. } = progress;
+    // An announced length is reserved at once: a body that has no room is refused before `100 Continue`.
     let announced = hint.exact();
-    if !record.hold(announced.unwrap_or(0)) {
-        return Err(LocalReply::Overload("limits.body_bytes"));
-    }
+    hold(body_room, announced.unwrap_or(0))?;
     let mut first: Option<Bytes> = None;
     let mut more = BytesMut::new();
-    while let Some(frame) = tokio::time::timeout(patience, body.frame()).await.map_err(|_| LocalReply::SlowBody)? {
+    loop {
+        let came = own_time.wait(tokio::time::timeout(pause, body.frame())).await;
+        let Some(frame) = came.map_err(|_| LocalReply::SlowBody)? else { break };
         let frame = frame.map_err(|error| match is_malformed(&error) {
             true => LocalReply::ClientBody(error.to_string()),
             false => LocalReply::ClientLeft,
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        if announced.is_none() && !record.hold(data.len() as u64) {
-            return Err(LocalReply::Overload("limits.body_bytes"));
+        if announced.is_none() {
+            hold(body_room, data.len() as u64)?;
         }
         match first {
             None => first = Some(data),
@@ -60,8 +141,12 @@ pub(super) async fn read(
         let length = if more.is_empty() { first.as_ref().map_or(0, Bytes::len) } else { more.len() };
         if length as u64 > max {
             let read = if more.is_empty() { first } else { Some(more.freeze()) };
-            return Ok(Intake::Stream(RequestBody::passing(read, body, patience)));
+            return Ok(Intake::Stream(RequestBody::passing(read, body, pause)));
         }
     }
     Ok(Intake::Whole(if more.is_empty() { first.unwrap_or_default() } else { more.freeze() }))
+}
+
+fn hold(room: &mut Room, bytes: u64) -> Result<(), LocalReply> {
+    if room.hold(bytes) { Ok(()) } else { Err(LocalReply::Overload(Limit::BodyBytes)) }
 }

@@ -12,7 +12,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::handler::MAX_FIELDS;
+use super::intake::MAX_FIELDS;
 use super::{Proxy, connection, respond};
 use crate::config::Listen;
 use http::StatusCode;

@@ -1,18 +1,18 @@
 //! Answers that shiftgate gives itself, and what it adds to those of backends.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::answer::AnswerBody;
-use super::attempt::LegError;
-use super::record::Record;
-use crate::backend::Failure;
+use super::progress::Progress;
+use crate::backend::{Failure, headers};
+use crate::exchange::{LegError, Opened, OpenedBody, Plan};
 use crate::model::header::{SHIFTGATE_BACKEND, X_REQUEST_ID};
-use crate::model::{End, Refusal};
+use crate::model::{End, Limit, Refusal};
+use crate::translate::answer::BackendError;
 use crate::wire::error_body::ApiError;
 use crate::wire::head::Wrong;
 
@@ -47,7 +47,7 @@ pub(super) enum LocalReply {
     Untranslatable(Box<ApiError>),
     /// The application stopped sending.
     SlowBody,
-    Overload(&'static str),
+    Overload(Limit),
     /// A backend had no answer.
     Failed(Failure),
     /// A candidate's own words, with its status.
@@ -61,25 +61,26 @@ pub(super) enum LocalReply {
 }
 
 impl LocalReply {
-    /// What the application is told when nobody else may answer.
-    pub(super) fn of(missed: LegError) -> Self {
-        match missed {
+    /// The reply that tells a leg's failure.
+    pub(super) fn of(error: LegError) -> Self {
+        match error {
             LegError::Failed(Failure::ClientBody(cause)) => Self::ClientBody(cause),
             LegError::Failed(Failure::ClientSlow) => Self::SlowBody,
             LegError::Failed(Failure::ClientLeft) => Self::ClientLeft,
             LegError::Failed(failure) => Self::Failed(failure),
-            LegError::Rejected { told, said, .. }
-                if said.misconfigured || told.is_informational() || told.is_redirection() =>
-            {
-                Self::Misconfigured(told)
-            }
-            LegError::Rejected { retry_after, said, .. } => Self::Rejected {
-                status: StatusCode::from_u16(said.status).unwrap_or(StatusCode::BAD_GATEWAY),
+            LegError::Rejected { status, error, .. } if !is_told(status, &error) => Self::Misconfigured(status),
+            LegError::Rejected { retry_after, error, .. } => Self::Rejected {
+                status: StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_GATEWAY),
                 retry_after,
-                error: said.error,
+                error: error.error,
             },
-            LegError::NoRoom => Self::Overload("limits.body_bytes"),
+            LegError::NoRoom => Self::Overload(Limit::BodyBytes),
         }
+    }
+
+    /// True if [`LocalReply::of`] tells the backend's own words.
+    pub(super) fn tells(error: &LegError) -> bool {
+        matches!(error, LegError::Rejected { status, error, .. } if is_told(*status, error))
     }
 
     /// Status, error and the reason of the closed list; no reason where a backend is to blame.
@@ -149,18 +150,59 @@ impl LocalReply {
             Self::ClientLeft => (
                 StatusCode::BAD_REQUEST,
                 invalid("the request's body ended before it was whole", Some("client_body")),
-                Some(Refusal::Request),
+                None,
             ),
             Self::Untranslatable(error) => (StatusCode::BAD_REQUEST, error.as_ref().clone(), Some(Refusal::Request)),
             Self::Overload(limit) => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                ApiError::server(format!("shiftgate is at its limit ({limit}); try again shortly"), "overloaded"),
+                ApiError::server(
+                    format!("shiftgate is at its limit ({}); try again shortly", limit.as_str()),
+                    "overloaded",
+                ),
                 Some(Refusal::Overload),
             ),
             Self::Failed(_) | Self::Rejected { .. } | Self::Misconfigured(_) => {
                 let (status, error) = self.explain_backend();
                 (status, error, None)
             }
+        }
+    }
+
+    /// How the request ends with this reply.
+    const fn end(&self) -> End {
+        match self {
+            Self::ClientLeft => End::ClientGone,
+            Self::Failed(failure) if failure.is_timeout() => End::Timeout,
+            Self::Failed(_) | Self::Misconfigured(_) => End::UpstreamError,
+            Self::Rejected { .. } => End::Complete,
+            _ => End::Refused,
+        }
+    }
+
+    /// Adds the headers that tell a client what to do next.
+    fn advise(&self, head: &mut HeaderMap) {
+        match self {
+            Self::Overload(_) => {
+                head.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                head.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
+            }
+            Self::Rejected { retry_after, status, .. } => {
+                let is_busy = matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+                if let Some(value) = retry_after.clone().or_else(|| is_busy.then(|| HeaderValue::from_static("1"))) {
+                    head.insert(RETRY_AFTER, value);
+                    head.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
+                }
+            }
+            Self::Misconfigured(_) => {
+                head.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+            }
+            Self::Method => {
+                head.insert(ALLOW, HeaderValue::from_static(METHODS));
+            }
+            Self::SlowBody | Self::Wrong(Wrong { closes: true, .. }) => {
+                head.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
         }
     }
 
@@ -190,91 +232,105 @@ impl LocalReply {
     }
 }
 
+/// True if a backend's refusal is the application's to hear: not one of our own key, model or URL.
+fn is_told(status: StatusCode, error: &BackendError) -> bool {
+    !error.misconfigured && !status.is_informational() && !status.is_redirection()
+}
+
+/// Answers for a request whose leg never began; no request comes here.
+pub(super) fn unbegun(progress: Box<Progress>) -> Response<AnswerBody> {
+    reply(progress, &LocalReply::Failed(Failure::BadAnswer("the request was not sent".to_owned())))
+}
+
 /// Ends a request without a backend's answer.
-pub(super) fn refuse(mut record: Box<Record>, refused: &LocalReply) -> Response<AnswerBody> {
-    let (status, error, refusal) = refused.explain();
+pub(super) fn reply(mut progress: Box<Progress>, local: &LocalReply) -> Response<AnswerBody> {
+    let (status, error, refusal) = local.explain();
     let body = if status == StatusCode::NO_CONTENT { Bytes::new() } else { error.to_json() };
-    let end = match (refusal, refused) {
-        (Some(refusal), _) => {
-            let end = if matches!(refused, LocalReply::ClientLeft) { End::ClientGone } else { End::Refused };
-            record.refuse(refusal, end);
-            if let LocalReply::Overload(limit) = refused {
-                record.shed(limit);
-            }
-            end
-        }
-        (None, LocalReply::Failed(failure)) if failure.is_timeout() => End::Timeout,
-        (None, LocalReply::Rejected { .. }) => End::Complete,
-        (None, _) => End::UpstreamError,
-    };
-    if !matches!(refused, LocalReply::Rejected { .. }) {
-        record.speak();
+    let end = local.end();
+    if let Some(refusal) = refusal {
+        progress.refuse(refusal);
     }
-    record.answered(status, Instant::now());
-    let mut headers = HeaderMap::with_capacity(8);
+    if let LocalReply::Overload(limit) = local {
+        progress.shed(*limit);
+    }
+    progress.head_leaves(status);
+    let mut head = HeaderMap::with_capacity(8);
     if !body.is_empty() {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    match refused {
-        LocalReply::Overload(_) => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
-        }
-        LocalReply::Rejected { retry_after, status, .. } => {
-            let busy = matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-            if let Some(value) = retry_after.clone().or_else(|| busy.then(|| HeaderValue::from_static("1"))) {
-                headers.insert(RETRY_AFTER, value);
-                headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
-            }
-        }
-        LocalReply::Misconfigured(_) => {
-            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
-        }
-        LocalReply::Method => {
-            headers.insert(ALLOW, HeaderValue::from_static(METHODS));
-        }
-        LocalReply::SlowBody | LocalReply::Wrong(Wrong { closes: true, .. }) => {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        _ => {}
+    local.advise(&mut head);
+    if let Ok(id) = HeaderValue::from_str(&format!("req_{}", progress.trace_id())) {
+        head.insert(X_REQUEST_ID, id);
     }
-    if let Ok(id) = HeaderValue::from_str(&format!("req_{}", record.trace_id())) {
-        headers.insert(X_REQUEST_ID, id);
-    }
-    mark(&mut headers, &record);
-    let mut response = Response::new(AnswerBody::whole(body, record, end));
+    mark(&mut head, &progress);
+    let mut response = Response::new(AnswerBody::local(body, progress, end));
     *response.status_mut() = status;
-    *response.headers_mut() = headers;
+    *response.headers_mut() = head;
     response
 }
 
-/// The head of an answer that another engine gave, as OpenAI's would look: nothing of the engine's stays.
-pub(super) fn as_openai(headers: &mut HeaderMap, record: &Record, streamed: bool) {
-    headers.clear();
-    let kind = if streamed { "text/event-stream; charset=utf-8" } else { "application/json" };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    if let Ok(id) = HeaderValue::from_str(&format!("req_{}", record.trace_id())) {
-        headers.insert(X_REQUEST_ID, id);
+/// Passes a backend's answer on.
+pub(super) fn pass_on(opened: Opened, plan: &Plan, mut progress: Box<Progress>) -> Response<AnswerBody> {
+    let Opened { mut head, body } = opened;
+    let is_chunked = head.headers.contains_key(TRANSFER_ENCODING);
+    headers::strip_hop_by_hop(&mut head.headers);
+    progress.pass_on();
+    progress.head_leaves(head.status);
+    match &body {
+        OpenedBody::Whole(bytes) => {
+            if plan.made_openais().is_some() {
+                as_openai(&mut head.headers, &progress, progress.answered_model());
+            }
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        }
+        OpenedBody::Stream(stream) => {
+            if plan.made_openais().is_some() {
+                as_openai(&mut head.headers, &progress, stream.model());
+            }
+            // A length beside chunks does not count (RFC 9112 §6.3), and an answer that may end otherwise has none.
+            if stream.ends_by_itself() || is_chunked {
+                head.headers.remove(CONTENT_LENGTH);
+            }
+        }
     }
-    let took = Instant::now().saturating_duration_since(record.watch.started).as_millis();
-    headers.insert(PROCESSING_MS, HeaderValue::from(u64::try_from(took).unwrap_or(u64::MAX)));
-    if let Some(model) = &record.real_model {
-        headers.insert(MODEL, model.clone());
+    mark(&mut head.headers, &progress);
+    head.version = http::Version::HTTP_11;
+    let body = match body {
+        OpenedBody::Whole(bytes) => AnswerBody::whole_leg(bytes, progress),
+        OpenedBody::Stream(stream) => AnswerBody::relay(*stream, progress),
+    };
+    Response::from_parts(head, body)
+}
+
+/// Makes the head of another engine's answer look like OpenAI's: nothing of the engine's stays.
+fn as_openai(head: &mut HeaderMap, progress: &Progress, model: Option<&str>) {
+    head.clear();
+    let kind = if progress.is_stream() { "text/event-stream; charset=utf-8" } else { "application/json" };
+    head.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if let Ok(id) = HeaderValue::from_str(&format!("req_{}", progress.trace_id())) {
+        head.insert(X_REQUEST_ID, id);
+    }
+    let took = progress.clock.began_at.elapsed().as_millis();
+    head.insert(PROCESSING_MS, HeaderValue::from(u64::try_from(took).unwrap_or(u64::MAX)));
+    if let Some(model) = model.and_then(|model| HeaderValue::from_str(model).ok()) {
+        head.insert(MODEL, model);
     }
 }
 
-/// Tells who answered and why.
-pub(super) fn mark(headers: &mut HeaderMap, record: &Record) {
-    if let Some(name) = record.backend_name() {
-        headers.insert(SHIFTGATE_BACKEND, name.clone());
+/// Adds who answered, and why.
+pub(super) fn mark(head: &mut HeaderMap, progress: &Progress) {
+    if let Some(name) = progress.backend_name() {
+        head.insert(SHIFTGATE_BACKEND, name.clone());
     }
-    headers.insert(REASON, HeaderValue::from_static(record.reason.as_str()));
-    headers.insert(GENERATION, record.snapshot.generation_header.clone());
-    if let Some(translated) = &record.translated {
-        headers.insert(TRANSLATED, translated.clone());
+    if let Some(reason) = progress.reason() {
+        head.insert(REASON, HeaderValue::from_static(reason.as_str()));
     }
-    if let Ok(id) = HeaderValue::from_str(record.trace_id()) {
-        headers.insert(TRACE_ID, id);
+    head.insert(GENERATION, progress.in_force.snapshot.generation_header.clone());
+    if let Some(translated) = progress.translated() {
+        head.insert(TRANSLATED, translated);
+    }
+    if let Ok(id) = HeaderValue::from_str(progress.trace_id()) {
+        head.insert(TRACE_ID, id);
     }
 }
 

@@ -1,78 +1,58 @@
-//! WebSocket upgrades (`/v1/realtime`): after the baseline's 101, bytes pass both ways unread.
+//! WebSocket upgrades (`/v1/realtime`): after the backend's 101, bytes pass both ways unread.
 //!
-//! Invariant: no byte of the application is passed on before the baseline has agreed to switch protocols.
+//! Invariant: no byte of the application is passed on before the backend has agreed to switch protocols.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, response};
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::Proxy;
 use super::answer::AnswerBody;
-use super::record::Record;
-use super::respond::{self, LocalReply};
-use crate::backend::{Failure, RequestBody, Target, headers};
+use super::progress::Progress;
+use super::respond;
+use super::shared::Proxy;
+use crate::backend::{Failure, headers};
+use crate::exchange::{LegError, Plan};
 use crate::model::End;
+use crate::outcome::Ending;
 use crate::wire::endpoint::Endpoint;
 
-/// What a backend says instead of 101 is read up to this much.
+/// Limit, in bytes, of an answer other than 101; a larger one is a failure.
 const MAX_REFUSAL: usize = 1 << 20;
 
-/// Whether this request wants another protocol on its connection.
-pub(super) fn wanted(endpoint: &Endpoint, head: &request::Parts) -> bool {
+/// True if the request wants another protocol on its connection.
+pub(super) fn is_wanted(endpoint: &Endpoint, headers: &HeaderMap) -> bool {
     matches!(endpoint, Endpoint::Realtime)
-        && head.headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
+/// Sends the upgrade and, once the backend agrees, joins both connections.
 pub(super) async fn open(
     proxy: Arc<Proxy>,
-    target: Arc<Target>,
-    mut head: request::Parts,
-    mut record: Box<Record>,
+    plan: Plan,
+    app_side: Option<OnUpgrade>,
+    mut progress: Box<Progress>,
 ) -> Response<AnswerBody> {
-    let app_side = head.extensions.remove::<OnUpgrade>();
-    let Some(uri) = target.uri_for(&head.uri) else {
-        return respond::refuse(record, &LocalReply::MalformedPath);
-    };
-    let mut upstream = Request::new(RequestBody::Whole(None));
-    *upstream.method_mut() = head.method.clone();
-    *upstream.uri_mut() = uri;
-    record.sends(false);
-    let trace = record.journey.own_trace(&target);
-    *upstream.headers_mut() = headers::for_backend(&head.headers, &target, true, false, trace);
-    ask_for_upgrade(upstream.headers_mut(), &head.headers);
-    record.watch.waits(Instant::now());
-    let answer = target.client.send_upgrade(upstream).await;
-    record.watch.resumes(Instant::now());
-    if let Ok(answer) = &answer {
-        record.journey.answered(answer.status().as_u16(), false);
-    }
-    let failed = LocalReply::Failed;
-    let mut answer = match answer {
+    let answer = match send(&plan, &mut progress).await {
         Ok(answer) => answer,
-        Err(failure) => {
-            record.blame();
-            record.journey.failed(failure.fault(false, false), Instant::now());
-            return respond::refuse(record, &failed(failure));
-        }
+        Err(failure) => return fail(progress, failure),
     };
     let (Some(app_side), StatusCode::SWITCHING_PROTOCOLS) = (app_side, answer.status()) else {
-        return refused_by_backend(answer, record, failed).await;
+        return refused_by_backend(answer, progress).await;
     };
+    let mut answer = answer;
     let backend_side = hyper::upgrade::on(&mut answer);
-    let (mut parts, _) = answer.into_parts();
-    let upgrade = parts.headers.get(UPGRADE).cloned();
-    headers::strip_hop_by_hop(&mut parts.headers);
-    parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    parts.headers.insert(UPGRADE, upgrade.unwrap_or_else(|| HeaderValue::from_static("websocket")));
-    record.answered(parts.status, Instant::now());
-    respond::mark(&mut parts.headers, &record);
-    let life = Arc::clone(&proxy.life);
-    life.tasks.spawn(async move {
+    let (mut head, _) = answer.into_parts();
+    let upgrade = head.headers.get(UPGRADE).cloned();
+    headers::strip_hop_by_hop(&mut head.headers);
+    head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    head.headers.insert(UPGRADE, upgrade.unwrap_or_else(|| HeaderValue::from_static("websocket")));
+    leave(&mut head, &mut progress);
+    let shutdown = Arc::clone(&proxy.shutdown);
+    shutdown.tasks.spawn(async move {
         let passing = async {
             let (app, backend) = tokio::try_join!(app_side, backend_side)?;
             let (mut app, mut backend) = (TokioIo::new(app), TokioIo::new(backend));
@@ -81,35 +61,50 @@ pub(super) async fn open(
             Ok::<_, hyper::Error>(())
         };
         tokio::select! {
-            done = passing => record.finish(if done.is_ok() { End::Complete } else { End::ClientGone }),
-            () = proxy.life.cut.cancelled() => record.finish(End::Drained),
+            done = passing => progress.finish_leg(if done.is_ok() { Ending::Complete } else { Ending::ClientGone }),
+            () = proxy.shutdown.cut.cancelled() => progress.finish(End::Drained),
         }
     });
-    Response::from_parts(parts, AnswerBody::empty())
+    Response::from_parts(head, AnswerBody::empty())
 }
 
-/// A 4xx or a plain 200 goes to the application as it is, and there is no tunnel.
+async fn send(plan: &Plan, progress: &mut Progress) -> Result<Response<hyper::body::Incoming>, Failure> {
+    let Some((trail, _)) = progress.leg() else { return Err(Failure::ClientLeft) };
+    let mut upstream = plan.request(None, trail.sends(false));
+    ask_for_upgrade(upstream.headers_mut(), plan.inbound().headers());
+    let answer = trail.own_time.wait(plan.target().client.send_upgrade(upstream)).await?;
+    trail.head_came(answer.status().as_u16(), false);
+    Ok(answer)
+}
+
+fn fail(mut progress: Box<Progress>, failure: Failure) -> Response<AnswerBody> {
+    let error = LegError::from(failure);
+    progress.missed(&error, false);
+    respond::reply(progress, &respond::LocalReply::of(error))
+}
+
+fn leave(head: &mut response::Parts, progress: &mut Progress) {
+    progress.pass_on();
+    progress.head_leaves(head.status);
+    respond::mark(&mut head.headers, progress);
+}
+
+/// Passes a 4xx or a plain 200 on as it is; there is no tunnel.
 async fn refused_by_backend(
     answer: Response<hyper::body::Incoming>,
-    mut record: Box<Record>,
-    failed: impl Fn(Failure) -> LocalReply,
+    mut progress: Box<Progress>,
 ) -> Response<AnswerBody> {
-    let (mut parts, body) = answer.into_parts();
+    let (mut head, body) = answer.into_parts();
     let body = match http_body_util::Limited::new(body, MAX_REFUSAL).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) => {
-            record.blame();
-            return respond::refuse(record, &failed(Failure::BadAnswer(error.to_string())));
-        }
+        Err(error) => return fail(progress, Failure::BadAnswer(error.to_string())),
     };
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        record.blame();
-        return respond::refuse(record, &failed(Failure::BadAnswer("101 for a request that cannot switch".to_owned())));
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return fail(progress, Failure::BadAnswer("101 for a request that cannot switch".to_owned()));
     }
-    headers::strip_hop_by_hop(&mut parts.headers);
-    record.answered(parts.status, Instant::now());
-    respond::mark(&mut parts.headers, &record);
-    Response::from_parts(parts, AnswerBody::whole(body, record, End::Complete))
+    headers::strip_hop_by_hop(&mut head.headers);
+    leave(&mut head, &mut progress);
+    Response::from_parts(head, AnswerBody::whole_leg(body, progress))
 }
 
 fn ask_for_upgrade(headers: &mut HeaderMap, app: &HeaderMap) {

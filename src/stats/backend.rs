@@ -8,8 +8,8 @@ use super::count::{Count, Latency, lock};
 use super::gauge::Gauge;
 use super::histogram::{HTTP_BOUNDS, Histogram, View};
 use crate::model::{CancelledBy, Cause};
-use crate::translate::Ledger;
 use crate::translate::answer::Notes;
+use crate::translate::{Action, Ledger, Pinned};
 
 /// Counters and levels of one backend, kept across reloads. All of served legs only.
 #[derive(Debug, Default)]
@@ -117,6 +117,13 @@ impl BackendStats {
         }
     }
 
+    /// Counts a request that its translation showed to be pinned.
+    pub fn pinned(&self, pinned: &Pinned) {
+        let mut ledger = Ledger::default();
+        ledger.note(pinned.field.clone(), Action::Pinned, pinned.why);
+        self.translated(&ledger);
+    }
+
     /// Counts what one answer needed.
     pub fn noticed(&self, notes: Notes) {
         if notes == Notes::default() {
@@ -145,4 +152,3 @@ impl BackendStats {
         (self.priced.get() > 0).then_some(usd)
     }
 }
-

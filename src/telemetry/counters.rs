@@ -37,6 +37,10 @@ pub(super) fn leg_ended(leg: &LegEnd) {
         stats.input_tokens.add(usage.input);
         stats.output_tokens.add(usage.output);
     }
+    stats.noticed(leg.notes);
+    if let Some(ledger) = &leg.ledger {
+        stats.translated(ledger);
+    }
     for attempt in &leg.attempts {
         if attempt.is_replay {
             stats.retried(None);

@@ -109,15 +109,15 @@ impl Default for Call {
 }
 
 /// What is published under one name: labels and numbers.
-pub(super) type Series = Vec<(Vec<(&'static str, String)>, View)>;
+pub type Series = Vec<(Vec<(&'static str, String)>, View)>;
 
 /// The `gen_ai_*` histograms.
 #[derive(Debug, Default)]
-pub(super) struct CallSeries {
-    pub(super) duration: Series,
-    pub(super) first_chunk: Series,
-    pub(super) per_chunk: Series,
-    pub(super) tokens: Series,
+pub struct CallSeries {
+    pub duration: Series,
+    pub first_chunk: Series,
+    pub per_chunk: Series,
+    pub tokens: Series,
 }
 
 impl Meters {
@@ -133,7 +133,8 @@ impl Meters {
         if let Some(count) = self.active.get(labels::method_place(&outcome.method)) {
             count.sub(1);
         }
-        let traced = is_traced.then(|| Traced { trace: outcome.trace.trace, at: outcome.clock.wall_of(outcome.ended_at) });
+        let traced =
+            is_traced.then(|| Traced { trace: outcome.trace.trace, at: outcome.clock.wall_of(outcome.ended_at) });
         let request = RequestKey {
             method: labels::method_at(labels::method_place(&outcome.method)),
             route: outcome.template,
@@ -205,11 +206,11 @@ impl Meters {
         self.calls.prune(|key| in_force.clone().any(|backend| *backend == key.backend));
     }
 
-    pub(super) fn active(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn active(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.active.iter().enumerate().map(|(place, count)| (labels::method_at(place), count.get()))
     }
 
-    pub(super) fn overhead(&self) -> Series {
+    pub fn overhead(&self) -> Series {
         PHASES
             .iter()
             .zip(&self.overhead)
@@ -217,7 +218,7 @@ impl Meters {
             .collect()
     }
 
-    pub(super) fn requests(&self) -> Series {
+    pub fn requests(&self) -> Series {
         let labels = |key: &RequestKey| {
             vec![
                 ("http_request_method", key.method.to_owned()),
@@ -230,7 +231,7 @@ impl Meters {
         sorted(self.requests.all().iter().map(|(key, set)| (labels(key), set.view())).collect())
     }
 
-    pub(super) fn calls(&self) -> CallSeries {
+    pub fn calls(&self) -> CallSeries {
         let mut series = CallSeries::default();
         for (key, call) in self.calls.all() {
             let labels = self.labels(&key);

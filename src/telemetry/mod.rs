@@ -8,7 +8,7 @@ mod counters;
 pub mod log;
 mod log_line;
 pub mod meters;
-pub mod metrics;
+
 pub mod server_span;
 mod sinks;
 mod spans;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use shiftgate::model::{Engine, Reason};
-use shiftgate::sim::{Behaviour, Fault};
-use shiftgate::telemetry::metrics::{self, BackendView, Format, InForce};
-use shiftgate::stats::Stats;
 use shiftgate::outcome::BackendLabels;
+use shiftgate::sim::{Behaviour, Fault};
+use shiftgate::stats::Stats;
+use shiftgate::telemetry::metrics::{self, BackendView, Format, InForce};
 
 use crate::exposition::Page;
 use crate::support::*;

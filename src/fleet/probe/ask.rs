@@ -1,38 +1,43 @@
 //! The probe's requests, as an application would write them, and as the backend gets them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use http::Method;
 use serde_json::{Value, json};
 
+use super::call::inbound;
 use super::feature::Feature;
 use crate::backend::Target;
 use crate::config::Backend;
-use crate::model::{Engine, Family};
-use crate::translate::{self, Action, Ask, Stop};
-use crate::wire::endpoint::Endpoint;
-use crate::wire::scan;
+use crate::exchange::{Plan, PlanError};
+use crate::model::Family;
+use crate::outcome::Role;
+use crate::translate::{Action, Ledger, Stop};
 
-/// A prompt over a context longer than this would be too much to send.
+/// Longest context, in tokens, that is tested by a longer prompt; a prompt over a longer one would be too large to send.
 const LONGEST_CONTEXT: u64 = 262_144;
-/// Words for each token that fits: hardly a tokenizer makes one of two.
+/// Words sent for each token that fits: no tokenizer makes one token of two of them.
 const TOO_MANY: u64 = 2;
 
 /// One request to a backend.
 #[derive(Debug)]
 pub(super) struct Sent {
-    pub(super) path: &'static str,
-    pub(super) body: Bytes,
-    /// The translation changed what the feature is about.
-    pub(super) translated: bool,
+    pub(super) plan: Plan,
+    /// True if the translation changed the fields that the feature is about.
+    pub(super) is_translated: bool,
 }
 
-/// Whom the probe speaks to.
+/// The backend that the probe asks, and the names of its model.
 #[derive(Debug)]
 pub(super) struct Asker<'a> {
-    pub(super) target: &'a Target,
-    pub(super) is_baseline: bool,
-    /// The model as an application would call it, and as the server does.
+    pub(super) target: &'a Arc<Target>,
+    pub(super) role: Role,
+    /// The model as an application would call it.
     pub(super) model: String,
+    /// The model as the server calls it.
     pub(super) served: String,
+    /// Longest context in tokens, where it is known.
     pub(super) context: Option<u64>,
 }
 
@@ -62,10 +67,12 @@ impl Asker<'_> {
             Feature::ErrorShape => {
                 let mut body = self.chat(&[("user", "Hello.")], 4);
                 body["temperature"] = json!("hot");
-                Ok(vec![self.raw(body)])
+                Ok(vec![self.raw(body)?])
             }
-            Feature::Context => Ok(self.too_long().map(|body| self.raw(body)).into_iter().collect()),
-            Feature::Responses if self.target.config.engine == Engine::Tgi => Err("the server has no such path"),
+            Feature::Context => self.too_long().map(|body| self.raw(body)).into_iter().collect(),
+            Feature::Responses if !self.target.config.engine.facts().has_responses => {
+                Err("the server has no such path")
+            }
             Feature::Responses => {
                 let body = json!({"model": self.model, "input": "Say hello.", "store": false, "max_output_tokens": 64});
                 Ok(vec![self.translated(feature, &body)?])
@@ -134,7 +141,7 @@ impl Asker<'_> {
         let messages: Vec<Value> =
             turns.iter().map(|(role, content)| json!({"role": role, "content": content})).collect();
         let mut body = json!({"model": self.model, "messages": messages, "max_completion_tokens": tokens});
-        if self.target.config.engine != Engine::OpenAi {
+        if !self.target.config.engine.facts().speaks_openai {
             body["temperature"] = json!(0);
         }
         if self.is_hybrid() {
@@ -154,44 +161,43 @@ impl Asker<'_> {
         Some(self.chat(&[("user", &text)], 1))
     }
 
-    /// Under the server's own names, else as it is: what no translation would let through.
-    fn raw(&self, mut body: Value) -> Sent {
+    /// A request that no translation would let through: under the server's own names, otherwise as it is.
+    fn raw(&self, mut body: Value) -> Result<Sent, &'static str> {
         body["model"] = json!(self.served);
         if let Some(fields) = body.as_object_mut() {
             fields.remove("reasoning_effort");
-            if self.target.config.engine != Engine::OpenAi
+            if !self.target.config.engine.facts().speaks_openai
                 && let Some(tokens) = fields.remove("max_completion_tokens")
             {
                 fields.insert("max_tokens".to_owned(), tokens);
             }
         }
-        Sent { path: "/v1/chat/completions", body: Bytes::from(body.to_string()), translated: false }
+        let inbound = inbound(Method::POST, CHAT, Bytes::from(body.to_string()));
+        let plan = Plan::verbatim(&inbound, self.target, self.role).map_err(|_| UNASKABLE)?;
+        Ok(Sent { plan, is_translated: false })
     }
 
-    /// As a request of an application would be sent.
+    /// A request of an application, as it would be sent.
     fn translated(&self, feature: Feature, body: &Value) -> Result<Sent, &'static str> {
-        let (endpoint, path) = match feature {
-            Feature::Responses => (Endpoint::Responses, "/v1/responses"),
-            _ => (Endpoint::ChatCompletions, "/v1/chat/completions"),
-        };
-        let body = Bytes::from(body.to_string());
-        let scan = scan::scan(&body).map_err(|_| "it cannot be asked")?;
-        let (backend, is_baseline) = (&self.target.config, self.is_baseline);
-        let ask = Ask { body: &body, scan: &scan, endpoint, backend, is_baseline, max_model_len: None };
-        if ask.passes_untouched() {
-            return Ok(Sent { path, body: body.clone(), translated: false });
-        }
-        let done = translate::request(&ask).map_err(|stop| match stop {
-            Stop::Pinned(pinned) => pinned.why,
-            Stop::Invalid(_) => "it cannot be asked",
+        let path = if feature == Feature::Responses { RESPONSES } else { CHAT };
+        let inbound = inbound(Method::POST, path, Bytes::from(body.to_string()));
+        let plan = Plan::new(&inbound, self.target, self.role).map_err(|error| match error {
+            PlanError::Untranslatable(Stop::Pinned(pinned)) => pinned.why,
+            PlanError::Untranslatable(Stop::Invalid(_)) | PlanError::MalformedPath => UNASKABLE,
         })?;
-        let translated = done.ledger.steps().iter().any(|step| {
-            matches!(step.action, Action::Renamed | Action::Rewritten | Action::Flagged)
-                && step.field.starts_with(feature.field())
-        });
-        Ok(Sent { path, body: done.body, translated: translated && !feature.field().is_empty() })
+        let mut steps = plan.ledger().into_iter().flat_map(Ledger::steps);
+        let is_translated = !feature.field().is_empty()
+            && steps.any(|step| {
+                matches!(step.action, Action::Renamed | Action::Rewritten | Action::Flagged)
+                    && step.field.starts_with(feature.field())
+            });
+        Ok(Sent { plan, is_translated })
     }
 }
 
-/// What the schema asks for.
+const CHAT: &str = "/v1/chat/completions";
+const RESPONSES: &str = "/v1/responses";
+const UNASKABLE: &str = "it cannot be asked";
+
+/// The value that the schema asks for; no model would give it by itself.
 pub(super) const CODE: &str = "QX-17";

@@ -4,24 +4,26 @@
 //! Invariant: what it says shows no key, and a server's words only in part and without control characters.
 
 mod ask;
+mod call;
 mod feature;
 mod judge;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::Value;
 
 use self::ask::Asker;
+use self::call::{call, get};
 pub use self::feature::Feature;
 use self::judge::{Finding, judge};
-use super::exchange::Question;
 use super::follow::PollIntervals;
 use super::learn::{Pause, length};
 use crate::backend::{Auth, Failure, Target};
-use crate::model::{Engine, MissingFeatures};
+use crate::model::{ContextLength, Engine, MissingFeatures};
+use crate::outcome::Role;
 
 /// Of a server's words so many characters are shown.
 const MAX_DETAIL: usize = 160;
@@ -81,7 +83,7 @@ pub struct Report {
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Asks for everything, one thing after the other.
-pub async fn probe(target: &Target, is_baseline: bool) -> Report {
+pub async fn probe(target: &Arc<Target>, role: Role) -> Report {
     let (name, engine) = (target.config.name.clone(), target.config.engine);
     let until = Instant::now() + PATIENCE;
     let mut report = Report { backend: name, engine, asked: Asked::Yes, rows: Vec::new() };
@@ -89,7 +91,7 @@ pub async fn probe(target: &Target, is_baseline: bool) -> Report {
         Ok(served) => served,
         Err(asked) => return Report { asked, ..report },
     };
-    let asker = begin(target, is_baseline, served.as_ref()).await;
+    let asker = begin(target, role, served.as_ref()).await;
     report.rows.push(models_row(&asker, served));
     for feature in Feature::ALL.into_iter().filter(|feature| *feature != Feature::Models && feature.is_asked(engine)) {
         let finding = if Instant::now() < until {
@@ -109,7 +111,7 @@ pub async fn probe(target: &Target, is_baseline: bool) -> Report {
 }
 
 /// Asks for what requests are pinned by, until it is known, and from time to time again while something is lacking.
-pub(super) async fn keep_probed(target: &Target, pace: PollIntervals) {
+pub(super) async fn keep_probed(target: &Arc<Target>, pace: PollIntervals) {
     let mut pause = Pause::new(pace);
     loop {
         match lacking(target).await {
@@ -134,9 +136,9 @@ pub(super) async fn keep_probed(target: &Target, pace: PollIntervals) {
 type Lacking = BTreeMap<&'static str, (MissingFeatures, Row)>;
 
 /// `None` while not everything could be asked.
-async fn lacking(target: &Target) -> Option<Lacking> {
+async fn lacking(target: &Arc<Target>) -> Option<Lacking> {
     let served = models(target).await.ok()?;
-    let asker = begin(target, false, served.as_ref()).await;
+    let asker = begin(target, Role::Candidate, served.as_ref()).await;
     let mut lacking = Lacking::new();
     for feature in Feature::ALL {
         let Some(lack) = feature.lack() else { continue };
@@ -166,10 +168,10 @@ fn tell(target: &Target, lacking: &Lacking) {
 }
 
 /// The names of its models; `None` where it has no such list.
-async fn models(target: &Target) -> Result<Option<Vec<String>>, Asked> {
+async fn models(target: &Arc<Target>) -> Result<Option<Vec<String>>, Asked> {
     let unusable = || Asked::NoAnswer("its path cannot be asked for".to_owned());
-    let question = Question::of_target(target, Method::GET, "/v1/models", Bytes::new()).ok_or_else(unusable)?;
-    let answer = question.ask(&target.client).await.map_err(|failure| Asked::NoAnswer(failure.to_string()))?;
+    let plan = get(target, "/v1/models").map_err(|_| unusable())?;
+    let answer = call(plan).await.map_err(|failure| Asked::NoAnswer(failure.to_string()))?;
     match answer.status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(locked(target, answer.status)),
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
@@ -190,16 +192,14 @@ fn locked(target: &Target, status: StatusCode) -> Asked {
     }
 }
 
-async fn begin<'a>(target: &'a Target, is_baseline: bool, served: Option<&Vec<String>>) -> Asker<'a> {
+async fn begin<'a>(target: &'a Arc<Target>, role: Role, served: Option<&Vec<String>>) -> Asker<'a> {
     let (model, served) = ask::model_of(&target.config, served.map_or(&[], Vec::as_slice));
-    let context = match target.config.engine {
-        Engine::OpenAi => None,
-        _ => match target.max_model_len() {
-            Some(length) => Some(length),
-            None => length(target).await,
-        },
+    let context = match target.max_model_len() {
+        _ if target.config.engine.facts().context_length == ContextLength::Unasked => None,
+        Some(length) => Some(length),
+        None => length(target).await,
     };
-    Asker { target, is_baseline, model, served, context }
+    Asker { target, role, model, served, context }
 }
 
 async fn find(asker: &Asker<'_>, feature: Feature) -> Finding {
@@ -215,10 +215,7 @@ async fn find(asker: &Asker<'_>, feature: Feature) -> Finding {
         found = Finding::Good { native: true, advise: false, detail: "too long to be tried" };
     }
     for sent in requests {
-        let Some(question) = Question::of_target(asker.target, Method::POST, sent.path, sent.body) else {
-            return Finding::Bad("its path cannot be asked for".to_owned());
-        };
-        let finding = match question.ask(&asker.target.client).await {
+        let finding = match call(sent.plan).await {
             Ok(answer) => judge(feature, &answer),
             // It is there, and this is what it does not answer.
             Err(failure @ Failure::Timeout(_)) => Finding::Bad(failure.to_string()),
@@ -226,7 +223,7 @@ async fn find(asker: &Asker<'_>, feature: Feature) -> Finding {
         };
         match finding {
             Finding::Good { native, advise, detail } => {
-                if !native || sent.translated {
+                if !native || sent.is_translated {
                     found = Finding::Good { native: false, advise, detail };
                 }
             }
@@ -246,7 +243,7 @@ fn models_row(asker: &Asker<'_>, names: Option<Vec<String>>) -> Row {
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let config = &asker.target.config;
     // TGI has one model, under whatever name.
-    let is_there = names.contains(&asker.served) || config.engine == Engine::Tgi;
+    let is_there = names.contains(&asker.served) || config.engine.facts().own_model_name.is_some();
     let (verdict, detail, hint) = if is_there {
         (Verdict::Works, format!("{shown}{more}"), None)
     } else {
@@ -260,7 +257,7 @@ fn row(asker: &Asker<'_>, feature: Feature, finding: Finding) -> Row {
     let config = &asker.target.config;
     let hint = feature.hint(config.engine, config.family);
     let probe = config.translation.probe;
-    let is_sent = config.translation.responses || probe || config.engine == Engine::OpenAi;
+    let is_sent = config.translation.responses || probe || config.engine.facts().speaks_openai;
     let (verdict, detail, hint) = match finding {
         Finding::Good { .. } if feature == Feature::Responses && !is_sent => {
             let hint = "responses = true of its section in rollout.toml";

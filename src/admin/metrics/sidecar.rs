@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::InForce;
 use super::page::{Family, Labels, Value, gauge};
+use crate::admin::view::View;
 use crate::stats::Stats;
 
 /// Why connections of applications are ended or not taken.
@@ -11,9 +11,10 @@ const CLOSED: [&str; 5] = ["not_accepted", "malformed", "slow_head", "idle", "sl
 /// Whole connections over `limits.connections`, which are refused before there is a request.
 const CONNECTIONS: &str = "refused:connections";
 
-pub(super) fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
+pub(super) fn families(view: &View) -> Vec<Family> {
+    let stats = &view.stats;
     let mut families = requests(stats);
-    families.extend(config(stats, in_force));
+    families.extend(config(view));
     families.extend(telemetry(stats));
     families.extend([
         Family::one("shiftgate_requests_in_flight", "Requests being answered", gauge(stats.in_flight.get())),
@@ -30,11 +31,7 @@ fn requests(stats: &Stats) -> Vec<Family> {
     refused.insert(CONNECTIONS, connections);
     shed.insert("limits.connections", connections);
     vec![
-        Family::new(
-            "shiftgate_requests_ended",
-            "Requests by how they ended",
-            by("end", [], stats.ended()),
-        ),
+        Family::new("shiftgate_requests_ended", "Requests by how they ended", by("end", [], stats.ended())),
         Family::new(
             "shiftgate_refused",
             "Requests that shiftgate answered itself, by reason",
@@ -54,7 +51,8 @@ fn requests(stats: &Stats) -> Vec<Family> {
     ]
 }
 
-fn config(stats: &Stats, in_force: &InForce) -> Vec<Family> {
+fn config(view: &View) -> Vec<Family> {
+    let stats = &view.stats;
     let failed = stats.reloads.failed().map(|(kind, count)| ("failed", kind, count.get()));
     let reloads = [("ok", "", stats.reloads.ok.get())].into_iter().chain(failed);
     let labelled = |(result, kind, count): (&str, &str, u64)| {
@@ -66,16 +64,16 @@ fn config(stats: &Stats, in_force: &InForce) -> Vec<Family> {
             "Readings of rollout.toml after the first, by result and by what was wrong",
             reloads.map(labelled).collect(),
         ),
-        Family::one("shiftgate_config_generation", "Generation of the snapshot in force", gauge(in_force.generation)),
+        Family::one("shiftgate_config_generation", "Generation of the snapshot in force", gauge(view.generation)),
         Family::one(
             "shiftgate_config_reload_failed",
             "1 while the file on disk is refused and an older one serves",
-            gauge(u64::from(in_force.reload_failed)),
+            gauge(u64::from(view.reload_error.is_some())),
         ),
         Family::one(
             "shiftgate_config_last_success_timestamp_seconds",
             "When the snapshot in force was read, in seconds since 1970",
-            Value::Gauge(in_force.loaded_at),
+            Value::Gauge(view.loaded_at.as_duration().as_secs_f64()),
         ),
     ]
 }

@@ -1,9 +1,16 @@
-//! Which format a scraper wants (RFC 9110 §12.5.1).
+//! The formats of the page, and the one that a scraper wants (RFC 9110 §12.5.1).
 
 use http::HeaderMap;
 use http::header::ACCEPT;
 
-use super::Format;
+/// The format of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' own, 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.0, which has exemplars.
+    OpenMetrics,
+}
 
 impl Format {
     /// OpenMetrics where it is asked for by name and no less than text; a scraper that wants neither gets text.

@@ -1,16 +1,21 @@
 //! What is known of candidates: their breakers, and what their servers say of their load.
 
-use super::page::{Family, Value};
-use super::{FleetView, InForce};
+use super::page::{Family, Labels, Value};
+use crate::admin::view::{BackendView, View};
 use crate::health::{LoadReport, Report, State};
+use crate::outcome::Role;
 
-pub(super) fn families(in_force: &InForce) -> Vec<Family> {
-    let mut families = health_families(in_force);
-    families.extend(fleet_families(in_force));
+pub(super) fn families(view: &View) -> Vec<Family> {
+    let mut families = health_families(view);
+    families.extend(fleet_families(view));
     families
 }
 
-fn health_families(in_force: &InForce) -> Vec<Family> {
+fn of(backend: &BackendView) -> Labels {
+    vec![("backend", backend.labels.name.clone())]
+}
+
+fn health_families(view: &View) -> Vec<Family> {
     type Read = fn(&Report) -> Value;
     let table: [(&'static str, &'static str, Read); 4] = [
         ("shiftgate_breaker_state", "0 closed, 1 half-open, 2 open", |report| {
@@ -27,13 +32,14 @@ fn health_families(in_force: &InForce) -> Vec<Family> {
         ("shiftgate_cooldowns", "How often a 429 began a cool-down", |report| Value::Counter(report.cooled)),
     ];
     let samples = |read: Read| {
-        in_force.health.iter().map(|(name, report)| (vec![("backend", name.clone())], read(report))).collect()
+        let candidates = view.backends.iter().filter(|one| one.role == Role::Candidate);
+        candidates.map(|one| (of(one), read(&one.health))).collect()
     };
     table.into_iter().map(|(name, help, read)| Family::new(name, help, samples(read))).collect()
 }
 
 /// What is not known has no sample.
-fn fleet_families(in_force: &InForce) -> Vec<Family> {
+fn fleet_families(view: &View) -> Vec<Family> {
     type Read = fn(&LoadReport) -> Option<f64>;
     let table: [(&'static str, &'static str, Read); 9] = [
         ("shiftgate_fleet_waiting_requests", "Requests in the queues of its servers", |load| load.reading.waiting),
@@ -52,17 +58,17 @@ fn fleet_families(in_force: &InForce) -> Vec<Family> {
             Some(if load.overloaded { 1.0 } else { 0.0 })
         }),
     ];
-    let of = |view: &FleetView| vec![("backend", view.backend.clone())];
+    let polled = || view.backends.iter().filter_map(|one| Some((one, one.load.as_ref()?)));
     let mut families: Vec<Family> = table
         .into_iter()
         .map(|(name, help, read)| {
-            let known = in_force.fleet.iter().filter_map(|view| Some((of(view), Value::Gauge(read(&view.load)?))));
+            let known = polled().filter_map(|(one, load)| Some((of(one), Value::Gauge(read(load)?))));
             Family::new(name, help, known.collect())
         })
         .collect();
-    let polls = in_force.fleet.iter().flat_map(|view| {
-        [("ok", view.polls.0), ("failed", view.polls.1)].map(|(result, count)| {
-            let mut labels = of(view);
+    let polls = polled().flat_map(|(one, _)| {
+        [("ok", one.stats.polls_ok.get()), ("failed", one.stats.polls_failed.get())].map(|(result, count)| {
+            let mut labels = of(one);
             labels.push(("result", result.to_owned()));
             (labels, Value::Counter(count))
         })

@@ -1,19 +1,19 @@
 //! What is counted for each backend: attempts, tokens, cost, connections, what was translated.
 
 use super::page::{Family, Labels, Value, gauge};
-use super::{BackendView, InForce};
+use crate::admin::view::{BackendView, View};
 use crate::outcome::LegKind;
-use crate::stats::{BackendStats, Stats};
+use crate::stats::BackendStats;
 use crate::translate::answer::Note;
 
 type Backends = [(String, std::sync::Arc<BackendStats>)];
 
-pub(super) fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
-    let backends = stats.backends();
+pub(super) fn families(view: &View) -> Vec<Family> {
+    let backends = view.stats.backends();
     let mut families = counters(&backends);
-    families.push(cost(&backends, in_force));
+    families.push(cost(&backends, view));
     families.extend(by_reason(&backends));
-    families.extend(connections(in_force));
+    families.extend(connections(view));
     families.extend(translations(&backends));
     families
 }
@@ -52,8 +52,8 @@ fn counters(backends: &Backends) -> Vec<Family> {
 }
 
 /// Without a price it is not known, and not nothing.
-fn cost(backends: &Backends, in_force: &InForce) -> Family {
-    let has_price = |name: &str| in_force.backends.iter().any(|view| view.labels.name == name && view.has_price);
+fn cost(backends: &Backends, view: &View) -> Family {
+    let has_price = |name: &str| view.backends.iter().any(|one| one.labels.name == name && one.has_price);
     let samples = backends.iter().filter_map(|(backend, stats)| {
         let usd = stats.cost_usd().or_else(|| has_price(backend).then_some(0.0))?;
         let mut labels = of(backend);
@@ -85,7 +85,7 @@ fn by_reason(backends: &Backends) -> [Family; 2] {
     ]
 }
 
-fn connections(in_force: &InForce) -> [Family; 2] {
+fn connections(view: &View) -> [Family; 2] {
     let address = |view: &BackendView| {
         vec![
             ("server_address", view.labels.host.clone()),
@@ -95,7 +95,7 @@ fn connections(in_force: &InForce) -> [Family; 2] {
     };
     let mut open = Vec::new();
     let mut lifetimes = Vec::new();
-    for view in &in_force.backends {
+    for view in &view.backends {
         let idle = view.idle.min(view.stats.connections.get());
         for (state, count) in [("active", view.stats.connections.get().saturating_sub(idle)), ("idle", idle)] {
             let mut labels = address(view);

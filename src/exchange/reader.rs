@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::translate::answer::{BackendError, Ending, Note, Stream};
+use crate::translate::answer::{BackendError, Ending, Note, Notes, Stream};
 use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::error_body::ApiError;
 use crate::wire::observe::{self, Observer};
@@ -109,17 +109,16 @@ impl Reader {
         }
     }
 
-    /// All that was seen, at the end; `None` where nothing was looked at.
-    pub(super) fn take_seen(&mut self, whole: bool) -> Option<AnswerFacts> {
+    /// The facts and notes at the end; `is_whole` is true if all of the answer came.
+    pub(super) fn take_facts(&mut self, is_whole: bool) -> (AnswerFacts, Notes) {
         match &mut self.kind {
             Kind::Passes(passing) => {
-                if whole {
+                if is_whole {
                     passing.observer.finish();
                 }
-                let any = passing.observer.has_seen() || !whole;
-                any.then(|| std::mem::take(&mut passing.observer.seen))
+                (std::mem::take(&mut passing.observer.seen), Notes::default())
             }
-            Kind::Rewrites { stream, .. } => Some(stream.seen().clone()),
+            Kind::Rewrites { stream, .. } => (stream.seen().clone(), stream.notes()),
         }
     }
 

@@ -1,9 +1,8 @@
 //! What routes decided, and what each of their backends was asked for and got.
 
-use super::InForce;
 use super::page::{Family, Labels, Value};
+use crate::admin::view::View;
 use crate::model::{Pin, Reason};
-use crate::stats::Stats;
 
 /// Pins that only a translation shows.
 const LATE: [Pin; 14] = [
@@ -28,23 +27,23 @@ const OF_ALL: &[Reason] = &[Reason::Split, Reason::Affinity, Reason::Override];
 /// Why a request that was a candidate's goes to the baseline; pins do too.
 const OF_THE_BASELINE: &[Reason] = &[Reason::Overload, Reason::Cooldown, Reason::Breaker];
 
-pub(super) fn families(stats: &Stats, in_force: &InForce) -> Vec<Family> {
+pub(super) fn families(view: &View) -> Vec<Family> {
     vec![
         Family::new(
             "shiftgate_split_decisions",
             "Decisions by route, backend decided for, and reason",
-            decisions(stats, in_force),
+            decisions(view),
         ),
         Family::new(
             "shiftgate_split_late_pins",
             "Requests pinned only by their translation, after the split had chosen a candidate",
-            late(stats),
+            late(view),
         ),
-        Family::new("shiftgate_split_percent", "Percent asked for, by route and candidate", asked(in_force)),
+        Family::new("shiftgate_split_percent", "Percent asked for, by route and candidate", asked(view)),
         Family::new(
             "shiftgate_split_percent_got",
             "Percent of the requests in the split that it chose this backend for, since the start",
-            got(stats, in_force),
+            got(view),
         ),
     ]
 }
@@ -53,13 +52,12 @@ fn pair(route: &str, backend: &str) -> Labels {
     vec![("route", route.to_owned()), ("backend", backend.to_owned())]
 }
 
-fn decisions(stats: &Stats, in_force: &InForce) -> Vec<(Labels, Value)> {
+fn decisions(view: &View) -> Vec<(Labels, Value)> {
     let mut samples = Vec::new();
-    for (route, counts) in stats.routes() {
+    for (route, counts) in view.stats.routes() {
         let mut decisions = counts.decisions();
-        for backend in in_force.backends_of(&route) {
-            let (more, pins) =
-                if backend == in_force.baseline { (OF_THE_BASELINE, Pin::ALL) } else { (&[][..], &[][..]) };
+        for backend in backends_of(view, &route) {
+            let (more, pins) = if backend == view.baseline { (OF_THE_BASELINE, Pin::ALL) } else { (&[][..], &[][..]) };
             let pins = pins.iter().map(|pin| Reason::Pinned(*pin));
             for reason in OF_ALL.iter().chain(more).copied().chain(pins) {
                 decisions.entry((backend.to_owned(), reason.as_str())).or_insert(0);
@@ -74,9 +72,9 @@ fn decisions(stats: &Stats, in_force: &InForce) -> Vec<(Labels, Value)> {
     samples
 }
 
-fn late(stats: &Stats) -> Vec<(Labels, Value)> {
+fn late(view: &View) -> Vec<(Labels, Value)> {
     let mut samples = Vec::new();
-    for (route, counts) in stats.routes() {
+    for (route, counts) in view.stats.routes() {
         let mut late = counts.late();
         for pin in LATE {
             late.entry(pin.as_str()).or_insert(0);
@@ -87,20 +85,28 @@ fn late(stats: &Stats) -> Vec<(Labels, Value)> {
     samples
 }
 
-fn asked(in_force: &InForce) -> Vec<(Labels, Value)> {
-    in_force.percents.iter().map(|(route, backend, percent)| (pair(route, backend), Value::Gauge(*percent))).collect()
+fn asked(view: &View) -> Vec<(Labels, Value)> {
+    let percents = view.routes.iter().flat_map(|route| route.percents.iter().map(move |one| (&route.name, one)));
+    percents.map(|(route, one)| (pair(route, &one.backend), Value::Gauge(one.asked.as_f64()))).collect()
+}
+
+/// The baseline and the candidates of a route; none where the route has left the file.
+fn backends_of<'v>(view: &'v View, route: &str) -> impl Iterator<Item = &'v str> {
+    let route = view.routes.iter().find(|known| known.name == route);
+    let candidates = route.into_iter().flat_map(|route| route.percents.iter().map(|one| one.backend.as_str()));
+    route.map(|_| view.baseline.as_str()).into_iter().chain(candidates)
 }
 
 /// Unknown before the first.
-fn got(stats: &Stats, in_force: &InForce) -> Vec<(Labels, Value)> {
+fn got(view: &View) -> Vec<(Labels, Value)> {
     let mut samples = Vec::new();
-    for (route, counts) in stats.routes() {
+    for (route, counts) in view.stats.routes() {
         let chosen = counts.chosen();
         let total: u64 = chosen.values().sum();
         if total == 0 {
             continue;
         }
-        for backend in in_force.backends_of(&route) {
+        for backend in backends_of(view, &route) {
             let count = chosen.get(backend).copied().unwrap_or(0);
             #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
             let percent = count as f64 * 100.0 / total as f64;

@@ -9,7 +9,7 @@ use crate::model::header::{STAINLESS_READ_TIMEOUT, STAINLESS_TIMEOUT};
 
 /// The SDK's own patience. Python bounds each wait for bytes, Node the wait for the head.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct SdkTimeouts {
+pub struct SdkTimeouts {
     head: Option<Duration>,
     read: Option<Duration>,
 }
@@ -41,12 +41,7 @@ pub(super) struct Deadlines {
 impl Deadlines {
     /// The SDK's patience counts from when the request `started`, the backend's times from `now`: a failover has less
     /// of the former left.
-    pub(super) fn new(
-        timeouts: &Timeouts,
-        patience: SdkTimeouts,
-        streamed: bool,
-        (started, now): (Instant, Instant),
-    ) -> Self {
+    pub(super) fn new(timeouts: &Timeouts, patience: SdkTimeouts, streamed: bool, (started, now): (Instant, Instant)) -> Self {
         let total = timeouts.total.map(|total| now + total);
         let ttft = timeouts.ttft.filter(|_| streamed).map(|ttft| now + ttft);
         let client = earliest(patience.head, patience.read).map(|wait| started + wait);

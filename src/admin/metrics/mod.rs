@@ -1,0 +1,31 @@
+//! `/metrics`: the view's numbers, in Prometheus' text format and in OpenMetrics.
+//!
+//! Owns: the names of metrics and labels. Invariant: label values come from rollout.toml and closed lists only, but for
+//! models, which are bounded where they are counted. Bound: a page has at most a few hundred series of each metric.
+
+mod backends;
+mod candidates;
+mod format;
+mod measured;
+mod page;
+mod process;
+mod sidecar;
+mod split;
+
+use super::view::View;
+
+pub use format::Format;
+
+/// The page.
+pub fn render(view: &View, format: Format) -> String {
+    let mut families = sidecar::families(view);
+    families.extend(split::families(view));
+    families.extend(backends::families(view));
+    families.extend(candidates::families(view));
+    families.extend(measured::families(&view.meters));
+    families.extend(process::families());
+    page::write(&families, format)
+}
+
+#[cfg(test)]
+mod tests;

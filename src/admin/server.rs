@@ -1,0 +1,118 @@
+//! The server of the admin port.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::metrics::{self, Format};
+use super::status::Status;
+use super::view::View;
+use crate::live::{Shutdown, Store};
+use crate::stats::Stats;
+use crate::telemetry::meters::Meters;
+
+/// Scrapers and probes at once; a further one waits its turn.
+const MAX_CONNECTIONS: usize = 64;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the pages are made of.
+#[derive(Debug)]
+pub struct Admin {
+    pub store: Arc<Store>,
+    pub stats: Arc<Stats>,
+    /// Histograms of requests and calls.
+    pub meters: Arc<Meters>,
+    /// The stages of the end.
+    pub shutdown: Arc<Shutdown>,
+    /// Where applications connect, as bound.
+    pub listen: String,
+    /// Where this port is, as bound.
+    pub admin: String,
+    pub started: std::time::Instant,
+}
+
+impl Admin {
+    /// Serves until the task is dropped: to the very end `/readyz` tells that this process is going.
+    pub async fn run(self: Arc<Self>, socket: TcpListener) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok((stream, _)) = socket.accept().await else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let admin = Arc::clone(&self);
+            tokio::spawn(async move {
+                let _place = place;
+                let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+                    let response = admin.answer(request.method(), request.uri().path(), request.headers());
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                // A probe that leaves early is its own affair.
+                drop(
+                    http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .header_read_timeout(HEAD_TIMEOUT)
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await,
+                );
+            });
+        }
+    }
+
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET: nothing here changes anything\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path {
+            "/healthz" => text(StatusCode::OK, "ok\n"),
+            "/readyz" if self.shutdown.draining.is_cancelled() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            "/readyz" => text(StatusCode::OK, "ready\n"),
+            "/metrics" => {
+                let format = Format::wanted(headers);
+                let page = metrics::render(&self.view(), format);
+                let mut response = typed(StatusCode::OK, format.content_type(), page.into());
+                response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+                response
+            }
+            "/status" => match serde_json::to_vec(&Status::of(&self.view())) {
+                Ok(json) => typed(StatusCode::OK, "application/json", json.into()),
+                Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the status could not be written as JSON\n"),
+            },
+            _ => text(StatusCode::NOT_FOUND, "here are /healthz, /readyz, /metrics and /status\n"),
+        }
+    }
+
+    fn view(&self) -> View {
+        View {
+            listen: self.listen.clone(),
+            admin: self.admin.clone(),
+            is_draining: self.shutdown.draining.is_cancelled(),
+            uptime_s: self.started.elapsed().as_secs_f64(),
+            ..View::of(&self.store, &self.stats, &self.meters)
+        }
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    typed(status, "text/plain; charset=utf-8", Bytes::from_static(body.as_bytes()))
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

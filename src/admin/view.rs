@@ -1,0 +1,163 @@
+//! The one model of the running process behind `/status`, `/metrics`, the `status` command and the demo's table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::health::{LoadReport, Report};
+use crate::live::{InForce, ReloadError, Store};
+use crate::model::Percent;
+use crate::outcome::{BackendLabels, Role};
+use crate::stats::{BackendStats, Stats};
+use crate::telemetry::meters::Meters;
+
+/// The process at one moment. Numbers behind an [`Arc`] go on counting.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Address of `server.listen`, as bound.
+    pub listen: String,
+    /// Address of `server.admin`, as bound.
+    pub admin: String,
+    /// Generation of the snapshot in force.
+    pub generation: u64,
+    /// Its content hash.
+    pub hash: String,
+    /// When it was put in force.
+    pub loaded_at: jiff::Timestamp,
+    /// Why the file on disk is not in force.
+    pub reload_error: Option<ReloadError>,
+    /// Keys that were changed but wait for a restart.
+    pub restart_needed: Vec<&'static str>,
+    /// True from the signal that ends the process on.
+    pub is_draining: bool,
+    /// Seconds since the start.
+    pub uptime_s: f64,
+    /// Name of the baseline.
+    pub baseline: String,
+    /// Routes in the file's order, `default` last.
+    pub routes: Vec<RouteView>,
+    /// Backends in the file's order.
+    pub backends: Vec<BackendView>,
+    /// Counters of the process, and of names that left the file.
+    pub stats: Arc<Stats>,
+    /// Histograms of requests and calls.
+    pub meters: Arc<Meters>,
+}
+
+/// A route of the file.
+#[derive(Debug, Clone, Default)]
+pub struct RouteView {
+    /// Its name.
+    pub name: String,
+    /// Every candidate's percent, as the file asks for it and as it is in force.
+    pub percents: Vec<PercentView>,
+    /// Requests that the split chose a backend for, by backend.
+    pub chosen: BTreeMap<String, u64>,
+    /// Requests outside the split, by pin.
+    pub pinned: BTreeMap<&'static str, u64>,
+    /// Those of them that only their translation showed.
+    pub pinned_late: BTreeMap<&'static str, u64>,
+}
+
+/// A candidate's percent on a route.
+#[derive(Debug, Clone, Default)]
+pub struct PercentView {
+    /// The candidate.
+    pub backend: String,
+    /// The file's percent.
+    pub asked: Percent,
+    /// The percent in force.
+    pub effective: Percent,
+}
+
+/// A backend of the file.
+#[derive(Debug, Clone)]
+pub struct BackendView {
+    /// Its names in telemetry.
+    pub labels: Arc<BackendLabels>,
+    /// Its part in the rollout.
+    pub role: Role,
+    /// Its URL.
+    pub url: String,
+    /// Its counters.
+    pub stats: Arc<BackendStats>,
+    /// Its breaker and cool-down.
+    pub health: Report,
+    /// Its load, where its metrics pages are read.
+    pub load: Option<LoadReport>,
+    /// True if the cost of its answers can be known.
+    pub has_price: bool,
+    /// Open connections that no request uses.
+    pub idle: u64,
+}
+
+impl RouteView {
+    /// Percent of the requests in the split that it chose each backend for; `None` before the first.
+    pub fn got(&self) -> Option<BTreeMap<String, f64>> {
+        let total: u64 = self.chosen.values().sum();
+        #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
+        let share = |count: u64| count as f64 * 100.0 / total as f64;
+        (total > 0).then(|| self.chosen.iter().map(|(name, count)| (name.clone(), share(*count))).collect())
+    }
+}
+
+impl View {
+    /// Looks at the state in force. Addresses, uptime and draining are the caller's to add.
+    pub fn of(store: &Store, stats: &Arc<Stats>, meters: &Arc<Meters>) -> Self {
+        let in_force = store.current();
+        let (snapshot, now) = (&in_force.snapshot, Instant::now());
+        Self {
+            generation: snapshot.generation,
+            hash: snapshot.config.hash.clone(),
+            loaded_at: snapshot.loaded_at,
+            reload_error: store.reload_error(),
+            restart_needed: store.restart_needed(),
+            baseline: snapshot.config[snapshot.config.baseline].name.clone(),
+            routes: routes(&in_force),
+            backends: backends(&in_force, now),
+            stats: Arc::clone(stats),
+            meters: Arc::clone(meters),
+            ..Self::default()
+        }
+    }
+
+    /// The route that everything else matches.
+    pub fn default_route(&self) -> Option<&RouteView> {
+        self.routes.last()
+    }
+}
+
+fn routes(in_force: &InForce) -> Vec<RouteView> {
+    let config = &in_force.snapshot.config;
+    let view = |(id, route): (_, &crate::config::Route)| {
+        let stats = in_force.route(id).stats();
+        let percents = route.percent.iter().map(|(backend, asked)| PercentView {
+            backend: config[*backend].name.clone(),
+            asked: *asked,
+            effective: in_force.shares.percent(id, *backend),
+        });
+        RouteView {
+            name: route.name.clone(),
+            percents: percents.collect(),
+            chosen: stats.chosen(),
+            pinned: stats.pinned(),
+            pinned_late: stats.late(),
+        }
+    };
+    config.routes_with_ids().map(view).collect()
+}
+
+fn backends(in_force: &InForce, now: Instant) -> Vec<BackendView> {
+    let config = &in_force.snapshot.config;
+    let view = |((id, backend), target): ((_, &crate::config::Backend), &Arc<crate::backend::Target>)| BackendView {
+        labels: Arc::clone(&target.labels),
+        role: in_force.role(id),
+        url: backend.url.to_string(),
+        stats: Arc::clone(&target.stats),
+        health: target.health.report(now),
+        load: (!backend.metrics.is_empty()).then(|| target.load.report(target.limits(), now)),
+        has_price: backend.price.is_some(),
+        idle: target.client.idle() as u64,
+    };
+    config.backends_with_ids().zip(in_force.targets_off_path()).map(view).collect()
+}

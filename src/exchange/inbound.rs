@@ -1,0 +1,117 @@
+//! One request as it came, owned and immutable.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Uri, request};
+
+use super::deadlines::SdkTimeouts;
+use crate::choose::{Body, Request};
+use crate::wire::endpoint::Endpoint;
+use crate::wire::scan::{Scan, Scanned};
+
+/// One request. Shared by its legs, which may outlive the client that sent it.
+#[derive(Debug)]
+pub struct Inbound {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    endpoint: Endpoint,
+    body: InboundBody,
+    sdk_timeouts: SdkTimeouts,
+}
+
+/// The body of a request, as far as it was read.
+#[derive(Debug)]
+pub enum InboundBody {
+    /// A JSON object.
+    Scanned(Scanned),
+    /// Whole, and not a JSON object; also the body of a method whose body says nothing.
+    Plain(Bytes),
+    /// Streams by unread.
+    Unread,
+}
+
+impl InboundBody {
+    /// Scans a body that was read whole.
+    pub fn of(method: &Method, bytes: Bytes) -> Self {
+        if *method != Method::POST {
+            return Self::Plain(bytes);
+        }
+        match Scanned::new(bytes) {
+            Ok(scanned) => Self::Scanned(scanned),
+            Err((bytes, _)) => Self::Plain(bytes),
+        }
+    }
+}
+
+impl Inbound {
+    /// Takes a request's head apart.
+    pub fn new(head: request::Parts, endpoint: Endpoint, body: InboundBody) -> Self {
+        let sdk_timeouts = SdkTimeouts::of(&head.headers);
+        Self { method: head.method, uri: head.uri, headers: head.headers, endpoint, body, sdk_timeouts }
+    }
+
+    /// The method as it came.
+    pub const fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The target as it came.
+    pub const fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// The headers as they came.
+    pub const fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The endpoint of its path.
+    pub const fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    /// The body, where it was read.
+    pub fn body(&self) -> Option<&Bytes> {
+        match &self.body {
+            InboundBody::Scanned(scanned) => Some(scanned.body()),
+            InboundBody::Plain(bytes) => Some(bytes),
+            InboundBody::Unread => None,
+        }
+    }
+
+    /// The scan of the body, where it is a JSON object.
+    pub fn scan(&self) -> Option<&Scan<'_>> {
+        match &self.body {
+            InboundBody::Scanned(scanned) => Some(scanned.scan()),
+            InboundBody::Plain(_) | InboundBody::Unread => None,
+        }
+    }
+
+    /// True if the answer is to be a stream.
+    pub fn is_stream(&self) -> bool {
+        self.scan().is_some_and(Scan::stream)
+    }
+
+    /// True if sending the request twice costs, but does no harm.
+    pub fn is_replay_safe(&self) -> bool {
+        self.body().is_some()
+            && (self.endpoint.replay_safe_by_path()
+                || self.scan().is_some_and(|scan| self.endpoint.replay_safe_by_body(scan)))
+    }
+
+    /// The timeouts of the SDK that sent the request.
+    pub const fn sdk_timeouts(&self) -> SdkTimeouts {
+        self.sdk_timeouts
+    }
+
+    /// The request as far as a choice depends on it.
+    pub fn to_choose(&self) -> Request<'_> {
+        let body = match &self.body {
+            InboundBody::Scanned(scanned) => Body::Scanned(scanned.scan()),
+            InboundBody::Plain(_) => Body::Unparsable,
+            InboundBody::Unread if self.endpoint.is_read() => Body::OverCap,
+            InboundBody::Unread => Body::NotRead,
+        };
+        Request { endpoint: &self.endpoint, path: self.uri.path(), headers: &self.headers, body }
+    }
+}

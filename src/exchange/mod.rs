@@ -1,0 +1,26 @@
+//! One request to one backend, without a client: planned, sent, replayed once, held until content, pulled to its end.
+//!
+//! Owns: the request towards a backend, deadlines, the point of no return. Refuses: choosing backends, judging, whoever
+//! wants the answer. Invariants: a plan owns everything it needs, so that a leg may outlive the request it came from; for
+//! an OpenAI baseline the body's bytes are those that came.
+
+mod collect;
+mod deadlines;
+mod inbound;
+mod leg_error;
+mod open;
+mod plan;
+mod reader;
+mod room;
+mod send;
+mod stream;
+
+pub use collect::{Capture, collect};
+pub use deadlines::SdkTimeouts;
+pub use inbound::{Inbound, InboundBody};
+pub use leg_error::LegError;
+pub use open::{Opened, OpenedBody, open};
+pub use plan::{Plan, PlanError};
+pub use room::Room;
+pub use send::{Exchange, send};
+pub use stream::{AnswerStream, Next, StreamEnd};

@@ -1,0 +1,248 @@
+//! One request to one backend, translated: everything that sending it and reading its answer needs.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, Request, Uri};
+
+use super::deadlines::Deadlines;
+use super::inbound::Inbound;
+use crate::backend::headers::{self, OwnTrace};
+use crate::backend::{RequestBody, Target};
+use crate::model::header::TRACEPARENT;
+use crate::model::{SpanId, TraceContext};
+use crate::outcome::{LegKind, Role, Trail};
+use crate::translate::{self, AnswerSpec, Ask, Ledger, Owner, Stop};
+use crate::wire::scan::Scan;
+
+/// Largest answer held whole where nothing else is said, in bytes.
+const MAX_WHOLE: u64 = 32 << 20;
+
+/// One request to one backend. Owns everything it needs.
+#[derive(Debug)]
+pub struct Plan {
+    inbound: Arc<Inbound>,
+    target: Arc<Target>,
+    uri: Uri,
+    body: Option<Bytes>,
+    model: String,
+    ledger: Option<Ledger>,
+    answer: Option<Arc<AnswerSpec>>,
+    role: Role,
+    /// The answer passes byte for byte from its head on: nothing is held, checked or rewritten.
+    passes_unheld: bool,
+    /// Cookies and `OpenAI-*` headers of the application go along.
+    sees_account: bool,
+    /// The answer's usage and end are read on the side.
+    is_observed: bool,
+    trace: Option<TraceContext>,
+    reads_ids: bool,
+    max_whole: u64,
+}
+
+/// Why there is nothing to send.
+#[derive(Debug)]
+pub enum PlanError {
+    /// The backend cannot serve the request, or nobody can.
+    Untranslatable(Stop),
+    /// The path cannot stand behind the backend's.
+    MalformedPath,
+}
+
+impl Plan {
+    /// Translates a request for a backend.
+    pub fn new(inbound: &Arc<Inbound>, target: &Arc<Target>, role: Role) -> Result<Self, PlanError> {
+        let mut plan = Self::verbatim(inbound, target, role)?;
+        let is_baseline = role == Role::Baseline;
+        if let (Some(body), Some(scan)) = (inbound.body(), inbound.scan()) {
+            plan.translate(body, scan, is_baseline)?;
+        }
+        plan.is_observed |= plan.answer.is_some();
+        plan.passes_unheld = is_baseline && plan.made_openais().is_none();
+        Ok(plan)
+    }
+
+    /// The request's body as it came, whatever the backend's engine.
+    pub fn verbatim(inbound: &Arc<Inbound>, target: &Arc<Target>, role: Role) -> Result<Self, PlanError> {
+        let own_path = own_path(inbound.uri(), Owner::of(&target.config.name));
+        let uri = target.uri_for(own_path.as_ref().unwrap_or(inbound.uri())).ok_or(PlanError::MalformedPath)?;
+        let is_baseline = role == Role::Baseline;
+        Ok(Self {
+            inbound: Arc::clone(inbound),
+            target: Arc::clone(target),
+            uri,
+            body: inbound.body().cloned(),
+            model: String::new(),
+            ledger: None,
+            answer: None,
+            role,
+            passes_unheld: is_baseline,
+            sees_account: is_baseline,
+            is_observed: inbound.endpoint().operation().is_some(),
+            trace: None,
+            reads_ids: false,
+            max_whole: MAX_WHOLE,
+        })
+    }
+
+    fn translate(&mut self, body: &Bytes, scan: &Scan<'_>, is_baseline: bool) -> Result<(), PlanError> {
+        let endpoint = self.inbound.endpoint();
+        let (backend, max_model_len) = (&self.target.config, self.target.facts.max_model_len());
+        let ask = Ask { body, scan, endpoint, backend, is_baseline, max_model_len };
+        if ask.passes_untouched() {
+            self.model = scan.model().map(|model| model.to_string()).unwrap_or_default();
+            return Ok(());
+        }
+        let done = translate::request(&ask).map_err(PlanError::Untranslatable)?;
+        let injects = backend.inject_usage && done.wants.streamed && !done.wants.usage_chunk;
+        let is_rewritten = endpoint.is_generation() && (!backend.engine.facts().speaks_openai || injects);
+        self.answer = is_rewritten.then(|| Arc::new(done.wants));
+        (self.body, self.model, self.ledger) = (Some(done.body), done.model, Some(done.ledger));
+        Ok(())
+    }
+
+    /// The same request whose answer comes as the backend gives it, whatever its status: for probes.
+    #[must_use]
+    pub fn raw(mut self) -> Self {
+        self.answer = None;
+        self.passes_unheld = true;
+        self
+    }
+
+    /// Lets the backend take part in `trace`, where it may know of it. `reads_ids` is true if spans want the answer's ids
+    /// and reasons beside its usage.
+    #[must_use]
+    pub fn traced(mut self, trace: Option<TraceContext>, reads_ids: bool) -> Self {
+        self.trace = trace.filter(|_| self.target.config.propagate.contains(&TRACEPARENT));
+        self.reads_ids = reads_ids;
+        self
+    }
+
+    /// Bounds the answer that is held whole, in bytes.
+    #[must_use]
+    pub const fn with_max_whole(mut self, max_whole: u64) -> Self {
+        self.max_whole = max_whole;
+        self
+    }
+
+    /// The leg's trail, which takes the ledger along.
+    pub fn trail(&mut self, kind: LegKind) -> Trail {
+        let backend = (&self.target.labels, &self.target.stats);
+        let mut trail = Trail::new(kind, self.role, backend, &self.model, self.inbound.is_stream());
+        trail.ledger = self.ledger.take();
+        trail
+    }
+
+    /// The backend's handle.
+    pub const fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// Steps of the translation; `None` where the bytes are those that came.
+    pub const fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_ref()
+    }
+
+    /// The request that it was made of.
+    pub const fn inbound(&self) -> &Arc<Inbound> {
+        &self.inbound
+    }
+
+    pub(super) const fn max_whole(&self) -> u64 {
+        self.max_whole
+    }
+
+    pub(super) const fn passes_unheld(&self) -> bool {
+        self.passes_unheld
+    }
+
+    pub(super) const fn is_observed(&self) -> bool {
+        self.is_observed
+    }
+
+    pub(super) const fn reads_ids(&self) -> bool {
+        self.reads_ids
+    }
+
+    /// The spec of the answer's rewriting, if it is rewritten.
+    pub(super) const fn answer(&self) -> Option<&Arc<AnswerSpec>> {
+        self.answer.as_ref()
+    }
+
+    /// The spec of an answer that has to be made OpenAI's.
+    pub fn made_openais(&self) -> Option<&Arc<AnswerSpec>> {
+        self.answer.as_ref().filter(|spec| !spec.engine.facts().speaks_openai)
+    }
+
+    /// The deadlines of an exchange that begins now, of a request that `started` earlier.
+    pub(super) fn deadlines(&self, started: Instant) -> Deadlines {
+        let begins = (started, Instant::now());
+        let sdk = self.inbound.sdk_timeouts();
+        Deadlines::new(&self.target.config.timeout, sdk, self.inbound.is_stream(), begins)
+    }
+
+    /// The request as it is sent, in an attempt with this span. `stream` is a body that was not read, given once.
+    pub fn request(&self, stream: Option<RequestBody>, span: SpanId) -> Request<RequestBody> {
+        let method = self.inbound.method();
+        let body = stream.unwrap_or_else(|| RequestBody::whole(self.body.clone().unwrap_or_default()));
+        let is_empty = http_body::Body::is_end_stream(&body);
+        // hyper sends no length where there is no body, and some servers answer 411 then (RFC 9110 §8.6).
+        let needs_length = is_empty && matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        // hyper sends no body with these methods unless its framing is given.
+        let needs_framing = !is_empty
+            && matches!(*method, Method::GET | Method::HEAD)
+            && http_body::Body::size_hint(&body).exact().is_none();
+        let mut request = Request::new(body);
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = self.uri.clone();
+        let trace = self.own_trace(span);
+        let app = self.inbound.headers();
+        *request.headers_mut() = headers::for_backend(app, &self.target, self.sees_account, self.is_observed, trace);
+        if self.made_openais().is_some() {
+            // Some servers refuse JSON under another type, or under none.
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if needs_length {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        if needs_framing {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        request
+    }
+
+    fn own_trace(&self, span: SpanId) -> Option<OwnTrace> {
+        let trace = self.trace.as_ref()?;
+        let traceparent = HeaderValue::try_from(trace.traceparent(span)).ok()?;
+        Some(OwnTrace { traceparent, begins_here: trace.parent.is_none() })
+    }
+}
+
+/// The path of a stored response under the id that its owner gave it; the application knows it by one of ours.
+fn own_path(asked: &Uri, owner: Owner) -> Option<Uri> {
+    const STORED: &str = "/v1/responses/";
+    let (id, rest) =
+        asked.path().strip_prefix(STORED).map(|rest| rest.split_at(rest.find('/').unwrap_or(rest.len())))?;
+    let (_, own) = translate::owner_of_response(id).filter(|(named, _)| *named == owner)?;
+    let query = asked.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{STORED}{own}{rest}{query}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_response_is_asked_for_by_its_owners_id() {
+        let owner = Owner::of("qwen");
+        let id = translate::response_id(owner, "resp_1a");
+        let own = |path: String, owner| own_path(&path.parse().unwrap(), owner).map(|uri| uri.to_string());
+        assert_eq!(own(format!("/v1/responses/{id}"), owner).unwrap(), "/v1/responses/resp_1a");
+        assert_eq!(own(format!("/v1/responses/{id}/cancel?x=1"), owner).unwrap(), "/v1/responses/resp_1a/cancel?x=1");
+        assert_eq!(own(format!("/v1/responses/{id}"), Owner::of("other")), None);
+        assert_eq!(own("/v1/responses/resp_68aa".to_owned(), owner), None);
+        assert_eq!(own(format!("/v1/files/{id}"), owner), None);
+    }
+}

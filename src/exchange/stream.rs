@@ -1,0 +1,193 @@
+//! An answer that is pulled: what came, read and rewritten, up to its one end.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, SizeHint};
+use tokio::time::Sleep;
+
+use super::deadlines::Deadlines;
+use super::reader::{Ended, OnBreak, Reader, Taken};
+use crate::backend;
+use crate::outcome::Ending;
+use crate::translate::answer::Notes;
+use crate::wire::answer_facts::AnswerFacts;
+
+/// The next thing of an answer.
+#[derive(Debug)]
+pub enum Next {
+    /// These bytes may be passed on.
+    Bytes(Bytes),
+    /// The answer is over.
+    End(StreamEnd),
+}
+
+/// The end of an answer.
+#[derive(Debug)]
+pub struct StreamEnd {
+    /// The last bytes, possibly none.
+    pub rest: Bytes,
+    /// The way it ended.
+    pub ending: Ending,
+    /// True if whoever reads the answer has to be cut off, as the backend cut it.
+    pub is_cut: bool,
+}
+
+/// An answer under way. Dropped before its end it closes its connection, which tells the server to stop.
+#[derive(Debug)]
+pub struct AnswerStream {
+    body: backend::AnswerBody,
+    reader: Reader,
+    deadlines: Deadlines,
+    held: BytesMut,
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// When waiting for the next byte ends; the timer is moved there only when it has run out.
+    next_byte: Option<Instant>,
+    /// When the bytes that leave next had come.
+    came_at: Option<Instant>,
+}
+
+impl AnswerStream {
+    /// `held` has come through the reader already and leaves first.
+    pub(super) fn new(held: BytesMut, body: backend::AnswerBody, reader: Reader, deadlines: Deadlines) -> Self {
+        let next_byte = deadlines.next_byte(Instant::now());
+        let sleep = next_byte.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
+        Self { body, reader, deadlines, held, sleep, next_byte, came_at: None }
+    }
+
+    /// The bytes that were held back before the answer was opened.
+    pub fn take_held(&mut self) -> BytesMut {
+        std::mem::take(&mut self.held)
+    }
+
+    /// Pulls.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        loop {
+            // It ended before its head left.
+            if self.reader.is_over() {
+                return Poll::Ready(self.over(Bytes::new()));
+            }
+            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(self.broke(Ending::Broken)),
+                Poll::Ready(None) => return Poll::Ready(self.ended()),
+                Poll::Pending if self.poll_deadline(cx) => return Poll::Ready(self.broke(Ending::TimedOut)),
+                Poll::Pending => return Poll::Pending,
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            let now = Instant::now();
+            self.came_at.get_or_insert(now);
+            if self.deadlines.idle.is_some() {
+                self.next_byte = self.deadlines.next_byte(now);
+            }
+            match self.reader.take(data, now) {
+                Taken::Nothing => {}
+                Taken::Bytes(events) => return Poll::Ready(Next::Bytes(events)),
+                Taken::Failed(events) => return Poll::Ready(end(events, Ending::Broken)),
+                Taken::Over(events) => return Poll::Ready(self.over(events)),
+            }
+        }
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(sleep) = &mut self.sleep else { return false };
+        while sleep.as_mut().poll(cx).is_ready() {
+            match self.next_byte {
+                Some(at) if at > Instant::now() => sleep.as_mut().reset(at.into()),
+                _ => return true,
+            }
+        }
+        false
+    }
+
+    /// The reader has all of it: what the backend still says is not waited for.
+    fn over(&mut self, events: Bytes) -> Next {
+        let rest = match self.reader.end() {
+            Ended::Whole(rest) | Ended::Failed(rest) => rest,
+            Ended::Broke => Bytes::new(),
+        };
+        end(if rest.is_empty() { events } else { [events, rest].concat().into() }, Ending::Complete)
+    }
+
+    fn ended(&mut self) -> Next {
+        match self.reader.end() {
+            Ended::Whole(rest) => end(rest, Ending::Complete),
+            Ended::Failed(rest) => end(rest, Ending::Broken),
+            Ended::Broke => self.broke(Ending::Broken),
+        }
+    }
+
+    fn broke(&mut self, ending: Ending) -> Next {
+        match self.reader.on_break {
+            OnBreak::Cut => Next::End(StreamEnd { rest: Bytes::new(), ending, is_cut: true }),
+            OnBreak::ErrorEvent => {
+                // After the end that it announced nothing is missing.
+                let ending = if self.reader.was_done() { Ending::Complete } else { ending };
+                end(self.reader.break_event().unwrap_or_default(), ending)
+            }
+        }
+    }
+
+    /// Facts and notes of the answer; `is_whole` is true if it came to its end.
+    pub fn take_facts(&mut self, is_whole: bool) -> (AnswerFacts, Notes) {
+        self.reader.take_facts(is_whole)
+    }
+
+    /// The model as the answer names it, as far as that is known.
+    pub fn model(&self) -> Option<&str> {
+        self.reader.stream().and_then(|stream| stream.model())
+    }
+
+    /// When the bytes that leave next had come; known once.
+    pub fn take_came_at(&mut self) -> Option<Instant> {
+        self.came_at.take()
+    }
+
+    /// True if the answer is a stream of events.
+    pub fn is_stream(&self) -> bool {
+        self.reader.is_stream()
+    }
+
+    /// True if thoughts may be kept back, so that the stream can be quiet for long.
+    pub fn holds_back(&self) -> bool {
+        self.reader.holds_back()
+    }
+
+    /// True if the stream may be told to go on: thoughts are kept back, and it has not said that it is done.
+    pub fn may_be_quiet(&self) -> bool {
+        self.reader.holds_back() && !self.reader.was_done()
+    }
+
+    /// True if the bytes that leave are not those that come, or may end otherwise.
+    pub fn ends_by_itself(&self) -> bool {
+        self.reader.on_break == OnBreak::ErrorEvent || self.reader.is_rewriting()
+    }
+
+    /// True if more of the answer has come in than was pulled. See [`backend::AnswerBody::has_more`].
+    pub fn has_more(&self) -> bool {
+        self.body.has_more()
+    }
+
+    /// Nothing more came though it was waited for. See [`backend::AnswerBody::settle`].
+    pub fn settle(&mut self) {
+        self.body.settle();
+    }
+
+    /// True if the body is known to be at its end. Whether a candidate's stream was whole shows only there, which
+    /// therefore has to be pulled.
+    pub fn is_end_stream(&self) -> bool {
+        !self.ends_by_itself() && self.body.is_end_stream()
+    }
+
+    /// The length, where the bytes are those that come.
+    pub fn size_hint(&self) -> SizeHint {
+        if self.ends_by_itself() { SizeHint::default() } else { self.body.size_hint() }
+    }
+}
+
+const fn end(rest: Bytes, ending: Ending) -> Next {
+    Next::End(StreamEnd { rest, ending, is_cut: false })
+}

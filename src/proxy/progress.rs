@@ -1,0 +1,328 @@
+//! One request under way: its permits, its legs, and at its end the outcome.
+//!
+//! Invariant: however a request ends (answered, refused, its future or body dropped), its outcome is told exactly once,
+//! because telling it is dropping this.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
+use hyper::body::Incoming;
+
+use super::shared::Proxy;
+use crate::backend::Target;
+use crate::choose::Choice;
+use crate::exchange::{LegError, Room};
+use crate::live::{Admission, InForce};
+use crate::model::header::TRACEPARENT;
+use crate::model::{Cause, End, Limit, Reason, Refusal, SpanId, TraceContext, prefix, told_method};
+use crate::outcome::{Clock, Decided, Ending, LegEnd, OtherAnswer, OwnTime, Params, Trail};
+use crate::stats::Permit;
+use crate::wire::endpoint::{Endpoint, Operation};
+
+mod ending;
+
+/// Longest path kept for spans, in bytes; longer ones are cut.
+const MAX_PATH: usize = 256;
+
+/// A request from its head to the last byte of its answer.
+#[derive(Debug)]
+pub(super) struct Progress {
+    proxy: Arc<Proxy>,
+    pub(super) in_force: Arc<InForce>,
+    pub(super) clock: Clock,
+    pub(super) trace: TraceContext,
+    span: SpanId,
+    method: Method,
+    version: Version,
+    path: String,
+    pub(super) endpoint: Endpoint,
+    params: Params,
+    /// Time spent waiting for the application's body.
+    pub(super) own_time: OwnTime,
+    decided: Option<Decided>,
+    reason: Option<Reason>,
+    /// The backend that answers, or is asked to.
+    target: Option<Arc<Target>>,
+    leg: Option<Trail>,
+    /// A leg whose backend rejected the request: the verdict waits for the other backend's answer.
+    unresolved: Option<(Trail, Cause)>,
+    legs: Vec<LegEnd>,
+    in_flight: Option<Permit>,
+    backend_permit: Option<Permit>,
+    /// Room of the request's body.
+    pub(super) body_room: Room,
+    /// Room of the held answer; free again when the answer has left.
+    pub(super) answer_room: Room,
+    status: Option<StatusCode>,
+    /// Our own time until the answer's head left.
+    first_byte: Option<Duration>,
+    /// Our own time since then.
+    passing: Duration,
+    end: Option<End>,
+}
+
+impl Progress {
+    pub(super) fn begin(proxy: &Arc<Proxy>, request: &Request<Incoming>) -> Box<Self> {
+        let in_force = proxy.store.current();
+        let config = &in_force.snapshot.config;
+        let limit = config.limits.body_bytes;
+        let (body_room, answer_room) =
+            (Room::of(&proxy.stats.body_bytes, limit), Room::of(&proxy.stats.body_bytes, limit));
+        let mut trace = given(request.headers()).unwrap_or_else(|| TraceContext::begin(rand::random()));
+        trace.set_sampled(proxy.sinks.samples(&trace, config.telemetry.sample));
+        proxy.sinks.began(request.method());
+        let path = if proxy.sinks.has_tracer() { prefix(request.uri().path(), MAX_PATH) } else { String::new() };
+        Box::new(Self {
+            proxy: Arc::clone(proxy),
+            in_force,
+            clock: Clock::start(),
+            trace,
+            span: SpanId::new(rand::random()),
+            method: told_method(request.method()),
+            version: request.version(),
+            path,
+            endpoint: Endpoint::of(request.method(), request.uri().path()),
+            params: Params::default(),
+            own_time: OwnTime::default(),
+            decided: None,
+            reason: None,
+            target: None,
+            leg: None,
+            unresolved: None,
+            legs: Vec::with_capacity(1),
+            in_flight: None,
+            backend_permit: None,
+            body_room,
+            answer_room,
+            status: None,
+            first_byte: None,
+            passing: Duration::ZERO,
+            end: None,
+        })
+    }
+
+    /// Takes a place among the requests in flight; false where there is none.
+    pub(super) fn enter(&mut self) -> bool {
+        let limit = self.in_force.snapshot.config.limits.in_flight as u64;
+        self.in_flight = self.proxy.stats.in_flight.try_acquire(1, limit);
+        self.in_flight.is_some()
+    }
+
+    /// Notes what a model is asked with.
+    pub(super) fn asks(&mut self, params: Params) {
+        self.params = params;
+    }
+
+    /// Notes where the request is to go.
+    pub(super) fn decide(&mut self, choice: &Choice) {
+        let (backend, _) = choice.decided();
+        let route = self.in_force.route(choice.route());
+        self.decided = Some(Decided {
+            choice: choice.clone(),
+            route: Arc::clone(route.stats()),
+            backend: Arc::clone(self.in_force.decided_labels(choice)),
+            share: Arc::clone(route.share(backend)),
+        });
+    }
+
+    /// Begins the first leg, and counts the decision.
+    pub(super) fn begin_leg(&mut self, choice: &Choice, trail: Trail, admission: Admission) {
+        self.decide(choice);
+        let route = self.in_force.route(choice.route());
+        let (decided, _) = choice.decided();
+        self.proxy.sinks.decided(choice, route.share(decided), route.share(choice.backend()));
+        self.ask(choice, trail, admission);
+    }
+
+    /// Begins the leg that answers for the one before.
+    pub(super) fn begin_next_leg(&mut self, choice: &Choice, trail: Trail, admission: Admission) {
+        self.ask(choice, trail, admission);
+    }
+
+    fn ask(&mut self, choice: &Choice, mut trail: Trail, admission: Admission) {
+        self.target = Some(Arc::clone(self.in_force.target(choice)));
+        self.reason = Some(choice.reason());
+        self.backend_permit = Some(admission.permit);
+        trail.admit(admission.ticket);
+        self.leg = Some(trail);
+    }
+
+    /// The running leg, with the room of its answer.
+    pub(super) fn leg(&mut self) -> Option<(&mut Trail, &mut Room)> {
+        self.leg.as_mut().map(|leg| (leg, &mut self.answer_room))
+    }
+
+    /// The trace that backends may be told of: one that is exported. An application that does not sample is passed on
+    /// as it is.
+    pub(super) fn trace_for_backends(&self) -> Option<TraceContext> {
+        let is_ours = self.proxy.sinks.has_tracer() && (self.trace.is_sampled() || self.trace.parent.is_none());
+        is_ours.then_some(self.trace)
+    }
+
+    /// The running leg gave no answer, and no other backend is asked. `is_told` is true if the application gets to hear
+    /// the backend's own refusal.
+    pub(super) fn missed(&mut self, error: &LegError, is_told: bool) {
+        let Some(mut leg) = self.leg.take() else { return };
+        let miss = error.miss(leg.is_stream(), leg.facts.first_content.is_some());
+        if is_told {
+            leg.is_passed_on();
+        }
+        let ending = Ending::Missed(miss);
+        self.resolve(other_answer(error));
+        self.end_leg(leg, ending, OtherAnswer::NotAsked);
+    }
+
+    /// The running leg gave no answer, and another backend is asked because of `cause`.
+    pub(super) fn fails_over(&mut self, error: &LegError, cause: Cause) {
+        let Some(mut leg) = self.leg.take() else { return };
+        self.backend_permit = None;
+        self.answer_room.release();
+        let miss = error.miss(leg.is_stream(), leg.facts.first_content.is_some());
+        leg.ends(Ending::Missed(miss), Instant::now());
+        self.unresolved = Some((leg, cause));
+        if !matches!(miss.kind, crate::outcome::MissKind::Rejected { .. }) {
+            self.resolve(OtherAnswer::Differs);
+        }
+    }
+
+    /// The other backend's answer settles who was to blame for a rejection.
+    fn resolve(&mut self, other: OtherAnswer) {
+        let Some((leg, cause)) = self.unresolved.take() else { return };
+        self.end_leg(leg, Ending::Complete, other);
+        if let Some(leg) = self.legs.last() {
+            self.proxy.sinks.failed_over(leg, cause);
+        }
+    }
+
+    fn end_leg(&mut self, leg: Trail, ending: Ending, other: OtherAnswer) {
+        let ended = leg.end(ending, other, Instant::now());
+        self.proxy.sinks.leg_ended(&ended, self.trace.trace.as_str());
+        self.legs.push(ended);
+    }
+
+    /// The answer's head is about to leave.
+    pub(super) fn head_leaves(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.first_byte = Some(self.own_until(Instant::now()));
+        self.resolve(OtherAnswer::of_status(status.as_u16()));
+    }
+
+    /// The application gets the running leg's answer.
+    pub(super) fn pass_on(&mut self) {
+        self.body_room.release();
+        if let Some(leg) = &mut self.leg {
+            leg.is_passed_on();
+        }
+    }
+
+    /// shiftgate answers itself.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        self.reason = Some(Reason::Refused(refusal));
+        self.target = None;
+        self.backend_permit = None;
+    }
+
+    /// Counts a refusal at a limit.
+    pub(super) fn shed(&self, limit: Limit) {
+        self.proxy.stats.shed(limit);
+    }
+
+    /// True if the answer is to be a stream.
+    pub(super) fn is_stream(&self) -> bool {
+        self.params.stream
+    }
+
+    /// The model as the running leg's answer names it.
+    pub(super) fn answered_model(&self) -> Option<&str> {
+        self.leg.as_ref().and_then(|leg| leg.facts.told.model.as_deref())
+    }
+
+    /// Our own time since the head, spent on passing an answer on.
+    pub(super) fn passed(&mut self, took: Duration) {
+        self.passing += took;
+    }
+
+    /// Notes how the request ends; dropping it tells the outcome.
+    pub(super) fn finish(mut self: Box<Self>, end: End) {
+        self.end = Some(end);
+    }
+
+    /// Ends the leg whose answer the application got, and with it the request.
+    pub(super) fn finish_leg(mut self: Box<Self>, ending: Ending) {
+        let has_error_event = self.leg.as_ref().is_some_and(|leg| leg.facts.error_event);
+        self.end = Some(match ending {
+            Ending::Complete if has_error_event => End::UpstreamError,
+            Ending::Complete => End::Complete,
+            Ending::Broken | Ending::Missed(_) => End::UpstreamError,
+            Ending::TimedOut => End::Timeout,
+            Ending::ClientGone => End::ClientGone,
+            Ending::Drained => End::Drained,
+        });
+        if let Some(leg) = self.leg.take() {
+            self.end_leg(leg, ending, OtherAnswer::NotAsked);
+        }
+    }
+
+    /// Facts and notes of the running leg's answer.
+    pub(super) fn leg_mut(&mut self) -> Option<&mut Trail> {
+        self.leg.as_mut()
+    }
+
+    /// Time spent waiting for others.
+    fn waited(&self) -> Duration {
+        let trails = self.leg.iter().chain(self.unresolved.as_ref().map(|(leg, _)| leg));
+        let ended: Duration = self.legs.iter().map(|leg| leg.waited).sum();
+        self.own_time.waited() + ended + trails.map(|leg| leg.own_time.waited()).sum::<Duration>()
+    }
+
+    /// Our own time up to `now`.
+    fn own_until(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.clock.began_at).saturating_sub(self.waited())
+    }
+
+    pub(super) fn trace_id(&self) -> &str {
+        self.trace.trace.as_str()
+    }
+
+    pub(super) const fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
+    pub(super) fn backend_name(&self) -> Option<&HeaderValue> {
+        self.target.as_ref().map(|target| &target.name)
+    }
+
+    /// The steps of the answering leg's translation, for the answer's head.
+    pub(super) fn translated(&self) -> Option<HeaderValue> {
+        let ledger = match &self.leg {
+            Some(leg) => leg.ledger.as_ref(),
+            None => self.legs.last().and_then(|leg| leg.ledger.as_ref()),
+        };
+        HeaderValue::try_from(ledger?.summary()?).ok()
+    }
+
+    /// Time without a byte after which a stream says that it goes on.
+    pub(super) fn quiet_timeout(&self) -> Duration {
+        self.proxy.timeouts.quiet
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        self.endpoint.operation()
+    }
+}
+
+/// The answer that a failed leg amounts to for the one before it.
+fn other_answer(error: &LegError) -> OtherAnswer {
+    match error {
+        LegError::Rejected { error, .. } => OtherAnswer::of_status(error.status),
+        LegError::Failed(_) | LegError::NoRoom => OtherAnswer::Differs,
+    }
+}
+
+/// The application's trace context. Two of them count as none (W3C Trace Context §3.2).
+fn given(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let only = values.next().filter(|_| values.next().is_none())?;
+    TraceContext::of_traceparent(only.to_str().ok()?)
+}
