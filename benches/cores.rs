@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue};
-use shiftgate::choose::{Body, Known, Request, Tables, decide};
+use shiftgate::choose::{Body, FileOnly, Request, Salts, Shares, choose};
 use shiftgate::config::{self, Config, Secrets};
 use shiftgate::model::{Engine, Family};
 use shiftgate::translate::answer::{Ids, Stream};
@@ -41,7 +41,7 @@ fn chat(length: usize) -> Bytes {
 
 fn decisions(criterion: &mut Criterion) {
     let config = rollout();
-    let tables = Tables::new(&config);
+    let (salts, shares) = (Salts::new(&config), Arc::new(Shares::of_file(&config)));
     let body = chat(1024);
     let scanned = scan(&body).unwrap();
     let mut keyed = HeaderMap::new();
@@ -53,10 +53,9 @@ fn decisions(criterion: &mut Criterion) {
             path: "/v1/chat/completions",
             headers: &headers,
             body: Body::Scanned(&scanned),
-            known: &|_| Known::default(),
         };
         group.bench_function(name, |bencher| {
-            bencher.iter(|| decide(&config, &tables, black_box(&request), &mut || 0));
+            bencher.iter(|| choose(&config, (&salts, &shares), black_box(&request), &FileOnly, &mut || 0));
         });
     }
     group.finish();

@@ -66,10 +66,10 @@ async fn put(app: &App, file: &Path, text: String) -> Result<(), Failed> {
     if std::fs::read_to_string(file)? == text {
         return Ok(());
     }
-    let before = app.store.current().generation;
+    let before = app.store.current().snapshot.generation;
     std::fs::write(file, text)?;
     app.reload_now();
-    while app.store.current().generation == before {
+    while app.store.current().snapshot.generation == before {
         if let Some(error) = app.store.reload_error() {
             return Err(error.message.into());
         }

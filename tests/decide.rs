@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use shiftgate::choose::{self, Body, Decision, Request, Tables};
+use std::sync::Arc;
+
+use shiftgate::choose::{Body, Choice, FileOnly, Request, Salts, Shares, choose};
 use shiftgate::config::{self, Config, Secrets};
 use shiftgate::model::BackendId;
 use shiftgate::wire::endpoint::Endpoint;
@@ -44,6 +46,12 @@ fn config(text: &str) -> Config {
     config::parse(Path::new("rollout.toml"), text.as_bytes(), Secrets::Required, &|_| None).unwrap()
 }
 
+/// The choice by the file alone; `unit` is drawn where there is no key.
+fn by_file(config: &Config, request: &Request<'_>, unit: u16) -> Option<Choice> {
+    let shares = Arc::new(Shares::of_file(config));
+    choose(config, (&Salts::new(config), &shares), request, &FileOnly, &mut || unit).ok()
+}
+
 fn decide(config: &Config, path: &str, headers: &[(&str, &str)], body: &str) -> Option<(String, String, String)> {
     let scanned = scan::scan(body.as_bytes()).ok();
     let endpoint = Endpoint::of(&Method::POST, path);
@@ -56,11 +64,11 @@ fn decide(config: &Config, path: &str, headers: &[(&str, &str)], body: &str) -> 
         Some(scan) => Body::Scanned(scan),
         None => Body::Unparsable,
     };
-    let request = Request { endpoint: &endpoint, path, headers: &map, body, known: &|_| choose::Known::default() };
-    let decision: Decision = choose::decide(config, &Tables::new(config), &request, &mut || 0).ok()?;
+    let request = Request { endpoint: &endpoint, path, headers: &map, body };
+    let choice = by_file(config, &request, 0)?;
     let name = |id: BackendId| config[id].name.clone();
-    let route = config[decision.route].name.clone();
-    Some((route, name(decision.backend), decision.reason.as_str().to_owned()))
+    let route = config[choice.route()].name.clone();
+    Some((route, name(choice.backend()), choice.reason().as_str().to_owned()))
 }
 
 #[test]
@@ -112,21 +120,15 @@ fn a_request_without_a_key_is_drawn_and_one_with_a_key_is_not() {
     let mut headers = HeaderMap::new();
     let of = |headers: &HeaderMap, unit: u16| {
         let endpoint = Endpoint::ChatCompletions;
-        let request = Request {
-            endpoint: &endpoint,
-            path: "/v1/x",
-            headers,
-            body: Body::Scanned(&scanned),
-            known: &|_| choose::Known::default(),
-        };
-        choose::decide(&half, &Tables::new(&half), &request, &mut || unit).unwrap()
+        let request = Request { endpoint: &endpoint, path: "/v1/x", headers, body: Body::Scanned(&scanned) };
+        by_file(&half, &request, unit).unwrap()
     };
     // By name "other" is first and grows from 0; "qwen" is second and grows down from the top.
-    assert_eq!((of(&headers, 9999).backend, of(&headers, 0).backend), (BackendId::new(1), BackendId::new(0)));
-    assert_eq!(of(&headers, 9999).key, None);
+    assert_eq!((of(&headers, 9999).backend(), of(&headers, 0).backend()), (BackendId::new(1), BackendId::new(0)));
+    assert_eq!(of(&headers, 9999).drawn().unwrap().key, None);
     headers.insert("x-session-id", HeaderValue::from_static("secret-session"));
     let (low, high) = (of(&headers, 0), of(&headers, 9999));
-    assert_eq!(low, high);
-    assert_eq!(low.key, Some(0));
+    assert_eq!((low.backend(), low.drawn()), (high.backend(), high.drawn()));
+    assert_eq!(low.drawn().unwrap().key, Some(0));
     assert!(!format!("{low:?}").contains("secret-session"));
 }

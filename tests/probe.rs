@@ -15,6 +15,7 @@ use shiftgate::fleet::PollIntervals;
 use shiftgate::fleet::probe::{self, Asked, Report};
 use shiftgate::live::Source;
 use shiftgate::model::MissingFeatures;
+use shiftgate::outcome::Role;
 use shiftgate::sim::{self, Behaviour, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -40,8 +41,8 @@ fn parse(text: &str) -> Config {
 /// What the probe says of the candidate.
 async fn probed(url: &str, lines: &str) -> Report {
     let config = parse(&file("http://127.0.0.1:9/v1", url, lines));
-    let target = Target::prepare(&config.backends[1], None, Arc::default()).unwrap();
-    tokio::time::timeout(PATIENCE, probe::probe(&target, false)).await.expect("the probe hangs")
+    let target = Arc::new(Target::prepare(&config.backends[1], None, Arc::default()).unwrap());
+    tokio::time::timeout(PATIENCE, probe::probe(&target, Role::Candidate)).await.expect("the probe hangs")
 }
 
 /// feature → verdict, and what else is said.
@@ -173,8 +174,8 @@ async fn a_whole_server_works_and_what_is_translated_says_so() {
 async fn openai_itself_works_without_translation() {
     let sim = sim::start(SimConfig::new(Wire::OpenAi).model("gpt-4o-mini"), Behaviour::default()).await.unwrap();
     let config = parse(&file(&sim.url(), "http://127.0.0.1:9/v1", VLLM));
-    let target = Target::prepare(&config.backends[0], None, Arc::default()).unwrap();
-    let report = tokio::time::timeout(PATIENCE, probe::probe(&target, true)).await.expect("the probe hangs");
+    let target = Arc::new(Target::prepare(&config.backends[0], None, Arc::default()).unwrap());
+    let report = tokio::time::timeout(PATIENCE, probe::probe(&target, Role::Baseline)).await.expect("the probe hangs");
     assert_eq!(report.rows.len(), 10, "neither thoughts nor the context's length: {report:?}");
     for row in &report.rows {
         assert_row(&report, row.feature.as_str(), "works", "");
@@ -243,8 +244,8 @@ async fn who_cannot_be_asked_is_told_apart() {
     let report = probed(&sim.url(), VLLM).await;
     assert_eq!((report.asked, sim.requests()), (Asked::NoAnswer("it refuses the key (401)".to_owned()), 1));
     let config = parse(&file(&sim.url(), &sim.url(), VLLM).replace("api_key = \"none\"", "api_key = \"client\""));
-    let target = Target::prepare(&config.backends[0], None, Arc::default()).unwrap();
-    let report = probe::probe(&target, true).await;
+    let target = Arc::new(Target::prepare(&config.backends[0], None, Arc::default()).unwrap());
+    let report = probe::probe(&target, Role::Baseline).await;
     assert_eq!(report.asked, Asked::No("its key is the application's".to_owned()));
     // The list of models may be open where the rest is not.
     let url =
@@ -351,7 +352,7 @@ async fn at_start_what_fails_is_known_as_lacking_until_it_works() {
     let openai = sim::start(SimConfig::new(Wire::OpenAi), Behaviour::default()).await.unwrap();
     let text = file(&openai.url(), &url, &format!("{VLLM}\nprobe = true")).replace("qwen = 0", "qwen = 100");
     let app = start(&text).await;
-    let target = Arc::clone(&app.store.current().targets[1]);
+    let target = Arc::clone(&app.store.current().targets_off_path()[1]);
     eventually(|| target.facts.max_model_len() == Some(512)).await;
     assert_eq!((target.facts.probed(), target.facts.lacks()), (None, MissingFeatures::NONE), "busy is not lacking");
     stage.send(1).unwrap();
@@ -378,7 +379,7 @@ async fn without_a_word_in_the_file_nothing_is_probed() {
     let text = file("http://127.0.0.1:9/v1", &quiet, VLLM);
     let text = format!("{text}[backend.beside]\nurl = \"{beside}\"\napi_key = \"none\"\n{VLLM}\nprobe = true\n");
     let app = start(&text).await;
-    let targets = app.store.current().targets.clone();
+    let targets = app.store.current().targets_off_path().to_vec();
     eventually(|| targets[1].max_model_len() == Some(512) && targets[2].facts.probed().is_some()).await;
     assert_eq!((*asked.lock().unwrap()).as_slice(), ["/v1/models"]);
     assert_eq!(targets[1].facts.probed(), None);

@@ -41,7 +41,12 @@ pub(super) struct Deadlines {
 impl Deadlines {
     /// The SDK's patience counts from when the request `started`, the backend's times from `now`: a failover has less
     /// of the former left.
-    pub(super) fn new(timeouts: &Timeouts, patience: SdkTimeouts, streamed: bool, (started, now): (Instant, Instant)) -> Self {
+    pub(super) fn new(
+        timeouts: &Timeouts,
+        patience: SdkTimeouts,
+        streamed: bool,
+        (started, now): (Instant, Instant),
+    ) -> Self {
         let total = timeouts.total.map(|total| now + total);
         let ttft = timeouts.ttft.filter(|_| streamed).map(|ttft| now + ttft);
         let client = earliest(patience.head, patience.read).map(|wait| started + wait);

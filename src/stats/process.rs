@@ -91,9 +91,7 @@ impl Stats {
     /// Numbers of the route of this name.
     pub fn route(&self, name: &str) -> Arc<RouteStats> {
         let mut routes = lock(&self.routes);
-        let route = routes
-            .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(RouteStats { name: name.to_owned(), ..RouteStats::default() }));
+        let route = routes.entry(name.to_owned()).or_insert_with(|| Arc::new(RouteStats::named(name)));
         Arc::clone(route)
     }
 

@@ -58,6 +58,11 @@ impl ShareStats {
 }
 
 impl RouteStats {
+    /// A route that has decided nothing.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
     /// Decisions for the backend of this name.
     pub fn share(&self, backend: &str) -> Arc<ShareStats> {
         Arc::clone(lock(&self.shares).entry(backend.to_owned()).or_default())

@@ -20,7 +20,7 @@ async fn waiting_for_a_backend_is_no_overhead_when_the_application_leaves() {
         stream.write_all(&post("/v1/chat/completions", &chat("x", false), "")).await.unwrap();
         let asked = if percent == 0.0 { &openai } else { &qwen };
         until(asked.in_flight(), |count| *count == 1).await;
-        // The application's patience.
+        // The application's timeouts.
         tokio::time::sleep(Duration::from_millis(300)).await;
         drop(stream);
         until(asked.in_flight(), |count| *count == 0).await;

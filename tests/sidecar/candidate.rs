@@ -187,7 +187,8 @@ async fn retry_after_may_be_a_date_or_far_away() {
         let head = format!("HTTP/1.1 429 Too Many Requests\r\nretry-after: {value}\r\ncontent-length: 0\r\n\r\n");
         let (running, _openai) = says(head.into_bytes(), Then::Cuts).await;
         ask(&running, &chat("x", false), "").await;
-        let health = &running.app.store.current().targets[1].health;
+        let in_force = running.app.store.current();
+        let health = &in_force.targets_off_path()[1].health;
         let after = |seconds| std::time::Instant::now() + std::time::Duration::from_secs(seconds);
         assert_eq!((health.report(after(50)).cooling, health.report(after(61)).cooling), (true, false), "{value}");
     }

@@ -59,7 +59,7 @@ async fn every_failure_before_content_is_answered_by_the_baseline() {
         }
         let stats = &running.app.stats;
         assert_eq!((stats.in_flight.get(), stats.body_bytes.get()), (0, 0), "{fault:?}");
-        assert_eq!(running.app.store.current().targets[1].stats.in_flight.get(), 0);
+        assert_eq!(running.app.store.current().targets_off_path()[1].stats.in_flight.get(), 0);
         // Each leg has its own key.
         assert!(openai.received().iter().all(|got| got.headers["authorization"] == "Bearer sk-app-canary"));
         assert!(qwen.received().iter().all(|got| got.headers["authorization"] == "Bearer qwen-key-canary"));
@@ -115,7 +115,7 @@ async fn the_breaker_opens_spares_the_candidate_and_closes_after_a_good_probe() 
     for _ in 0..3 {
         assert_eq!(ask(&running, &chat("x", false), "").await.header("x-shiftgate-reason"), Some("failover:reset"));
     }
-    assert_eq!(running.app.store.current().targets[1].health.report(std::time::Instant::now()).opened, 1);
+    assert_eq!(running.app.store.current().targets_off_path()[1].health.report(std::time::Instant::now()).opened, 1);
     let asked = qwen.requests();
     qwen.set(Behaviour::default());
     let mut reasons = std::collections::BTreeSet::new();

@@ -236,7 +236,7 @@ async fn a_reload_ends_polls_that_left_the_file_and_keeps_the_others() {
     let running = start(&text, true).await;
     until(first.asked.clone(), |asked| asked.len() > 2).await;
     std::fs::write(&running.file, format!("{text}# the section is the same\n")).unwrap();
-    eventually(|| running.app.store.current().generation == 2).await;
+    eventually(|| running.app.store.current().snapshot.generation == 2).await;
     first.show(answer(200, &vllm(1, 1, 0.1))).await;
     assert_eq!(*first.open.borrow(), 1, "the poll went on where it was");
     std::fs::write(&running.file, text.replace(&first.url, &second.url)).unwrap();
@@ -277,7 +277,7 @@ async fn a_server_is_asked_for_its_context_until_it_answers() {
     let (openai, qwen) = pair(Behaviour::default()).await;
     qwen.set(Behaviour { status: Some((503, None)), ..Behaviour::default() });
     let running = start(&file(&openai, &qwen, 100.0), false).await;
-    let target = Arc::clone(&running.app.store.current().targets[1]);
+    let target = Arc::clone(&running.app.store.current().targets_off_path()[1]);
     eventually(|| qwen.requests() >= 3).await;
     assert_eq!(target.max_model_len(), None);
     qwen.set(Behaviour::default());

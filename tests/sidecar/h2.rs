@@ -92,6 +92,6 @@ async fn a_stream_that_the_server_did_not_look_at_is_sent_again() {
         }
         let status = running.status().await;
         assert_eq!(status["backends"][1]["attempts"], 3);
-        assert_eq!(running.app.store.current().targets[1].stats.replays.get(), 1);
+        assert_eq!(running.app.store.current().targets_off_path()[1].stats.replays.get(), 1);
     }
 }

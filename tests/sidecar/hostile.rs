@@ -163,8 +163,8 @@ async fn smuggled_requests_never_reach_a_backend() {
     ];
     let (openai, qwen) = pair(Behaviour::default()).await;
     let slow = Duration::from_millis(50);
-    let patience = ClientTimeouts { head: slow, body: slow, ..ClientTimeouts::default() };
-    let running = launch_with(&file(&openai, &qwen, 0.0), false, patience).await;
+    let timeouts = ClientTimeouts { head: slow, body: slow, ..ClientTimeouts::default() };
+    let running = launch_with(&file(&openai, &qwen, 0.0), false, timeouts).await;
     let smuggled = "GET /v1/smuggled HTTP/1.1\r\nhost: h\r\n\r\n";
     let mut payloads = 0;
     for te in TE {
@@ -225,8 +225,8 @@ async fn an_application_that_stops_sending_is_told_so() {
     let short = Duration::from_millis(60);
     let long = Duration::from_secs(60);
     let text = file(&openai, &qwen, 0.0);
-    let patience = ClientTimeouts { head: short, body: short, idle: long, write: long, quiet: long };
-    let running = launch_with(&text, false, patience).await;
+    let timeouts = ClientTimeouts { head: short, body: short, idle: long, write: long, quiet: long };
+    let running = launch_with(&text, false, timeouts).await;
     for head in ["G", "GET /v1/models HTTP/1.1\r\nhost: h\r\n", "POST /v1/files HTTP/1.1\r\ncontent-le"] {
         let answer = trickle(&running, head.as_bytes()).await.unwrap();
         assert_eq!((answer.status, answer.header("connection")), (408, Some("close")), "{head:?}");
@@ -288,8 +288,8 @@ async fn read_answer(stream: &mut TcpStream) -> Answer {
 async fn an_application_that_stops_reading_is_let_go() {
     let (openai, qwen) = pair(Behaviour::default()).await;
     openai.set(behaviour(Fault::NeverEnding));
-    let patience = ClientTimeouts { write: Duration::from_millis(100), ..ClientTimeouts::default() };
-    let running = launch_with(&file(&openai, &qwen, 0.0), false, patience).await;
+    let timeouts = ClientTimeouts { write: Duration::from_millis(100), ..ClientTimeouts::default() };
+    let running = launch_with(&file(&openai, &qwen, 0.0), false, timeouts).await;
     let mut stream = TcpStream::connect(running.address()).await.unwrap();
     stream.write_all(&post("/v1/chat/completions", &chat("x", true), "")).await.unwrap();
     until(openai.in_flight(), |count| *count == 1).await;
@@ -362,8 +362,8 @@ async fn floods_of_http2_end_their_own_connection_only() {
 #[tokio::test]
 async fn connections_that_do_not_end_by_themselves_are_ended() {
     let (openai, qwen) = pair(Behaviour::default()).await;
-    let patience = ClientTimeouts { idle: Duration::from_millis(60), ..ClientTimeouts::default() };
-    let running = launch_with(&file(&openai, &qwen, 0.0), false, patience).await;
+    let timeouts = ClientTimeouts { idle: Duration::from_millis(60), ..ClientTimeouts::default() };
+    let running = launch_with(&file(&openai, &qwen, 0.0), false, timeouts).await;
     let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, b"")].concat();
     // hyper waits for more after these, told or not.
     for silent in [b"\r\n".as_slice(), &preface] {
@@ -391,8 +391,8 @@ async fn an_http2_reader_that_gives_no_window_is_let_go() {
     let (openai, qwen) = pair(Behaviour::default()).await;
     openai.set(behaviour(Fault::NeverEnding));
     let short = Duration::from_millis(150);
-    let patience = ClientTimeouts { write: short, idle: short, ..ClientTimeouts::default() };
-    let running = launch_with(&file(&openai, &qwen, 0.0), false, patience).await;
+    let timeouts = ClientTimeouts { write: short, idle: short, ..ClientTimeouts::default() };
+    let running = launch_with(&file(&openai, &qwen, 0.0), false, timeouts).await;
     let mut stream = TcpStream::connect(running.address()).await.unwrap();
     let body = chat("x", true);
     let literal = |name: u8, value: &str| [&[name, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat();

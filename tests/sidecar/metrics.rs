@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use shiftgate::model::{Engine, Reason};
-use shiftgate::outcome::BackendLabels;
+use shiftgate::admin::metrics::{self, Format};
+use shiftgate::admin::{BackendView, PercentView, RouteView, View};
+use shiftgate::health::{Report, State};
+use shiftgate::model::{Engine, Percent, Reason};
+use shiftgate::outcome::{BackendLabels, Role};
 use shiftgate::sim::{Behaviour, Fault};
 use shiftgate::stats::Stats;
-use shiftgate::telemetry::metrics::{self, BackendView, Format, InForce};
 
 use crate::exposition::Page;
 use crate::support::*;
@@ -276,25 +278,43 @@ proptest! {
         lived in proptest::collection::vec(0_u64..1_000_000, 0..20),
         percent in 0.0..100.0_f64,
     ) {
-        let stats = Stats::default();
-        let mut in_force = InForce { loaded_at: percent * 1e9, ..InForce::default() };
+        let stats = Arc::new(Stats::default());
+        let mut view = View {
+            loaded_at: jiff::Timestamp::from_second((percent * 1e7) as i64).unwrap(),
+            stats: Arc::clone(&stats),
+            ..View::default()
+        };
+        let percent = Percent::from_hundredths((percent * 100.0) as u16).unwrap();
+        let mut held = Vec::new();
         for name in &names {
             let of = stats.backend(name);
             of.attempts.add(counts[0]);
-            of.in_flight.add(counts[1]);
+            held.push(of.in_flight.acquire(counts[1]));
             of.priced.add(1);
             of.nano_usd.add(counts[2]);
             for millis in &lived {
                 of.lifetimes.record(Duration::from_millis(*millis));
             }
-            stats.route(name).decided(Reason::Split, name, name, Reason::Split);
-            in_force.percents.push((name.clone(), name.clone(), percent));
-            let peer = Peer { name: name.clone(), engine: Engine::Vllm, host: name.clone(), port: 1 };
-            in_force.backends.push(BackendView { peer: Arc::new(peer), stats: of, idle: counts[1], has_price: false });
+            let share = stats.route(name).share(name);
+            share.decided(Reason::Split);
+            share.asked(Reason::Split);
+            let percents = vec![PercentView { backend: name.clone(), asked: percent, effective: percent }];
+            view.routes.push(RouteView { name: name.clone(), percents, ..RouteView::default() });
+            let labels = BackendLabels { name: name.clone(), engine: Engine::Vllm, host: name.clone(), port: 1 };
+            view.backends.push(BackendView {
+                labels: Arc::new(labels),
+                role: Role::Candidate,
+                url: String::new(),
+                stats: of,
+                health: Report { state: State::Closed, cooling: false, opened: 0, cooled: 0 },
+                load: None,
+                has_price: false,
+                idle: counts[1],
+            });
         }
-        in_force.baseline = "the baseline's own name, longer than the others".to_owned();
+        view.baseline = "the baseline's own name, longer than the others".to_owned();
         for format in [Format::Text, Format::OpenMetrics] {
-            let page = Page::read(&metrics::render(&stats, &in_force, format), format == Format::OpenMetrics);
+            let page = Page::read(&metrics::render(&view, format), format == Format::OpenMetrics);
             for name in &names {
                 let of = [("backend", name.as_str())];
                 prop_assert_eq!(page.one("shiftgate_attempts_total", &of), counts[0] as f64);

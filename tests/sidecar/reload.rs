@@ -41,14 +41,14 @@ async fn reloads_under_load_fail_nothing_and_mix_nothing() {
         if round % 3 == 2 {
             save("[rollout]\npercent = { qwen = 101 }\n");
             eventually(|| running.app.store.reload_error().is_some()).await;
-            assert_eq!(running.app.store.current().generation, generation, "a bad file changes nothing");
+            assert_eq!(running.app.store.current().snapshot.generation, generation, "a bad file changes nothing");
             continue;
         }
         generation += 1;
         let percent = if generation % 2 == 0 { 100.0 } else { 0.0 };
         let text = format!("{}# {round}\n", file(&openai, &qwen, percent));
         save(&text);
-        eventually(|| running.app.store.current().generation == generation).await;
+        eventually(|| running.app.store.current().snapshot.generation == generation).await;
         assert!(running.app.store.reload_error().is_none());
     }
     stop.store(true, Ordering::Relaxed);
@@ -82,10 +82,10 @@ async fn status_tells_what_is_refused_and_what_waits_for_a_restart() {
 
     std::fs::write(&running.file, &good).unwrap();
     eventually(|| running.app.store.reload_error().is_none()).await;
-    assert_eq!(running.app.store.current().generation, 1, "the same bytes are no new generation");
+    assert_eq!(running.app.store.current().snapshot.generation, 1, "the same bytes are no new generation");
 
     std::fs::write(&running.file, good.replace("[server]", "[server]\nthreads = 1")).unwrap();
-    eventually(|| running.app.store.current().generation == 2).await;
+    eventually(|| running.app.store.current().snapshot.generation == 2).await;
     let status = running.status().await;
     assert_eq!(status["restart_needed"], serde_json::json!(["threads"]));
     assert!(status["reload_error"].is_null());
@@ -104,7 +104,7 @@ async fn a_key_file_that_changes_is_used_from_the_next_request() {
     assert_eq!(ask(&running, &chat("x", false), "").await.status, 200);
     assert_eq!(used(0), "Bearer first-key");
     std::fs::write(&key, "second-key").unwrap();
-    eventually(|| running.app.store.current().generation == 2).await;
+    eventually(|| running.app.store.current().snapshot.generation == 2).await;
     assert_eq!(ask(&running, &chat("x", false), "").await.status, 200);
     assert_eq!(used(1), "Bearer second-key");
     let status = running.status().await.to_string();

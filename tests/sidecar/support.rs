@@ -41,9 +41,9 @@ pub(crate) async fn launch(text: &str, watch: bool) -> Running {
     launch_with(text, watch, ClientTimeouts::default()).await
 }
 
-/// The same with other patience for the application.
-pub(crate) async fn launch_with(text: &str, watch: bool, patience: ClientTimeouts) -> Running {
-    launch_as(text, Options { watch, patience, ..Options::default() }).await
+/// The same with other timeouts for the application.
+pub(crate) async fn launch_with(text: &str, watch: bool, timeouts: ClientTimeouts) -> Running {
+    launch_as(text, Options { watch, timeouts, ..Options::default() }).await
 }
 
 /// The same; only the timing is the tests' own.

@@ -201,12 +201,12 @@ async fn a_stored_response_is_its_owners_whatever_the_percent() {
 }
 
 /// A candidate that answers with `answer` and then, if told so, goes on without saying anything.
-async fn playing(answer: String, stalls: bool, options: &str, patience: ClientTimeouts) -> Running {
+async fn playing(answer: String, stalls: bool, options: &str, timeouts: ClientTimeouts) -> Running {
     let (openai, qwen) = pair(Behaviour::default()).await;
     let text = file(&openai, &qwen, 100.0)
         .replace(&qwen.url(), &player(answer, stalls).await)
         .replace("family = \"qwen3\"", options);
-    launch_with(&text, false, patience).await
+    launch_with(&text, false, timeouts).await
 }
 
 /// The URL of such a backend.
@@ -246,8 +246,8 @@ fn delta(delta: Value) -> Value {
 #[tokio::test]
 async fn while_thoughts_are_kept_back_the_stream_says_that_it_goes_on() {
     let answer = streamed(&[delta(json!({"content": "word"})), delta(json!({"reasoning": "hm"}))]);
-    let patience = ClientTimeouts { quiet: Duration::from_millis(20), ..ClientTimeouts::default() };
-    let running = playing(answer, true, "family = \"qwen3\"", patience).await;
+    let timeouts = ClientTimeouts { quiet: Duration::from_millis(20), ..ClientTimeouts::default() };
+    let running = playing(answer, true, "family = \"qwen3\"", timeouts).await;
     let mut client = tokio::net::TcpStream::connect(running.address()).await.unwrap();
     client.write_all(&post(CHAT, &chat("x", true), "")).await.unwrap();
     let mut got = Vec::new();
@@ -324,8 +324,8 @@ async fn nothing_is_said_in_openais_own_stream() {
     let text = file(&openai, &qwen, 0.0)
         .replace(&openai.url(), &url)
         .replace("engine = \"openai\"", "engine = \"openai\"\ninject_usage = true");
-    let patience = ClientTimeouts { quiet: Duration::from_millis(10), ..ClientTimeouts::default() };
-    let running = launch_with(&text, false, patience).await;
+    let timeouts = ClientTimeouts { quiet: Duration::from_millis(10), ..ClientTimeouts::default() };
+    let running = launch_with(&text, false, timeouts).await;
     for options in [Value::Null, json!({"include_usage": true})] {
         let mut client = tokio::net::TcpStream::connect(running.address()).await.unwrap();
         let body = with(json!({"stream": true, "stream_options": options}));
@@ -362,8 +362,8 @@ async fn after_an_error_event_nothing_follows_whatever_came_with_it() {
 async fn after_the_end_nothing_is_said_though_the_backend_stays() {
     let mut answer = streamed(&[delta(json!({"content": "word"}))]);
     answer.push_str("e\r\ndata: [DONE]\n\n\r\n");
-    let patience = ClientTimeouts { quiet: Duration::from_millis(10), ..ClientTimeouts::default() };
-    let running = playing(answer, true, "family = \"qwen3\"", patience).await;
+    let timeouts = ClientTimeouts { quiet: Duration::from_millis(10), ..ClientTimeouts::default() };
+    let running = playing(answer, true, "family = \"qwen3\"", timeouts).await;
     let mut client = tokio::net::TcpStream::connect(running.address()).await.unwrap();
     client.write_all(&post(CHAT, &chat("x", true), "")).await.unwrap();
     let mut got = Vec::new();

@@ -128,7 +128,7 @@ async fn the_ratio_is_the_files_of_now() {
     let running = launch_in(env, &text, Options { traces: true, watch: true, ..Options::default() }).await;
     let first = ask(&running, &chat("x", false), "").await;
     std::fs::write(&running.file, text.replace("sample = 0.0", "sample = 1.0")).unwrap();
-    eventually(|| running.app.store.current().generation == 2).await;
+    eventually(|| running.app.store.current().snapshot.generation == 2).await;
     let second = ask(&running, &chat("x", false), "").await;
     let spans = receiver.trace(second.header("x-shiftgate-trace-id").unwrap(), 2).await;
     assert_eq!(spans[0].get("shiftgate.generation"), 2);

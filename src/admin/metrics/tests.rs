@@ -1,8 +1,19 @@
 //! The page as a whole.
 
+use std::sync::Arc;
+
 use super::*;
-use crate::health::Reading;
-use crate::model::{Engine, Reason};
+use crate::admin::view::{BackendView, PercentView, RouteView};
+use crate::health::{LoadReport, Reading, Report, State};
+use crate::model::{Engine, Percent, Reason};
+use crate::outcome::{BackendLabels, Role};
+use crate::stats::Stats;
+
+fn route() -> RouteView {
+    let percent = Percent::from_hundredths(250).unwrap();
+    let percents = vec![PercentView { backend: "qwen".to_owned(), asked: percent, effective: percent }];
+    RouteView { name: "default".to_owned(), percents, ..RouteView::default() }
+}
 
 fn sample(page: &str, name: &str) -> Option<f64> {
     page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
@@ -10,24 +21,44 @@ fn sample(page: &str, name: &str) -> Option<f64> {
 
 #[test]
 fn what_is_counted_is_on_the_page() {
-    let stats = Stats::default();
+    let stats = Arc::new(Stats::default());
     stats.backend("qwen \"72b\"").attempts.add(3);
+    let shares = stats.route("default");
+    let (openai, qwen_share) = (shares.share("openai"), shares.share("qwen"));
     for _ in 0..3 {
-        stats.route("default").decided(Reason::Split, "openai", "openai", Reason::Split);
+        openai.decided(Reason::Split);
+        openai.asked(Reason::Split);
     }
-    stats.route("default").decided(Reason::Split, "qwen", "openai", Reason::Overload);
+    qwen_share.decided(Reason::Split);
+    openai.asked(Reason::Overload);
     stats.reloads.ok.add(2);
     stats.reloads.unusable.add(1);
-    let percents = vec![("default".to_owned(), "qwen".to_owned(), 2.5)];
     let load = LoadReport { reading: Reading { kv_usage: Some(0.5), ..Reading::default() }, ..LoadReport::default() };
-    let fleet = vec![FleetView { backend: "qwen".to_owned(), load, polls: (7, 1) }];
     let qwen = stats.backend("qwen");
-    qwen.connections.add(5);
-    let peer = Peer { name: "qwen".to_owned(), engine: Engine::Vllm, host: "gpu.example".to_owned(), port: 8000 };
-    let backends = vec![BackendView { peer: Arc::new(peer), stats: qwen, idle: 2, has_price: true }];
-    let baseline = "openai".to_owned();
-    let in_force = InForce { generation: 3, percents, fleet, backends, baseline, ..InForce::default() };
-    let page = render(&stats, &in_force, Format::Text);
+    qwen.polls_ok.add(7);
+    qwen.polls_failed.add(1);
+    let _open = qwen.connections.acquire(5);
+    let labels =
+        BackendLabels { name: "qwen".to_owned(), engine: Engine::Vllm, host: "gpu.example".to_owned(), port: 8000 };
+    let qwen = BackendView {
+        labels: Arc::new(labels),
+        role: Role::Candidate,
+        url: "http://gpu.example:8000/v1".to_owned(),
+        stats: qwen,
+        health: Report { state: State::Closed, cooling: false, opened: 0, cooled: 0 },
+        load: Some(load),
+        has_price: true,
+        idle: 2,
+    };
+    let view = View {
+        generation: 3,
+        baseline: "openai".to_owned(),
+        routes: vec![route()],
+        backends: vec![qwen],
+        stats,
+        ..View::default()
+    };
+    let page = render(&view, Format::Text);
     for (name, expected) in [
         ("shiftgate_fleet_kv_cache_usage_ratio{backend=\"qwen\"}", Some(0.5)),
         ("shiftgate_fleet_polls_total{backend=\"qwen\",result=\"failed\"}", Some(1.0)),
@@ -56,9 +87,8 @@ fn what_is_counted_is_on_the_page() {
 
 #[test]
 fn nothing_is_got_before_the_first_request() {
-    let stats = Stats::default();
-    stats.route("default");
-    let percents = vec![("default".to_owned(), "qwen".to_owned(), 2.5)];
-    let page = render(&stats, &InForce { percents, ..InForce::default() }, Format::Text);
+    let view = View { routes: vec![route()], ..View::default() };
+    view.stats.route("default");
+    let page = render(&view, Format::Text);
     assert!(!page.contains("shiftgate_split_percent_got"), "{page}");
 }

@@ -1,53 +1,70 @@
-//! Stories by hand, and what is measured of them.
+//! Outcomes made by hand, and their series.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use http::Version;
 
 use super::*;
-use crate::model::{Cause, End, Engine, Fault, Reason, SpanId, TraceContext};
+use crate::model::{CancelledBy, Cause, End, Engine, Fault, Reason, SpanId, TraceContext};
+use crate::outcome::{Clock, Ending, LegKind, Miss, MissKind, OtherAnswer, Overhead, Params, Role, judge};
 use crate::stats::Stats;
-use crate::telemetry::story::{CancelledBy, Clock, Leg, Overhead, Params};
+use crate::telemetry::Sinks;
+use crate::translate::answer::Notes;
 use crate::wire::answer_facts::{AnswerFacts, Usage};
 use crate::wire::pace::Pace;
 
-fn peer(name: &str) -> Arc<Peer> {
-    Arc::new(Peer { name: name.to_owned(), engine: Engine::Vllm, host: "10.0.0.7".to_owned(), port: 8000 })
+fn backend(name: &str) -> Arc<BackendLabels> {
+    Arc::new(BackendLabels { name: name.to_owned(), engine: Engine::Vllm, host: "10.0.0.7".to_owned(), port: 8000 })
 }
 
-fn attempt(peer: &Arc<Peer>, sent: Instant, model: &str) -> Attempt {
-    let mut seen = AnswerFacts::default();
-    seen.told.model = Some(format!("{model}-0001"));
-    seen.first_content = Some(sent + Duration::from_millis(30));
-    seen.usage = Some(Usage { input: 12, output: 5, ..Usage::default() });
-    let mut pace = Pace::default();
-    for millis in [30, 40, 55] {
-        pace.chunk(sent + Duration::from_millis(millis));
-    }
-    seen.pace = Some(Box::new(pace));
+fn attempt(sent_at: Instant) -> Attempt {
     Attempt {
-        peer: Arc::clone(peer),
-        leg: Leg::Served,
         span: SpanId::new(3),
-        sent,
-        head: Some(sent + Duration::from_millis(20)),
-        ended: Some(sent + Duration::from_millis(60)),
+        sent_at,
+        head_at: Some(sent_at + Duration::from_millis(20)),
+        ended_at: sent_at + Duration::from_millis(60),
         is_replay: false,
-        reused: Some(true),
+        is_reused: Some(true),
         status: Some(200),
-        model: model.to_owned(),
-        seen,
         fault: None,
         cancelled: None,
-        opened_breaker: false,
     }
 }
 
-fn story(attempts: Vec<Attempt>) -> Story {
-    let began = attempts.first().map_or_else(Instant::now, |attempt| attempt.sent);
-    Story {
-        clock: Clock { began, wall: SystemTime::UNIX_EPOCH },
-        ended: began + Duration::from_millis(70),
+/// A leg with one good attempt.
+fn leg(backend: &Arc<BackendLabels>, sent_at: Instant, model: &str) -> LegEnd {
+    let mut facts = AnswerFacts::default();
+    facts.told.model = Some(format!("{model}-0001"));
+    facts.first_content = Some(sent_at + Duration::from_millis(30));
+    facts.usage = Some(Usage { input: 12, output: 5, ..Usage::default() });
+    let mut pace = Pace::default();
+    for millis in [30, 40, 55] {
+        pace.chunk(sent_at + Duration::from_millis(millis));
+    }
+    facts.pace = Some(Box::new(pace));
+    LegEnd {
+        kind: LegKind::Served,
+        backend: Arc::clone(backend),
+        stats: Arc::default(),
+        role: Role::Candidate,
+        model: model.to_owned(),
+        attempts: vec![attempt(sent_at)],
+        facts,
+        notes: Notes::default(),
+        ledger: None,
+        waited: Duration::ZERO,
+        ending: Ending::Complete,
+        verdict: judge(Role::Candidate, Ending::Complete, Some(200), false, OtherAnswer::NotAsked),
+        opened_breaker: false,
+        was_passed_on: true,
+    }
+}
+
+fn outcome(legs: Vec<LegEnd>) -> Outcome {
+    let began_at = legs.first().and_then(LegEnd::sent_at).unwrap_or_else(Instant::now);
+    Outcome {
+        clock: Clock { began_at, wall: SystemTime::UNIX_EPOCH },
+        ended_at: began_at + Duration::from_millis(70),
         trace: TraceContext::begin(42),
         span: SpanId::new(2),
         generation: 1,
@@ -58,9 +75,9 @@ fn story(attempts: Vec<Attempt>) -> Story {
         operation: Some(Operation::Chat),
         params: Params { stream: true, ..Params::default() },
         decided: None,
-        backend: attempts.last().map(|attempt| Arc::clone(&attempt.peer)),
-        attempts,
-        reason: Reason::Split,
+        backend: legs.last().map(|leg| Arc::clone(&leg.backend)),
+        legs,
+        reason: Some(Reason::Split),
         status: Some(200),
         end: End::Complete,
         fault: None,
@@ -81,7 +98,7 @@ fn value<'a>(labels: &'a [(&'static str, String)], name: &str) -> &'a str {
 fn a_streamed_call_is_measured_in_every_way() {
     let meters = Meters::default();
     let sent = Instant::now();
-    meters.tell(&story(vec![attempt(&peer("qwen"), sent, "qwen3")]), true);
+    meters.ended(&outcome(vec![leg(&backend("qwen"), sent, "qwen3")]), true);
     let calls = meters.calls();
     let (labels, duration) = &calls.duration[0];
     let expected = [
@@ -119,9 +136,9 @@ fn a_streamed_call_is_measured_in_every_way() {
 fn what_was_not_streamed_or_not_asked_of_a_model_has_no_chunks() {
     let meters = Meters::default();
     let sent = Instant::now();
-    let mut whole = story(vec![attempt(&peer("qwen"), sent, "qwen3")]);
+    let mut whole = outcome(vec![leg(&backend("qwen"), sent, "qwen3")]);
     whole.params.stream = false;
-    meters.tell(&whole, false);
+    meters.ended(&whole, false);
     let calls = meters.calls();
     assert_eq!(
         (calls.duration.len(), calls.first_chunk.len(), calls.per_chunk.len(), calls.tokens.len()),
@@ -129,35 +146,50 @@ fn what_was_not_streamed_or_not_asked_of_a_model_has_no_chunks() {
     );
     assert!(calls.duration[0].1.exemplars.is_empty(), "it was not traced");
     let meters = Meters::default();
-    let mut other = story(vec![attempt(&peer("openai"), sent, "")]);
+    let mut other = outcome(vec![leg(&backend("openai"), sent, "")]);
     other.operation = None;
-    meters.tell(&other, false);
+    meters.ended(&other, false);
     assert_eq!((meters.calls().duration.len(), meters.requests().len()), (0, 1));
 }
 
 #[test]
 fn a_failover_is_two_calls_and_one_retry() {
-    let stats = Stats::default();
+    let (stats, meters) = (Arc::new(Stats::default()), Arc::new(Meters::default()));
+    let sinks = Sinks::new(Arc::clone(&stats), Arc::clone(&meters), None);
     let (qwen, openai) = (stats.backend("qwen"), stats.backend("openai"));
     let sent = Instant::now();
-    let mut failed = attempt(&peer("qwen"), sent, "qwen3");
-    (failed.status, failed.seen, failed.fault) = (None, AnswerFacts::default(), Some(Fault::TtftTimeout));
-    failed.cancelled = Some(CancelledBy::Deadline);
-    let replay = Attempt { is_replay: true, ..attempt(&peer("openai"), sent, "gpt-4o") };
-    let mut told = story(vec![failed, attempt(&peer("openai"), sent, "gpt-4o"), replay]);
-    told.reason = Reason::Failover(Cause::Timeout);
-    stats.begin(&told.method);
-    let active = || stats.meters.active().find(|(method, _)| *method == "POST").unwrap().1;
+    let mut failed = leg(&backend("qwen"), sent, "qwen3");
+    failed.stats = Arc::clone(&qwen);
+    failed.facts = AnswerFacts::default();
+    failed.ending = Ending::Missed(Miss { fault: Fault::TtftTimeout, kind: MissKind::Failed });
+    failed.verdict = judge(Role::Candidate, failed.ending, None, false, OtherAnswer::Differs);
+    failed.was_passed_on = false;
+    failed.attempts[0].status = None;
+    failed.attempts[0].fault = Some(Fault::TtftTimeout);
+    failed.attempts[0].cancelled = Some(CancelledBy::Deadline);
+    let mut answered = leg(&backend("openai"), sent, "gpt-4o");
+    answered.stats = Arc::clone(&openai);
+    answered.attempts.push(Attempt { is_replay: true, ..attempt(sent) });
+    sinks.began(&Method::POST);
+    let active = || meters.active().find(|(method, _)| *method == "POST").unwrap().1;
     assert_eq!(active(), 1);
-    stats.tell(&told, false);
+    sinks.leg_ended(&failed, "t");
+    sinks.failed_over(&failed, Cause::Timeout);
+    sinks.leg_ended(&answered, "t");
+    let mut told = outcome(vec![failed, answered]);
+    told.reason = Some(Reason::Failover(Cause::Timeout));
+    sinks.ended(&mut told, &crate::config::Telemetry::default(), false);
     assert_eq!(active(), 0);
+    assert_eq!((qwen.errors.get(), qwen.failovers.get(), qwen.served.get()), (1, 1, 0));
+    assert_eq!((openai.errors.get(), openai.failovers.get(), openai.served.get()), (0, 0, 1));
+    assert_eq!(stats.ended()["complete"], 1);
     let counted = |name: &str, stats: Vec<(&str, u64)>| {
         stats.into_iter().filter(|(_, count)| *count > 0).map(|(word, _)| format!("{name} {word}")).collect::<Vec<_>>()
     };
     assert_eq!(counted("qwen", qwen.retries().collect()), ["qwen timeout"]);
     assert_eq!(counted("openai", openai.retries().collect()), ["openai replay"]);
     assert_eq!(counted("qwen", qwen.cancellations().collect()), ["qwen deadline"]);
-    let calls = stats.meters.calls();
+    let calls = meters.calls();
     let told: Vec<_> = calls
         .duration
         .iter()
@@ -173,15 +205,15 @@ fn a_failover_is_two_calls_and_one_retry() {
 fn however_wild_the_requests_the_series_are_few_and_nothing_is_lost() {
     let meters = Meters::default();
     let sent = Instant::now();
-    let peers = ["a", "b", "c"].map(peer);
+    let backends = ["a", "b", "c"].map(backend);
     for n in 0..3000_u16 {
-        let mut wild = attempt(&peers[usize::from(n % 3)], sent, &format!("model-{n}"));
-        wild.fault = Some(Fault::Status(n));
-        wild.seen.told.model = Some(format!("answered-{n}"));
-        let mut told = story(vec![wild]);
+        let mut wild = leg(&backends[usize::from(n % 3)], sent, &format!("model-{n}"));
+        wild.attempts[0].fault = Some(Fault::Status(n));
+        wild.facts.told.model = Some(format!("answered-{n}"));
+        let mut told = outcome(vec![wild]);
         (told.status, told.fault) = (Some(n), Some(Fault::Status(n)));
         told.method = Method::from_bytes(format!("M{n}").as_bytes()).unwrap();
-        meters.tell(&told, false);
+        meters.ended(&told, false);
     }
     let (calls, requests) = (meters.calls().duration, meters.requests());
     assert!(calls.len() <= sets::MAX_SETS + 2 * sets::MORE_SETS, "{}", calls.len());
@@ -190,8 +222,8 @@ fn however_wild_the_requests_the_series_are_few_and_nothing_is_lost() {
     assert_eq!((total(&calls), total(&requests)), (3000, 3000));
     let models: std::collections::BTreeSet<_> = calls.iter().map(|(of, _)| value(of, "gen_ai_request_model")).collect();
     assert_eq!(models.len(), 65, "64 and other");
-    let gone = peer("gone");
-    meters.prune([&peers[0], &gone].into_iter());
+    let gone = backend("gone");
+    meters.prune([&backends[0], &gone].into_iter());
     let left: std::collections::BTreeSet<_> =
         meters.calls().duration.iter().map(|(of, _)| value(of, "backend").to_owned()).collect();
     assert_eq!(left.into_iter().collect::<Vec<_>>(), ["a"]);
