@@ -8,7 +8,7 @@
 //! 5. small enough to read in an afternoon.
 //!
 //! The rooms, in the order in which they may import each other (a room sees only those above it;
-//! `tests/architecture.rs` keeps it so):
+//! `tests/architecture` keeps it so):
 //!
 //! | room | owns |
 //! |---|---|

@@ -43,6 +43,20 @@ fn every_invalid_file_says_what_where_and_what_to_do() {
 }
 
 #[test]
+#[ignore = "price that is not a table"]
+fn a_price_that_is_not_a_table_is_refused() {
+    for (value, kind) in [("true", "a boolean"), ("3", "an integer"), ("\"cheap\"", "a string"), ("[1, 2]", "a list")] {
+        let text = format!("{}price = {value}\n", include_str!("configs/valid/minimal.toml"));
+        let line = text.lines().count();
+        let error = parse(text.as_bytes(), Secrets::Required).expect_err(value);
+        let [only] = &error.problems[..] else { panic!("{error}") };
+        let told = error.to_string();
+        assert!(told.starts_with(&format!("rollout.toml:{line}:9: price is {kind}")), "{told}");
+        assert!(only.cure.contains("table") || only.cure.contains("input"), "{told}");
+    }
+}
+
+#[test]
 fn every_valid_and_every_shipped_file_is_accepted() {
     let mut all = files("tests/configs/valid");
     assert!(all.len() >= 5);

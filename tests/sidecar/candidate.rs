@@ -5,15 +5,15 @@ use shiftgate::sim::{Behaviour, Sim};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-const CONTENT: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word\"}}]}\n\n";
-const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+pub(crate) const CONTENT: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word\"}}]}\n\n";
+pub(crate) const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 const ERROR: &str = "data: {\"error\":{\"message\":\"engine died\",\"code\":500}}\n\n";
 /// The same as the application gets it.
 const TOLD: &str = "data: {\"error\":{\"message\":\"engine died\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream_error\"}}\n\n";
-const DONE: &str = "data: [DONE]\n\n";
+pub(crate) const DONE: &str = "data: [DONE]\n\n";
 
 #[derive(Clone, Copy, PartialEq)]
-enum Then {
+pub(crate) enum Then {
     /// The last chunk comes.
     Ends,
     /// The connection is closed without it.
@@ -23,7 +23,7 @@ enum Then {
 }
 
 /// A sidecar whose candidate gives this answer to everybody.
-async fn says(answer: Vec<u8>, then: Then) -> (Running, Sim) {
+pub(crate) async fn says(answer: Vec<u8>, then: Then) -> (Running, Sim) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (openai, qwen) = pair(Behaviour::default()).await;
     let text = file(&openai, &qwen, 100.0)
@@ -47,12 +47,12 @@ async fn says(answer: Vec<u8>, then: Then) -> (Running, Sim) {
     (launch(&text, false).await, openai)
 }
 
-fn whole(body: &str, more: &str) -> Vec<u8> {
+pub(crate) fn whole(body: &str, more: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{more}content-length: {}\r\n\r\n{body}", body.len())
         .into_bytes()
 }
 
-fn stream(events: &[&str], then: Then) -> Vec<u8> {
+pub(crate) fn stream(events: &[&str], then: Then) -> Vec<u8> {
     let mut bytes =
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     for event in events {

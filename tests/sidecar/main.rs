@@ -6,6 +6,7 @@ mod accounts;
 mod authority;
 mod candidate;
 mod command;
+mod defects;
 mod exposition;
 mod failover;
 mod fleet;

@@ -101,6 +101,48 @@ async fn who_ended_an_attempt_is_told() {
     assert_eq!((server.status, second.status, second.get("shiftgate.cancelled_by")), (0, 0, &Value::Null));
 }
 
+/// Answers everybody with a thought and some usage, and then nothing more.
+async fn stalls_in_thought() -> (String, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let thought = "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning\":\"hm\"}}],\
+                   \"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2,\"total_tokens\":9}}\n\n";
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let answer = format!("{head}{:x}\r\n{thought}\r\n", thought.len());
+    let serving = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            read_request(&mut stream).await;
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            read_request(&mut stream).await;
+        }
+    });
+    (url, serving)
+}
+
+#[tokio::test]
+#[ignore = "B1"]
+async fn a_candidate_that_stalls_in_a_stripped_thought_is_idle() {
+    let (url, serving) = stalls_in_thought().await;
+    let case = Case::new(100.0, Behaviour::default(), |text| {
+        let candidate = text.lines().filter(|line| line.starts_with("url = ")).nth(1).unwrap();
+        text.replace(candidate, &format!("url = \"{url}\"")).replace("total = \"20s\"", "idle = \"60ms\"")
+    })
+    .await;
+    let answer = ask(&case.running, &chat("x", true).replace("gpt-4o", "o3"), "").await;
+    assert_eq!((answer.status, answer.header("x-shiftgate-reason")), (200, Some("failover:timeout")));
+    let failed = &case.spans(&answer, 3).await[1];
+    assert_eq!(
+        (failed.get("error.type"), failed.get("shiftgate.cancelled_by")),
+        (&json!("idle_timeout"), &json!("deadline"))
+    );
+    assert_eq!(
+        (failed.get("gen_ai.usage.input_tokens"), failed.get("gen_ai.usage.output_tokens")),
+        (&json!(7), &json!(2))
+    );
+    assert!(failed.get("gen_ai.response.time_to_first_chunk").is_f64(), "{failed:#?}");
+    serving.abort();
+}
+
 #[tokio::test]
 async fn a_breaker_that_opens_is_an_event() {
     let case = Case::new(100.0, behaviour(Fault::ResetBeforeHead), |text| {
@@ -128,7 +170,7 @@ async fn a_breaker_that_opens_is_an_event() {
 
 #[tokio::test]
 async fn a_breaker_that_a_4xx_opens_is_an_event_too() {
-    let refuses = Behaviour { status: Some((422, None)), ..Behaviour::default() };
+    let refuses = Behaviour { status: Some((404, None)), ..Behaviour::default() };
     let case =
         Case::new(100.0, refuses, |text| text.replace("breaker = { enabled = false }", "breaker = { failures = 1 }"))
             .await;
