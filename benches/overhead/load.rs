@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::origin::ANSWER;
+use crate::origin::{ANSWER, content_length};
 
 /// The body is some 1 KiB.
 pub(crate) fn body(fields: &str) -> String {
@@ -26,10 +26,22 @@ pub(crate) fn head(key: &str, length: usize) -> String {
     )
 }
 
-/// One request in bytes, whose key is another each time.
+/// Returns the head that OpenAI's Python SDK sends: no key, so that shiftgate hashes the conversation.
+fn sdk_head(length: usize) -> String {
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept-Encoding: gzip, deflate\r\n\
+         Connection: keep-alive\r\nauthorization: Bearer sk-bench\r\naccept: application/json\r\n\
+         content-type: application/json\r\nuser-agent: OpenAI/Python 3.57.0\r\nx-stainless-lang: python\r\n\
+         x-stainless-package-version: 3.57.0\r\nx-stainless-os: Linux\r\nx-stainless-arch: x64\r\n\
+         x-stainless-runtime: CPython\r\nx-stainless-runtime-version: 3.11.7\r\nx-stainless-async: false\r\n\
+         x-stainless-retry-count: 0\r\nx-stainless-read-timeout: 600\r\nContent-Length: {length}\r\n\r\n"
+    )
+}
+
+/// One request in bytes, with a new key each time if it has one.
 struct Request {
     bytes: Vec<u8>,
-    key_at: usize,
+    key_at: Option<usize>,
     number: usize,
 }
 
@@ -39,14 +51,20 @@ impl Request {
     fn new(connection: usize) -> Self {
         let body = body("");
         let head = head("00000000", body.len());
-        let key_at = memmem::find(head.as_bytes(), b"00000000").unwrap_or(0);
+        let key_at = memmem::find(head.as_bytes(), b"00000000");
         Self { bytes: [head.as_bytes(), body.as_bytes()].concat(), key_at, number: connection * 100_003 }
     }
 
+    fn sdk() -> Self {
+        let body = body("");
+        Self { bytes: [sdk_head(body.len()).as_bytes(), body.as_bytes()].concat(), key_at: None, number: 0 }
+    }
+
     fn next(&mut self) -> &[u8] {
+        let Some(key_at) = self.key_at else { return &self.bytes };
         self.number += 1;
         let mut rest = self.number;
-        for digit in self.bytes.iter_mut().skip(self.key_at).take(Self::DIGITS).rev() {
+        for digit in self.bytes.iter_mut().skip(key_at).take(Self::DIGITS).rev() {
             *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
             rest /= 10;
         }
@@ -54,15 +72,17 @@ impl Request {
     }
 }
 
-/// Whether the answer is complete; an error when it is not the origin's.
+/// True if the answer is complete; an error if it is not the origin's, byte for byte or translated.
 fn is_complete(got: &[u8]) -> anyhow::Result<bool> {
     let Some(end) = memmem::find(got, b"\r\n\r\n") else { return Ok(false) };
-    let wanted = end + 4 + ANSWER.len();
-    ensure!(got.starts_with(b"HTTP/1.1 200 "), "no 200: {}", String::from_utf8_lossy(got));
-    if got.len() < wanted && memmem::find(got, b"chunked").is_none() {
+    let (head, body) = got.split_at(end + 4);
+    ensure!(head.starts_with(b"HTTP/1.1 200 "), "no 200: {}", String::from_utf8_lossy(got));
+    if body.len() < content_length(head).context("an answer without a length")? {
         return Ok(false);
     }
-    ensure!(got.len() == wanted && got.ends_with(ANSWER), "not the origin's: {}", String::from_utf8_lossy(got));
+    let is_translated = memmem::find(head, b"\r\nx-shiftgate-translated: ").is_some()
+        && memmem::find(body, b"\"content\":\"Hello.\"").is_some();
+    ensure!(body == ANSWER || is_translated, "not the origin's: {}", String::from_utf8_lossy(got));
     Ok(true)
 }
 
@@ -74,10 +94,19 @@ pub(crate) struct One {
 
 impl One {
     pub(crate) fn connect(address: SocketAddr, connection: usize) -> anyhow::Result<Self> {
+        Self::sending(Request::new(connection), address)
+    }
+
+    /// Sends what OpenAI's Python SDK sends, the same each time.
+    pub(crate) fn like_the_sdk(address: SocketAddr) -> anyhow::Result<Self> {
+        Self::sending(Request::sdk(), address)
+    }
+
+    fn sending(request: Request, address: SocketAddr) -> anyhow::Result<Self> {
         let stream = std::net::TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        Ok(Self { stream, request: Request::new(connection) })
+        Ok(Self { stream, request })
     }
 
     fn ask(&mut self) -> anyhow::Result<()> {

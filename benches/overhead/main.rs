@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints")]
 
 mod bare;
+mod instructions;
 mod load;
 mod origin;
 mod proxies;
@@ -25,6 +26,8 @@ use report::{Row, median, table};
 const PARTS: [&str; 7] = ["saturation", "rate", "one", "syscalls", "sse", "slow", TRACING];
 /// A table of its own.
 const TRACING: &str = "tracing";
+/// A table of its own, on demand: it does not measure time, and needs valgrind.
+const INSTRUCTIONS: &str = "instructions";
 const CONNECTIONS: usize = 64;
 const RATE: usize = 1_000;
 
@@ -200,13 +203,17 @@ fn main() -> anyhow::Result<()> {
         return bare::run(listen.parse()?, origin);
     }
     let wanted: Vec<&str> = arguments.iter().map(String::as_str).filter(|name| !name.starts_with('-')).collect();
-    if let Some(unknown) = wanted.iter().find(|name| !PARTS.contains(name)) {
-        bail!("there is no part {unknown:?}; the parts are {}", PARTS.join(", "));
+    if let Some(unknown) = wanted.iter().find(|name| !PARTS.contains(name) && **name != INSTRUCTIONS) {
+        bail!("there is no part {unknown:?}; the parts are {}, and {INSTRUCTIONS} alone", PARTS.join(", "));
     }
     let runs = |name: &str| wanted.is_empty() || wanted.contains(&name);
     let size = if arguments.iter().any(|argument| argument == "--quick") { QUICK } else { FULL };
     let folder = tempfile::tempdir()?;
     let origin = origin::start()?;
+    if wanted == [INSTRUCTIONS] {
+        println!("{}", instructions::measure(folder.path(), origin)?);
+        return Ok(());
+    }
     if runs(TRACING) {
         let targets = tracing::start(folder.path(), origin)?;
         println!("{}\n", tracing::measure(&targets, size.rounds, CONNECTIONS, size.saturated)?);

@@ -45,8 +45,7 @@ fn serve(mut stream: TcpStream) -> anyhow::Result<()> {
         got.extend_from_slice(buffer.get(..read).unwrap_or_default());
         let Some(end) = memmem::find(&got, b"\r\n\r\n") else { continue };
         let (head, body) = got.split_at(end + 4);
-        let length = number(head, b"content-length: ").or_else(|| number(head, b"Content-Length: "));
-        if length.is_none_or(|length| body.len() < length) {
+        if content_length(head).is_none_or(|length| body.len() < length) {
             continue;
         }
         if memmem::find(body, b"\"stream\":true").is_some() {
@@ -59,6 +58,10 @@ fn serve(mut stream: TcpStream) -> anyhow::Result<()> {
         got.clear();
     }
     Ok(())
+}
+
+pub(crate) fn content_length(head: &[u8]) -> Option<usize> {
+    number(head, b"content-length: ").or_else(|| number(head, b"Content-Length: "))
 }
 
 /// The digits that follow `name`.

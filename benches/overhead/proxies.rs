@@ -1,14 +1,20 @@
 //! What is compared: each proxy a process of its own, on one thread, in front of the same origin.
 
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
+/// The column of the least that hyper does as a proxy.
+pub(crate) const BARE: &str = "bare hyper";
 /// The column of a shiftgate whose backend is another engine: requests and answers are translated.
 pub(crate) const TRANSLATING: &str = "shiftgate, vllm";
+
+/// A program under valgrind takes some seconds to start.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One column of the table.
 pub(crate) struct Target {
@@ -44,6 +50,14 @@ impl Process {
         Ok(ticks?.iter().sum::<u64>() * 10_000_000)
     }
 
+    /// Sends SIGTERM and waits for the end.
+    pub(crate) fn terminate(&mut self) -> anyhow::Result<()> {
+        let signalled = Command::new("kill").arg(self.id().to_string()).status()?;
+        ensure!(signalled.success(), "no signal could be sent to process {}", self.id());
+        self.0.wait()?;
+        Ok(())
+    }
+
     pub(crate) fn rss_kib(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("a status without VmRSS")?;
@@ -61,10 +75,9 @@ impl Drop for Process {
 /// The origin and every proxy that there is here, ready.
 pub(crate) fn start(folder: &Path, origin: SocketAddr) -> anyhow::Result<Vec<Target>> {
     let mut targets = vec![Target { name: "direct", address: origin, process: None }];
-    let mut bare = Command::new(std::env::current_exe()?);
     let listen = free()?;
-    bare.arg("--bare-hyper").arg(listen.to_string()).arg(origin.to_string());
-    targets.push(ready("bare hyper", listen, &mut bare)?);
+    let mut bare = Command::new(std::env::current_exe()?);
+    targets.push(ready(BARE, listen, bare.args(bare_arguments(listen, origin)))?);
     let text = |write| text(origin, folder, write);
     if version("nginx", "-v").is_some() {
         let (listen, text) = text(nginx)?;
@@ -81,13 +94,11 @@ pub(crate) fn start(folder: &Path, origin: SocketAddr) -> anyhow::Result<Vec<Tar
     let (listen, config) = text(shiftgate)?;
     let file = folder.join("rollout.toml");
     std::fs::write(&file, config)?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shiftgate"));
-    targets.push(ready("shiftgate", listen, command.arg("--config").arg(file))?);
+    targets.push(ready("shiftgate", listen, Command::new(binary()).arg("--config").arg(file))?);
     let (listen, config) = text(translating)?;
     let file = folder.join("translating.toml");
     std::fs::write(&file, config)?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shiftgate"));
-    targets.push(ready(TRANSLATING, listen, command.arg("--config").arg(file))?);
+    targets.push(ready(TRANSLATING, listen, Command::new(binary()).arg("--config").arg(file))?);
     Ok(targets)
 }
 
@@ -98,6 +109,16 @@ fn text(
 ) -> anyhow::Result<(SocketAddr, String)> {
     let listen = free()?;
     Ok((listen, write(listen, origin, folder)))
+}
+
+/// The shiftgate that is measured: the one that was built with the bench, or the one that `SHIFTGATE_BINARY` names.
+pub(crate) fn binary() -> OsString {
+    std::env::var_os("SHIFTGATE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_shiftgate").into())
+}
+
+/// Arguments that make this bench a bare hyper proxy.
+pub(crate) fn bare_arguments(listen: SocketAddr, origin: SocketAddr) -> [String; 3] {
+    ["--bare-hyper".to_owned(), listen.to_string(), origin.to_string()]
 }
 
 /// What a program says of itself; `None` where it is not installed.
@@ -120,7 +141,7 @@ pub(crate) fn ready(name: &'static str, address: SocketAddr, command: &mut Comma
         if let Some(status) = process.0.try_wait()? {
             bail!("{name} ended at its start: {status}; {command:?}");
         }
-        if begun.elapsed() > Duration::from_secs(5) {
+        if begun.elapsed() > START_TIMEOUT {
             bail!("{name} does not listen on {address}; {command:?}");
         }
         std::thread::sleep(Duration::from_millis(10));
