@@ -53,7 +53,8 @@ fn total(folder: &Path, origin: SocketAddr, percent: Option<u8>, requests: usize
     drop(client);
     process.terminate()?;
     let text = fs::read_to_string(&counts).context("callgrind's counts")?;
-    let total = text.lines().find_map(|line| line.strip_prefix("totals: ")).context("no totals in callgrind's counts")?;
+    let total =
+        text.lines().find_map(|line| line.strip_prefix("totals: ")).context("no totals in callgrind's counts")?;
     Ok(total.trim().parse()?)
 }
 
