@@ -1,8 +1,7 @@
-//! Number of instructions that one request costs, counted by valgrind's callgrind: exact on a machine that is too busy
-//! for times. `SHIFTGATE_BINARY` names another shiftgate to count.
+//! Number of instructions per request, counted by valgrind's callgrind: within 1 % even on a busy machine.
 //!
-//! Each program serves [`FEW`] and then, started anew, [`MANY`] requests on one connection. The difference leaves out
-//! its start and its end.
+//! Each program serves [`FEW`] requests on one connection, is started anew, and serves [`MANY`]. The difference leaves
+//! out its start and its end.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -34,7 +33,7 @@ pub(crate) fn measure(folder: &Path, origin: SocketAddr) -> anyhow::Result<Strin
     Ok(text)
 }
 
-/// Instructions of one whole run, all threads together; without a percent it is bare hyper's.
+/// Returns the instructions of one whole run in all threads: of shiftgate, or of bare hyper without a percent.
 fn total(folder: &Path, origin: SocketAddr, percent: Option<u8>, requests: usize) -> anyhow::Result<f64> {
     let listen = free()?;
     let counts = folder.join("callgrind");
@@ -58,7 +57,7 @@ fn total(folder: &Path, origin: SocketAddr, percent: Option<u8>, requests: usize
     Ok(total.trim().parse()?)
 }
 
-/// The request log is on, as it is by default.
+/// Leaves the request log on, as it is by default.
 fn config(listen: SocketAddr, origin: SocketAddr, percent: u8) -> String {
     format!(
         "[server]\nlisten = \"{listen}\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n[rollout]\nname = \"bench\"\n\

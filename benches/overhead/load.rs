@@ -1,4 +1,4 @@
-//! The generator: blocking sockets where one request is under way at a time, one cheap runtime where there are many.
+//! The load generator: a blocking socket for one request at a time, a single-threaded runtime for many.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::origin::{ANSWER, content_length};
 
-/// The body is some 1 KiB.
+/// Returns a chat body of about 1 KiB; `fields` is JSON that ends with a comma, or empty.
 pub(crate) fn body(fields: &str) -> String {
     let words = "word ".repeat(180);
     format!("{{\"model\":\"gpt-4o\",{fields}\"messages\":[{{\"role\":\"user\",\"content\":\"{words}\"}}]}}")
@@ -26,7 +26,7 @@ pub(crate) fn head(key: &str, length: usize) -> String {
     )
 }
 
-/// Returns the head that OpenAI's Python SDK sends: no key, so that shiftgate hashes the conversation.
+/// Returns the head that OpenAI's Python SDK sends. It has no key, so shiftgate hashes the conversation.
 fn sdk_head(length: usize) -> String {
     format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept-Encoding: gzip, deflate\r\n\
@@ -38,7 +38,7 @@ fn sdk_head(length: usize) -> String {
     )
 }
 
-/// One request in bytes, with a new key each time if it has one.
+/// Bytes of one request; a request with a key gets a new one each time.
 struct Request {
     bytes: Vec<u8>,
     key_at: Option<usize>,
@@ -76,8 +76,8 @@ impl Request {
 fn is_complete(got: &[u8]) -> anyhow::Result<bool> {
     let Some(end) = memmem::find(got, b"\r\n\r\n") else { return Ok(false) };
     let (head, body) = got.split_at(end + 4);
-    ensure!(head.starts_with(b"HTTP/1.1 200 "), "no 200: {}", String::from_utf8_lossy(got));
-    if body.len() < content_length(head).context("an answer without a length")? {
+    ensure!(head.starts_with(b"HTTP/1.1 200 "), "not a 200: {}", String::from_utf8_lossy(got));
+    if body.len() < content_length(head).context("the answer has no content-length")? {
         return Ok(false);
     }
     let is_translated = memmem::find(head, b"\r\nx-shiftgate-translated: ").is_some()
@@ -86,7 +86,7 @@ fn is_complete(got: &[u8]) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// One kept connection with one request at a time.
+/// One keep-alive connection with one request at a time.
 pub(crate) struct One {
     stream: std::net::TcpStream,
     request: Request,
@@ -97,7 +97,7 @@ impl One {
         Self::sending(Request::new(connection), address)
     }
 
-    /// Sends what OpenAI's Python SDK sends, the same each time.
+    /// Connects a client that repeats one request of OpenAI's Python SDK.
     pub(crate) fn like_the_sdk(address: SocketAddr) -> anyhow::Result<Self> {
         Self::sending(Request::sdk(), address)
     }
@@ -114,7 +114,7 @@ impl One {
         let mut buffer = [0; 8192];
         let mut filled = 0;
         loop {
-            let read = self.stream.read(buffer.get_mut(filled..).context("an answer too long")?)?;
+            let read = self.stream.read(buffer.get_mut(filled..).context("the answer is too long")?)?;
             ensure!(read > 0, "closed without an answer");
             filled += read;
             if is_complete(buffer.get(..filled).unwrap_or_default())? {
@@ -123,7 +123,7 @@ impl One {
         }
     }
 
-    /// One after the other.
+    /// Sends one request after the other and returns the time of each.
     pub(crate) fn run(&mut self, requests: usize) -> anyhow::Result<Vec<Duration>> {
         let mut took = Vec::with_capacity(requests);
         for _ in 0..requests {
@@ -134,14 +134,14 @@ impl One {
         Ok(took)
     }
 
-    /// At fixed times, whatever the answers do; each counted from when it was meant to start.
+    /// Sends at fixed times, however late the answers are; each time counts from the scheduled start.
     fn run_at(&mut self, first: Instant, every: Duration, requests: usize) -> anyhow::Result<Vec<Duration>> {
-        /// A sleep ends late; the rest is waited for awake.
-        const AWAKE: Duration = Duration::from_micros(100);
+        /// Time before the start that is spent spinning, since a sleep ends late.
+        const SPIN: Duration = Duration::from_micros(100);
         let mut took = Vec::with_capacity(requests);
         for number in 0..requests {
             let meant = first + every * u32::try_from(number)?;
-            std::thread::sleep(meant.saturating_duration_since(Instant::now()).saturating_sub(AWAKE));
+            std::thread::sleep(meant.saturating_duration_since(Instant::now()).saturating_sub(SPIN));
             while Instant::now() < meant {
                 std::hint::spin_loop();
             }
@@ -152,7 +152,7 @@ impl One {
     }
 }
 
-/// `rate` requests a second for `seconds`, dealt out over a few connections.
+/// Sends `rate` requests a second for `seconds`, spread over eight connections, and returns the time of each.
 pub(crate) fn open_loop(address: SocketAddr, rate: usize, seconds: f64) -> anyhow::Result<Vec<Duration>> {
     const CONNECTIONS: usize = 8;
     let spacing = Duration::from_secs(1) / u32::try_from(rate)?;
@@ -173,7 +173,7 @@ pub(crate) fn open_loop(address: SocketAddr, rate: usize, seconds: f64) -> anyho
     Ok(took)
 }
 
-/// Many kept connections, each with one request under way.
+/// Many keep-alive connections, each with one request in flight.
 pub(crate) struct Many {
     runtime: tokio::runtime::Runtime,
     kept: Vec<Kept>,
@@ -199,7 +199,7 @@ impl Kept {
 }
 
 impl Many {
-    /// Connected and warmed up, so that what is counted afterwards has no connection's start in it.
+    /// Connects and warms up, so that later measurements do not contain the start of a connection.
     pub(crate) fn connect(address: SocketAddr, connections: usize) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut kept = Vec::with_capacity(connections);

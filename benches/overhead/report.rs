@@ -1,10 +1,10 @@
-//! The table: medians over the rounds, and of each round's ratio, since a noisy moment strikes all of one round alike.
+//! The table: medians over the rounds, and medians of each round's ratios, since noise hits a whole round alike.
 
 use std::collections::BTreeMap;
 
 use crate::proxies::{BARE, TRANSLATING};
 
-/// One row of the table; `values` has one number a round for each target.
+/// One row of the table; `values` has one number per round for each target.
 #[derive(Clone)]
 pub(crate) struct Row {
     pub(crate) label: String,
@@ -22,7 +22,7 @@ impl Row {
     }
 }
 
-/// One target's numbers over another's of the same round: the median, and from the least to the most.
+/// Returns the ratio of two targets by round: the median, the least and the most.
 pub(crate) fn spread(row: &Row, one: &str, other: &str) -> String {
     let (Some(one), Some(other)) = (row.values.get(one), row.values.get(other)) else { return "-".to_owned() };
     let pairs = one.iter().zip(other).filter(|(_, other)| **other > 0.0);
@@ -43,7 +43,7 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
-/// The columns behind the targets': one target over another.
+/// Ratios in the last columns: the first target over the second.
 const RATIOS: [(&str, &str); 3] = [("shiftgate", BARE), (TRANSLATING, BARE), ("shiftgate", "nginx")];
 
 pub(crate) fn table(targets: &[&'static str], rows: &[Row]) -> String {
