@@ -1,4 +1,4 @@
-//! The parts of a request's way that are shiftgate's own, each alone: `cargo bench --bench cores`.
+//! Time of each of shiftgate's own steps on a request's path, measured alone: `cargo bench --bench cores`.
 
 #![expect(clippy::unwrap_used, reason = "a bench stops where it cannot go on")]
 
@@ -32,7 +32,7 @@ fn rollout() -> Config {
     config::parse(Path::new("rollout.toml"), text.as_bytes(), Secrets::Skip, &|_| None).unwrap()
 }
 
-/// A conversation of turns of 1 KiB at most, as applications send them: the model's name in front.
+/// Returns a chat body of about `length` bytes, in turns of 1 KiB at most, with the model's name first.
 fn chat(length: usize) -> Bytes {
     let turn = format!("{{\"role\":\"user\",\"content\":\"{}\"}}", "word ".repeat(180));
     let turns = vec![turn; (length / 1024).max(1)].join(",");
@@ -85,7 +85,7 @@ fn events(criterion: &mut Criterion) {
     let now = Instant::now();
     let mut observer = Observer::stream();
     observer.push(&event, now);
-    assert!(observer.seen.first_content.is_some(), "what is timed is an event after the first content");
+    assert!(observer.seen.first_content.is_some(), "the timed event comes after the first content");
     group.bench_function("observe", |bencher| bencher.iter(|| observer.push(black_box(&event), now)));
     let mut framer = Framer::default();
     group.bench_function("frame", |bencher| {
@@ -98,7 +98,8 @@ fn events(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A conversation of so many bytes as an application has it after some turns, with tools and a developer message.
+/// Returns a chat body of about `length` bytes as an application sends it after some turns, with tools and a
+/// developer message.
 fn conversation(length: usize) -> Bytes {
     let mut messages = vec![serde_json::json!({"role": "developer", "content": "You are a helpful assistant."})];
     let text = "The quick brown fox jumps over the lazy dog, again and again.\n".repeat(6);
@@ -114,7 +115,7 @@ fn conversation(length: usize) -> Bytes {
     Bytes::from(body.to_string())
 }
 
-/// What a request for a candidate costs beside its scan, and what one for an OpenAI baseline does not.
+/// Measures the translation of a request, without its scan. For an OpenAI baseline nothing is translated.
 fn requests(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("request");
     let config = rollout();
@@ -146,7 +147,7 @@ fn requests(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Events as the engines send them in the middle of an answer.
+/// Events in the form that each engine sends in the middle of an answer.
 const TRANSLATED: [(&str, Engine, &str); 5] = [
     (
         "responses text",
@@ -182,7 +183,7 @@ fn translations(criterion: &mut Criterion) {
         let event = format!("data: {data}\n\n");
         let kind = if name.starts_with("responses") { Kind::Responses } else { Kind::Chat };
         let mut stream =
-            Stream::new(Arc::new(AnswerSpec { kind, ..wants(engine) }), Ids { seed: 7, created: 1_795_000_000 });
+            Stream::new(Arc::new(AnswerSpec { kind, ..answer_spec(engine) }), Ids { seed: 7, created: 1_795_000_000 });
         let mut out = BytesMut::with_capacity(64 << 10);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
@@ -196,7 +197,7 @@ fn translations(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn wants(engine: Engine) -> AnswerSpec {
+fn answer_spec(engine: Engine) -> AnswerSpec {
     AnswerSpec {
         streamed: true,
         tools: true,

@@ -1,5 +1,5 @@
-//! The README's figures, on the built binary, each time beside a direct control in the same run:
-//! `cargo bench --bench promises`. Nothing is asserted about time; it is printed.
+//! Figures of the README, measured on the built binary beside a direct control in the same run:
+//! `cargo bench --bench promises`. Times are printed, never asserted.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and stops where it cannot go on")]
 
@@ -89,7 +89,8 @@ fn request(key: &str, stream: bool) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Reads one unstreamed answer off a kept connection; gives its head.
+/// Reads one unstreamed answer from a keep-alive connection and returns its head in lower case; `None` if the
+/// connection ends first.
 async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
     buffer.clear();
     let end = loop {
@@ -114,7 +115,7 @@ fn value<'h>(head: &'h str, name: &str) -> &'h str {
     head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or("")
 }
 
-/// 100,000 keys, twice: what the backends count, and whether a key moves.
+/// Sends 100,000 keys twice: prints the share that the backends count, and the number of keys that move.
 async fn split(folder: &Path) {
     let (openai, qwen) = sims().await;
     let sidecar = Sidecar::start(&file(folder, &openai, &qwen, 5.0));
@@ -160,7 +161,7 @@ struct Seen {
     mixed: AtomicU64,
 }
 
-/// One of twenty clients: fifty requests a second until told to stop.
+/// Runs one of twenty clients: 50 requests a second until `stop` is set.
 async fn steady(address: SocketAddr, seen: Arc<Seen>) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut buffer = Vec::new();
@@ -183,7 +184,7 @@ async fn steady(address: SocketAddr, seen: Arc<Seen>) {
     }
 }
 
-/// 1,000 saves, a third of them broken, beside 1,000 requests a second.
+/// Saves the file 1,000 times, a third of them broken, during 1,000 requests a second.
 async fn reloads(folder: &Path) {
     let (openai, qwen) = sims().await;
     let path = file(folder, &openai, &qwen, 0.0);
@@ -219,7 +220,7 @@ async fn reloads(folder: &Path) {
     );
 }
 
-/// From the client's close to the moment the backend sees it, through the sidecar and directly, in turn.
+/// Measures the time from a client's close until the backend sees it, through the sidecar and directly in turn.
 async fn hang_ups(folder: &Path) {
     let (openai, qwen) = sims().await;
     openai.set(Behaviour { tokens_per_second: 50.0, fault: Fault::NeverEnding, ..Behaviour::default() });
@@ -277,7 +278,7 @@ async fn start_up(folder: &Path) {
     println!("idle: {rss} KiB; with an https backend and the system's roots {with_tls} KiB, listening after {after:?}");
 }
 
-/// The plainest server there is, on threads of its own: what is measured is not its own runtime.
+/// Starts a minimal blocking server: one thread per connection, so that no runtime of its own is measured.
 fn plain_server() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -309,7 +310,7 @@ fn serve_plainly(mut stream: std::net::TcpStream, answer: &[u8]) {
     }
 }
 
-/// One connection, one request after the other, directly and through the sidecar in turn, in blocks.
+/// Measures one connection with one request at a time, in blocks that go directly and through the sidecar in turn.
 fn latency(folder: &Path) {
     const BLOCK: usize = 1_000;
     let server = plain_server();

@@ -1,5 +1,5 @@
-//! Many and large: with the limits raised for it, memory stays bounded and nothing is lost; at the default limits the
-//! excess is refused and nobody else notices.
+//! Many and large requests: with raised limits memory stays bounded and nothing is lost; at the default limits the
+//! excess is refused and other requests are served.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::sidecar::{Answer, PATIENCE, Sidecar, ask, chat, chat_of};
+use crate::sidecar::{Answer, HANG_TIMEOUT, Sidecar, ask, chat, chat_of};
 
 async fn baseline(behaviour: Behaviour) -> anyhow::Result<Sim> {
     Ok(sim::start(SimConfig { record: false, ..SimConfig::new(Wire::OpenAi) }, behaviour).await?)
@@ -68,7 +68,7 @@ async fn bodies() -> anyhow::Result<()> {
     row(&format!("24 bodies of 20 MiB, {AT_ONCE} at once"), "all answered", before, &sidecar)
 }
 
-/// Over `max_body` and of an endpoint that is not read: it passes, and is nowhere kept.
+/// Uploads more than `max_body` to an endpoint whose bodies are not read: the bytes pass without being buffered.
 async fn upload() -> anyhow::Result<()> {
     const SIZE: usize = 400 << 20;
     let sink = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -107,7 +107,7 @@ async fn streams(count: usize, limits: &str, fit: usize) -> anyhow::Result<()> {
     for number in 0..count {
         let listen = sidecar.listen;
         tasks.spawn(async move {
-            // Within a second or so: what is asked is how many run at once, not how many may knock at one moment.
+            // Connects within about a second: the limit on running streams is tested, not the listener's backlog.
             tokio::time::sleep(Duration::from_micros(250) * u32::try_from(number)?).await;
             ask(listen, &chat(true, number)).await
         });
@@ -148,14 +148,16 @@ async fn idle(count: usize, limits: &str, fit: usize) -> anyhow::Result<()> {
         for stream in kept.drain(fit..) {
             let mut stream = stream;
             let mut said = Vec::new();
-            tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await.context("no refusal")??;
+            tokio::time::timeout(HANG_TIMEOUT, stream.read_to_end(&mut said))
+                .await
+                .context("the connection is not refused")??;
             ensure!(said.starts_with(b"HTTP/1.1 503"), "{}", String::from_utf8_lossy(&said));
             refused += 1;
         }
         kept.truncate(fit - 1);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // Each of them is as good as new.
+    // Idle connections still serve.
     for stream in kept.iter_mut().step_by(100) {
         stream.write_all(&chat(false, 1)).await?;
         let mut got = Vec::new();
@@ -180,7 +182,7 @@ async fn slow_readers() -> anyhow::Result<()> {
         stream.write_all(&chat(true, number)).await?;
         let written = Arc::clone(&written);
         kept.push(tokio::spawn(async move {
-            // A byte now and then, from a backend that never stops.
+            // Reads 10 bytes a second of a stream that never ends.
             let mut byte = [0; 1];
             while stream.read(&mut byte).await.is_ok_and(|read| read > 0) {
                 written.fetch_add(1, Relaxed);

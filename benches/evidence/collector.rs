@@ -1,5 +1,5 @@
-//! A collector that goes away costs no request anything: spans are dropped and counted, memory is bounded, and when it
-//! is back traces arrive without a restart.
+//! A collector that goes away does not affect requests: spans are dropped and counted, memory stays bounded, and traces
+//! arrive again after it is back, without a restart.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,32 +12,33 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::sidecar::{PATIENCE, Sidecar, ask, chat};
+use crate::sidecar::{HANG_TIMEOUT, Sidecar, ask, chat};
 
 const RATE: u64 = 1_000;
 const WORKERS: u64 = 50;
-/// The queue is full after some ten seconds, so what memory does later is what it does for ever.
+/// Growth of resident memory, in MiB, that fails the run. The queue is full after about ten seconds, so a longer outage
+/// needs no more.
 const MAX_GROWTH_MIB: f64 = 48.0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
-    Takes,
+enum Mode {
+    Accepts,
     Hangs,
     Resets,
 }
 
-/// Answers 200 to every POST, or is cruel.
-async fn collect(listener: TcpListener, mood: Mood) {
+/// Answers 200 to every POST, or fails as `mode` says.
+async fn collect(listener: TcpListener, mode: Mode) {
     let mut open = JoinSet::new();
     while let Ok((mut stream, _)) = listener.accept().await {
         open.spawn(async move {
             let mut buffer = vec![0; 64 << 10];
             let (mut got, mut wanted) = (0_usize, usize::MAX);
             while let Ok(read @ 1..) = stream.read(&mut buffer).await {
-                match mood {
-                    Mood::Hangs => continue,
-                    Mood::Resets => return drop(stream.set_zero_linger()),
-                    Mood::Takes => {}
+                match mode {
+                    Mode::Hangs => continue,
+                    Mode::Resets => return drop(stream.set_zero_linger()),
+                    Mode::Accepts => {}
                 }
                 if wanted == usize::MAX {
                     let head = String::from_utf8_lossy(buffer.get(..read).unwrap_or_default()).to_ascii_lowercase();
@@ -57,12 +58,12 @@ async fn collect(listener: TcpListener, mood: Mood) {
     }
 }
 
-async fn raise(address: SocketAddr, mood: Mood) -> anyhow::Result<JoinHandle<()>> {
+async fn start(address: SocketAddr, mode: Mode) -> anyhow::Result<JoinHandle<()>> {
     let begun = Instant::now();
     loop {
         match TcpListener::bind(address).await {
-            Ok(listener) => return Ok(tokio::spawn(collect(listener, mood))),
-            Err(error) if begun.elapsed() > PATIENCE => return Err(error).context("the collector's port"),
+            Ok(listener) => return Ok(tokio::spawn(collect(listener, mode))),
+            Err(error) if begun.elapsed() > HANG_TIMEOUT => return Err(error).context("the collector's port"),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
@@ -77,13 +78,13 @@ pub(crate) async fn run(seconds: u64) -> anyhow::Result<()> {
     let sidecar = Sidecar::start(&crate::faults::text(&openai, &qwen.url(), &telemetry))?;
     let (asked, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut load = load(sidecar.listen, &asked, &stop);
-    let up = raise(address, Mood::Takes).await?;
+    let up = start(address, Mode::Accepts).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    ensure!(sidecar.exported().await? > 0.0, "nothing arrives");
+    ensure!(sidecar.exported().await? > 0.0, "no span arrives");
     up.abort();
-    for (name, mood) in [("absent", None), ("hanging", Some(Mood::Hangs)), ("resetting", Some(Mood::Resets))] {
-        let cruel = match mood {
-            Some(mood) => Some(raise(address, mood).await?),
+    for (name, mode) in [("absent", None), ("hanging", Some(Mode::Hangs)), ("resetting", Some(Mode::Resets))] {
+        let failing = match mode {
+            Some(mode) => Some(start(address, mode).await?),
             None => None,
         };
         let (before, first, dropped) = (sidecar.memory("VmRSS:")?, asked.load(Relaxed), sidecar.dropped().await?);
@@ -92,17 +93,17 @@ pub(crate) async fn run(seconds: u64) -> anyhow::Result<()> {
         while begun.elapsed() < Duration::from_secs(seconds) {
             tokio::time::sleep(Duration::from_millis(500)).await;
             most = most.max(sidecar.memory("VmRSS:")?);
-            ensure!(load.try_join_next().is_none(), "the load ended: a request failed");
+            ensure!(load.try_join_next().is_none(), "a request failed and ended the load");
         }
         let (asked, dropped) = (asked.load(Relaxed) - first, sidecar.dropped().await? - dropped);
-        if let Some(cruel) = cruel {
-            cruel.abort();
+        if let Some(failing) = failing {
+            failing.abort();
         }
         let exported = sidecar.exported().await?;
         let back = Instant::now();
-        let up = raise(address, Mood::Takes).await?;
+        let up = start(address, Mode::Accepts).await?;
         while sidecar.exported().await? <= exported {
-            ensure!(back.elapsed() < PATIENCE, "no trace arrives after the collector is back");
+            ensure!(back.elapsed() < HANG_TIMEOUT, "no trace arrives after the collector is back");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         println!(
@@ -110,7 +111,7 @@ pub(crate) async fn run(seconds: u64) -> anyhow::Result<()> {
              {before:.1} MiB before, {most:.1} at most; the next batch arrived {:.1} s after it was back",
             back.elapsed().as_secs_f64()
         );
-        ensure!(dropped > 0.0, "nothing was counted");
+        ensure!(dropped > 0.0, "no dropped span was counted");
         ensure!(most < before + MAX_GROWTH_MIB, "memory grows");
         tokio::time::sleep(Duration::from_secs(2)).await;
         up.abort();
@@ -122,7 +123,7 @@ pub(crate) async fn run(seconds: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Each worker ends with the first request that fails.
+/// Sends [`RATE`] requests a second; each worker ends with the first request that fails.
 fn load(listen: SocketAddr, asked: &Arc<AtomicU64>, stop: &Arc<AtomicBool>) -> JoinSet<anyhow::Result<()>> {
     let mut workers = JoinSet::new();
     for worker in 0..WORKERS {

@@ -1,4 +1,4 @@
-//! Every way in which a candidate can fail, 200 times each: how it has to end, and that nothing is left behind.
+//! Every way in which a candidate can fail, 200 times each: each ends as specified and leaves nothing behind.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,20 +13,20 @@ use crate::sidecar::{Answer, Sidecar, ask, chat, many};
 const REQUESTS: usize = 200;
 const AT_ONCE: usize = 8;
 
-/// What the application has to see.
+/// Answer that the application has to see.
 #[derive(Clone, Copy)]
 enum Ends {
-    /// The baseline's answer, for this reason.
+    /// The baseline's answer, with this cause of the failover.
     FailsOver(&'static str),
-    /// The candidate's own.
+    /// The candidate's own answer.
     Served,
-    /// The candidate's beginning, and one error event.
+    /// The beginning of the candidate's stream, then one error event.
     Broken { end: &'static str },
 }
 
 enum Candidate {
     Sim(Behaviour),
-    /// Answers each connection with these bytes, and closes.
+    /// Answers each connection with these bytes and closes it.
     Says(Vec<u8>),
     At(String),
     BlackHole,
@@ -61,7 +61,7 @@ fn cases(dead: SocketAddr, plain: SocketAddr) -> Vec<Case> {
     let good = "{\"choices\":[{\"message\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}";
     vec![
         case("connection refused", Candidate::At(format!("http://{dead}/v1")), BOTH, moved("connect")),
-        // A label too long for DNS: it fails without a network.
+        // The label is too long for DNS, so that the lookup fails without a network.
         case(
             "name that is nobody's",
             Candidate::At(format!("http://{}.invalid:1/v1", "x".repeat(64))),
@@ -148,11 +148,11 @@ pub(crate) fn text(openai: &Sim, candidate: &str, more: &str) -> String {
 }
 
 const DEADLINES: &str = "timeout = { connect = \"2s\", ttft = \"80ms\", idle = \"80ms\", total = \"5s\" }";
-/// For an unstreamed answer only this one counts.
+/// Shorter timeouts, for the cases that wait for one. An unstreamed answer is bounded by `total` alone.
 const TOTAL: &str = "timeout = { connect = \"50ms\", ttft = \"80ms\", idle = \"80ms\", total = \"100ms\" }";
 
-/// The candidate's address, and what has to live as long as it is used.
-async fn raise(candidate: Candidate) -> anyhow::Result<(String, Box<dyn std::any::Any>)> {
+/// Starts the candidate; returns its URL, and a guard that keeps it running.
+async fn start(candidate: Candidate) -> anyhow::Result<(String, Box<dyn std::any::Any>)> {
     match candidate {
         Candidate::At(url) => Ok((url, Box::new(()))),
         Candidate::Sim(behaviour) => {
@@ -177,7 +177,7 @@ async fn raise(candidate: Candidate) -> anyhow::Result<(String, Box<dyn std::any
     }
 }
 
-/// Where nobody answers: its queue is full, nobody takes from it, and the system drops what else comes.
+/// Returns an address that does not answer: its accept queue is full, so that the kernel drops further SYNs.
 pub(crate) async fn black_hole() -> anyhow::Result<(SocketAddr, Box<dyn std::any::Any>)> {
     let socket = TcpSocket::new_v4()?;
     socket.bind("127.0.0.1:0".parse()?)?;
@@ -196,7 +196,7 @@ impl Drop for Aborting {
     }
 }
 
-/// A head with a length, and as much body.
+/// True if the body is as long as the head's `content-length`.
 fn is_whole(got: &[u8]) -> bool {
     let text = String::from_utf8_lossy(got);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
@@ -253,7 +253,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     );
     for case in cases(dead, openai.address()) {
         let Case { name, candidate, streams, ends } = case;
-        let (url, kept) = raise(candidate).await?;
+        let (url, kept) = start(candidate).await?;
         let more =
             if streams.contains(&true) && !matches!(ends, Ends::FailsOver("timeout")) { DEADLINES } else { TOTAL };
         sidecar.save(&text(&openai, &url, more)).await?;
@@ -271,7 +271,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         println!("| {name} | {REQUESTS} | {REQUESTS} | {errors}, {failovers} | {ended} |");
         drop(kept);
     }
-    // The pools close what is idle, and everything is as it was.
+    // The pools close idle connections, after which the descriptors are back to the start's number.
     let began = std::time::Instant::now();
     while sidecar.descriptors()? > descriptors + 4 {
         ensure!(
@@ -291,7 +291,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 
 const ENDS: [&str; 3] = ["complete", "upstream_error", "timeout"];
 
-/// Errors, failovers, and how requests ended.
+/// Reads the candidate's errors and failovers, then the requests by end, in the order of [`ENDS`].
 async fn counts(sidecar: &Sidecar) -> anyhow::Result<Vec<u64>> {
     let metrics = sidecar.metrics().await?;
     let of = |name: String| metrics.get(&name).copied().unwrap_or_default() as u64;
@@ -301,7 +301,7 @@ async fn counts(sidecar: &Sidecar) -> anyhow::Result<Vec<u64>> {
 }
 
 fn verdict(name: &str, ends: Ends, counted: &[u64]) -> anyhow::Result<(u64, u64, &'static str)> {
-    let [errors, failovers, ended @ ..] = counted else { bail!("no counts") };
+    let [errors, failovers, ended @ ..] = counted else { bail!("the counts are missing") };
     let all = REQUESTS as u64;
     let (wanted, failed, moved) = match ends {
         Ends::FailsOver(_) => ("complete", true, true),
@@ -311,8 +311,8 @@ fn verdict(name: &str, ends: Ends, counted: &[u64]) -> anyhow::Result<(u64, u64,
     for (end, count) in ENDS.iter().zip(ended) {
         ensure!(*count == if *end == wanted { all } else { 0 }, "{name}: {count} ended as {end}");
     }
-    // While the candidate cools down after a 429 it is not asked at all.
-    let told = if name == "429" {
+    // A candidate that cools down after a 429 is skipped, so that fewer requests reach it.
+    let expected = if name == "429" {
         *failovers
     } else if moved {
         all
@@ -320,7 +320,7 @@ fn verdict(name: &str, ends: Ends, counted: &[u64]) -> anyhow::Result<(u64, u64,
         0
     };
     ensure!(
-        *failovers == told && *errors == if failed { told.max(if moved { 0 } else { all }) } else { 0 },
+        *failovers == expected && *errors == if failed { expected.max(if moved { 0 } else { all }) } else { 0 },
         "{name}: {errors} errors, {failovers} failovers"
     );
     Ok((*errors, *failovers, wanted))

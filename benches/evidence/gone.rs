@@ -1,4 +1,4 @@
-//! A client that leaves: how soon its place is free and the backend knows, in every phase.
+//! Time from a client's close until its slot is free and the backend sees it, in every phase of a request.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::faults::{black_hole, text};
-use crate::sidecar::{PATIENCE, Sidecar, chat};
+use crate::sidecar::{HANG_TIMEOUT, Sidecar, chat};
 
 const TIMES: usize = 200;
 
@@ -35,7 +35,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         for number in 0..TIMES {
             let mut client = TcpStream::connect(sidecar.listen).await?;
             client.write_all(&chat(stream, number)).await?;
-            tokio::time::timeout(PATIENCE, working.wait_for(|count| *count == 1)).await??;
+            tokio::time::timeout(HANG_TIMEOUT, working.wait_for(|count| *count == 1)).await??;
             if read_some {
                 ensure!(client.read(&mut [0; 64]).await? > 0);
             } else {
@@ -43,7 +43,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             }
             let left = Instant::now();
             drop(client);
-            tokio::time::timeout(PATIENCE, aborts.wait_for(|aborts| aborts.count > number as u64)).await??;
+            tokio::time::timeout(HANG_TIMEOUT, aborts.wait_for(|aborts| aborts.count > number as u64)).await??;
             took.push(left.elapsed());
         }
         row(phase, took);
@@ -53,7 +53,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     before_connect().await
 }
 
-/// In the middle of a body that passes unread.
+/// Closes in the middle of a body that passes unread.
 async fn uploading() -> anyhow::Result<()> {
     let openai = sim::start(SimConfig::new(Wire::OpenAi), Behaviour::default()).await?;
     let sidecar = Sidecar::start(&text(&openai, "http://127.0.0.1:1/v1", ""))?;
@@ -62,18 +62,18 @@ async fn uploading() -> anyhow::Result<()> {
     for _ in 0..TIMES {
         let mut client = TcpStream::connect(sidecar.listen).await?;
         client.write_all(b"POST /v1/files HTTP/1.1\r\nhost: h\r\ncontent-length: 1000000\r\n\r\nhello").await?;
-        tokio::time::timeout(PATIENCE, connections.wait_for(|count| *count == 1)).await??;
+        tokio::time::timeout(HANG_TIMEOUT, connections.wait_for(|count| *count == 1)).await??;
         tokio::time::sleep(Duration::from_millis(2)).await;
         let left = Instant::now();
         drop(client);
-        tokio::time::timeout(PATIENCE, connections.wait_for(|count| *count == 0)).await??;
+        tokio::time::timeout(HANG_TIMEOUT, connections.wait_for(|count| *count == 0)).await??;
         took.push(left.elapsed());
     }
     row("uploading", took);
     sidecar.settled().await
 }
 
-/// The backend never hears of it: what counts is the place among the requests in flight.
+/// Closes while connecting to a backend, which then sees nothing: the slot among the requests in flight counts.
 async fn before_connect() -> anyhow::Result<()> {
     let openai = sim::start(SimConfig::new(Wire::OpenAi), Behaviour::default()).await?;
     let (address, kept) = black_hole().await?;
@@ -86,10 +86,10 @@ async fn before_connect() -> anyhow::Result<()> {
             while sidecar.metrics().await?.get("shiftgate_requests_in_flight").copied() != Some(wanted) {}
             Ok(())
         };
-        tokio::time::timeout(PATIENCE, in_flight(1.0)).await??;
+        tokio::time::timeout(HANG_TIMEOUT, in_flight(1.0)).await??;
         let left = Instant::now();
         drop(client);
-        tokio::time::timeout(PATIENCE, in_flight(0.0)).await??;
+        tokio::time::timeout(HANG_TIMEOUT, in_flight(0.0)).await??;
         took.push(left.elapsed());
     }
     drop(kept);

@@ -1,4 +1,4 @@
-//! What others lose: requests on a connection that the backend has just closed, and those of a candidate that dies.
+//! Requests that must not be lost: on a connection that the backend has just closed, and at a candidate that dies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,7 +16,7 @@ fn quiet(wire: Wire) -> SimConfig {
     SimConfig { record: false, ..SimConfig::new(wire) }
 }
 
-/// One after the other, so that each finds the connection that the answer before left; failover off.
+/// Sends one request after the other, so that each finds the connection of the one before; failover is off.
 pub(crate) async fn stale() -> anyhow::Result<()> {
     let closing = Behaviour { fault: Fault::CloseAfterAnswer, ..Behaviour::default() };
     let openai = sim::start(quiet(Wire::OpenAi), closing.clone()).await?;
@@ -45,7 +45,7 @@ pub(crate) async fn stale() -> anyhow::Result<()> {
     sidecar.settled().await
 }
 
-/// Failover on: a candidate that is killed in the middle of its work, again and again.
+/// Kills a candidate that is answering, again and again; failover is on.
 pub(crate) async fn killed() -> anyhow::Result<()> {
     let openai = sim::start(quiet(Wire::OpenAi), Behaviour::default()).await?;
     let first = sim::start(quiet(Wire::Vllm), Behaviour::default()).await?;

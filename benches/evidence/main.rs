@@ -1,7 +1,7 @@
-//! The promises about losses, faults, capacity and endurance, kept by the built binary:
+//! Checks the promises about losses, faults, capacity and endurance on the built binary:
 //! `cargo bench --bench evidence`, or only some parts: `cargo bench --bench evidence -- faults stale`.
-//! `cargo bench --bench evidence -- soak 20` runs mixed load for 20 minutes, `-- collector 60` takes the collector of
-//! traces away for 60 s, three times. A promise that is broken ends it.
+//! `cargo bench --bench evidence -- soak 20` runs mixed load for 20 minutes, `-- collector 60` takes the traces'
+//! collector away for 60 s, three times. The first broken promise ends the run with an error.
 
 #![expect(clippy::print_stdout, reason = "a bench prints")]
 
@@ -19,7 +19,7 @@ const PARTS: [&str; 5] = ["faults", "stale", "killed", "gone", "capacity"];
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    // Clients and simulated backends are all in this process.
+    // Clients and simulated backends all live in this process.
     rlimit::increase_nofile_limit(u64::MAX)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
                 "killed" => Box::pin(losses::killed()).await?,
                 "gone" => Box::pin(gone::run()).await?,
                 "capacity" => Box::pin(capacity::run()).await?,
-                other => bail!("{other:?} is no part: {PARTS:?}, soak MINUTES, or collector SECONDS"),
+                other => bail!("there is no part {other:?}; the parts are {PARTS:?}, soak MINUTES, collector SECONDS"),
             }
         }
         Ok(())

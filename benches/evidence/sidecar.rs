@@ -1,4 +1,4 @@
-//! The built binary as a process, its numbers, and a plain client.
+//! The built binary as a process, readings of it, and a plain client.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -11,8 +11,8 @@ use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Only what hangs takes longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for any single event; only a hang takes longer.
+pub(crate) const HANG_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Sidecar {
     child: Child,
@@ -28,9 +28,10 @@ impl Sidecar {
         std::fs::write(&path, text)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_shiftgate"));
         let mut child = command.arg("--config").arg(&path).stdout(Stdio::piped()).spawn()?;
-        let mut lines = BufReader::new(child.stdout.take().context("no log")?).lines();
+        let mut lines = BufReader::new(child.stdout.take().context("stdout is not piped")?).lines();
         let first = loop {
-            let line: serde_json::Value = serde_json::from_str(&lines.next().context("it ended at its start")??)?;
+            let line: serde_json::Value =
+                serde_json::from_str(&lines.next().context("shiftgate ended at its start")??)?;
             if line["message"] == "listening" {
                 break line;
             }
@@ -45,13 +46,17 @@ impl Sidecar {
         self.folder.path().join("rollout.toml")
     }
 
-    /// Saves another text and waits until it serves.
+    /// Saves another configuration and waits until it is in force.
     pub(crate) async fn save(&self, text: &str) -> anyhow::Result<()> {
         let before = self.status().await?["generation"].clone();
         std::fs::write(self.file(), text)?;
         let begun = Instant::now();
         while self.status().await?["generation"] == before {
-            ensure!(begun.elapsed() < PATIENCE, "the file is not taken: {}", self.status().await?["reload_error"]);
+            ensure!(
+                begun.elapsed() < HANG_TIMEOUT,
+                "the file is not in force: {}",
+                self.status().await?["reload_error"]
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
@@ -61,7 +66,7 @@ impl Sidecar {
         Ok(serde_json::from_slice(&get(self.admin, "/status").await?.body)?)
     }
 
-    /// `/metrics`, by series.
+    /// Reads `/metrics`: the value of each series.
     pub(crate) async fn metrics(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         let page = get(self.admin, "/metrics").await?;
         let text = String::from_utf8_lossy(&page.body).into_owned();
@@ -72,7 +77,7 @@ impl Sidecar {
             .collect())
     }
 
-    /// Waits until nothing is under way: what is not given back is a leak.
+    /// Waits until nothing is in flight; anything that stays held is a leak.
     pub(crate) async fn settled(&self) -> anyhow::Result<()> {
         let begun = Instant::now();
         loop {
@@ -87,15 +92,15 @@ impl Sidecar {
             if busy.is_empty() {
                 return Ok(());
             }
-            ensure!(begun.elapsed() < PATIENCE, "never given back: {busy:?}");
+            ensure!(begun.elapsed() < HANG_TIMEOUT, "still held: {busy:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
     pub(crate) fn memory(&self, line: &str) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let found = status.lines().find(|text| text.starts_with(line)).context("no such line")?;
-        Ok(found.split_whitespace().nth(1).context("no value")?.parse::<f64>()? / 1024.0)
+        let found = status.lines().find(|text| text.starts_with(line)).context("status has no such line")?;
+        Ok(found.split_whitespace().nth(1).context("the line has no value")?.parse::<f64>()? / 1024.0)
     }
 
     pub(crate) fn descriptors(&self) -> anyhow::Result<usize> {
@@ -115,7 +120,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     head: String,
     pub(crate) body: Vec<u8>,
-    /// The body ended as HTTP says it should.
+    /// True if the body ended as HTTP demands.
     pub(crate) whole: bool,
 }
 
@@ -149,11 +154,11 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answe
     ask(address, format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").as_bytes()).await
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection and reads the answer.
 pub(crate) async fn ask(address: SocketAddr, request: &[u8]) -> anyhow::Result<Answer> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        // A refusal may come before all of a large body is written.
+        // A refusal may arrive before a large body is written.
         let written = stream.write_all(request).await;
         let mut bytes = Vec::new();
         let read = stream.read_to_end(&mut bytes).await;
@@ -163,13 +168,13 @@ pub(crate) async fn ask(address: SocketAddr, request: &[u8]) -> anyhow::Result<A
         }
         parse(&bytes)
     };
-    tokio::time::timeout(PATIENCE, exchange).await.context("the answer hangs")?
+    tokio::time::timeout(HANG_TIMEOUT, exchange).await.context("the answer does not end")?
 }
 
 fn parse(bytes: &[u8]) -> anyhow::Result<Answer> {
-    let end = memchr::memmem::find(bytes, b"\r\n\r\n").context("no head")?;
+    let end = memchr::memmem::find(bytes, b"\r\n\r\n").context("the answer has no head")?;
     let head = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).to_ascii_lowercase();
-    let status = head.split(' ').nth(1).context("no status")?.parse()?;
+    let status = head.split(' ').nth(1).context("the answer has no status")?.parse()?;
     let rest = bytes.get(end + 4..).unwrap_or_default();
     let answer = Answer { status, head, body: Vec::new(), whole: false };
     if answer.header("transfer-encoding") == "chunked" {
@@ -195,7 +200,7 @@ fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
     (body, false)
 }
 
-/// The same request many times, some at once; the first problem ends it.
+/// Runs `one` for each number below `count`, `at_once` at a time; the first error ends it.
 pub(crate) async fn many<F>(count: usize, at_once: usize, one: F) -> anyhow::Result<()>
 where
     F: AsyncFn(usize) -> anyhow::Result<()> + Clone + 'static,

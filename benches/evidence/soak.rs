@@ -1,4 +1,5 @@
-//! Mixed load for a long time, with reloads, faults and clients that leave: memory stays flat, nothing fails unforeseen.
+//! Mixed load for a long time, with reloads, faults and clients that leave: memory stays flat, and only the expected
+//! requests fail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -21,7 +22,8 @@ struct Counts {
     reloads: AtomicU64,
 }
 
-/// Each for some seconds; after the first content a stream may break, an unstreamed answer never may.
+/// Faults of the candidate, three seconds each. A stream may break after its first content; an unstreamed answer must
+/// not.
 const FAULTS: [Fault; 12] = [
     Fault::None,
     Fault::ResetBeforeHead,
@@ -73,7 +75,7 @@ pub(crate) async fn run(minutes: f64) -> anyhow::Result<()> {
         let fault = FAULTS.get(round / 3 % FAULTS.len()).copied().unwrap_or(Fault::None);
         qwen.set(Behaviour { fault, ..paced.clone() });
         if round.is_multiple_of(5) {
-            // Every fourth save is broken, and changes nothing.
+            // Every fourth save is broken and must change nothing.
             let percent = (round % 11) as f64 * 10.0;
             let broken = round.is_multiple_of(20);
             std::fs::write(sidecar.file(), if broken { "[rollout".to_owned() } else { text(percent) })?;
@@ -106,7 +108,7 @@ async fn one(listen: std::net::SocketAddr, worker: usize, number: usize, counts:
         2 | 3 => {
             let answer = ask(listen, &chat(true, number)).await?;
             ensure!(answer.status == 200 && answer.whole, "{} {}", answer.status, answer.whole);
-            ensure!(answer.has("[DONE]") != answer.has("\"error\":{"), "a stream without an end");
+            ensure!(answer.has("[DONE]") != answer.has("\"error\":{"), "the stream has no end");
             counts.streams.fetch_add(1, Relaxed);
             counts.broken.fetch_add(u64::from(answer.has("\"error\":{")), Relaxed);
         }

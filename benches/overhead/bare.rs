@@ -1,5 +1,5 @@
-//! The least that hyper does as a proxy: its server, hyper-util's pooled client, both bodies streamed, one thread. What
-//! shiftgate costs above this it costs by its own doing. Runs as a process of its own, so that its CPU is told apart.
+//! Minimal hyper proxy: hyper's server, hyper-util's pooled client, both bodies streamed, one thread. Any cost of
+//! shiftgate above this one is its own. It runs as a separate process, so that its CPU can be told apart.
 
 use std::net::SocketAddr;
 
@@ -16,9 +16,9 @@ use tokio::net::TcpListener;
 
 type Pool = Client<HttpConnector, Incoming>;
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 pub(crate) fn run(listen: SocketAddr, origin: &str) -> anyhow::Result<()> {
-    let origin: Authority = origin.parse().context("the origin's address")?;
+    let origin: Authority = origin.parse().context("the address of the origin")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let listener = TcpListener::bind(listen).await?;

@@ -1,6 +1,6 @@
-//! The plainest server there is, on threads of its own: what is measured is not its runtime. An unstreamed request gets
-//! [`ANSWER`]; a streamed one gets `max_tokens` events, `seed` milliseconds apart. Those two are OpenAI's own fields,
-//! so no proxy has a reason to touch them.
+//! Minimal blocking server: one thread per connection, so that no runtime of its own is measured. It answers an
+//! unstreamed request with [`ANSWER`], a streamed one with `max_tokens` events, `seed` milliseconds apart. Both are
+//! fields of OpenAI's own, so no proxy has a reason to change them.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,10 +17,10 @@ pub(crate) const EVENT: &[u8] = b"data: {\"id\":\"chatcmpl-bench\",\"object\":\"
     \"finish_reason\":null}]}\n\n";
 pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
 const STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
-/// Chunks in one write of an unpaced stream: some 64 KiB.
+/// Number of chunks in one write of an unpaced stream: about 64 KiB.
 const AT_ONCE: usize = 350;
 
-/// Paced chunks written so far, on all connections.
+/// Number of paced chunks written so far on all connections.
 pub(crate) static PACED: AtomicU64 = AtomicU64::new(0);
 
 pub(crate) fn start() -> anyhow::Result<SocketAddr> {
@@ -28,7 +28,7 @@ pub(crate) fn start() -> anyhow::Result<SocketAddr> {
     let address = listener.local_addr()?;
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            // A connection that a proxy drops ends its thread; the client notices what it misses.
+            // An error ends only this connection; the client fails if it misses an answer.
             std::thread::spawn(move || drop(serve(stream)));
         }
     });
@@ -45,8 +45,7 @@ fn serve(mut stream: TcpStream) -> anyhow::Result<()> {
         got.extend_from_slice(buffer.get(..read).unwrap_or_default());
         let Some(end) = memmem::find(&got, b"\r\n\r\n") else { continue };
         let (head, body) = got.split_at(end + 4);
-        let length = number(head, b"content-length: ").or_else(|| number(head, b"Content-Length: "));
-        if length.is_none_or(|length| body.len() < length) {
+        if content_length(head).is_none_or(|length| body.len() < length) {
             continue;
         }
         if memmem::find(body, b"\"stream\":true").is_some() {
@@ -61,7 +60,11 @@ fn serve(mut stream: TcpStream) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The digits that follow `name`.
+pub(crate) fn content_length(head: &[u8]) -> Option<usize> {
+    number(head, b"content-length: ").or_else(|| number(head, b"Content-Length: "))
+}
+
+/// Returns the number that follows `name`.
 fn number(text: &[u8], name: &[u8]) -> Option<usize> {
     let rest = text.get(memmem::find(text, name)? + name.len()..)?;
     let end = rest.iter().position(|byte| !byte.is_ascii_digit())?;

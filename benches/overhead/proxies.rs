@@ -1,20 +1,26 @@
-//! What is compared: each proxy a process of its own, on one thread, in front of the same origin.
+//! The compared proxies: each one is a process on one thread, in front of the same origin.
 
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
-/// The column of a shiftgate whose backend is another engine: requests and answers are translated.
+/// Column of the minimal hyper proxy.
+pub(crate) const BARE: &str = "bare hyper";
+/// Column of a shiftgate with a vLLM backend: requests and answers are translated.
 pub(crate) const TRANSLATING: &str = "shiftgate, vllm";
+
+/// Long enough for a program under valgrind, which takes some seconds to start.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One column of the table.
 pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
-    /// `None` for the origin itself.
+    /// `None` for the origin, which is not a process.
     pub(crate) process: Option<Process>,
 }
 
@@ -25,29 +31,37 @@ impl Process {
         self.0.id()
     }
 
-    /// On a core so far, all threads together, in nanoseconds.
+    /// Returns the CPU time of all threads so far, in nanoseconds.
     pub(crate) fn cpu_ns(&self) -> anyhow::Result<u64> {
         let mut total = 0;
         for task in std::fs::read_dir(format!("/proc/{}/task", self.id()))? {
             let path = task?.path().join("schedstat");
             let Ok(text) = std::fs::read_to_string(path) else { return self.cpu_ticks() };
-            total += text.split_whitespace().next().context("an empty schedstat")?.parse::<u64>()?;
+            total += text.split_whitespace().next().context("schedstat is empty")?.parse::<u64>()?;
         }
         Ok(total)
     }
 
-    /// For kernels without schedstat: utime and stime, in hundredths of a second.
+    /// Returns the same on kernels without schedstat, from utime and stime, which count hundredths of a second.
     fn cpu_ticks(&self) -> anyhow::Result<u64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
-        let (_, after_name) = stat.rsplit_once(')').context("a stat without a name")?;
+        let (_, after_name) = stat.rsplit_once(')').context("stat has no name")?;
         let ticks: Result<Vec<u64>, _> = after_name.split_whitespace().skip(11).take(2).map(str::parse).collect();
         Ok(ticks?.iter().sum::<u64>() * 10_000_000)
     }
 
+    /// Sends SIGTERM and waits for the end.
+    pub(crate) fn terminate(&mut self) -> anyhow::Result<()> {
+        let signalled = Command::new("kill").arg(self.id().to_string()).status()?;
+        ensure!(signalled.success(), "no signal could be sent to process {}", self.id());
+        self.0.wait()?;
+        Ok(())
+    }
+
     pub(crate) fn rss_kib(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("a status without VmRSS")?;
-        Ok(line.split_whitespace().nth(1).context("VmRSS without a value")?.parse()?)
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("status has no VmRSS")?;
+        Ok(line.split_whitespace().nth(1).context("VmRSS has no value")?.parse()?)
     }
 }
 
@@ -58,13 +72,12 @@ impl Drop for Process {
     }
 }
 
-/// The origin and every proxy that there is here, ready.
+/// Starts every proxy that is installed here and returns it with the origin, ready.
 pub(crate) fn start(folder: &Path, origin: SocketAddr) -> anyhow::Result<Vec<Target>> {
     let mut targets = vec![Target { name: "direct", address: origin, process: None }];
-    let mut bare = Command::new(std::env::current_exe()?);
     let listen = free()?;
-    bare.arg("--bare-hyper").arg(listen.to_string()).arg(origin.to_string());
-    targets.push(ready("bare hyper", listen, &mut bare)?);
+    let mut bare = Command::new(std::env::current_exe()?);
+    targets.push(ready(BARE, listen, bare.args(bare_arguments(listen, origin)))?);
     let text = |write| text(origin, folder, write);
     if version("nginx", "-v").is_some() {
         let (listen, text) = text(nginx)?;
@@ -81,13 +94,11 @@ pub(crate) fn start(folder: &Path, origin: SocketAddr) -> anyhow::Result<Vec<Tar
     let (listen, config) = text(shiftgate)?;
     let file = folder.join("rollout.toml");
     std::fs::write(&file, config)?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shiftgate"));
-    targets.push(ready("shiftgate", listen, command.arg("--config").arg(file))?);
+    targets.push(ready("shiftgate", listen, Command::new(binary()).arg("--config").arg(file))?);
     let (listen, config) = text(translating)?;
     let file = folder.join("translating.toml");
     std::fs::write(&file, config)?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shiftgate"));
-    targets.push(ready(TRANSLATING, listen, command.arg("--config").arg(file))?);
+    targets.push(ready(TRANSLATING, listen, Command::new(binary()).arg("--config").arg(file))?);
     Ok(targets)
 }
 
@@ -100,14 +111,24 @@ fn text(
     Ok((listen, write(listen, origin, folder)))
 }
 
-/// What a program says of itself; `None` where it is not installed.
-pub(crate) fn version(program: &str, flag: &str) -> Option<String> {
-    let output = Command::new(program).arg(flag).output().ok()?;
-    let said = [output.stdout, output.stderr].concat();
-    Some(String::from_utf8_lossy(&said).lines().next().unwrap_or_default().trim().to_owned())
+/// Returns the measured shiftgate: the one that was built with the bench, or the one that `SHIFTGATE_BINARY` names.
+pub(crate) fn binary() -> OsString {
+    std::env::var_os("SHIFTGATE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_shiftgate").into())
 }
 
-/// A port that was free a moment ago.
+/// Returns the arguments that turn this bench into a bare hyper proxy.
+pub(crate) fn bare_arguments(listen: SocketAddr, origin: SocketAddr) -> [String; 3] {
+    ["--bare-hyper".to_owned(), listen.to_string(), origin.to_string()]
+}
+
+/// Returns the first line that a program prints about its version; `None` if it is not installed.
+pub(crate) fn version(program: &str, flag: &str) -> Option<String> {
+    let output = Command::new(program).arg(flag).output().ok()?;
+    let printed = [output.stdout, output.stderr].concat();
+    Some(String::from_utf8_lossy(&printed).lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// Returns an address whose port was free a moment ago.
 pub(crate) fn free() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
@@ -120,7 +141,7 @@ pub(crate) fn ready(name: &'static str, address: SocketAddr, command: &mut Comma
         if let Some(status) = process.0.try_wait()? {
             bail!("{name} ended at its start: {status}; {command:?}");
         }
-        if begun.elapsed() > Duration::from_secs(5) {
+        if begun.elapsed() > START_TIMEOUT {
             bail!("{name} does not listen on {address}; {command:?}");
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -128,7 +149,7 @@ pub(crate) fn ready(name: &'static str, address: SocketAddr, command: &mut Comma
     Ok(Target { name, address, process: Some(process) })
 }
 
-/// No master: the one process is the worker that is measured. Connections are kept as long as the others keep them.
+/// Runs without a master, so that the one process is the measured worker. Connections are kept as long as elsewhere.
 fn nginx(listen: SocketAddr, origin: SocketAddr, folder: &Path) -> String {
     let folder = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -152,7 +173,7 @@ fn haproxy(listen: SocketAddr, origin: SocketAddr, _: &Path) -> String {
     )
 }
 
-/// The split is on, and both sides are the origin.
+/// Splits traffic between two backends that are both the origin.
 pub(crate) fn shiftgate(listen: SocketAddr, origin: SocketAddr, _: &Path) -> String {
     format!(
         "[server]\nlisten = \"{listen}\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\nrequest_log = false\n[rollout]\n\
@@ -162,7 +183,7 @@ pub(crate) fn shiftgate(listen: SocketAddr, origin: SocketAddr, _: &Path) -> Str
     )
 }
 
-/// The same origin as an engine that has to be translated, both ways.
+/// Treats the origin as vLLM, so that requests and answers are translated.
 fn translating(listen: SocketAddr, origin: SocketAddr, _: &Path) -> String {
     format!(
         "[server]\nlisten = \"{listen}\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\nrequest_log = false\n[rollout]\n\

@@ -1,8 +1,11 @@
-//! The table: medians over the rounds, and of each round's ratio, since a noisy moment strikes all of one round alike.
+//! The table: medians over the rounds, and medians of each round's ratios, since noise hits a whole round alike.
 
 use std::collections::BTreeMap;
 
-/// One row of the table; `values` has one number a round for each target.
+use crate::proxies::{BARE, TRANSLATING};
+
+/// One row of the table; `values` has one number per round for each target.
+#[derive(Clone)]
 pub(crate) struct Row {
     pub(crate) label: String,
     pub(crate) decimals: usize,
@@ -17,14 +20,9 @@ impl Row {
     pub(crate) fn push(&mut self, target: &'static str, value: f64) {
         self.values.entry(target).or_default().push(value);
     }
-
-    /// shiftgate's over bare hyper's: the median, and from the least to the most.
-    fn ratio(&self) -> String {
-        spread(self, "shiftgate", "bare hyper")
-    }
 }
 
-/// One target's numbers over another's of the same round: the median, and from the least to the most.
+/// Returns the ratio of two targets by round: the median, the least and the most.
 pub(crate) fn spread(row: &Row, one: &str, other: &str) -> String {
     let (Some(one), Some(other)) = (row.values.get(one), row.values.get(other)) else { return "-".to_owned() };
     let pairs = one.iter().zip(other).filter(|(_, other)| **other > 0.0);
@@ -45,9 +43,13 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
+/// Ratios in the last columns: the first target over the second.
+const RATIOS: [(&str, &str); 3] = [("shiftgate", BARE), (TRANSLATING, BARE), ("shiftgate", "nginx")];
+
 pub(crate) fn table(targets: &[&'static str], rows: &[Row]) -> String {
-    let mut text = format!("| | {} | shiftgate / bare hyper |\n|---|", targets.join(" | "));
-    text.push_str(&"---:|".repeat(targets.len() + 1));
+    let mut columns: Vec<String> = targets.iter().map(|&name| name.to_owned()).collect();
+    columns.extend(RATIOS.map(|(one, other)| format!("{one} / {other}")));
+    let mut text = format!("| | {} |\n|---|{}", columns.join(" | "), "---:|".repeat(columns.len()));
     for row in rows {
         text.push_str(&format!("\n| {} |", row.label));
         for target in targets {
@@ -55,7 +57,9 @@ pub(crate) fn table(targets: &[&'static str], rows: &[Row]) -> String {
             let shown = value.map_or_else(|| "-".to_owned(), |value| format!("{value:.*}", row.decimals));
             text.push_str(&format!(" {shown} |"));
         }
-        text.push_str(&format!(" {} |", row.ratio()));
+        for (one, other) in RATIOS {
+            text.push_str(&format!(" {} |", spread(row, one, other)));
+        }
     }
     text
 }

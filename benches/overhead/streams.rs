@@ -1,4 +1,4 @@
-//! Streams: one as fast as it goes, and many slow ones at once.
+//! CPU of streams: one as fast as it goes, and many slow ones at once.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use crate::load;
 use crate::origin::{ANSWER, DONE, EVENT, PACED};
 use crate::proxies::Process;
 
-/// A key that shiftgate leaves on its baseline, where a stream is passed on as it is.
+/// Returns a key that shiftgate leaves on its baseline, where a stream passes unchanged.
 pub(crate) fn baseline_key(shiftgate: SocketAddr) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(shiftgate)?;
     let body = load::body("");
@@ -39,7 +39,7 @@ fn read(address: SocketAddr, key: &str, chunks: usize, pace: Duration) -> anyhow
     stream.write_all(format!("{}{body}", load::head(key, body.len())).as_bytes())?;
     let mut buffer = vec![0; 256 << 10];
     let end = [DONE, b"\r\n0\r\n\r\n"].concat();
-    // The last bytes of what was read before, in front of what is read now.
+    // Number of bytes that are kept from the reads before, to find an end that spans two reads.
     let mut kept = 0;
     let mut total = 0;
     loop {
@@ -61,7 +61,7 @@ fn read(address: SocketAddr, key: &str, chunks: usize, pace: Duration) -> anyhow
     Ok(())
 }
 
-/// CPU of one fast stream, in milliseconds for 1,000 chunks.
+/// Returns the CPU of one fast stream, in milliseconds per 1,000 chunks.
 pub(crate) fn fast(address: SocketAddr, process: &Process, key: &str, chunks: usize) -> anyhow::Result<f64> {
     read(address, key, 1_000, Duration::ZERO)?;
     let before = process.cpu_ns()?;
@@ -69,7 +69,7 @@ pub(crate) fn fast(address: SocketAddr, process: &Process, key: &str, chunks: us
     Ok((process.cpu_ns()? - before) as f64 / 1e3 / chunks as f64)
 }
 
-/// CPU of 50 streams with a chunk every 20 ms, in milliseconds for 1,000 chunks; their starts and ends left out.
+/// Returns the CPU of 50 streams with a chunk every 20 ms, in milliseconds per 1,000 chunks, without starts and ends.
 pub(crate) fn slow(address: SocketAddr, process: &Process, key: &str, window: Duration) -> anyhow::Result<f64> {
     const STREAMS: u32 = 50;
     const PACE: Duration = Duration::from_millis(20);
@@ -79,7 +79,7 @@ pub(crate) fn slow(address: SocketAddr, process: &Process, key: &str, window: Du
     for _ in 0..STREAMS {
         let key = key.to_owned();
         readers.push(std::thread::spawn(move || read(address, &key, chunks, PACE)));
-        // Spread evenly over the pace: chunks that come together would be passed on together.
+        // Chunks that arrive together would leave together, so the streams are spread evenly over the pace.
         std::thread::sleep(PACE / STREAMS);
     }
     std::thread::sleep(MARGIN / 2);

@@ -1,4 +1,4 @@
-//! How often a proxy enters the kernel for one request, as strace counts it.
+//! Number of syscalls that one request costs a proxy, counted by strace.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use crate::load::Many;
 use crate::proxies::Target;
 
-/// `None` where strace is not installed or may not attach. The tracing slows the proxy, so that at many connections
+/// Returns `None` if strace is not installed or may not attach. strace slows the proxy, so that with many connections
 /// more of them are ready at once than without it.
 pub(crate) fn per_request(
     target: &Target,
@@ -28,8 +28,8 @@ pub(crate) fn per_request(
         return Ok(None);
     }
     let ran = load.run(requests);
-    let told = Command::new("kill").arg("-INT").arg(strace.id().to_string()).status()?;
-    ensure!(told.success(), "strace could not be told to end");
+    let signalled = Command::new("kill").arg("-INT").arg(strace.id().to_string()).status()?;
+    ensure!(signalled.success(), "strace could not be interrupted");
     strace.wait()?;
     ran?;
     let text = std::fs::read_to_string(&counts)?;

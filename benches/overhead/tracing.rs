@@ -1,8 +1,11 @@
-//! What traces cost: the same binary with none, with all requests sampled, and a build without the feature `otlp`.
+//! CPU that traces cost: one binary with no traces, with all requests sampled, and a build without the feature `otlp`.
 //!
-//! The last is measured where `SHIFTGATE_WITHOUT_OTLP` names one:
-//! `cargo build --release --no-default-features --target-dir target/without-otlp`.
+//! The rows "one CPU" are pinned: the exporter's thread then competes with the thread that serves.
+//!
+//! The build without the feature is measured if `SHIFTGATE_WITHOUT_OTLP` names one:
+//! `cargo build --profile dist --no-default-features --target-dir target/without-otlp`.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +13,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use crate::load::Many;
-use crate::proxies::{Target, free, ready, shiftgate};
+use crate::proxies::{Target, binary, free, ready, shiftgate};
 use crate::report::{Row, spread};
 
 const OFF: &str = "traces off";
@@ -18,30 +21,41 @@ const AGAIN: &str = "traces off, again";
 const NONE_SAMPLED: &str = "exported, none sampled";
 const SAMPLED: &str = "all sampled";
 const WITHOUT: &str = "build without otlp";
+const OFF_PINNED: &str = "traces off, one CPU";
+const SAMPLED_PINNED: &str = "all sampled, one CPU";
 
-/// The origin is the collector as well: it answers 200 to whatever it gets.
+/// Starts every configuration. The origin is also the collector: it answers 200 to any request.
 pub(crate) fn start(folder: &Path, origin: SocketAddr) -> anyhow::Result<Vec<Target>> {
-    let own = env!("CARGO_BIN_EXE_shiftgate").to_owned();
+    let own = binary();
     let otlp = |sample: f64| format!("[telemetry]\notlp = \"http://{origin}/v1/traces\"\nsample = {sample:.1}\n");
     let mut wanted = vec![
         (OFF, own.clone(), String::new()),
         (AGAIN, own.clone(), String::new()),
         (NONE_SAMPLED, own.clone(), otlp(0.0)),
-        (SAMPLED, own, otlp(1.0)),
+        (SAMPLED, own.clone(), otlp(1.0)),
+        (OFF_PINNED, own.clone(), String::new()),
+        (SAMPLED_PINNED, own, otlp(1.0)),
     ];
-    if let Ok(other) = std::env::var("SHIFTGATE_WITHOUT_OTLP") {
+    if let Some(other) = std::env::var_os("SHIFTGATE_WITHOUT_OTLP") {
         wanted.push((WITHOUT, other, String::new()));
     }
-    let start = |(name, program, telemetry): (&'static str, String, String)| {
+    let start = |(name, program, telemetry): (&'static str, OsString, String)| {
         let listen = free()?;
         let file = folder.join(format!("{}.toml", name.replace([' ', ','], "-")));
         std::fs::write(&file, shiftgate(listen, origin, folder) + &telemetry)?;
-        ready(name, listen, Command::new(program).arg("--config").arg(file))
+        let mut command = if [OFF_PINNED, SAMPLED_PINNED].contains(&name) {
+            let mut taskset = Command::new("taskset");
+            taskset.args(["--cpu-list", "0"]).arg(program);
+            taskset
+        } else {
+            Command::new(program)
+        };
+        ready(name, listen, command.arg("--config").arg(file))
     };
     wanted.into_iter().map(start).collect()
 }
 
-/// CPU of each, and how it stands to the first in the same round.
+/// Measures the CPU of each, as a ratio to the one without traces on as many CPUs in the same round.
 pub(crate) fn measure(
     targets: &[Target],
     rounds: usize,
@@ -56,18 +70,20 @@ pub(crate) fn measure(
             let mut load = Many::connect(target.address, connections)?;
             let before = process.cpu_ns()?;
             load.run(requests)?;
-            // What waits is sent within half a second, and belongs to these requests.
+            // The exporter sends the last batch of these requests within half a second.
             std::thread::sleep(std::time::Duration::from_millis(700));
             cpu.push(target.name, (process.cpu_ns()? - before) as f64 / 1e3 / requests as f64);
         }
     }
     let mut text = format!(
-        "| CPU ms per 1,000 requests, {connections} connections | median | beside \"{OFF}\" |\n|---|---:|---:|"
+        "| CPU ms per 1,000 requests, {connections} connections | median | beside \"{OFF}\" on as many CPUs |\n\
+         |---|---:|---:|"
     );
     for target in targets {
         let values = cpu.values.get(target.name).map(Vec::as_slice).unwrap_or_default();
         let shown = crate::report::median(values).unwrap_or_default();
-        text.push_str(&format!("\n| {} | {shown:.1} | {} |", target.name, spread(&cpu, target.name, OFF)));
+        let off = if target.name == SAMPLED_PINNED { OFF_PINNED } else { OFF };
+        text.push_str(&format!("\n| {} | {shown:.1} | {} |", target.name, spread(&cpu, target.name, off)));
     }
     Ok(text)
 }

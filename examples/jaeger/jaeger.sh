@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A real Jaeger without Docker, where Go is installed: built from its own module, once, and kept.
+# Builds a real Jaeger from its Go module, once, for machines without Docker, and caches it.
 #
-#   jaeger.sh         build it if needed, and run it: UI and query API on 16686, OTLP on 4317 (gRPC) and 4318 (HTTP)
-#   jaeger.sh build   only build it; prints where it is
+#   jaeger.sh         builds it if needed and runs it: UI and query API on 16686, OTLP on 4317 (gRPC) and 4318 (HTTP)
+#   jaeger.sh build   only builds it and prints its path
 #
-# SHIFTGATE_JAEGER names a Jaeger v2 that is there already. The module carries a placeholder for the UI's page: traces
-# are then seen through the query API, or with the UI's files and jaeger_query.ui.assets_path.
+# SHIFTGATE_JAEGER names an installed Jaeger v2 instead. The Go module has only a placeholder for the UI's page: use the
+# query API, or set jaeger_query.ui.assets_path to the UI's files.
 set -euo pipefail
 
-# The newest version that the module's path can name: v1.76.0 is the code of Jaeger 2.13.
+# The newest version that the module path allows: v1.76.0 is the code of Jaeger 2.13.
 version=v1.76.0
 module=github.com/jaegertracing/jaeger
 binary="${SHIFTGATE_JAEGER:-${XDG_CACHE_HOME:-$HOME/.cache}/shiftgate/jaeger}"
@@ -20,20 +20,20 @@ say() {
 build() {
   [[ -x "$binary" ]] && return
   if [[ -n "${SHIFTGATE_JAEGER:-}" ]]; then
-    say "SHIFTGATE_JAEGER is $SHIFTGATE_JAEGER, and there is no program"
+    say "SHIFTGATE_JAEGER names $SHIFTGATE_JAEGER, which is not a program"
     exit 1
   fi
   if ! command -v go >/dev/null; then
     say "Go is not installed: install Go 1.26 or newer, or use compose.yaml"
     exit 1
   fi
-  say "building $module $version: some four minutes, once"
+  say "building $module $version: about four minutes, once"
   local folder
   # `go install` refuses a module that replaces others; its own go.sum still holds all of them to their checksums.
   go mod download "$module@$version"
   folder="$(go env GOMODCACHE)/$module@$version"
   mkdir -p "$(dirname "$binary")"
-  # Whoever looks meanwhile finds all of it or nothing.
+  # The rename makes the program appear whole or not at all.
   go -C "$folder" build -trimpath -ldflags '-s -w' -o "$binary.new.$$" ./cmd/jaeger
   mv "$binary.new.$$" "$binary"
 }
@@ -49,7 +49,7 @@ case "${1:-run}" in
     exec "$binary"
     ;;
   *)
-    say "unknown: $1; say build, or nothing"
+    say "unknown argument $1; use build, or none"
     exit 2
     ;;
 esac
