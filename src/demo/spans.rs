@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::Telemetry;
 use crate::model::TraceContext;
 use crate::otlp::{Bridge, Exporter};
-use crate::sim::{Collector, Traced};
+use crate::sim::{Collector, TracedRequest};
 use crate::telemetry::stats::Stats;
 use crate::telemetry::story::ServerSpan;
 
@@ -43,15 +43,15 @@ impl Servers {
     }
 }
 
-fn tell(bridge: &Bridge, traced: &Traced) {
+fn tell(bridge: &Bridge, traced: &TracedRequest) {
     let Some(parent) = TraceContext::of_traceparent(&traced.traceparent) else { return };
-    let took = traced.ended.duration_since(traced.began).unwrap_or_default();
+    let took = traced.ended_at.duration_since(traced.began_at).unwrap_or_default();
     bridge.put(ServerSpan {
         parent,
         name: NAME,
-        began: traced.began,
-        ended: traced.ended,
-        failed: !traced.complete,
+        began: traced.began_at,
+        ended: traced.ended_at,
+        failed: !traced.is_complete,
         attributes: vec![("gen_ai.latency.e2e", took.as_secs_f64())],
     });
 }
