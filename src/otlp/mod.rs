@@ -6,6 +6,7 @@
 
 mod bridge;
 mod dial;
+mod env;
 mod export;
 mod proto;
 mod resource;
