@@ -1,4 +1,4 @@
-//! The simulated vLLM servers' half of a trace, as real ones tell it with `--otlp-traces-endpoint`.
+//! The simulated vLLM servers' spans, as real servers export them with `--otlp-traces-endpoint`.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::sim::{Collector, TracedRequest};
 use crate::telemetry::stats::Stats;
 use crate::telemetry::story::ServerSpan;
 
-/// vLLM's own name for its span.
+/// Name that vLLM gives its span.
 const NAME: &str = "llm_request";
 
-/// All simulated servers of one kind, as one service.
+/// The span exporter of all simulated servers of one engine, as one service.
 #[derive(Debug)]
 pub struct Servers {
     bridge: Bridge,
@@ -20,22 +20,24 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// They export to where the proxy does.
+    /// Starts an exporter to the proxy's collector, under the name `service`.
     pub fn start(file: &Telemetry, service: &str) -> Self {
         let file = Telemetry { service_name: service.to_owned(), ..file.clone() };
-        // That name is the proxy's.
+        // This variable names the proxy.
         let env = |name: &str| std::env::var(name).ok().filter(|_| name != "OTEL_SERVICE_NAME");
         let bridge = Bridge::default();
         let exporter = Exporter::start(&file, &env, &bridge, &Arc::new(Stats::default()));
         Self { bridge, exporter }
     }
 
+    /// Returns the collector for simulated servers; `None` if traces are off.
     pub fn collector(&self) -> Option<Collector> {
         self.exporter.as_ref()?;
         let bridge = self.bridge.clone();
-        Some(Collector(Arc::new(move |traced| tell(&bridge, &traced))))
+        Some(Collector(Arc::new(move |traced| export(&bridge, &traced))))
     }
 
+    /// Exports what is left, for 5 s at most.
     pub async fn finish(self) {
         if let Some(exporter) = self.exporter {
             exporter.finish().await;
@@ -43,7 +45,7 @@ impl Servers {
     }
 }
 
-fn tell(bridge: &Bridge, traced: &TracedRequest) {
+fn export(bridge: &Bridge, traced: &TracedRequest) {
     let Some(parent) = TraceContext::of_traceparent(&traced.traceparent) else { return };
     let took = traced.ended_at.duration_since(traced.began_at).unwrap_or_default();
     bridge.put(ServerSpan {
