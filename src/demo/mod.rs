@@ -1,7 +1,7 @@
-//! `demo`: the real proxy and the user's own rollout.toml, with simulated servers behind and made-up traffic before it.
+//! `demo`: the real proxy with the user's own rollout.toml, generated traffic, and simulated servers as backends.
 //!
-//! Owns: the traffic and the live table. Refuses: a path of its own; requests go through real sockets.
-//! Invariant: what the table shows was counted, and one failed request makes the demo fail.
+//! Owns: the traffic and the live table. Refuses: shortcuts; requests go through real sockets.
+//! Invariant: the table shows counted values only, and one failed request makes the demo fail.
 
 mod spans;
 mod traffic;
@@ -23,40 +23,48 @@ use crate::model::{Engine, Family};
 use crate::otlp::Bridge;
 use crate::sim::{self, Behaviour, Sim, SimConfig, Template, Wire};
 pub use spans::Servers;
-use traffic::{ClientSeen, Traffic};
+use traffic::{ClientStats, Traffic};
 use view::Screen;
 
-/// How often a table is drawn, and lines are printed where nobody watches.
+/// Interval of redrawing the table on a terminal.
 const REDRAW: Duration = Duration::from_millis(500);
+/// Interval of printing lines where the output is piped.
 const LINES: Duration = Duration::from_secs(1);
-/// Answers still under way at the end are waited for this long.
+/// Timeout of answers that are still running at the end; later ones are cut off.
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
 
-/// Why the demo cannot run.
+/// The demo cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
+    /// A simulated server cannot listen.
     #[error("a simulated server cannot start: {0}")]
     Sim(std::io::Error),
+    /// The proxy cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The proxy does not listen on TCP.
     #[error("it has no TCP address to send traffic to")]
     NoAddress,
+    /// Signal handlers cannot be installed.
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
 }
 
-/// What the user wants to see.
+/// Options of the command.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish {
-    /// Until a signal comes, without.
+    /// Length of the run; `None` runs until a signal comes.
     pub seconds: Option<Duration>,
-    /// Requests started in a second.
+    /// Requests per second.
     pub rate: u32,
-    /// Share of the candidates' requests that fail before their first content.
+    /// Share of the candidates' requests that fail before their first content, from 0 to 1.
     pub faults: f64,
 }
 
-/// Runs until `seconds` are over or a signal comes; returns how many requests failed.
+/// Runs until `seconds` are over or a signal comes; returns the number of failed requests.
+///
+/// # Errors
+/// When a server or the proxy cannot start.
 pub async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish: Wish) -> Result<u64, DemoError> {
     let mut notes = Vec::new();
     choose_ports(&mut config, &mut notes);
@@ -78,8 +86,8 @@ pub async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish: Wish) 
     let options = Options { watch: true, traces: true, bridge, ..Options::default() };
     let app = App::start(config, &text, source, options).await?;
     let proxy = app.listen_address.ok_or(DemoError::NoAddress)?;
-    let seen = Arc::new(ClientSeen::default());
-    let traffic = Traffic::start(proxy, wish.rate, Arc::clone(&seen));
+    let stats = Arc::new(ClientStats::default());
+    let traffic = Traffic::start(proxy, wish.rate, Arc::clone(&stats));
     let mut screen = Screen::new(std::io::stdout().is_terminal(), &app, proxy);
     screen.begin(&notes);
     let begun = Instant::now();
@@ -88,7 +96,7 @@ pub async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish: Wish) 
     tick.tick().await;
     loop {
         tokio::select! {
-            _ = tick.tick() => screen.show(begun.elapsed(), &app, &seen),
+            _ = tick.tick() => screen.show(begun.elapsed(), &app, &stats),
             _ = tokio::signal::ctrl_c() => break,
             _ = terminate.recv() => break,
         }
@@ -97,15 +105,15 @@ pub async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish: Wish) 
         }
     }
     traffic.finish(LAST_ANSWERS).await;
-    let failed = seen.failed();
-    screen.summary(begun.elapsed(), &app, &seen);
+    let failed = stats.failed();
+    screen.summary(begun.elapsed(), &app, &stats);
     app.drain(Duration::from_millis(1), std::future::ready(())).await;
     drop(sims);
     servers.finish().await;
     Ok(failed)
 }
 
-/// A port that somebody has is replaced by a free one, and that is said.
+/// Replaces ports that are in use by free ones, with a note for each.
 fn choose_ports(config: &mut Config, notes: &mut Vec<String>) {
     let free = |address: SocketAddr| TcpListener::bind(address).is_ok();
     match &config.server.listen {
@@ -115,7 +123,7 @@ fn choose_ports(config: &mut Config, notes: &mut Vec<String>) {
             config.server.listen = Listen::Tcp(SocketAddr::new(address.ip(), 0));
         }
         Listen::Unix(path) => {
-            notes.push(format!("server.listen unix:{} is left alone: a free port is used instead", path.display()));
+            notes.push(format!("server.listen unix:{} is not used: a free port is used instead", path.display()));
             config.server.listen = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
         }
     }
@@ -147,19 +155,12 @@ async fn start_sims(config: &Config, faults: f64, servers: &Servers) -> std::io:
     Ok(sims)
 }
 
+/// Returns the simulated engine of the same name.
 fn wire(engine: Engine) -> Wire {
-    match engine {
-        Engine::OpenAi => Wire::OpenAi,
-        Engine::Vllm => Wire::Vllm,
-        Engine::Sglang => Wire::Sglang,
-        Engine::Trtllm => Wire::Trtllm,
-        Engine::Tgi => Wire::Tgi,
-        Engine::DashScope => Wire::DashScope,
-        Engine::Compatible => Wire::Compatible,
-    }
+    Wire::ALL.into_iter().find(|wire| wire.as_str() == engine.as_str()).unwrap_or(Wire::Compatible)
 }
 
-/// A model of no named family is taken for one that does not think.
+/// Returns the template of a family. Without a family the model does not think.
 fn template(family: Option<Family>) -> Template {
     match family {
         None | Some(Family::Qwen25 | Family::Instruct2507) => Template::Qwen25,
@@ -170,7 +171,7 @@ fn template(family: Option<Family>) -> Template {
     }
 }
 
-/// Every backend of a reading gets its simulated server; one that joined the file later shares another's.
+/// Points every backend at its simulated server. One that was added to the file later shares the server of another.
 fn point_at(config: &mut Config, sims: &BTreeMap<String, SocketAddr>) {
     for backend in &mut config.backends {
         let Some(address) = sims.get(&backend.name).or_else(|| sims.values().next()) else { continue };
@@ -181,6 +182,18 @@ fn point_at(config: &mut Config, sims: &BTreeMap<String, SocketAddr>) {
         backend.h2 = false;
         if matches!(backend.api_key, ApiKey::Stored { .. }) {
             backend.api_key = ApiKey::None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_engine_has_a_simulator_of_its_name() {
+        for engine in Engine::ALL {
+            assert_eq!(wire(engine).as_str(), engine.as_str());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Made-up conversations, all different, sent through the proxy by a plain HTTP client.
+//! Generated conversations, all different, sent through the proxy by a plain HTTP client.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,28 +21,29 @@ use tokio_util::task::TaskTracker;
 
 use crate::stats::lock;
 
-/// Requests under way at once; beyond it the traffic slows down instead of piling up.
+/// Limit of requests in flight; at the limit the traffic slows down.
 const MAX_IN_FLIGHT: usize = 256;
-/// An answer that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of one answer; a request that takes longer has failed.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the application side saw.
+/// Results as the application sees them.
 #[derive(Debug, Default)]
-pub(super) struct ClientSeen {
+pub(super) struct ClientStats {
     requests: AtomicU64,
     failed: AtomicU64,
     last_failure: Mutex<Option<String>>,
-    /// Whom the split chose, in the newest generation seen.
+    /// Requests by the backend that the split chose, in the newest generation seen.
     shares: Mutex<Shares>,
 }
 
+/// Requests of one generation that were drawn, by backend.
 #[derive(Debug, Default)]
 struct Shares {
     generation: u64,
     chosen: BTreeMap<String, u64>,
 }
 
-impl ClientSeen {
+impl ClientStats {
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Relaxed)
     }
@@ -55,7 +56,7 @@ impl ClientSeen {
         lock(&self.last_failure).clone()
     }
 
-    /// Of the requests decided under `generation`: how many, and a backend's percent of them.
+    /// Returns a backend's percent of the requests that were drawn under `generation`.
     pub(super) fn share(&self, generation: u64, backend: &str) -> Option<f64> {
         let shares = lock(&self.shares);
         let total: u64 = shares.chosen.values().sum();
@@ -67,6 +68,7 @@ impl ClientSeen {
         Some(percent)
     }
 
+    /// Counts the backend of an answer.
     fn answered<B>(&self, response: &Response<B>) {
         let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let (Some(backend), Some(generation)) = (text("x-shiftgate-backend"), text("x-shiftgate-generation")) else {
@@ -91,7 +93,7 @@ impl ClientSeen {
     }
 }
 
-/// Requests on their way until told to finish.
+/// The running traffic.
 #[derive(Debug)]
 pub(super) struct Traffic {
     stop: CancellationToken,
@@ -100,14 +102,15 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn start(proxy: SocketAddr, rate: u32, seen: Arc<ClientSeen>) -> Self {
+    /// Starts sending `rate` requests per second.
+    pub(super) fn start(proxy: SocketAddr, rate: u32, stats: Arc<ClientStats>) -> Self {
         let (stop, running) = (CancellationToken::new(), TaskTracker::new());
         let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(HttpConnector::new());
-        let source = tokio::spawn(send_all(proxy, rate, seen, client, stop.clone(), running.clone()));
+        let source = tokio::spawn(send_all(proxy, rate, stats, client, stop.clone(), running.clone()));
         Self { stop, running, source }
     }
 
-    /// Starts nothing more, and waits for the answers under way.
+    /// Stops sending, and waits for running answers up to `limit`.
     pub(super) async fn finish(self, limit: Duration) {
         self.stop.cancel();
         drop(self.source.await);
@@ -121,7 +124,7 @@ type HttpClient = Client<HttpConnector, Full<Bytes>>;
 async fn send_all(
     proxy: SocketAddr,
     rate: u32,
-    seen: Arc<ClientSeen>,
+    stats: Arc<ClientStats>,
     client: HttpClient,
     stop: CancellationToken,
     running: TaskTracker,
@@ -139,22 +142,22 @@ async fn send_all(
             } => place,
         };
         let Ok(place) = place else { return };
-        let (client, seen) = (client.clone(), Arc::clone(&seen));
+        let (client, stats) = (client.clone(), Arc::clone(&stats));
         running.spawn(async move {
             let _place = place;
-            seen.requests.fetch_add(1, Relaxed);
-            let sent = tokio::time::timeout(PATIENCE, one(&client, proxy, run, number, &seen)).await;
+            stats.requests.fetch_add(1, Relaxed);
+            let sent = tokio::time::timeout(ANSWER_TIMEOUT, one(&client, proxy, run, number, &stats)).await;
             match sent {
                 Ok(Ok(())) => {}
-                Ok(Err(cause)) => seen.fail(cause),
-                Err(_) => seen.fail(format!("no whole answer within {PATIENCE:?}")),
+                Ok(Err(cause)) => stats.fail(cause),
+                Err(_) => stats.fail(format!("no whole answer within {ANSWER_TIMEOUT:?}")),
             }
         });
     }
 }
 
-/// One conversation's first turn; two of three are streamed.
-async fn one(client: &HttpClient, proxy: SocketAddr, run: u32, number: u64, seen: &ClientSeen) -> Result<(), String> {
+/// Sends the first turn of one conversation; two of three are streamed.
+async fn one(client: &HttpClient, proxy: SocketAddr, run: u32, number: u64, stats: &ClientStats) -> Result<(), String> {
     let streamed = !number.is_multiple_of(3);
     let model = if number.is_multiple_of(2) { "gpt-4o-mini" } else { "gpt-4o" };
     let text = format!("Question {number} of run {run:08x}: what would you do?");
@@ -170,7 +173,7 @@ async fn one(client: &HttpClient, proxy: SocketAddr, run: u32, number: u64, seen
         .body(Full::new(Bytes::from(body.to_string())))
         .map_err(|error| error.to_string())?;
     let response: Response<Incoming> = client.request(request).await.map_err(|error| error.to_string())?;
-    seen.answered(&response);
+    stats.answered(&response);
     let status = response.status();
     let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
     if !status.is_success() {

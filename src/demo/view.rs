@@ -1,47 +1,51 @@
-//! What the demo shows: a table redrawn in place on a terminal, plain lines where the output is piped.
+//! The output of the demo: a table redrawn in place on a terminal, plain lines where the output is piped.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::traffic::ClientSeen;
+use super::traffic::ClientStats;
 use crate::admin::{BackendView, View};
 use crate::app::App;
 use crate::model::Percent;
 use crate::stats::Latency;
 
-/// One backend as it stands.
-struct Row {
+/// Values of one backend.
+struct BackendRow {
     name: String,
+    /// Percent in the file.
     asked: Percent,
+    /// Percent of the requests that were drawn; `None` before the first.
     got: Option<f64>,
     requests: u64,
     errors: u64,
+    /// Median and 99th percentile, in milliseconds.
     ttft: (Option<f64>, Option<f64>),
     total: (Option<f64>, Option<f64>),
     tokens_per_second: f64,
+    /// In USD; `None` without a price.
     cost: Option<f64>,
 }
 
-/// The terminal, or the pipe, that the demo writes to.
+/// The terminal or pipe that the demo writes to.
 pub(super) struct Screen {
-    live: bool,
+    is_live: bool,
     drawn: usize,
     header: String,
 }
 
 impl Screen {
-    pub(super) fn new(live: bool, app: &App, proxy: SocketAddr) -> Self {
+    pub(super) fn new(is_live: bool, app: &App, proxy: SocketAddr) -> Self {
         let path = app.store.current().snapshot.config.path.display().to_string();
         let header = format!(
             "shiftgate demo: applications at http://{proxy}/v1, status at http://{}/status. Edit {path} and watch.",
             app.admin
         );
-        Self { live, drawn: 0, header }
+        Self { is_live, drawn: 0, header }
     }
 
     pub(super) const fn is_live(&self) -> bool {
-        self.live
+        self.is_live
     }
 
     pub(super) fn begin(&self, notes: &[String]) {
@@ -51,17 +55,17 @@ impl Screen {
         print(&format!("{}\n", self.header));
     }
 
-    pub(super) fn show(&mut self, elapsed: Duration, app: &App, seen: &ClientSeen) {
+    pub(super) fn show(&mut self, elapsed: Duration, app: &App, stats: &ClientStats) {
         let view = app.view();
-        let rows = rows(elapsed, &view, seen);
-        if !self.live {
+        let rows = rows(elapsed, &view, stats);
+        if !self.is_live {
             print(&lines(elapsed, &rows));
             return;
         }
-        let table = table(elapsed, &view, seen, &rows);
+        let table = table(elapsed, &view, stats, &rows);
         let mut text = String::new();
         if self.drawn > 0 {
-            // Up to the first line of the last drawing, and clear from there.
+            // Moves up to the first line of the last table and clears from there.
             text.push_str(&format!("\x1b[{}A\x1b[J", self.drawn));
         }
         text.push_str(&table);
@@ -69,47 +73,47 @@ impl Screen {
         print(&text);
     }
 
-    pub(super) fn summary(&mut self, elapsed: Duration, app: &App, seen: &ClientSeen) {
-        self.show(elapsed, app, seen);
+    pub(super) fn summary(&mut self, elapsed: Duration, app: &App, stats: &ClientStats) {
+        self.show(elapsed, app, stats);
         let mut text = format!(
             "summary: {:.0} s, {} requests, {} failed, generation {}\n",
             elapsed.as_secs_f64(),
-            seen.requests(),
-            seen.failed(),
+            stats.requests(),
+            stats.failed(),
             app.view().generation
         );
-        if let Some(failure) = seen.last_failure() {
+        if let Some(failure) = stats.last_failure() {
             text.push_str(&format!("the last failure: {failure}\n"));
         }
         print(&text);
     }
 }
 
-/// A reader that has gone away does not stop the traffic.
+/// Prints to stdout. A closed pipe does not stop the traffic.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
-fn rows(elapsed: Duration, view: &View, seen: &ClientSeen) -> Vec<Row> {
+fn rows(elapsed: Duration, view: &View, stats: &ClientStats) -> Vec<BackendRow> {
     let percents = view.default_route().map_or(&[][..], |route| &route.percents);
     let shifted: u16 = percents.iter().map(|one| one.asked.hundredths()).sum();
     let rest = Percent::from_hundredths(10_000_u16.saturating_sub(shifted)).unwrap_or_default();
     let pair = |latency: &Latency| (latency.quantile_ms(0.5), latency.quantile_ms(0.99));
     let row = |backend: &BackendView| {
-        let (name, stats) = (&backend.labels.name, &backend.stats);
+        let (name, counts) = (&backend.labels.name, &backend.stats);
         #[expect(clippy::cast_precision_loss, reason = "a demo's counts are small")]
-        let tokens = stats.output_tokens.get() as f64;
-        Row {
+        let tokens = counts.output_tokens.get() as f64;
+        BackendRow {
             name: name.clone(),
             asked: percents.iter().find(|one| one.backend == *name).map_or(rest, |one| one.asked),
-            got: seen.share(view.generation, name),
-            requests: stats.attempts.get(),
-            errors: stats.errors.get(),
-            ttft: pair(&stats.ttft),
-            total: pair(&stats.total),
+            got: stats.share(view.generation, name),
+            requests: counts.attempts.get(),
+            errors: counts.errors.get(),
+            ttft: pair(&counts.ttft),
+            total: pair(&counts.total),
             tokens_per_second: tokens / elapsed.as_secs_f64().max(0.001),
-            cost: stats.cost_usd(),
+            cost: counts.cost_usd(),
         }
     };
     view.backends.iter().map(row).collect()
@@ -119,7 +123,7 @@ fn number(value: Option<f64>, decimals: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
 }
 
-fn lines(elapsed: Duration, rows: &[Row]) -> String {
+fn lines(elapsed: Duration, rows: &[BackendRow]) -> String {
     let mut text = String::new();
     for row in rows {
         text.push_str(&format!(
@@ -142,12 +146,12 @@ fn lines(elapsed: Duration, rows: &[Row]) -> String {
     text
 }
 
-fn table(elapsed: Duration, view: &View, seen: &ClientSeen, rows: &[Row]) -> String {
+fn table(elapsed: Duration, view: &View, stats: &ClientStats, rows: &[BackendRow]) -> String {
     let mut text = format!(
         "\n{:.0} s, {} requests, {} failed, generation {}\n",
         elapsed.as_secs_f64(),
-        seen.requests(),
-        seen.failed(),
+        stats.requests(),
+        stats.failed(),
         view.generation
     );
     if let Some(error) = &view.reload_error {

@@ -1,13 +1,13 @@
 //! Notices each save of rollout.toml, and of the secrets and certificates that it names.
 //!
-//! Owns: one thread that waits for the kernel's hints or the next poll, reads the files until they hold still, and
-//! hands the reading over. Refuses: the meaning of what it read, and the path of requests.
-//! Invariant: whatever order events come in, or whether they come at all, the last state of the files is the last one
-//! handed over.
+//! Owns: one thread that waits for file events or the next poll, reads the files until they are stable, and hands the
+//! reading over. Refuses: the meaning of the bytes, and the path of requests.
+//! Invariant: in whatever order events come, and even if none comes, the last state of the files is the last one that
+//! is handed over.
 //!
-//! An event is only a hint that something moved: its name and kind are not trusted, because a save by rename or a swap
-//! of a ConfigMap's `..data` never names the file. What counts is the stamp of the files (inode, times, length), and
-//! then their bytes. A poll takes the same path, so that a disk or a machine without events is only slower.
+//! An event is only a hint that something changed: its name and kind are not trusted, because a save by rename or a
+//! swap of a ConfigMap's `..data` never names the file. The stamps of the files (inode, times, length) decide, then
+//! their bytes. A poll takes the same path, so a disk without events only makes reloads slower.
 
 mod files;
 mod folders;
@@ -20,20 +20,22 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use files::{Contents, Digester, Stamp};
+pub use files::Reading;
+
+use files::{Contents, Digester, FileStamps};
 use folders::Folders;
 use signal::{Signal, Wake};
 
-/// How long to wait for what.
+/// Times of the watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// From the first hint to the reading, so that one save of several steps is one reload.
+    /// Delay from the first hint to the reading, so that a save of several steps is one reload.
     pub debounce: Duration,
-    /// Between the two readings that have to be equal.
+    /// Delay between the two readings that have to be equal.
     pub settle: Duration,
-    /// How often to look without a hint.
+    /// Interval of looking without a hint.
     pub poll: Duration,
-    /// Whether to ask the kernel for hints at all; `false` only polls.
+    /// True to use the kernel's file events; false to only poll.
     pub events: bool,
 }
 
@@ -48,18 +50,15 @@ impl Default for Timing {
     }
 }
 
-/// The main file's bytes, or why it cannot be read.
-pub type Reading = io::Result<Vec<u8>>;
-
-/// A writer that never pauses for `settle` gets its half-written file read after this many tries; the hints of its
-/// later writes bring the next reading.
+/// Number of readings that wait for two equal ones. After them the last is used, half-written or not: the hints of later
+/// writes bring the next reading.
 const SETTLE_TRIES: u32 = 20;
 
-/// The coarsest clock of a file system (FAT). Two writes within one tick may leave the same stamp, so a stamp vouches
-/// for the bytes only if they were read this long after it was first seen.
+/// Tick of the coarsest file system clock (FAT). Two writes within one tick may leave the same stamp, so an equal stamp
+/// means equal bytes only if they were read this long after the stamp was first seen.
 const COARSEST_CLOCK: Duration = Duration::from_secs(2);
 
-/// Files that join the list are handed to `apply` once more; a list that never comes to rest is followed this far.
+/// Number of times that a changed list of further files is followed; a list that still changes then waits for a hint.
 const LIST_TRIES: u32 = 3;
 
 /// Watches `main` and the files in `also` until the handle is dropped.
@@ -68,7 +67,7 @@ const LIST_TRIES: u32 = 3;
 /// `apply` is called on the watcher's own thread after each change, with the main file's settled bytes, and returns
 /// the further files to watch from now on. It is called again with the same bytes when that list (or `also`, at
 /// start) names a file that was not watched yet: such a file may have changed after `apply` read it and before it was
-/// watched. A file that cannot be read is one change, however long it lasts.
+/// watched. A file that becomes unreadable is one change, however long that lasts.
 ///
 /// # Errors
 /// When the thread cannot be started.
@@ -86,15 +85,15 @@ pub fn watch(
         main: absolute(&main),
         also: BTreeSet::new(),
         timing,
-        stamp: None,
-        stamp_seen: Instant::now(),
+        stamps: None,
+        stamps_seen_at: Instant::now(),
         read_at: Instant::now(),
         digester,
         folders: Folders::new(timing.events.then(|| Arc::clone(&signal))),
         signal: Arc::clone(&signal),
         apply,
     };
-    // The default stack: `apply` parses there, and untouched pages of it cost nothing.
+    // The default stack size: `apply` parses there, and untouched pages cost nothing.
     let thread = thread::Builder::new().name("rollout-watch".to_owned()).spawn(move || watcher.run(also))?;
     Ok(WatchHandle { signal, thread: Some(thread) })
 }
@@ -107,7 +106,7 @@ pub struct WatchHandle {
 }
 
 impl WatchHandle {
-    /// Reads and applies now, changed or not, as SIGHUP asks for. Returns at once.
+    /// Reads and applies now, changed or not, as SIGHUP requests. Returns at once.
     pub fn reload_now(&self) {
         self.signal.raise(Wake::Now);
     }
@@ -120,7 +119,7 @@ impl Drop for WatchHandle {
             && thread.thread().id() != thread::current().id()
             && thread.join().is_err()
         {
-            tracing::error!("the thread that watches rollout.toml had panicked");
+            tracing::error!("the thread that watches rollout.toml panicked");
         }
     }
 }
@@ -129,9 +128,9 @@ struct Watcher<F> {
     main: PathBuf,
     also: BTreeSet<PathBuf>,
     timing: Timing,
-    /// Of the files before the last reading; `None` until there was one.
-    stamp: Option<Stamp>,
-    stamp_seen: Instant,
+    /// Stamps of the files before the last reading; `None` before the first.
+    stamps: Option<FileStamps>,
+    stamps_seen_at: Instant,
     read_at: Instant,
     contents: Contents,
     digester: Digester,
@@ -169,18 +168,18 @@ impl<F: FnMut(Reading) -> Vec<PathBuf>> Watcher<F> {
         }
     }
 
-    /// Arms the folders before it takes the stamp: what happens later is a hint, what happened earlier is in the stamp.
-    /// Returns whether the bytes may have changed since they were read.
+    /// Returns true if the bytes may have changed since they were read. Watches the folders before it takes the stamps:
+    /// a later change is a hint, an earlier one is in the stamps.
     fn look(&mut self) -> bool {
         let seen = Instant::now();
         self.folders.arm(std::iter::once(&self.main).chain(&self.also));
-        let stamp = Stamp::of(std::iter::once(&self.main).chain(&self.also));
-        if self.stamp.as_ref() != Some(&stamp) {
-            self.stamp = Some(stamp);
-            self.stamp_seen = seen;
+        let stamps = FileStamps::of(std::iter::once(&self.main).chain(&self.also));
+        if self.stamps.as_ref() != Some(&stamps) {
+            self.stamps = Some(stamps);
+            self.stamps_seen_at = seen;
             return true;
         }
-        self.read_at.saturating_duration_since(self.stamp_seen) < COARSEST_CLOCK
+        self.read_at.saturating_duration_since(self.stamps_seen_at) < COARSEST_CLOCK
     }
 
     fn check(&mut self, forced: bool) {
@@ -198,7 +197,7 @@ impl<F: FnMut(Reading) -> Vec<PathBuf>> Watcher<F> {
         self.follow(again, also);
     }
 
-    /// Two equal readings in a row; after the last try, the one at hand. `None` when asked to stop.
+    /// Returns the second of two equal readings, or the last of all tries; `None` if the thread has to stop.
     fn settled(&self) -> Option<(Reading, Contents)> {
         let mut last = files::read(&self.digester, &self.main, &self.also);
         for _ in 0..SETTLE_TRIES {
@@ -215,7 +214,7 @@ impl<F: FnMut(Reading) -> Vec<PathBuf>> Watcher<F> {
         Some(last)
     }
 
-    /// Takes over the list of further files, and applies once more while it names new ones.
+    /// Takes over the list of further files, and applies again while it names new ones.
     fn follow(&mut self, mut reading: Reading, also: Vec<PathBuf>) {
         let mut also = distinct(&also);
         for _ in 0..LIST_TRIES {
@@ -224,10 +223,9 @@ impl<F: FnMut(Reading) -> Vec<PathBuf>> Watcher<F> {
             }
             let joined = !also.is_subset(&self.also);
             self.also = also;
-            self.stamp = None;
+            self.stamps = None;
             self.look();
             if !joined {
-                // What was read stays what later readings are compared with.
                 self.contents.also.retain(|path, _| self.also.contains(path));
                 return;
             }
@@ -243,12 +241,12 @@ fn distinct(paths: &[PathBuf]) -> BTreeSet<PathBuf> {
     paths.iter().map(|path| absolute(path)).collect()
 }
 
-/// The name stays right if the process changes its folder.
+/// Makes a path independent of the working directory.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// An `io::Error` cannot be cloned; its kind and text can.
+/// Copies a reading. An `io::Error` is not `Clone`; its kind and text are copied.
 fn copy(reading: &Reading) -> Reading {
     match reading {
         Ok(bytes) => Ok(bytes.clone()),
@@ -268,8 +266,8 @@ mod tests {
             main: folder.path().join("rollout.toml"),
             also: BTreeSet::new(),
             timing: Timing::default(),
-            stamp: None,
-            stamp_seen: Instant::now(),
+            stamps: None,
+            stamps_seen_at: Instant::now(),
             read_at: Instant::now(),
             contents: Contents::known(&digester, b""),
             digester,
@@ -279,7 +277,7 @@ mod tests {
         };
         assert!(watcher.look(), "never seen");
         assert!(watcher.look(), "seen just now");
-        watcher.read_at = watcher.stamp_seen + COARSEST_CLOCK;
+        watcher.read_at = watcher.stamps_seen_at + COARSEST_CLOCK;
         assert!(!watcher.look(), "read when every clock had ticked");
         std::fs::write(&watcher.main, "new").unwrap();
         assert!(watcher.look(), "another stamp");

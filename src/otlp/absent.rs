@@ -1,4 +1,4 @@
-//! A build without the feature `otlp`: nothing is exported, and who asks for it is told.
+//! A build without the feature `otlp`: nothing is exported, and a file that asks for traces gets a warning.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,35 +11,38 @@ use crate::stats::Stats;
 use crate::telemetry::server_span::ServerSpan;
 use crate::telemetry::tracer::Tracer;
 
-/// What the environment says changes nothing.
+/// Returns a warning if the file asks for traces. The environment has no effect.
 pub fn warnings(file: &Telemetry, _: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let unused =
         file.otlp.as_ref().map(|_| "telemetry.otlp is not used: this build is without the feature otlp".to_owned());
     unused.into_iter().collect()
 }
 
-/// There is none.
+/// Cannot be made.
 #[derive(Debug)]
 pub struct Exporter(Infallible);
 
-/// Brings nothing.
+/// Drops all spans.
 #[derive(Debug, Clone, Default)]
 pub struct Bridge {}
 
 impl Bridge {
+    /// Drops the span.
     pub fn put(&self, span: ServerSpan) {
         drop(span);
     }
 
-    /// There is no ratio to follow.
+    /// Does nothing.
     pub fn follow(&self, _: f64) {}
 
+    /// Returns a layer that does nothing.
     pub fn layer(&self) -> impl Layer<Registry> + use<> {
         None::<LevelFilter>
     }
 }
 
 impl Exporter {
+    /// Returns `None`, with a warning if the file asks for traces.
     pub fn start(file: &Telemetry, _: &dyn Fn(&str) -> Option<String>, _: &Bridge, _: &Arc<Stats>) -> Option<Self> {
         if file.otlp.is_some() {
             tracing::warn!("no traces are exported: this build is without the feature otlp");
@@ -47,10 +50,12 @@ impl Exporter {
         None
     }
 
+    /// Is never called.
     pub fn tracer(&self) -> Arc<Tracer> {
         match self.0 {}
     }
 
+    /// Is never called.
     pub async fn finish(self) {
         match self.0 {}
     }

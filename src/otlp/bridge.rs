@@ -1,4 +1,4 @@
-//! What the process itself does, as spans: reloads, the drain, breakers. Seldom, so `tracing` and its bridge are at hand.
+//! Spans of the process itself: reloads, the drain, breakers. They are rare, so `tracing` and its bridge may be slow.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,28 +20,28 @@ use crate::telemetry::SPANS;
 use crate::telemetry::server_span::ServerSpan;
 use crate::telemetry::tracer::Tracer;
 
-/// Such spans that wait; further ones are lost, and counted.
+/// Limit of waiting spans; further ones are dropped, and counted. Far more than one export delay sees.
 const MAX_WAITING: usize = 256;
 
-/// From `tracing` to the exporter. Closed until there is one.
+/// Carries spans from `tracing` to the exporter. Samples nothing until an exporter is running.
 #[derive(Debug, Clone, Default)]
-pub struct Bridge(Arc<Mutex<Inside>>);
+pub struct Bridge(Arc<Mutex<BridgeState>>);
 
 #[derive(Debug, Default)]
-struct Inside {
-    /// Who decides what is sampled; `None` while nobody exports.
+struct BridgeState {
+    /// Decides what is sampled; `None` while there is no exporter.
     tracer: Option<Arc<Tracer>>,
-    /// The file's.
+    /// Sample ratio of the file.
     ratio: f64,
     waiting: Vec<SpanData>,
-    /// Since they were last taken.
+    /// Number of spans dropped since the last take.
     lost: u64,
-    /// Taken, and not settled.
+    /// Number of spans taken and not settled.
     sending: u64,
 }
 
 impl Bridge {
-    /// The layer of a subscriber that turns this crate's own spans into traces.
+    /// Returns the subscriber layer that turns this crate's own spans into traces.
     pub fn layer(&self) -> impl Layer<Registry> + use<> {
         let provider =
             SdkTracerProvider::builder().with_sampler(self.clone()).with_span_processor(self.clone()).build();
@@ -54,7 +54,7 @@ impl Bridge {
             .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == SPANS))
     }
 
-    /// A span of another service, made by hand.
+    /// Adds a finished span of another service.
     pub fn put(&self, span: ServerSpan) {
         let Some(parent) = span.parent.parent else { return };
         let context = SpanContext::new(
@@ -81,32 +81,33 @@ impl Bridge {
         });
     }
 
+    /// Starts sampling, as an exporter is running.
     pub(super) fn open(&self, tracer: Arc<Tracer>, ratio: f64) {
-        let mut inside = lock(&self.0);
-        (inside.tracer, inside.ratio) = (Some(tracer), ratio);
+        let mut state = lock(&self.0);
+        (state.tracer, state.ratio) = (Some(tracer), ratio);
     }
 
-    /// The file has another ratio now.
+    /// Sets the sample ratio, after the file changed.
     pub fn follow(&self, ratio: f64) {
         lock(&self.0).ratio = ratio;
     }
 
-    /// What waits, and how many did not fit.
+    /// Takes the waiting spans, and the number of those dropped.
     pub(super) fn take(&self) -> (Vec<SpanData>, u64) {
-        let mut inside = lock(&self.0);
-        inside.sending = inside.waiting.len() as u64;
-        (std::mem::take(&mut inside.waiting), std::mem::take(&mut inside.lost))
+        let mut state = lock(&self.0);
+        state.sending = state.waiting.len() as u64;
+        (std::mem::take(&mut state.waiting), std::mem::take(&mut state.lost))
     }
 
-    /// What was taken is out, or counted.
+    /// Marks the taken spans as exported or counted.
     pub(super) fn settled(&self) {
         lock(&self.0).sending = 0;
     }
 
-    /// How many will never get out.
+    /// Number of spans that will not be exported.
     pub(super) fn abandon(&self) -> u64 {
-        let inside = lock(&self.0);
-        inside.waiting.len() as u64 + inside.lost + inside.sending
+        let state = lock(&self.0);
+        state.waiting.len() as u64 + state.lost + state.sending
     }
 }
 
@@ -124,8 +125,8 @@ impl ShouldSample for Bridge {
             parent.filter(|parent| parent.has_active_span()).map(|parent| parent.span().span_context().is_sampled());
         let own = || {
             let context = TraceContext::begin(u128::from_be_bytes(trace.to_bytes()));
-            let inside = lock(&self.0);
-            inside.tracer.as_ref().is_some_and(|tracer| tracer.samples(&context, inside.ratio))
+            let state = lock(&self.0);
+            state.tracer.as_ref().is_some_and(|tracer| tracer.samples(&context, state.ratio))
         };
         let decision =
             if inherited.unwrap_or_else(own) { SamplingDecision::RecordAndSample } else { SamplingDecision::Drop };
@@ -137,11 +138,11 @@ impl SpanProcessor for Bridge {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        let mut inside = lock(&self.0);
-        if inside.waiting.len() < MAX_WAITING {
-            inside.waiting.push(span);
+        let mut state = lock(&self.0);
+        if state.waiting.len() < MAX_WAITING {
+            state.waiting.push(span);
         } else {
-            inside.lost += 1;
+            state.lost += 1;
         }
     }
 

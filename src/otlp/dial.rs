@@ -1,4 +1,4 @@
-//! The way to a collector: this process' own TLS and resolver, under gRPC's channel and under plain HTTP.
+//! Connections to a collector: this process' own TLS and resolver, under gRPC's channel and under plain HTTP.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,43 +19,45 @@ use crate::backend::{Connector, Failure, Stream, tls};
 use crate::config::{BackendUrl, PemFile, PemKey, TlsFiles};
 use crate::model::Secret;
 
-const CONNECT: Duration = Duration::from_secs(3);
-/// A collector's answer is a few bytes.
+/// Timeout of connecting, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Limit of a collector's answer, in bytes; a longer one is an error. An answer has a few bytes, or a message.
 const MAX_ANSWER: usize = 64 << 10;
 
-/// Why there is no way to it.
+/// The collector cannot be connected to.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DialError {
+pub(super) enum ConnectError {
     #[error("{path} cannot be read: {cause}")]
     File { path: String, cause: std::io::Error },
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
-    #[error("its URL cannot be dialled")]
+    #[error("its URL has no host that can be connected to")]
     Url,
 }
 
 /// Opens connections to one collector.
 #[derive(Debug, Clone)]
-pub(super) struct Dial(Connector);
+pub(super) struct CollectorConnector(Connector);
 
-impl Dial {
-    /// `h2` is whether it has to speak HTTP/2.
-    pub(super) fn new(settings: &Settings, h2: bool) -> Result<Self, DialError> {
-        let uri: Uri = settings.endpoint.parse().map_err(|_| DialError::Url)?;
+impl CollectorConnector {
+    /// Makes a connector; `h2` is true if the collector has to speak HTTP/2.
+    pub(super) fn new(settings: &Settings, h2: bool) -> Result<Self, ConnectError> {
+        let uri: Uri = settings.endpoint.parse().map_err(|_| ConnectError::Url)?;
         let (scheme, authority) = (uri.scheme().cloned(), uri.authority().cloned());
-        let (Some(scheme), Some(authority)) = (scheme, authority) else { return Err(DialError::Url) };
+        let (Some(scheme), Some(authority)) = (scheme, authority) else { return Err(ConnectError::Url) };
         let url = BackendUrl { scheme, authority, path: uri.path().to_owned() };
         let tls = match url.is_https() {
             true => Some(tls::client_config(Some(&files(settings)?), h2)?),
             false => None,
         };
-        Connector::new(&url, tls, None, CONNECT).map(Self).ok_or(DialError::Url)
+        Connector::new(&url, tls, None, CONNECT_TIMEOUT).map(Self).ok_or(ConnectError::Url)
     }
 }
 
-fn files(settings: &Settings) -> Result<TlsFiles, DialError> {
-    let read = |path: &str| std::fs::read(path).map_err(|cause| DialError::File { path: path.to_owned(), cause });
-    let pem = |path: &str| Ok::<_, DialError>(PemFile { path: path.into(), pem: read(path)? });
+/// Reads the PEM files.
+fn files(settings: &Settings) -> Result<TlsFiles, ConnectError> {
+    let read = |path: &str| std::fs::read(path).map_err(|cause| ConnectError::File { path: path.to_owned(), cause });
+    let pem = |path: &str| Ok::<_, ConnectError>(PemFile { path: path.into(), pem: read(path)? });
     let ca = settings.ca.as_deref().map(pem).transpose()?;
     let client = match &settings.client {
         Some((chain, key)) => {
@@ -67,7 +69,7 @@ fn files(settings: &Settings) -> Result<TlsFiles, DialError> {
     Ok(TlsFiles { ca, client })
 }
 
-impl Service<Uri> for Dial {
+impl Service<Uri> for CollectorConnector {
     type Response = TokioIo<Stream>;
     type Error = Failure;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
@@ -88,18 +90,18 @@ impl Connection for Stream {
     }
 }
 
-/// OTLP over HTTP. The exporter that uses it bounds its time.
+/// Sends OTLP over HTTP. The caller sets the timeout.
 #[derive(Debug)]
-pub(super) struct Posts(Client<Dial, Full<Bytes>>);
+pub(super) struct HttpSender(Client<CollectorConnector, Full<Bytes>>);
 
-impl Posts {
-    pub(super) fn new(dial: Dial) -> Self {
-        Self(Client::builder(TokioExecutor::new()).build(dial))
+impl HttpSender {
+    pub(super) fn new(connector: CollectorConnector) -> Self {
+        Self(Client::builder(TokioExecutor::new()).build(connector))
     }
 }
 
 #[async_trait]
-impl HttpClient for Posts {
+impl HttpClient for HttpSender {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (parts, body) = self.0.request(request.map(Full::new)).await?.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();

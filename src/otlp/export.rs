@@ -1,4 +1,4 @@
-//! The loop that exports: takes what waits, by size or by time, and hands it to the collector.
+//! The export loop: takes the queued spans, by size or by time, and sends them to the collector.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,62 +14,66 @@ use opentelemetry_sdk::trace::SpanExporter;
 use tokio::sync::Notify;
 
 use super::bridge::Bridge;
-use super::dial::{Dial, DialError, Posts};
+use super::dial::{CollectorConnector, ConnectError, HttpSender};
 use super::proto::Proto;
-use super::send::{Refused, Taken, Way, channel};
+use super::send::{ExportError, PartialSuccess, Transport, channel};
 use super::settings::{Protocol, Settings};
 use super::spans;
 use crate::stats::Stats;
 use crate::telemetry::tracer::Tracer;
 
-/// A batch is sent so often, where the collector may take it a moment later.
+/// Attempts for a batch that fails with a retryable error; then it is dropped. With the backoff they take 0.7 s.
 const TRIES: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Backoff after the first attempt; it doubles with each.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Why there is no exporter of the SDK's.
+/// The SDK's exporter cannot be built.
 #[derive(Debug, thiserror::Error)]
 enum BuildError {
     #[error(transparent)]
-    Dial(#[from] DialError),
+    Connect(#[from] ConnectError),
     #[error("{0}")]
     Exporter(#[from] ExporterBuildError),
 }
 
-/// How to get out what waits.
-struct Ways {
-    /// Requests, which are many.
-    requests: Way,
-    /// What the process itself does, by the SDK's own exporter.
+/// The two ways out, and what their batches have in common.
+struct Senders {
+    /// Sends spans of requests, which are many.
+    requests: Transport,
+    /// Sends spans of the process itself; the SDK's own exporter.
     process: Option<OtlpExporter>,
+    /// Encoded `Resource`.
     resource: Proto,
+    /// Encoded `InstrumentationScope`.
     scope: Proto,
 }
 
+/// The export loop and its state.
 #[derive(Debug)]
-pub(super) struct Loop {
+pub(super) struct ExportLoop {
     pub(super) settings: Settings,
     pub(super) tracer: Arc<Tracer>,
     pub(super) bridge: Bridge,
     pub(super) stats: Arc<Stats>,
-    /// The collector did not take the last batch.
+    /// True if the collector did not accept the last batch, which was logged.
     pub(super) is_down: Cell<bool>,
-    /// It has rejected spans of a batch that it took, which was told.
-    pub(super) is_picky: Cell<bool>,
+    /// True if the collector has rejected spans of an accepted batch, which was logged.
+    pub(super) is_rejecting: Cell<bool>,
 }
 
-impl Loop {
-    /// Until the tracer is closed and what waits is out, or lost.
+impl ExportLoop {
+    /// Runs until the tracer is closed and its queue is exported, or lost.
     pub(super) fn run(self) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
-                tracing::warn!(%error, "no traces are exported: their runtime cannot be started");
+                tracing::warn!(%error, "no traces are exported: the runtime cannot be started");
                 return;
             }
         };
         runtime.block_on(async {
-            match Ways::new(&self.settings) {
-                Ok(ways) => self.export(ways).await,
+            match Senders::new(&self.settings) {
+                Ok(senders) => self.export(senders).await,
                 Err(error) => {
                     tracing::warn!(endpoint = self.settings.endpoint, "no traces are exported: {error}");
                     self.discard().await;
@@ -78,9 +82,9 @@ impl Loop {
         });
     }
 
-    /// Side by side, so that one that is stuck keeps nothing from the other.
-    async fn export(&self, ways: Ways) {
-        let Ways { mut requests, process, resource, scope } = ways;
+    /// Sends both kinds of spans concurrently, so that one that hangs does not delay the other.
+    async fn export(&self, senders: Senders) {
+        let Senders { mut requests, process, resource, scope } = senders;
         let ending = Notify::new();
         let of_requests = async {
             loop {
@@ -92,7 +96,7 @@ impl Loop {
                     let request = spans::request(resource.as_slice(), scope.as_slice(), &chunk.bytes);
                     let reached = self.send_requests(&mut requests, &request, chunk.spans as u64).await;
                     if closed && !reached {
-                        // Nobody is there, and the end has come.
+                        // The process ends, and further batches would fail too.
                         self.lose();
                     }
                 }
@@ -113,7 +117,7 @@ impl Loop {
         tokio::join!(of_requests, of_process);
     }
 
-    /// Without an exporter what is told is counted as lost.
+    /// Counts all spans as lost, where they cannot be exported.
     async fn discard(&self) {
         while !self.wait().await {
             self.lose();
@@ -121,11 +125,13 @@ impl Loop {
         self.lose();
     }
 
+    /// Drops the queue and counts its spans.
     fn lose(&self) {
         let lost: usize = std::iter::from_fn(|| self.tracer.take()).map(|chunk| chunk.spans).sum();
         self.stats.telemetry.dropped_failed.add(lost as u64);
     }
 
+    /// Waits for a batch; returns true if the tracer is closed.
     async fn wait(&self) -> bool {
         if self.tracer.is_closed() {
             return true;
@@ -137,14 +143,16 @@ impl Loop {
         self.tracer.is_closed()
     }
 
-    async fn send_requests(&self, way: &mut Way, request: &Bytes, count: u64) -> bool {
+    /// Sends a batch of requests; returns true if the collector accepted it.
+    async fn send_requests(&self, transport: &mut Transport, request: &Bytes, count: u64) -> bool {
         let tries = if self.is_down.get() { 1 } else { TRIES };
-        let sending = with_retries(way, request, tries, self.settings.timeout);
+        let sending = with_retries(transport, request, tries, self.settings.timeout);
         let sent = tokio::time::timeout(self.settings.export_timeout, sending).await;
         let limit = self.settings.export_timeout;
         self.settle(count, sent.unwrap_or_else(|_| Err(no_answer(limit))))
     }
 
+    /// Sends the waiting spans of the process.
     async fn send_process(&self, process: Option<&OtlpExporter>) {
         let (spans, lost) = self.bridge.take();
         let (count, limit) = (spans.len() as u64, self.settings.timeout);
@@ -155,28 +163,31 @@ impl Loop {
             return;
         };
         let sent = match tokio::time::timeout(limit, process.export(spans)).await {
-            Ok(sent) => sent.map(|()| Taken::default()).map_err(|error| Refused::of(error.to_string(), false)),
+            Ok(sent) => {
+                sent.map(|()| PartialSuccess::default()).map_err(|error| ExportError::of(error.to_string(), false))
+            }
             Err(_) => Err(no_answer(limit)),
         };
         self.settle(count, sent);
         self.bridge.settled();
     }
 
-    fn settle(&self, count: u64, sent: Result<Taken, Refused>) -> bool {
+    /// Counts and logs the result of a batch; returns true if the collector accepted it.
+    fn settle(&self, count: u64, result: Result<PartialSuccess, ExportError>) -> bool {
         let (telemetry, endpoint) = (&self.stats.telemetry, &self.settings.endpoint);
         let service = || self.settings.service();
-        match sent {
-            Ok(taken) => {
-                let rejected = taken.rejected.min(count);
+        match result {
+            Ok(accepted) => {
+                let rejected = accepted.rejected.min(count);
                 telemetry.exported.add(count - rejected);
                 telemetry.dropped_rejected.add(rejected);
-                if rejected > 0 && !self.is_picky.replace(true) {
-                    let why = one_line(&taken.why);
+                if rejected > 0 && !self.is_rejecting.replace(true) {
+                    let why = one_line(&accepted.why);
                     tracing::warn!(
                         endpoint,
                         service = service(),
                         rejected,
-                        "the collector rejects spans, they are counted: {why}"
+                        "the collector rejects spans, which are counted: {why}"
                     );
                 }
                 if self.is_down.take() {
@@ -184,14 +195,14 @@ impl Loop {
                 }
                 true
             }
-            Err(refused) => {
+            Err(error) => {
                 telemetry.dropped_failed.add(count);
                 if !self.is_down.replace(true) {
                     tracing::warn!(
                         endpoint,
                         service = service(),
-                        "traces cannot be exported, further ones are dropped and counted until they can: {}",
-                        one_line(&refused.why)
+                        "traces cannot be exported and are dropped and counted until they can: {}",
+                        one_line(&error.why)
                     );
                 }
                 false
@@ -200,37 +211,45 @@ impl Loop {
     }
 }
 
-async fn with_retries(way: &mut Way, request: &Bytes, tries: u32, timeout: Duration) -> Result<Taken, Refused> {
-    let mut pause = FIRST_PAUSE;
+/// Sends a batch, and again with backoff while the error is retryable.
+async fn with_retries(
+    transport: &mut Transport,
+    request: &Bytes,
+    tries: u32,
+    timeout: Duration,
+) -> Result<PartialSuccess, ExportError> {
+    let mut backoff = FIRST_BACKOFF;
     for last in (0..tries).map(|tried| tried + 1 == tries) {
-        let sent = tokio::time::timeout(timeout, way.send(request.clone())).await;
+        let sent = tokio::time::timeout(timeout, transport.send(request.clone())).await;
         match sent.unwrap_or_else(|_| Err(no_answer(timeout))) {
-            Err(refused) if refused.passes && !last => {
-                // The time of the whole export bounds what a collector may ask for.
-                let own = pause.mul_f64(rand::random_range(0.5..1.5));
-                tokio::time::sleep(refused.after.map_or(own, |asked| asked.max(own))).await;
-                pause *= 2;
+            Err(error) if error.is_retryable && !last => {
+                // The timeout of the export bounds the wait that a collector may ask for.
+                let own = backoff.mul_f64(rand::random_range(0.5..1.5));
+                tokio::time::sleep(error.retry_after.map_or(own, |asked| asked.max(own))).await;
+                backoff *= 2;
             }
             done => return done,
         }
     }
-    Ok(Taken::default())
+    Ok(PartialSuccess::default())
 }
 
-fn no_answer(limit: Duration) -> Refused {
-    Refused::of(format!("no answer within {} s", limit.as_secs_f64()), true)
+fn no_answer(limit: Duration) -> ExportError {
+    ExportError::of(format!("no answer within {} s", limit.as_secs_f64()), true)
 }
 
+/// Makes a collector's words fit for a log line.
 fn one_line(text: &str) -> String {
+    /// Limit, in characters; the rest is cut.
     const MAX: usize = 300;
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX).collect()
 }
 
-impl Ways {
-    fn new(settings: &Settings) -> Result<Self, DialError> {
+impl Senders {
+    fn new(settings: &Settings) -> Result<Self, ConnectError> {
         let attributes = settings.resource.iter().cloned();
         let mut process = process(settings)
-            .inspect_err(|error| tracing::warn!("spans of reloads and the like are not exported: {error}"))
+            .inspect_err(|error| tracing::warn!("spans of reloads, breakers and the drain are not exported: {error}"))
             .ok();
         if let Some(process) = &mut process {
             process.set_resource(&Resource::builder_empty().with_attributes(attributes).build());
@@ -241,10 +260,11 @@ impl Ways {
         }
         scope.bytes(1, b"shiftgate");
         scope.bytes(2, env!("CARGO_PKG_VERSION").as_bytes());
-        Ok(Self { requests: Way::new(settings)?, process, resource, scope })
+        Ok(Self { requests: Transport::new(settings)?, process, resource, scope })
     }
 }
 
+/// Builds the SDK's exporter.
 fn process(settings: &Settings) -> Result<OtlpExporter, BuildError> {
     let built = match settings.protocol {
         Protocol::Grpc => OtlpExporter::builder()
@@ -254,7 +274,7 @@ fn process(settings: &Settings) -> Result<OtlpExporter, BuildError> {
             .build()?,
         Protocol::Http => OtlpExporter::builder()
             .with_http()
-            .with_http_client(Posts::new(Dial::new(settings, false)?))
+            .with_http_client(HttpSender::new(CollectorConnector::new(settings, false)?))
             .with_endpoint(settings.endpoint.clone())
             .with_protocol(OtlpProtocol::HttpBinary)
             .build()?,

@@ -1,11 +1,12 @@
-//! Traces on their way to a collector: OTLP over gRPC or HTTP, on a thread and a runtime of their own.
+//! Export of traces to a collector: OTLP over gRPC or HTTP, on a thread and a runtime of its own.
 //!
-//! Owns: the environment's `OTEL_*` variables, the spans' form, the exporter. Refuses: the request path; it only takes
-//! what the [`Tracer`] queued. Invariant: a collector that is down, slow or resetting costs spans, counted, and nothing
-//! else.
+//! Owns: the environment's `OTEL_*` variables, the encoding of spans, the exporter. Refuses: the request path; it takes
+//! only what the [`Tracer`] queued. Invariant: a collector that is down, slow or resetting costs spans, which are
+//! counted, and nothing else.
 
 mod bridge;
 mod dial;
+mod env;
 mod export;
 mod proto;
 mod resource;
@@ -24,12 +25,13 @@ pub use bridge::Bridge;
 use crate::config::Telemetry;
 use crate::stats::Stats;
 use crate::telemetry::tracer::Tracer;
-use export::Loop;
+use export::ExportLoop;
 
-/// What is left has so long to get out when the process ends.
+/// Timeout of the last export when the process ends; spans that are left then are lost, and counted. Kubernetes gives a
+/// pod 30 s to end.
 const LAST_SPANS: Duration = Duration::from_secs(5);
 
-/// What is odd in the environment, and where it wins over the file.
+/// Returns the warnings that `check` prints: variables that are not understood, and those that override the file.
 pub fn warnings(file: &Telemetry, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     settings::warnings(file, env)
 }
@@ -44,17 +46,17 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// `None` where nobody asked for traces, or where what was asked for cannot be: that is told in the log, and the
-    /// proxy serves all the same.
+    /// Starts the exporter; `None` if traces are off, or if it cannot start: that is logged, and the proxy serves all the
+    /// same.
     pub fn start(
         file: &Telemetry,
         env: &dyn Fn(&str) -> Option<String>,
         bridge: &Bridge,
         stats: &Arc<Stats>,
     ) -> Option<Self> {
-        let (settings, odd) = settings::read(file, env);
-        for odd in odd {
-            tracing::warn!("{odd}");
+        let (settings, warnings) = settings::read(file, env);
+        for warning in warnings {
+            tracing::warn!("{warning}");
         }
         let settings = settings?;
         let sizes = (settings.max_queue, settings.batch);
@@ -62,13 +64,13 @@ impl Exporter {
         bridge.open(Arc::clone(&tracer), file.sample);
         let (endpoint, service) = (settings.endpoint.clone(), settings.service());
         let (tell_done, done) = oneshot::channel();
-        let running = Loop {
+        let running = ExportLoop {
             settings,
             tracer: Arc::clone(&tracer),
             bridge: bridge.clone(),
             stats: Arc::clone(stats),
             is_down: Cell::default(),
-            is_picky: Cell::default(),
+            is_rejecting: Cell::default(),
         };
         let thread = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
             running.run();
@@ -80,23 +82,24 @@ impl Exporter {
                 Some(Self { tracer, done, stats: Arc::clone(stats), bridge: bridge.clone() })
             }
             Err(error) => {
-                tracing::warn!(%error, "no traces are exported: their thread cannot be started");
+                tracing::warn!(%error, "no traces are exported: the thread cannot be started");
                 None
             }
         }
     }
 
+    /// Returns the tracer whose queue is exported.
     pub fn tracer(&self) -> Arc<Tracer> {
         Arc::clone(&self.tracer)
     }
 
-    /// Takes no more, and waits until what waits is out, for 5 s at most.
+    /// Closes the queue and waits until it is exported, for 5 s at most.
     pub async fn finish(self) {
         self.tracer.close();
         if tokio::time::timeout(LAST_SPANS, self.done).await.is_err() {
             let lost = self.tracer.abandon() as u64 + self.bridge.abandon();
             self.stats.telemetry.dropped_shutdown.add(lost);
-            tracing::warn!(lost, "spans are lost: the collector did not take them before the end");
+            tracing::warn!(lost, "spans are lost: the collector did not accept them before the process ended");
         }
     }
 }

@@ -1,9 +1,13 @@
-//! As much of protobuf's wire format as spans need (protobuf.dev/programming-guides/encoding), and OTLP's attributes.
+//! The part of protobuf's wire format that spans need (protobuf.dev/programming-guides/encoding), and OTLP's attributes.
 //!
-//! Written by hand because it is on every traced request's bill: the SDK's types cost some 80,000 instructions a
-//! request, and this less than a tenth of it.
+//! Written by hand because every traced request pays for it: the SDK's types cost some 80,000 instructions a request,
+//! this less than a tenth of it.
 
+/// Wire types of the format.
+const VARINT: u8 = 0;
+const FIXED64: u8 = 1;
 const LENGTH_DELIMITED: u8 = 2;
+const FIXED32: u8 = 5;
 
 /// Bytes of a message under construction.
 #[derive(Debug, Default)]
@@ -40,6 +44,7 @@ impl Proto {
         self.varint(u64::from(field) << 3 | u64::from(wire));
     }
 
+    /// Writes a length-delimited field.
     #[inline]
     pub(super) fn bytes(&mut self, field: u8, bytes: &[u8]) {
         self.tag(field, LENGTH_DELIMITED);
@@ -47,41 +52,42 @@ impl Proto {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Fields that were encoded before.
+    /// Appends encoded fields.
     pub(super) fn raw(&mut self, fields: &[u8]) {
         self.0.extend_from_slice(fields);
     }
 
-    /// What stands before `length` bytes of a message.
+    /// Writes tag and length of a message of `length` bytes.
     pub(super) fn head(&mut self, field: u8, length: usize) {
         self.tag(field, LENGTH_DELIMITED);
         self.varint(length as u64);
     }
 
-    /// One message in parts.
+    /// Writes a message whose fields are encoded in several parts.
     pub(super) fn bytes_of(&mut self, field: u8, parts: &[&[u8]]) {
         self.tag(field, LENGTH_DELIMITED);
         self.varint(parts.iter().map(|part| part.len() as u64).sum());
         parts.iter().for_each(|part| self.0.extend_from_slice(part));
     }
 
+    /// Writes a varint field.
     pub(super) fn number(&mut self, field: u8, value: u64) {
-        self.tag(field, 0);
+        self.tag(field, VARINT);
         self.varint(value);
     }
 
     pub(super) fn fixed64(&mut self, field: u8, value: u64) {
-        self.tag(field, 1);
+        self.tag(field, FIXED64);
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
     pub(super) fn fixed32(&mut self, field: u8, value: u32) {
-        self.tag(field, 5);
+        self.tag(field, FIXED32);
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
+    /// Writes a `KeyValue` whose `AnyValue` has `length` bytes, which `write` writes.
     #[inline]
-    /// A `KeyValue` whose `AnyValue` has `length` bytes, which `write` then writes.
     fn pair(&mut self, field: u8, key: &str, length: usize, write: impl FnOnce(&mut Self)) {
         self.tag(field, LENGTH_DELIMITED);
         let outer = 1 + varint_len(key.len()) + key.len() + 1 + varint_len(length) + length;
@@ -93,25 +99,30 @@ impl Proto {
         write(self);
     }
 
+    /// Writes an attribute with a string.
     pub(super) fn text(&mut self, field: u8, key: &str, value: &str) {
         let length = 1 + varint_len(value.len()) + value.len();
         self.pair(field, key, length, |it| it.bytes(1, value.as_bytes()));
     }
 
+    /// Writes an attribute with a boolean.
     pub(super) fn flag(&mut self, field: u8, key: &str, value: bool) {
         self.pair(field, key, 2, |it| it.number(2, u64::from(value)));
     }
 
+    /// Writes an attribute with an integer.
     pub(super) fn int(&mut self, field: u8, key: &str, value: i64) {
         let value = value.cast_unsigned();
         let length = 1 + varint_len(usize::try_from(value).unwrap_or(usize::MAX));
         self.pair(field, key, length, |it| it.number(3, value));
     }
 
+    /// Writes an attribute with a double.
     pub(super) fn double(&mut self, field: u8, key: &str, value: f64) {
         self.pair(field, key, 9, |it| it.fixed64(4, value.to_bits()));
     }
 
+    /// Writes an attribute with an array of strings.
     pub(super) fn texts(&mut self, field: u8, key: &str, values: &[String]) {
         let mut array = Self::default();
         for value in values {
@@ -124,6 +135,7 @@ impl Proto {
     }
 }
 
+/// Number of bytes of a varint.
 const fn varint_len(value: usize) -> usize {
     let mut rest = value >> 7;
     let mut length = 1;

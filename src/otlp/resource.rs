@@ -1,12 +1,12 @@
-//! Who tells all these spans: the resource's attributes.
+//! The resource of all spans: attributes of this process and its pod.
 
 use opentelemetry::KeyValue;
 use percent_encoding::percent_decode_str;
 
-use super::settings::Reader;
+use super::env::EnvReader;
 use crate::config::Telemetry;
 
-/// Attributes that a pod's environment may bring, by names such as `K8S_POD_NAME`.
+/// Attributes that a pod's environment may set, under names such as `K8S_POD_NAME`.
 const K8S: [&str; 8] = [
     "k8s.pod.name",
     "k8s.pod.uid",
@@ -18,8 +18,8 @@ const K8S: [&str; 8] = [
     "k8s.cluster.name",
 ];
 
-/// What all spans have in common. Later ones win: the file, the pod, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`.
-pub(super) fn read(file: &Telemetry, vars: &mut Reader<'_>) -> Vec<KeyValue> {
+/// Reads the attributes. Later sources win: the file, the pod, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`.
+pub(super) fn read(file: &Telemetry, vars: &mut EnvReader<'_>) -> Vec<KeyValue> {
     let mut attributes: Vec<(String, String)> = vec![
         ("service.name".to_owned(), file.service_name.clone()),
         ("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
@@ -35,7 +35,7 @@ pub(super) fn read(file: &Telemetry, vars: &mut Reader<'_>) -> Vec<KeyValue> {
         let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().map(std::borrow::Cow::into_owned);
         match pair.split_once('=').map(|(name, value)| (decoded(name), decoded(value))) {
             Some((Ok(name), Ok(value))) if !name.is_empty() => set(&mut attributes, &name, value),
-            _ => vars.odd("OTEL_RESOURCE_ATTRIBUTES", pair, "is no name=value"),
+            _ => vars.warn("OTEL_RESOURCE_ATTRIBUTES", pair, "is not name=value"),
         }
     }
     if let Some(name) = vars.get("OTEL_SERVICE_NAME") {
@@ -49,7 +49,7 @@ fn set(attributes: &mut Vec<(String, String)>, name: &str, value: String) {
     attributes.push((name.to_owned(), value));
 }
 
-/// A random UUID (RFC 9562 §5.4).
+/// Makes a random UUID (RFC 9562 §5.4).
 fn instance(random: u128) -> String {
     let id = (random & !(0xf << 76) & !(0xc << 60)) | (4 << 76) | (8 << 60);
     format!(
@@ -67,14 +67,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_resource_says_who_we_are() {
+    fn the_resource_identifies_the_process() {
         let vars = [
             ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=a%20b,service.name=x,service.instance.id=i-1"),
             ("OTEL_SERVICE_NAME", "gate"),
             ("K8S_POD_NAME", "pod-7"),
         ];
         let env = |name: &str| vars.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        let resource = read(&Telemetry::default(), &mut Reader::new(&env));
+        let resource = read(&Telemetry::default(), &mut EnvReader::new(&env));
         let of = |name: &str| {
             let mut found = resource.iter().filter(|pair| pair.key.as_str() == name).map(|pair| pair.value.to_string());
             (found.next(), found.next())

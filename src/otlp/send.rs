@@ -1,4 +1,4 @@
-//! A batch on its way: gRPC's one call, or one POST, with the bytes as they are.
+//! Sending of one encoded batch: a gRPC call, or a POST.
 
 use std::io::Write;
 use std::time::Duration;
@@ -18,44 +18,45 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::dial::{Dial, DialError, Posts};
+use super::dial::{CollectorConnector, ConnectError, HttpSender};
 use super::settings::{Protocol, Settings};
 
+/// The gRPC method.
 const CALL: PathAndQuery = PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
 
-/// Why a batch was not taken.
+/// The collector did not accept a batch.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
-pub(super) struct Refused {
+pub(super) struct ExportError {
     pub(super) why: String,
-    /// The same may be taken a moment later.
-    pub(super) passes: bool,
-    /// When, as the collector says.
-    pub(super) after: Option<Duration>,
+    /// True if the specification allows a retry.
+    pub(super) is_retryable: bool,
+    /// Wait that the collector asks for.
+    pub(super) retry_after: Option<Duration>,
 }
 
-impl Refused {
-    pub(super) const fn of(why: String, passes: bool) -> Self {
-        Self { why, passes, after: None }
+impl ExportError {
+    pub(super) const fn of(why: String, is_retryable: bool) -> Self {
+        Self { why, is_retryable, retry_after: None }
     }
 }
 
-/// What a collector says of a batch that it took: how many spans it left out, and why.
+/// OTLP's partial success: the number of spans that the collector rejected from an accepted batch, and the reason.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(super) struct PartialSuccess {
     pub(super) rejected: u64,
     pub(super) why: String,
 }
 
-/// The way to one collector.
+/// A client of one collector.
 #[derive(Debug)]
-pub(super) enum Way {
+pub(super) enum Transport {
     Grpc { client: Box<Grpc<Channel>>, headers: HeaderMap },
-    Http { client: Box<Posts>, uri: Uri, headers: HeaderMap, gzip: bool },
+    Http { client: Box<HttpSender>, uri: Uri, headers: HeaderMap, gzip: bool },
 }
 
-impl Way {
-    pub(super) fn new(settings: &Settings) -> Result<Self, DialError> {
+impl Transport {
+    pub(super) fn new(settings: &Settings) -> Result<Self, ConnectError> {
         let headers = settings.headers.clone();
         match settings.protocol {
             Protocol::Grpc => {
@@ -66,9 +67,9 @@ impl Way {
                 Ok(Self::Grpc { client: Box::new(client), headers })
             }
             Protocol::Http => {
-                let uri = settings.endpoint.parse().map_err(|_| DialError::Url)?;
+                let uri = settings.endpoint.parse().map_err(|_| ConnectError::Url)?;
                 Ok(Self::Http {
-                    client: Box::new(Posts::new(Dial::new(settings, false)?)),
+                    client: Box::new(HttpSender::new(CollectorConnector::new(settings, false)?)),
                     uri,
                     headers,
                     gzip: settings.gzip,
@@ -77,11 +78,12 @@ impl Way {
         }
     }
 
-    pub(super) async fn send(&mut self, batch: Bytes) -> Result<Taken, Refused> {
+    /// Sends a batch, an encoded `ExportTraceServiceRequest`.
+    pub(super) async fn send(&mut self, batch: Bytes) -> Result<PartialSuccess, ExportError> {
         match self {
             Self::Grpc { client, headers } => call(client, headers, batch).await,
             Self::Http { client, uri, headers, gzip } => {
-                let (body, encoding) = if *gzip { (zipped(&batch)?, Some("gzip")) } else { (batch, None) };
+                let (body, encoding) = if *gzip { (compressed(&batch)?, Some("gzip")) } else { (batch, None) };
                 let mut request = Request::new(body);
                 *request.method_mut() = http::Method::POST;
                 *request.uri_mut() = uri.clone();
@@ -91,14 +93,18 @@ impl Way {
                     request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
                 }
                 let answer = client.send_bytes(request).await;
-                let answer = answer.map_err(|error| Refused::of(causes(error.as_ref()), true))?;
+                let answer = answer.map_err(|error| ExportError::of(causes(error.as_ref()), true))?;
                 match answer.status() {
-                    status if status.is_success() => Ok(taken(answer.into_body())),
+                    status if status.is_success() => Ok(partial_success(answer.into_body())),
                     status => {
-                        let after =
+                        let retry_after =
                             answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-                        let after = after.map(Duration::from_secs);
-                        Err(Refused { why: format!("it answered {status}"), passes: is_passing(status), after })
+                        let retry_after = retry_after.map(Duration::from_secs);
+                        Err(ExportError {
+                            why: format!("it answered {status}"),
+                            is_retryable: is_retryable(status),
+                            retry_after,
+                        })
                     }
                 }
             }
@@ -106,36 +112,36 @@ impl Way {
     }
 }
 
-/// A channel over this process' own connections; it connects when it is used.
-pub(super) fn channel(settings: &Settings) -> Result<Channel, DialError> {
-    let dial = Dial::new(settings, true)?;
-    let endpoint = tonic::transport::Endpoint::from_shared(settings.endpoint.clone()).map_err(|_| DialError::Url)?;
-    Ok(endpoint.connect_with_connector_lazy(dial))
+/// Makes a gRPC channel, which connects when it is used.
+pub(super) fn channel(settings: &Settings) -> Result<Channel, ConnectError> {
+    let connector = CollectorConnector::new(settings, true)?;
+    let endpoint = tonic::transport::Endpoint::from_shared(settings.endpoint.clone()).map_err(|_| ConnectError::Url)?;
+    Ok(endpoint.connect_with_connector_lazy(connector))
 }
 
-async fn call(client: &mut Grpc<Channel>, headers: &HeaderMap, batch: Bytes) -> Result<Taken, Refused> {
-    let refused = |status: &Status| Refused::of(of_status(status), is_passing_code(status.code()));
-    client.ready().await.map_err(|error| Refused::of(causes(&error), true))?;
+async fn call(client: &mut Grpc<Channel>, headers: &HeaderMap, batch: Bytes) -> Result<PartialSuccess, ExportError> {
+    let error = |status: &Status| ExportError::of(of_status(status), is_retryable_code(status.code()));
+    client.ready().await.map_err(|error| ExportError::of(causes(&error), true))?;
     let mut request = tonic::Request::new(batch);
     *request.metadata_mut() = MetadataMap::from_headers(headers.clone());
-    client.unary(request, CALL, Raw).await.map(tonic::Response::into_inner).map_err(|status| refused(&status))
+    client.unary(request, CALL, RawCodec).await.map(tonic::Response::into_inner).map_err(|status| error(&status))
 }
 
-/// What is no such message says nothing: the batch was taken.
-fn taken(answer: impl Buf) -> Taken {
+/// Reads an answer. One that is not such a message reports no rejected spans.
+fn partial_success(answer: impl Buf) -> PartialSuccess {
     let partial = ExportTraceServiceResponse::decode(answer).ok().and_then(|answer| answer.partial_success);
-    partial.map_or_else(Taken::default, |partial| Taken {
+    partial.map_or_else(PartialSuccess::default, |partial| PartialSuccess {
         rejected: partial.rejected_spans.try_into().unwrap_or(0),
         why: partial.error_message,
     })
 }
 
-/// What the specification says may be tried again (OTLP §"Failures").
-fn is_passing(status: StatusCode) -> bool {
+/// True if the specification allows a retry (OTLP §"Failures").
+fn is_retryable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }
 
-fn is_passing_code(code: Code) -> bool {
+fn is_retryable_code(code: Code) -> bool {
     matches!(
         code,
         Code::Cancelled
@@ -156,25 +162,25 @@ fn of_status(status: &Status) -> String {
     }
 }
 
-/// The last cause says most: the others say that something failed.
+/// Returns the last cause of an error; the others only say that something failed.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let last = std::iter::successors(Some(error), |error| error.source()).last();
     last.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-fn zipped(batch: &[u8]) -> Result<Bytes, Refused> {
+fn compressed(batch: &[u8]) -> Result<Bytes, ExportError> {
     let mut zip = GzEncoder::new(Vec::new(), Compression::fast());
-    let zipped = zip.write_all(batch).and_then(|()| zip.finish());
-    zipped.map(Bytes::from).map_err(|error| Refused::of(error.to_string(), false))
+    let compressed = zip.write_all(batch).and_then(|()| zip.finish());
+    compressed.map(Bytes::from).map_err(|error| ExportError::of(error.to_string(), false))
 }
 
-/// Messages that are bytes already.
+/// Codec for requests that are encoded already.
 #[derive(Debug, Clone, Copy)]
-struct Raw;
+struct RawCodec;
 
-impl Codec for Raw {
+impl Codec for RawCodec {
     type Encode = Bytes;
-    type Decode = Taken;
+    type Decode = PartialSuccess;
     type Encoder = Self;
     type Decoder = Self;
 
@@ -187,7 +193,7 @@ impl Codec for Raw {
     }
 }
 
-impl Encoder for Raw {
+impl Encoder for RawCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -197,12 +203,12 @@ impl Encoder for Raw {
     }
 }
 
-impl Decoder for Raw {
-    type Item = Taken;
+impl Decoder for RawCodec {
+    type Item = PartialSuccess;
     type Error = Status;
 
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Taken>, Status> {
-        Ok(Some(taken(from)))
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<PartialSuccess>, Status> {
+        Ok(Some(partial_success(from)))
     }
 }
 
@@ -212,24 +218,27 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
 
-    use super::{Taken, taken};
+    use super::{PartialSuccess, partial_success};
 
     proptest! {
         #[test]
-        fn what_was_left_out_is_read(rejected in 0..i64::MAX, why in ".{0,40}") {
+        fn rejected_spans_are_read(rejected in 0..i64::MAX, why in ".{0,40}") {
             let partial = ExportTracePartialSuccess { rejected_spans: rejected, error_message: why.clone() };
             let answer = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
-            prop_assert_eq!(taken(answer.as_slice()), Taken { rejected: rejected.unsigned_abs(), why });
+            prop_assert_eq!(partial_success(answer.as_slice()), PartialSuccess { rejected: rejected.unsigned_abs(), why });
         }
 
         #[test]
-        fn whatever_comes_is_survived(answer: Vec<u8>) {
-            drop(taken(answer.as_slice()));
+        fn no_answer_panics(answer: Vec<u8>) {
+            drop(partial_success(answer.as_slice()));
         }
     }
 
     #[test]
-    fn most_say_nothing() {
-        assert_eq!(taken(ExportTraceServiceResponse::default().encode_to_vec().as_slice()), Taken::default());
+    fn most_answers_report_nothing() {
+        assert_eq!(
+            partial_success(ExportTraceServiceResponse::default().encode_to_vec().as_slice()),
+            PartialSuccess::default()
+        );
     }
 }

@@ -1,117 +1,75 @@
-//! Where traces go and how: the environment's `OTEL_*` variables, which win, and the file.
+//! The destination of traces and its options, from the file and the `OTEL_*` variables, which override the file.
 //!
-//! Pure: the environment is asked through a function. What is wrong in it is told, and the rest holds.
+//! Pure: the environment is read through a function. A variable that is not understood is reported and ignored.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::KeyValue;
 use percent_encoding::percent_decode_str;
 
+use super::env::{Env, EnvReader, EnvWarning};
 use super::resource;
 use crate::config::{Telemetry, http_url};
 use crate::telemetry::tracer::Sampler;
 
-/// Fast enough for 2,000 requests a second while a collector takes its time.
+/// Default limit of the queue, in requests; beyond it traces are dropped. Holds 8 s at 2,000 requests a second.
 const MAX_QUEUE: usize = 16_384;
-/// The SDKs' own sizes and times, but for the delay: a trace is wanted while its request is remembered.
+/// Default size of a batch, in requests; the default of the OpenTelemetry SDKs.
 const BATCH: usize = 512;
+/// Default delay of a batch that is not full. The SDKs wait 5 s; a trace should be there when one looks for it.
 const DELAY: Duration = Duration::from_millis(500);
+/// Default timeout of one batch with its retries; the default of the SDKs.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default timeout of one attempt; the default of the SDKs.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Transport of OTLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Grpc,
     Http,
 }
 
+/// Settings of the exporter.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Settings {
     pub(super) protocol: Protocol,
-    /// For HTTP with its path.
+    /// URL, for HTTP with its path.
     pub(super) endpoint: String,
-    /// The environment's; the file's ratio otherwise.
+    /// Sampler from the environment; without it the file's ratio applies.
     pub(super) sampler: Option<Sampler>,
+    /// Limit of the queue, in requests; at least `batch`.
     pub(super) max_queue: usize,
+    /// Limit of a batch, in requests.
     pub(super) batch: usize,
+    /// Delay of a batch that is not full.
     pub(super) delay: Duration,
+    /// Timeout of a batch with its retries.
     pub(super) export_timeout: Duration,
     pub(super) resource: Vec<KeyValue>,
-    /// PEM files: roots; certificate and key.
+    /// PEM file with root certificates.
     pub(super) ca: Option<String>,
-    /// What a collector wants to see, keys among it.
+    /// Headers of every request, secrets among them.
     pub(super) headers: HeaderMap,
-    /// For one try.
+    /// Timeout of one attempt.
     pub(super) timeout: Duration,
     pub(super) gzip: bool,
+    /// PEM files with the client's certificate and key.
     pub(super) client: Option<(String, String)>,
 }
 
 impl Settings {
-    /// Whose spans they are: a process may tell those of several.
+    /// Returns the resource's `service.name`. One process can export for several services.
     pub(super) fn service(&self) -> String {
         let name = self.resource.iter().find(|pair| pair.key.as_str() == "service.name");
         name.map(|pair| pair.value.as_str().into_owned()).unwrap_or_default()
     }
 }
 
-/// A variable that could not be understood.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name} is {value:?}, which {why}")]
-pub(super) struct Odd {
-    name: &'static str,
-    value: String,
-    why: Cow<'static, str>,
-}
-
-type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-/// Variables as the specification has them: empty is unset.
-pub(super) struct Reader<'a> {
-    env: Env<'a>,
-    odd: Vec<Odd>,
-}
-
-impl<'a> Reader<'a> {
-    pub(super) const fn new(env: Env<'a>) -> Self {
-        Self { env, odd: Vec::new() }
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<String> {
-        (self.env)(name).filter(|value| !value.trim().is_empty())
-    }
-
-    /// The first that is set: signals' own names stand before the general ones.
-    fn first(&self, names: &[&'static str]) -> Option<(&'static str, String)> {
-        names.iter().find_map(|name| Some((*name, self.get(name)?)))
-    }
-
-    pub(super) fn odd(&mut self, name: &'static str, value: &str, why: impl Into<Cow<'static, str>>) {
-        self.odd.push(Odd { name, value: value.to_owned(), why: why.into() });
-    }
-
-    fn number(&mut self, name: &'static str, default: usize) -> usize {
-        let Some(text) = self.get(name) else { return default };
-        match text.trim().parse() {
-            Ok(number) if number > 0 => number,
-            _ => {
-                self.odd(name, &text, "is no positive number");
-                default
-            }
-        }
-    }
-
-    fn millis(&mut self, name: &'static str, default: Duration) -> Duration {
-        let millis = self.number(name, usize::try_from(default.as_millis()).unwrap_or(usize::MAX));
-        Duration::from_millis(millis as u64)
-    }
-}
-
-/// `None`: nothing is exported.
-pub(super) fn read(file: &Telemetry, env: Env<'_>) -> (Option<Settings>, Vec<Odd>) {
-    let mut vars = Reader::new(env);
+/// Reads the settings; `None` if nothing is exported.
+pub(super) fn read(file: &Telemetry, env: Env<'_>) -> (Option<Settings>, Vec<EnvWarning>) {
+    let mut vars = EnvReader::new(env);
     let is_on = is_on(&mut vars);
     let target = if is_on { target(file, &mut vars) } else { None };
     let settings = target.map(|(protocol, endpoint)| {
@@ -136,10 +94,10 @@ pub(super) fn read(file: &Telemetry, env: Env<'_>) -> (Option<Settings>, Vec<Odd
             resource: resource::read(file, &mut vars),
         }
     });
-    (settings, vars.odd)
+    (settings, vars.into_warnings())
 }
 
-/// What `check` says of the environment.
+/// Returns the warnings that `check` prints about the environment.
 pub(super) fn warnings(file: &Telemetry, env: Env<'_>) -> Vec<String> {
     let (settings, odd) = read(file, env);
     let mut warnings: Vec<String> = odd.iter().map(ToString::to_string).collect();
@@ -155,7 +113,7 @@ pub(super) fn warnings(file: &Telemetry, env: Env<'_>) -> Vec<String> {
     warnings
 }
 
-fn is_on(vars: &mut Reader<'_>) -> bool {
+fn is_on(vars: &mut EnvReader<'_>) -> bool {
     if vars.get("OTEL_SDK_DISABLED").is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
         return false;
     }
@@ -164,14 +122,14 @@ fn is_on(vars: &mut Reader<'_>) -> bool {
         Some(names) if names.split(',').any(|name| name.trim() == "otlp") => true,
         Some(names) => {
             if names.trim() != "none" {
-                vars.odd("OTEL_TRACES_EXPORTER", &names, "names no exporter that is here: write otlp or none");
+                vars.warn("OTEL_TRACES_EXPORTER", &names, "does not name an exporter of shiftgate: write otlp or none");
             }
             false
         }
     }
 }
 
-fn target(file: &Telemetry, vars: &mut Reader<'_>) -> Option<(Protocol, String)> {
+fn target(file: &Telemetry, vars: &mut EnvReader<'_>) -> Option<(Protocol, String)> {
     let (mut name, mut url, mut is_base) = ("otlp", file.otlp.clone(), false);
     if let Some((general, value)) = vars.first(&["OTEL_EXPORTER_OTLP_ENDPOINT"]) {
         (name, url, is_base) = (general, Some(value), true);
@@ -180,19 +138,19 @@ fn target(file: &Telemetry, vars: &mut Reader<'_>) -> Option<(Protocol, String)>
         (name, url, is_base) = (own, Some(value), false);
     }
     let url = url?.trim().to_owned();
-    // gRPC's habit is to leave the scheme out.
+    // Users of gRPC leave the scheme out.
     let url = if url.contains("://") { url } else { format!("http://{url}") };
     let uri = match http_url(&url) {
         Ok(uri) => uri,
         Err(problem) => {
-            // What is wrong with it may be that it holds a secret.
-            vars.odd(name, "…", format!("{problem}: no traces are exported"));
+            // The URL is not shown: it may be wrong because it holds a secret.
+            vars.warn(name, "…", format!("{problem}: no traces are exported"));
             return None;
         }
     };
     let has_path = !uri.path.is_empty();
     let protocol = protocol(vars).unwrap_or_else(|| {
-        // A general endpoint's path says nothing: what it speaks is told by its port or its variable.
+        // The path of a general endpoint is a prefix and does not imply HTTP.
         let speaks_http = (has_path && !is_base) || uri.authority.port_u16() == Some(4318);
         if speaks_http { Protocol::Http } else { Protocol::Grpc }
     });
@@ -203,20 +161,20 @@ fn target(file: &Telemetry, vars: &mut Reader<'_>) -> Option<(Protocol, String)>
     Some((protocol, endpoint))
 }
 
-fn protocol(vars: &mut Reader<'_>) -> Option<Protocol> {
+fn protocol(vars: &mut EnvReader<'_>) -> Option<Protocol> {
     let (name, value) = vars.first(&["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"])?;
     match value.trim() {
         "grpc" => Some(Protocol::Grpc),
         "http/protobuf" => Some(Protocol::Http),
         _ => {
-            vars.odd(name, &value, "is not spoken here: write grpc or http/protobuf");
+            vars.warn(name, &value, "is not supported: write grpc or http/protobuf");
             None
         }
     }
 }
 
-/// `name=value,…`, percent-encoded; never printed.
-fn headers(vars: &mut Reader<'_>) -> HeaderMap {
+/// Reads `name=value,…`, percent-encoded. The values are never printed.
+fn headers(vars: &mut EnvReader<'_>) -> HeaderMap {
     let Some((name, text)) = vars.first(&["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]) else {
         return HeaderMap::new();
     };
@@ -232,49 +190,49 @@ fn headers(vars: &mut Reader<'_>) -> HeaderMap {
     for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
         match header(pair) {
             Some((name, value)) => drop(headers.append(name, value)),
-            None => vars.odd(name, "…", "has a part that is no header as name=value: it is left out"),
+            None => vars.warn(name, "…", "has a part that is not a header as name=value: it is left out"),
         }
     }
     headers
 }
 
-/// Certificate and key, or neither.
-fn client(vars: &mut Reader<'_>) -> Option<(String, String)> {
+/// Reads the client's certificate and key; both or neither.
+fn client(vars: &mut EnvReader<'_>) -> Option<(String, String)> {
     let chain = vars.first(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"]);
     let key = vars.first(&["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"]);
     match (chain, key) {
         (Some((_, chain)), Some((_, key))) => Some((chain, key)),
         (Some((name, path)), None) => {
-            vars.odd(name, &path, "has no key beside it: name it in OTEL_EXPORTER_OTLP_CLIENT_KEY");
+            vars.warn(name, &path, "has no key beside it: name it in OTEL_EXPORTER_OTLP_CLIENT_KEY");
             None
         }
         (None, Some((name, path))) => {
-            vars.odd(name, &path, "has no certificate beside it: name it in OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE");
+            vars.warn(name, &path, "has no certificate beside it: name it in OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE");
             None
         }
         (None, None) => None,
     }
 }
 
-fn timeout(vars: &mut Reader<'_>) -> Duration {
+fn timeout(vars: &mut EnvReader<'_>) -> Duration {
     let general = vars.millis("OTEL_EXPORTER_OTLP_TIMEOUT", TIMEOUT);
     vars.millis("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", general)
 }
 
-fn gzip(vars: &mut Reader<'_>) -> bool {
+fn gzip(vars: &mut EnvReader<'_>) -> bool {
     let names = ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"];
     let Some((name, value)) = vars.first(&names) else { return false };
     match value.trim() {
         "gzip" => true,
         "none" => false,
         _ => {
-            vars.odd(name, &value, "is no compression that is here: write gzip or none");
+            vars.warn(name, &value, "is not a supported compression: write gzip or none");
             false
         }
     }
 }
 
-fn sampler(vars: &mut Reader<'_>) -> Option<Sampler> {
+fn sampler(vars: &mut EnvReader<'_>) -> Option<Sampler> {
     const NAME: &str = "OTEL_TRACES_SAMPLER";
     let name = vars.get(NAME)?;
     let (follows, kind) = match name.trim().strip_prefix("parentbased_") {
@@ -286,20 +244,20 @@ fn sampler(vars: &mut Reader<'_>) -> Option<Sampler> {
         "always_off" => 0.0,
         "traceidratio" => ratio(vars),
         _ => {
-            vars.odd(NAME, &name, "is no sampler that is here: the file's ratio holds");
+            vars.warn(NAME, &name, "is not a supported sampler: the file's ratio applies");
             return None;
         }
     };
     Some(Sampler { ratio, follows })
 }
 
-fn ratio(vars: &mut Reader<'_>) -> f64 {
+fn ratio(vars: &mut EnvReader<'_>) -> f64 {
     const ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
     let Some(text) = vars.get(ARG) else { return 1.0 };
     match text.trim().parse() {
         Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
         _ => {
-            vars.odd(ARG, &text, "is no number from 0 to 1: 1 holds");
+            vars.warn(ARG, &text, "is not a number from 0 to 1: 1 applies");
             1.0
         }
     }
@@ -309,7 +267,7 @@ fn ratio(vars: &mut Reader<'_>) -> f64 {
 mod tests {
     use super::*;
 
-    fn with(otlp: Option<&str>, vars: &[(&str, &str)]) -> (Option<Settings>, Vec<Odd>) {
+    fn with(otlp: Option<&str>, vars: &[(&str, &str)]) -> (Option<Settings>, Vec<EnvWarning>) {
         let file = Telemetry { otlp: otlp.map(str::to_owned), ..Telemetry::default() };
         let env = |name: &str| vars.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         read(&file, &env)
@@ -376,8 +334,16 @@ mod tests {
                 "http://h?a=secret",
                 "has a query or fragment: no traces are exported",
             ),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "a b=secret", "has a part that is no header as name=value: it is left out"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "a=se%0Acret", "has a part that is no header as name=value: it is left out"),
+            (
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                "a b=secret",
+                "has a part that is not a header as name=value: it is left out",
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                "a=se%0Acret",
+                "has a part that is not a header as name=value: it is left out",
+            ),
         ] {
             let odd = with(Some("http://h:4317"), &[(name, value)]).1;
             let told: Vec<String> = odd.iter().map(ToString::to_string).collect();

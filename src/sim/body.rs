@@ -1,106 +1,71 @@
-//! The bodies of simulated answers: whole, or event by event at the pace of tokens; and who saw them to their end.
+//! The bodies of simulated answers: whole, or event by event at the pace of tokens. Counts answers and aborts.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
-use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use super::{Behaviour, Fault, Shared, Traced};
+use super::config::{Behaviour, Fault, TracedRequest};
+use super::state::SharedState;
+use super::step::Step;
 
-/// One event of a stream; a token is waited for.
-#[derive(Debug, Clone)]
-pub(super) struct Step {
-    bytes: Bytes,
-    is_token: bool,
-}
-
-impl Step {
-    pub(super) fn event(value: &Value, is_token: bool) -> Self {
-        Self { bytes: Bytes::from(format!("data: {value}\n\n")), is_token }
-    }
-
-    /// An event with a name, as `/v1/responses` has them.
-    pub(super) fn named(value: &Value, is_token: bool) -> Self {
-        let name = value.get("type").and_then(Value::as_str).unwrap_or_default();
-        Self { bytes: Bytes::from(format!("event: {name}\ndata: {value}\n\n")), is_token }
-    }
-
-    /// What keeps a connection alive.
-    pub(super) fn comment() -> Self {
-        Self { bytes: Bytes::from_static(b":\n\n"), is_token: false }
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        self.bytes.as_ref() == b"data: [DONE]\n\n"
-    }
-
-    /// It says why an answer ended.
-    pub(super) fn finishes(&self) -> bool {
-        let text = String::from_utf8_lossy(&self.bytes);
-        let value = text.strip_prefix("data: ").and_then(|data| serde_json::from_str::<Value>(data).ok());
-        value.is_some_and(|value| value.pointer("/choices/0/finish_reason").is_some_and(|finish| !finish.is_null()))
-    }
-
-    pub(super) fn done() -> Self {
-        Self { bytes: Bytes::from_static(b"data: [DONE]\n\n"), is_token: false }
-    }
-}
-
-/// Counts an abort unless the answer is sent to its end.
+/// Guard of one answer: when dropped, counts it as answered, or as an abort if it was not sent to its end.
 #[derive(Debug)]
-pub(super) struct Watch {
-    shared: Arc<Shared>,
+pub(super) struct AnswerGuard {
+    shared: Arc<SharedState>,
+    /// Notified at the end, to close the connection.
     pub(super) close: Option<Arc<Notify>>,
-    /// Of a caller that is traced, and when it called.
+    /// Trace of a sampled caller, and the time of the call.
     traceparent: Option<(String, SystemTime)>,
-    done: bool,
+    is_done: bool,
 }
 
-impl Watch {
-    pub(super) fn begin(shared: &Arc<Shared>) -> Self {
+impl AnswerGuard {
+    pub(super) fn begin(shared: &Arc<SharedState>) -> Self {
         shared.in_flight.send_modify(|count| *count += 1);
-        Self { shared: Arc::clone(shared), close: None, traceparent: None, done: false }
+        Self { shared: Arc::clone(shared), close: None, traceparent: None, is_done: false }
     }
 
-    /// Parent-based, as servers sample: a caller that is not sampled is not told.
+    /// Remembers a sampled caller. Sampling is parent-based, as in real servers.
     pub(super) fn called_by(&mut self, traceparent: Option<&HeaderValue>) {
         let text = traceparent.filter(|_| self.shared.config.collector.is_some()).and_then(|value| value.to_str().ok());
         let sampled = text.filter(|text| text.ends_with("-01"));
         self.traceparent = sampled.map(|text| (text.to_owned(), SystemTime::now()));
     }
 
+    /// Marks the answer as sent to its end.
     pub(super) fn done(&mut self) {
-        self.done = true;
+        self.is_done = true;
     }
 }
 
-impl Drop for Watch {
+impl Drop for AnswerGuard {
     fn drop(&mut self) {
         self.shared.in_flight.send_modify(|count| *count -= 1);
         if let (Some((traceparent, began)), Some(collector)) = (self.traceparent.take(), &self.shared.config.collector)
         {
-            collector.0(Traced { traceparent, began, ended: SystemTime::now(), complete: self.done });
+            collector.0(TracedRequest {
+                traceparent,
+                began_at: began,
+                ended_at: SystemTime::now(),
+                is_complete: self.is_done,
+            });
         }
-        if self.done {
-            self.shared.answered.fetch_add(1, Ordering::Relaxed);
+        if self.is_done {
+            self.shared.count_answered();
             if let Some(close) = &self.close {
                 close.notify_one();
             }
         } else {
-            self.shared.aborts.send_modify(|aborts| {
-                aborts.count += 1;
-                aborts.last = Some(Instant::now());
-            });
+            self.shared.count_abort();
         }
     }
 }
@@ -109,23 +74,27 @@ impl Drop for Watch {
 #[derive(Debug)]
 pub(super) struct SimBody {
     steps: std::vec::IntoIter<Step>,
+    /// Token that a never-ending stream repeats.
     again: Option<Step>,
+    /// Number of events sent.
     sent: usize,
     hang_after: Option<usize>,
+    /// Time before the next token.
     next_wait: Duration,
+    /// Time between two tokens.
     token: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// Of a whole answer, for its content-length.
+    /// Bytes of a whole answer, for its content-length.
     pub(super) length: Option<u64>,
-    watch: Watch,
+    guard: AnswerGuard,
 }
 
 impl SimBody {
-    pub(super) fn whole(bytes: Bytes, mut watch: Watch) -> Self {
+    pub(super) fn whole(bytes: Bytes, mut guard: AnswerGuard) -> Self {
         let length = Some(bytes.len() as u64);
         let steps = if bytes.is_empty() { Vec::new() } else { vec![Step { bytes, is_token: false }] };
         if steps.is_empty() {
-            watch.done();
+            guard.done();
         }
         Self {
             steps: steps.into_iter(),
@@ -136,11 +105,11 @@ impl SimBody {
             token: Duration::ZERO,
             sleep: None,
             length,
-            watch,
+            guard,
         }
     }
 
-    pub(super) fn stream(steps: Vec<Step>, behaviour: &Behaviour, number: u64, watch: Watch) -> Self {
+    pub(super) fn stream(steps: Vec<Step>, behaviour: &Behaviour, number: u64, guard: AnswerGuard) -> Self {
         let again = match behaviour.fault {
             Fault::NeverEnding => steps.iter().find(|step| step.is_token).cloned(),
             _ => None,
@@ -158,7 +127,7 @@ impl SimBody {
             token: behaviour.token(number),
             sleep: None,
             length: None,
-            watch,
+            guard,
         }
     }
 }
@@ -187,12 +156,12 @@ impl Body for SimBody {
         this.sent += 1;
         match this.steps.next() {
             Some(step) => {
-                // A never-ending stream repeats its tokens before its last events could come.
+                // A never-ending stream repeats its tokens instead of sending its last events.
                 if this.again.is_some() && !step.is_token && this.sent > 1 {
                     this.steps = Vec::new().into_iter();
                 }
                 if this.steps.as_slice().is_empty() && this.again.is_none() {
-                    this.watch.done();
+                    this.guard.done();
                 }
                 Poll::Ready(Some(Ok(Frame::data(step.bytes))))
             }

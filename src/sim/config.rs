@@ -1,67 +1,41 @@
-//! What a simulated server is, and how it behaves just now.
+//! Configuration of a simulated server, and its behaviour, which can change while it runs.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Which server's format is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wire {
-    OpenAi,
-    Vllm,
-    Sglang,
-    Trtllm,
-    Tgi,
-    DashScope,
-    Compatible,
-}
+use super::wire::Wire;
 
-impl Wire {
-    pub const ALL: [Self; 7] =
-        [Self::OpenAi, Self::Vllm, Self::Sglang, Self::Trtllm, Self::Tgi, Self::DashScope, Self::Compatible];
-
-    /// As `engine` is written in rollout.toml.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OpenAi => "openai",
-            Self::Vllm => "vllm",
-            Self::Sglang => "sglang",
-            Self::Trtllm => "trtllm",
-            Self::Tgi => "tgi",
-            Self::DashScope => "dashscope",
-            Self::Compatible => "compatible",
-        }
-    }
-}
-
-/// The chat template before the model: what it raises on, and whether the model thinks.
+/// The chat template before the model: which requests it refuses, and whether the model thinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Template {
-    /// Qwen2.5 and the instruct models: no thought.
+    /// Qwen2.5 and the instruct models: the model does not think.
     Qwen25,
-    /// Thinks unless told not to; accepts any order of messages.
+    /// The model thinks unless told not to. Messages may come in any order.
     Qwen3,
-    /// Qwen3.5 and 3.6: thinks, and raises on late system messages, on no user turn, on images in system messages.
+    /// Qwen3.5 and 3.6: the model thinks. Refuses late system messages, images in them, and a chat without a user turn.
     Qwen35,
-    /// As 3.5; knows only the efforts low, medium and xhigh.
+    /// As [`Qwen35`](Self::Qwen35); knows only the efforts none, low, medium and xhigh.
     Qwen38,
-    /// Always thinks.
+    /// The model always thinks.
     Thinking,
 }
 
-/// A request whose caller is traced, as the server would tell it to a collector.
+/// A request of a sampled caller, as the server reports it to a collector.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Traced {
-    /// As it came.
+pub struct TracedRequest {
+    /// The header as it came.
     pub traceparent: String,
-    pub began: SystemTime,
-    pub ended: SystemTime,
-    /// It was answered to its end.
-    pub complete: bool,
+    /// Time at which the request's head arrived.
+    pub began_at: SystemTime,
+    /// Time at which the answer ended.
+    pub ended_at: SystemTime,
+    /// True if the answer was sent to its end.
+    pub is_complete: bool,
 }
 
-/// Where a server's spans go.
+/// Function that takes a server's spans.
 #[derive(Clone)]
-pub struct Collector(pub Arc<dyn Fn(Traced) + Send + Sync>);
+pub struct Collector(pub Arc<dyn Fn(TracedRequest) + Send + Sync>);
 
 impl std::fmt::Debug for Collector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,98 +43,92 @@ impl std::fmt::Debug for Collector {
     }
 }
 
-/// What a simulated server is.
+/// Configuration of a simulated server.
 #[derive(Debug, Clone)]
 pub struct SimConfig {
+    /// Engine whose wire format is spoken.
     pub wire: Wire,
-    /// Served names; none: any name is served.
+    /// Served names. If empty, any name is served.
     pub models: Vec<String>,
-    /// Without it a request is answered 401.
+    /// Key without which a request is answered 401.
     pub api_key: Option<String>,
+    /// Context length, in tokens.
     pub max_model_len: u64,
-    /// Keep what is received, for [`super::Sim::received`].
+    /// True to keep requests for [`Sim::received`](super::Sim::received).
     pub record: bool,
+    /// Chat template of the served model.
     pub template: Template,
-    /// The model can see.
+    /// True if the model sees images.
     pub vision: bool,
-    /// Requests whose trace is sampled are told there.
+    /// Receiver of the requests whose trace is sampled.
     pub collector: Option<Collector>,
 }
 
 impl SimConfig {
-    pub fn new(wire: Wire) -> Self {
-        let template = match wire {
-            Wire::Vllm | Wire::Sglang | Wire::Trtllm | Wire::DashScope => Template::Qwen3,
-            Wire::OpenAi | Wire::Tgi | Wire::Compatible => Template::Qwen25,
-        };
-        Self {
-            wire,
-            models: Vec::new(),
-            api_key: None,
-            max_model_len: 32_768,
-            record: true,
-            template,
-            vision: wire == Wire::OpenAi,
-            collector: None,
-        }
-    }
-
+    /// Adds a served name.
     #[must_use]
     pub fn model(mut self, name: &str) -> Self {
         self.models.push(name.to_owned());
         self
     }
 
+    /// Demands an API key.
     #[must_use]
     pub fn key(mut self, key: &str) -> Self {
         self.api_key = Some(key.to_owned());
         self
     }
 
+    /// Sets the chat template.
     #[must_use]
     pub fn template(mut self, template: Template) -> Self {
         self.template = template;
         self
     }
 
+    /// Lets the model see images.
     #[must_use]
     pub fn sees(mut self) -> Self {
         self.vision = true;
         self
     }
 
-    /// The name under which the model answers when the request names none.
+    /// Returns the name under which the model answers when the request names none.
     pub(super) fn served(&self) -> &str {
         self.models.first().map_or("Qwen/Qwen3-235B-A22B", String::as_str)
     }
 }
 
-/// What the metrics page says beside what was really answered.
+/// Load that the metrics page shows beside the tokens that were really generated.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Load {
+    /// Requests in the running batch.
     pub running: u64,
+    /// Requests in the queue.
     pub waiting: u64,
-    /// From 0 to 1.
+    /// Share of the KV cache in use, from 0 to 1.
     pub kv_usage: f64,
 }
 
-/// How it behaves just now.
+/// Behaviour of a simulated server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Behaviour {
-    /// To the first token.
+    /// Time to the first token.
     pub ttft: Duration,
-    /// Of each wait at most this much more or less, as a share of it.
+    /// Largest deviation of a wait, as a share of it.
     pub jitter: f64,
-    /// 0: as fast as it goes.
+    /// Pace of an answer; 0 for no waits.
     pub tokens_per_second: f64,
-    /// Tokens of an answer whose request sets no limit.
+    /// Least and most tokens of an answer whose request sets no limit.
     pub tokens: (u32, u32),
-    /// Share of requests answered 500.
+    /// Share of requests answered 500, from 0 to 1.
     pub error_rate: f64,
-    /// Every request is answered with this status, and this `retry-after`; where the server tells a streamed request
-    /// so in a stream, it is.
+    /// Status and `retry-after`, in seconds, of every answer. An engine that reports such an error within a stream does
+    /// so here too.
     pub status: Option<(u16, Option<u32>)>,
+    /// The fault that every answer has.
     pub fault: Fault,
+    /// Load on the metrics page.
     pub load: Load,
 }
 
@@ -179,39 +147,42 @@ impl Default for Behaviour {
     }
 }
 
-/// One way of being cruel.
+/// A way in which a server fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// The server works.
     None,
-    /// The request is read and nothing comes.
+    /// The request is read, and no answer comes.
     HangBeforeHead,
-    /// After so many events of a stream nothing more comes.
+    /// A stream hangs after this many events.
     HangAfter(usize),
+    /// The connection is reset instead of an answer.
     ResetBeforeHead,
-    /// The connection is reset once so many bytes of the answer, head included, are out.
+    /// The connection is reset after this many bytes of the answer, head included.
     CutAfterBytes(usize),
+    /// Each write sends one byte.
     OneByteAtATime,
-    /// 200, and the first event is an error.
+    /// Status 200, and the first event is an error.
     ErrorEventFirst,
-    /// An error event after so many events.
+    /// An error event follows after this many events.
     ErrorEventAfter(usize),
-    /// 200 with a page of HTML.
+    /// Status 200 with an HTML page.
     Html,
-    /// Not HTTP at all.
+    /// The answer is not HTTP.
     Garbage,
-    /// A stream that never ends.
+    /// The stream never ends.
     NeverEnding,
-    /// A content-length larger than what comes.
+    /// The content-length is larger than the body.
     WrongLength,
-    /// The connection is closed right after the answer, unannounced.
+    /// The connection is closed right after the answer, without `connection: close`.
     CloseAfterAnswer,
-    /// No reasoning parser: a thought comes as `<think>` in the content, whatever was asked.
+    /// No reasoning parser: a thought comes as `<think>` in the content, even if the request turned thinking off.
     ThinkInContent,
-    /// The wrong reasoning parser: the answer comes as reasoning, and no content.
+    /// The wrong reasoning parser: the answer comes as reasoning, without content.
     AnswerAsReasoning,
     /// No tool parser: a call comes as text.
     CallAsText,
-    /// The answer is given up half-way, with `finish_reason: "abort"`.
+    /// The answer stops half-way with `finish_reason: "abort"`.
     Abort,
     /// The finish reason is missing.
     NoFinish,

@@ -1,17 +1,18 @@
-//! The conversation as the chat template sees it: what it says, what it raises on, and whether the model thinks.
+//! The conversation as the chat template sees it: its turns, the errors it raises, and whether the model thinks.
 
 use serde_json::{Map, Value};
 
-use super::config::{SimConfig, Template, Wire};
+use super::config::Template;
+use super::quirks::ThinkingSwitch;
 
-/// One turn, whatever API it came by.
+/// One turn of a chat or of a response's input.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Turn<'a> {
     pub(super) role: &'a str,
     pub(super) content: Option<&'a Value>,
 }
 
-/// The turns of a request: its messages, or its instructions and input.
+/// Returns the turns of a request: its messages, or its instructions and input.
 pub(super) fn turns(body: &Map<String, Value>) -> Vec<Turn<'_>> {
     let instructions = body.get("instructions").filter(|text| text.is_string());
     let mut turns: Vec<Turn<'_>> =
@@ -43,7 +44,7 @@ impl Turn<'_> {
         }
     }
 
-    /// It has a part of one of these kinds.
+    /// True if a part of the content has one of these types.
     pub(super) fn has(&self, kinds: &[&str]) -> bool {
         let parts = self.content.and_then(Value::as_array);
         let kind = |part: &Value| part.get("type").and_then(Value::as_str).is_some_and(|kind| kinds.contains(&kind));
@@ -51,9 +52,10 @@ impl Turn<'_> {
     }
 }
 
+/// Types of content parts that hold an image.
 pub(super) const IMAGES: [&str; 2] = ["image_url", "input_image"];
 
-/// What the model answers to.
+/// Returns the text that the model answers: the last turn of the user, or the prompt.
 pub(super) fn last_user_text(body: &Map<String, Value>) -> String {
     turns(body)
         .iter()
@@ -62,34 +64,39 @@ pub(super) fn last_user_text(body: &Map<String, Value>) -> String {
         .map_or_else(|| body.get("prompt").map(Value::to_string).unwrap_or_default(), Turn::text)
 }
 
-/// The text of all system and developer turns.
+/// Returns the text of all system and developer turns.
 pub(super) fn system_text(body: &Map<String, Value>) -> String {
     let turns = turns(body);
     let system = turns.iter().filter(|turn| ["system", "developer"].contains(&turn.role));
     system.map(Turn::text).collect::<Vec<_>>().join("\n")
 }
 
-/// The word without which OpenAI and DashScope refuse a JSON answer.
+/// True if some turn has the word "json", which OpenAI and DashScope demand for a JSON answer.
 pub(super) fn says_json(body: &Map<String, Value>) -> bool {
     turns(body).iter().any(|turn| turn.text().to_lowercase().contains("json"))
 }
 
-/// What the template raises, in its own words.
-pub(super) fn raised(body: &Map<String, Value>, config: &SimConfig) -> Option<&'static str> {
-    if !matches!(config.template, Template::Qwen35 | Template::Qwen38) {
+/// Returns the error that the template raises, in its own words.
+pub(super) fn raised(body: &Map<String, Value>, template: Template) -> Option<&'static str> {
+    let is_strict = matches!(template, Template::Qwen35 | Template::Qwen38);
+    if is_strict && turns(body).iter().any(|turn| turn.role == "developer") {
+        return Some("Unexpected message role.");
+    }
+    raised_after_merge(body, template)
+}
+
+/// As [`raised`], behind a server that merges all system turns into one if some turn is a developer's.
+pub(super) fn raised_after_merge(body: &Map<String, Value>, template: Template) -> Option<&'static str> {
+    if !matches!(template, Template::Qwen35 | Template::Qwen38) {
         return None;
     }
     let turns = turns(body);
-    let has_developer = turns.iter().any(|turn| turn.role == "developer");
-    if has_developer && config.wire != Wire::Vllm {
-        return Some("Unexpected message role.");
-    }
+    let is_merged = turns.iter().any(|turn| turn.role == "developer");
     let system = |turn: &Turn<'_>| ["system", "developer"].contains(&turn.role);
     if turns.iter().any(|turn| system(turn) && turn.has(&IMAGES)) {
         return Some("System message cannot contain images.");
     }
-    // vLLM makes one system message of them all, but only when a developer spoke.
-    if turns.iter().skip(1).any(system) && !(has_developer && config.wire == Wire::Vllm) {
+    if turns.iter().skip(1).any(system) && !is_merged {
         return Some("System message must be at the beginning.");
     }
     if !turns.iter().any(|turn| turn.role == "user") {
@@ -97,21 +104,23 @@ pub(super) fn raised(body: &Map<String, Value>, config: &SimConfig) -> Option<&'
     }
     let effort = kwarg(body, "reasoning_effort").or_else(|| body.get("reasoning_effort")).and_then(Value::as_str);
     let known = effort.is_none_or(|effort| ["none", "low", "medium", "xhigh"].contains(&effort));
-    (config.template == Template::Qwen38 && !known).then_some("Unsupported reasoning effort.")
+    (template == Template::Qwen38 && !known).then_some("Unsupported reasoning effort.")
 }
 
 fn kwarg<'a>(body: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     body.get("chat_template_kwargs")?.get(name)
 }
 
-/// Whether the model thinks before it answers.
-pub(super) fn thinks(body: &Map<String, Value>, config: &SimConfig) -> bool {
-    match config.template {
-        Template::Qwen25 => return false,
+/// True if the model thinks before it answers.
+pub(super) fn thinks(body: &Map<String, Value>, template: Template, switch: ThinkingSwitch) -> bool {
+    match template {
+        Template::Qwen25 => {
+            return switch == ThinkingSwitch::InPrompt && last_user_text(body).starts_with("Think.");
+        }
         Template::Thinking => return true,
         Template::Qwen3 | Template::Qwen35 | Template::Qwen38 => {}
     }
-    let switch = kwarg(body, "enable_thinking").and_then(Value::as_bool);
+    let wanted = kwarg(body, "enable_thinking").and_then(Value::as_bool);
     let effort = body
         .get("reasoning_effort")
         .or_else(|| body.get("reasoning")?.get("effort"))
@@ -121,17 +130,16 @@ pub(super) fn thinks(body: &Map<String, Value>, config: &SimConfig) -> bool {
     if body.contains_key("prompt") && !chat {
         return false;
     }
-    match config.wire {
-        Wire::OpenAi | Wire::Compatible => false,
-        Wire::Sglang => switch.or(effort).unwrap_or(true),
-        Wire::Vllm | Wire::Trtllm if chat => switch.unwrap_or(true),
-        Wire::Vllm | Wire::Trtllm => switch.or(effort).unwrap_or(true),
-        Wire::Tgi => !last_user_text(body).contains("/no_think"),
-        Wire::DashScope => body.get("enable_thinking").and_then(Value::as_bool).unwrap_or(true),
+    match switch {
+        ThinkingSwitch::None => false,
+        ThinkingSwitch::KwargInChat if chat => wanted.unwrap_or(true),
+        ThinkingSwitch::KwargOrEffort | ThinkingSwitch::KwargInChat => wanted.or(effort).unwrap_or(true),
+        ThinkingSwitch::InPrompt => !last_user_text(body).contains("/no_think"),
+        ThinkingSwitch::Field => body.get("enable_thinking").and_then(Value::as_bool).unwrap_or(true),
     }
 }
 
-/// `arguments` of every call in the history is JSON.
+/// True if the `arguments` of every call in the history are JSON.
 pub(super) fn arguments_are_json(body: &Map<String, Value>) -> bool {
     let messages = body.get("messages").and_then(Value::as_array).into_iter().flatten();
     let mut calls = messages.filter_map(|message| message.get("tool_calls")?.as_array()).flatten();

@@ -1,18 +1,84 @@
-//! The answers of `/v1/responses`: one skeleton and one sequence of events, in four dialects.
+//! The answers of `/v1/responses`: one skeleton and one sequence of events, in the dialect of an engine.
 
 use serde_json::{Map, Value, json};
 
-use super::ask::{Ask, Call, Said, pieces};
-use super::body::Step;
-use super::config::Wire;
-use super::engine::Stamp;
+use super::calls::{Call, pieces};
+use super::params::{GenerationParams, Output};
+use super::stamp::Stamp;
+use super::step::Step;
 
-/// One answer on its way: who says it, to what, and what it is.
+/// Differences between the engines that serve `/v1/responses`.
+pub(super) struct Dialect {
+    /// Hex digits of an id.
+    pub(super) id_digits: usize,
+    /// Hex digits of the id of a call.
+    pub(super) call_digits: usize,
+    /// True if a thought in a whole answer has a status.
+    pub(super) thought_has_status: bool,
+    /// `content` of a thought that begins.
+    pub(super) open_thought: fn() -> Value,
+    /// `phase` of a text: of the last one, and of another.
+    pub(super) phases: Option<[Option<&'static str>; 2]>,
+    /// `logprobs` of a text.
+    pub(super) logprobs: fn() -> Value,
+    /// `logprobs` of a text that begins.
+    pub(super) open_logprobs: fn() -> Value,
+    /// True if a stream shows the space between a thought and a call as a text.
+    pub(super) shows_space: bool,
+    /// True if the last event of a call's arguments names the function.
+    pub(super) names_call: bool,
+    /// True if an answer that was cut ends with `response.incomplete`.
+    pub(super) has_incomplete_event: bool,
+    /// Returns the details of input and output tokens; takes the tokens of the thought.
+    pub(super) usage_details: fn(u64) -> (Value, Value),
+    /// Returns the fields that not every engine has; takes the error.
+    pub(super) settings: fn(&RequestFields<'_>, Value) -> Value,
+    /// Returns a tool as the answer repeats it.
+    pub(super) tool: fn(&Value) -> Value,
+}
+
+/// Fields of the request, which the answer repeats.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RequestFields<'a>(pub(super) &'a Map<String, Value>);
+
+impl RequestFields<'_> {
+    /// Returns a field, or null.
+    pub(super) fn field(&self, name: &str) -> Value {
+        self.0.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Returns a field, or `default` if it is absent or null.
+    pub(super) fn or(&self, name: &str, default: Value) -> Value {
+        self.0.get(name).filter(|value| !value.is_null()).cloned().unwrap_or(default)
+    }
+}
+
+/// Returns the token details of an engine that has no others.
+pub(super) fn plain_usage_details(reasoning: u64) -> (Value, Value) {
+    (json!({"cached_tokens": 0}), json!({"reasoning_tokens": reasoning}))
+}
+
+/// Returns the settings that vLLM and TensorRT-LLM have in common.
+pub(super) fn common_settings(fields: &RequestFields<'_>) -> Value {
+    let has_tools = fields.field("tools").as_array().is_some_and(|tools| !tools.is_empty());
+    let choice = if has_tools { "auto" } else { "none" };
+    json!({"background": false, "max_tool_calls": null, "metadata": null, "prompt": null, "reasoning": null,
+        "service_tier": "auto", "temperature": fields.or("temperature", json!(1.0)), "text": fields.field("text"),
+        "tool_choice": fields.or("tool_choice", json!(choice)), "top_logprobs": null, "top_p": 1.0})
+}
+
+/// Returns a tool with `strict`, which is true by default.
+pub(super) fn plain_tool(tool: &Value) -> Value {
+    json!({"type": tool["type"], "name": tool["name"], "description": tool["description"],
+        "parameters": tool["parameters"], "strict": tool.get("strict").cloned().unwrap_or(json!(true))})
+}
+
+/// One answer under construction.
 pub(super) struct Responses<'a> {
-    pub(super) wire: Wire,
+    pub(super) dialect: &'a Dialect,
     pub(super) body: &'a Map<String, Value>,
-    pub(super) ask: &'a Ask,
-    pub(super) said: &'a Said,
+    pub(super) params: &'a GenerationParams,
+    pub(super) output: &'a Output,
     pub(super) stamp: Stamp,
 }
 
@@ -29,8 +95,7 @@ impl Responses<'_> {
         let items = self.items(false);
         let output = items.iter().enumerate().map(|(at, item)| {
             let mut value = self.item(item, at, true);
-            // What is told at once has no status of its own there.
-            if self.wire == Wire::Vllm && matches!(item, Item::Thought(_)) {
+            if !self.dialect.thought_has_status && matches!(item, Item::Thought(_)) {
                 value["status"] = Value::Null;
             }
             value
@@ -60,13 +125,13 @@ impl Responses<'_> {
         }
         let output = items.iter().enumerate().map(|(at, item)| self.item(item, at, true)).collect();
         let response = self.response(self.status(), Value::Array(output), self.usage(), Value::Null);
-        let ended = self.wire == Wire::OpenAi && self.status() == "incomplete";
-        let kind = if ended { "response.incomplete" } else { "response.completed" };
+        let is_cut = self.dialect.has_incomplete_event && self.status() == "incomplete";
+        let kind = if is_cut { "response.incomplete" } else { "response.completed" };
         events.push(json!({"type": kind, "response": response}), false);
         events.steps
     }
 
-    /// How SGLang tells a stream that its input is too long.
+    /// Returns the events of a stream that fails at once.
     pub(super) fn failed(&self, error: &Value) -> Vec<Step> {
         let mut events = Events { steps: Vec::new(), number: 0 };
         for (kind, status, error) in [
@@ -82,35 +147,29 @@ impl Responses<'_> {
 
     fn items(&self, streamed: bool) -> Vec<Item<'_>> {
         let mut items = Vec::new();
-        let thinks = !self.said.reasoning.is_empty();
+        let thinks = !self.output.reasoning.is_empty();
         if thinks {
-            items.push(Item::Thought(self.said.reasoning.clone()));
+            items.push(Item::Thought(self.output.reasoning.clone()));
         }
-        if self.ask.calls.is_empty() {
-            if !self.said.tokens.is_empty() {
-                items.push(Item::Text { tokens: self.said.tokens.clone(), last: true });
+        if self.params.calls.is_empty() {
+            if !self.output.tokens.is_empty() {
+                items.push(Item::Text { tokens: self.output.tokens.clone(), last: true });
             }
             return items;
         }
-        // The space between thought and call shows in SGLang's streams.
-        if self.wire == Wire::Sglang && streamed && thinks {
+        if self.dialect.shows_space && streamed && thinks {
             items.push(Item::Text { tokens: vec!["\n\n".to_owned()], last: false });
         }
-        items.extend(self.ask.calls.iter().map(Item::Call));
+        items.extend(self.params.calls.iter().map(Item::Call));
         items
     }
 
     fn status(&self) -> &'static str {
-        if self.said.finish == "length" && self.ask.calls.is_empty() { "incomplete" } else { "completed" }
+        if self.output.finish == "length" && self.params.calls.is_empty() { "incomplete" } else { "completed" }
     }
 
     fn id(&self, prefix: &str, at: usize) -> String {
-        let digits = match self.wire {
-            Wire::OpenAi => 48,
-            Wire::Vllm => 16,
-            _ if prefix == "fc" => 8,
-            _ => 32,
-        };
+        let digits = if prefix == "fc" { self.dialect.call_digits } else { self.dialect.id_digits };
         format!("{prefix}_{}", self.stamp.hex(at, digits))
     }
 
@@ -118,15 +177,14 @@ impl Responses<'_> {
         let status = if done { "completed" } else { "in_progress" };
         match item {
             Item::Thought(tokens) => {
-                let content = match (done, self.wire) {
-                    (true, _) => json!([{"text": tokens.concat(), "type": "reasoning_text"}]),
-                    (false, Wire::Sglang) => json!([]),
-                    (false, _) => Value::Null,
+                let content = match done {
+                    true => json!([{"text": tokens.concat(), "type": "reasoning_text"}]),
+                    false => (self.dialect.open_thought)(),
                 };
                 let include = self.body.get("include").and_then(Value::as_array);
                 let sealed =
                     done && include.is_some_and(|all| all.iter().any(|one| one == "reasoning.encrypted_content"));
-                // It is the thought, only packed.
+                // A real server packs the thought into it.
                 let sealed = sealed.then(|| format!("sglang-reasoning-v1.{}", self.stamp.hex(at, 24)));
                 json!({"id": self.id("rs", at + 1), "summary": [], "type": "reasoning", "content": content,
                     "encrypted_content": sealed, "status": status})
@@ -135,10 +193,8 @@ impl Responses<'_> {
                 let content = if done { json!([self.part(&tokens.concat())]) } else { json!([]) };
                 let mut value = json!({"id": self.id("msg", at + 1), "content": content, "role": "assistant",
                     "status": status, "type": "message"});
-                match self.wire {
-                    Wire::Vllm => value["phase"] = Value::Null,
-                    Wire::Sglang => value["phase"] = json!(if *last { "final_answer" } else { "commentary" }),
-                    _ => {}
+                if let Some([of_last, of_other]) = self.dialect.phases {
+                    value["phase"] = json!(if *last { of_last } else { of_other });
                 }
                 value
             }
@@ -151,8 +207,7 @@ impl Responses<'_> {
     }
 
     fn part(&self, text: &str) -> Value {
-        let logprobs = if self.wire == Wire::OpenAi { json!([]) } else { Value::Null };
-        json!({"annotations": [], "text": text, "type": "output_text", "logprobs": logprobs})
+        text_part(text, (self.dialect.logprobs)())
     }
 
     fn parts(&self, events: &mut Events, item: &Item<'_>, at: usize, tokens: &[String]) {
@@ -169,12 +224,10 @@ impl Responses<'_> {
             }
             more
         };
-        let part = |text: &str, added: bool| match (thought, self.wire) {
+        let part = |text: &str, added: bool| match (thought, added) {
             (true, _) => json!({"text": text, "type": "reasoning_text"}),
-            (false, Wire::Vllm) if added => {
-                json!({"annotations": [], "text": text, "type": "output_text", "logprobs": []})
-            }
-            (false, _) => self.part(text),
+            (false, true) => text_part(text, (self.dialect.open_logprobs)()),
+            (false, false) => self.part(text),
         };
         let text = tokens.concat();
         events.push(event("response.content_part.added", json!({"part": part("", true)})), false);
@@ -193,91 +246,47 @@ impl Responses<'_> {
         }
         let kind = "response.function_call_arguments.done";
         let mut done = json!({"type": kind, "arguments": call.arguments, "item_id": id, "output_index": at});
-        if self.wire == Wire::Sglang {
+        if self.dialect.names_call {
             done["name"] = json!(call.name);
         }
         events.push(done, false);
     }
 
     fn usage(&self) -> Value {
-        let (output, reasoning) = self.ask.spent(std::slice::from_ref(self.said));
-        let input = self.ask.prompt_tokens;
-        let (mut inputs, mut outputs) = (json!({"cached_tokens": 0}), json!({"reasoning_tokens": reasoning}));
-        match self.wire {
-            Wire::Sglang | Wire::OpenAi => inputs["cache_write_tokens"] = json!(0),
-            Wire::Vllm => {
-                inputs = json!({"cached_tokens": 0, "cache_write_tokens": 0, "input_tokens_per_turn": [],
-                    "cached_tokens_per_turn": []});
-                outputs = json!({"reasoning_tokens": reasoning, "tool_output_tokens": 0,
-                    "output_tokens_per_turn": [], "tool_output_tokens_per_turn": []});
-            }
-            _ => {}
-        }
+        let (output, reasoning) = self.params.spent(std::slice::from_ref(self.output));
+        let input = self.params.prompt_tokens;
+        let (inputs, outputs) = (self.dialect.usage_details)(reasoning);
         json!({"input_tokens": input, "input_tokens_details": inputs, "output_tokens": output,
             "output_tokens_details": outputs, "total_tokens": input + output})
     }
 
-    /// What every dialect has.
+    /// Returns the skeleton, then the settings of the dialect.
     fn response(&self, status: &str, output: Value, usage: Value, error: Value) -> Value {
-        let field = |name: &str| self.body.get(name).cloned().unwrap_or_default();
-        let given = |name: &str| self.body.get(name).filter(|value| !value.is_null()).cloned();
-        let model = if self.ask.model.is_empty() { "default" } else { &self.ask.model };
+        let fields = RequestFields(self.body);
+        let model = if self.params.model.is_empty() { "default" } else { &self.params.model };
         let cut = if status == "incomplete" { json!({"reason": "max_output_tokens"}) } else { Value::Null };
-        let chosen = |default: &str| given("tool_choice").unwrap_or_else(|| json!(default));
         let mut value = json!({"id": self.id("resp", 0), "object": "response", "created_at": self.stamp.created,
             "model": model, "output": output, "status": status, "usage": usage, "incomplete_details": cut,
-            "instructions": field("instructions"), "max_output_tokens": field("max_output_tokens"),
-            "parallel_tool_calls": given("parallel_tool_calls").unwrap_or(json!(true)),
+            "instructions": fields.field("instructions"), "max_output_tokens": fields.field("max_output_tokens"),
+            "parallel_tool_calls": fields.or("parallel_tool_calls", json!(true)),
             "previous_response_id": null, "tools": self.tools(), "truncation": "disabled", "user": null});
-        let temperature = given("temperature");
-        let more = match self.wire {
-            Wire::OpenAi => json!({"background": false, "error": error, "max_tool_calls": null, "metadata": {},
-                "prompt_cache_key": null, "reasoning": {"effort": null, "summary": null}, "safety_identifier": null,
-                "service_tier": "default", "store": given("store").unwrap_or(json!(true)),
-                "temperature": temperature.unwrap_or_else(|| json!(1.0)),
-                "text": {"format": self.format(), "verbosity": "medium"}, "tool_choice": chosen("auto"),
-                "top_logprobs": 0, "top_p": 1.0}),
-            Wire::Sglang => json!({"error": error, "metadata": {}, "reasoning": {"effort": null, "summary": null},
-                "store": given("store").unwrap_or(json!(true)),
-                "temperature": temperature, "text": field("text"),
-                "tool_choice": chosen("auto"), "top_p": field("top_p")}),
-            _ => {
-                let default =
-                    if field("tools").as_array().is_some_and(|tools| !tools.is_empty()) { "auto" } else { "none" };
-                json!({"background": false, "max_tool_calls": null, "metadata": null, "prompt": null,
-                    "reasoning": null, "service_tier": "auto", "temperature": temperature.unwrap_or_else(|| json!(1.0)),
-                    "text": field("text"), "tool_choice": chosen(default), "top_logprobs": null, "top_p": 1.0})
-            }
-        };
-        let vllm = match self.wire {
-            Wire::Vllm => json!({"presence_penalty": 0.0, "frequency_penalty": 0.0, "kv_transfer_params": null,
-                "ec_transfer_params": null, "input_messages": null, "output_messages": null}),
-            _ => json!({}),
-        };
-        for (name, field) in [more, vllm].iter().filter_map(Value::as_object).flatten() {
+        for (name, field) in (self.dialect.settings)(&fields, error).as_object().into_iter().flatten() {
             value[name.as_str()] = field.clone();
         }
         value
     }
 
-    fn format(&self) -> Value {
-        let format = self.body.get("text").and_then(|text| text.get("format"));
-        format.cloned().unwrap_or_else(|| json!({"type": "text"}))
-    }
-
     fn tools(&self) -> Value {
         let tools = self.body.get("tools").and_then(Value::as_array);
-        let each = tools.into_iter().flatten().map(|tool| match self.wire {
-            Wire::Sglang => json!({"type": tool["type"], "name": tool["name"], "description": tool["description"],
-                "parameters": tool["parameters"], "strict": tool.get("strict").cloned().unwrap_or(json!(false)),
-                "tools": null, "defer_loading": null, "format": null}),
-            _ => json!({"type": tool["type"], "name": tool["name"], "description": tool["description"],
-                "parameters": tool["parameters"], "strict": tool.get("strict").cloned().unwrap_or(json!(true))}),
-        });
-        Value::Array(each.collect())
+        Value::Array(tools.into_iter().flatten().map(self.dialect.tool).collect())
     }
 }
 
+fn text_part(text: &str, logprobs: Value) -> Value {
+    json!({"annotations": [], "text": text, "type": "output_text", "logprobs": logprobs})
+}
+
+/// Events of one stream, numbered.
 struct Events {
     steps: Vec<Step>,
     number: u64,

@@ -1,26 +1,28 @@
-//! What form a request wants its answer in, and the simplest value that has it.
+//! The form that a request prescribes for its answer, and the simplest value of that form.
 
 use serde_json::{Deserializer, Map, Value, json};
 
-use super::config::{SimConfig, Wire};
 use super::prompt;
+use super::quirks::FormatStyle;
 
+/// Levels of a schema that are followed; below them stands null, so that a schema that refers to itself ends.
 const MAX_DEPTH: u8 = 12;
+/// Braces of a prompt that are tried as the begin of a schema; a schema behind more of them is not found.
+const MAX_BRACES: usize = 32;
 
-/// The answer's text, where its form is prescribed.
-pub(super) fn formed(body: &Map<String, Value>, config: &SimConfig) -> Option<String> {
+/// Returns the answer's text, if its form is prescribed.
+pub(super) fn formed(body: &Map<String, Value>, style: FormatStyle) -> Option<String> {
     let format = body.get("response_format").or_else(|| body.get("text")?.get("format"))?;
     let any = || json!({"answer": "Paris"}).to_string();
     let written = |schema: &Value, sparing| instance(schema, schema, 0, sparing).to_string();
-    match (config.wire, format.get("type")?.as_str()?) {
-        (Wire::Tgi, "regex") => {
+    match (style, format.get("type")?.as_str()?) {
+        (FormatStyle::Grammar, "regex") => {
             let pattern = format.get("value")?.as_str()?;
             Some(if pattern.contains('{') && pattern.starts_with('\\') { any() } else { "000".to_owned() })
         }
-        (Wire::Tgi, "json" | "json_object") => Some(written(format.get("value")?, true)),
-        (Wire::Tgi, "json_schema") => Some(written(format.get("value")?.get("schema")?, true)),
-        // The whole of it is taken for the schema, and OpenAI's wrapper constrains nothing.
-        (Wire::Trtllm, "json_schema") => {
+        (FormatStyle::Grammar, "json" | "json_object") => Some(written(format.get("value")?, true)),
+        (FormatStyle::Grammar, "json_schema") => Some(written(format.get("value")?.get("schema")?, true)),
+        (FormatStyle::BareSchema, "json_schema") => {
             let schema = format.get("json_schema").or_else(|| format.get("schema"))?;
             Some(match schema.get("schema") {
                 Some(_) => json!("unconstrained").to_string(),
@@ -39,15 +41,15 @@ pub(super) fn formed(body: &Map<String, Value>, config: &SimConfig) -> Option<St
     }
 }
 
-/// The first JSON Schema in a text.
+/// Returns the first JSON Schema in a text.
 fn shown(text: &str) -> Option<Value> {
-    text.match_indices('{').take(32).find_map(|(at, _)| {
+    text.match_indices('{').take(MAX_BRACES).find_map(|(at, _)| {
         let found = Deserializer::from_str(text.get(at..)?).into_iter::<Value>().next()?.ok()?;
         found.get("properties").is_some().then_some(found)
     })
 }
 
-/// The arguments of a call, as the schema of its parameters has them.
+/// Returns the arguments of a call, in the form that the schema of its parameters has.
 pub(super) fn arguments(function: &Value) -> String {
     let schema = function.get("parameters").or_else(|| function.get("arguments"));
     schema
@@ -55,7 +57,7 @@ pub(super) fn arguments(function: &Value) -> String {
         .map_or_else(|| "{}".to_owned(), |schema| instance(schema, schema, 0, false).to_string())
 }
 
-/// The simplest value that a schema of the usual kind allows; a `sparing` one leaves out what is not required.
+/// Returns the simplest value that a schema of the usual kind allows; a `sparing` one has the required fields only.
 fn instance(schema: &Value, root: &Value, depth: u8, sparing: bool) -> Value {
     if depth > MAX_DEPTH {
         return Value::Null;

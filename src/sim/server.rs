@@ -1,4 +1,4 @@
-//! The server around the formats: connections, pacing, faults, and counts of what the other side did.
+//! The HTTP server around the formats: connections, pacing, and faults below the answer's text.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,14 +18,17 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::body::{SimBody, Watch};
-use super::engine::{self, Sent, Stamp, Words};
-use super::io::{Control, Faulty};
-use super::routes::{self, Made};
-use super::{Behaviour, Fault, Received, Shared, Wire};
+use super::body::{AnswerGuard, SimBody};
+use super::config::{Behaviour, Fault};
+use super::engines;
+use super::faulty::{FaultyStream, StreamControl};
+use super::routes::{self, RawRequest};
+use super::simulator::{AnswerSummary, RefusalBody, Reply, Simulator};
+use super::stamp::Stamp;
+use super::state::{Received, SharedState};
 
-pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
-    // Connections end with the server.
+/// Accepts connections until it is dropped, and then ends them.
+pub(super) async fn run(listener: TcpListener, shared: Arc<SharedState>) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -34,30 +37,30 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
         };
         while connections.try_join_next().is_some() {}
         drop(stream.set_nodelay(true));
-        shared.opened.fetch_add(1, Ordering::Relaxed);
+        shared.count_opened();
         connections.spawn(connection(stream, Arc::clone(&shared)));
     }
 }
 
-/// Counts up now and down when dropped.
-struct Counted<'s>(&'s tokio::sync::watch::Sender<u64>);
+/// Guard that counts up when made and down when dropped.
+struct CountGuard<'s>(&'s tokio::sync::watch::Sender<u64>);
 
-impl<'s> Counted<'s> {
+impl<'s> CountGuard<'s> {
     fn new(count: &'s tokio::sync::watch::Sender<u64>) -> Self {
         count.send_modify(|count| *count += 1);
         Self(count)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for CountGuard<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
     }
 }
 
-async fn connection(stream: tokio::net::TcpStream, shared: Arc<Shared>) {
-    let _counted = Counted::new(&shared.connections);
-    let (io, control) = Faulty::new(stream);
+async fn connection(stream: tokio::net::TcpStream, shared: Arc<SharedState>) {
+    let _counted = CountGuard::new(&shared.connections);
+    let (io, control) = FaultyStream::new(stream);
     let close = Arc::new(Notify::new());
     let service = {
         let (shared, close) = (Arc::clone(&shared), Arc::clone(&close));
@@ -73,28 +76,28 @@ async fn connection(stream: tokio::net::TcpStream, shared: Arc<Shared>) {
         _ = serving => {}
         () = async {
             close.notified().await;
-            // The answer's last bytes are still on their way to the socket.
+            // Leaves the answer's last bytes time to reach the socket.
             tokio::time::sleep(Duration::from_millis(1)).await;
         } => {}
     }
 }
 
 async fn answer(
-    shared: Arc<Shared>,
-    control: Arc<Control>,
+    shared: Arc<SharedState>,
+    control: Arc<StreamControl>,
     close: Arc<Notify>,
     mut request: Request<Incoming>,
 ) -> Response<SimBody> {
-    let mut watch = Watch::begin(&shared);
+    let mut guard = AnswerGuard::begin(&shared);
     let behaviour = shared.behaviour();
     if behaviour.fault == Fault::CloseAfterAnswer {
-        watch.close = Some(close);
+        guard.close = Some(close);
     }
-    let number = shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
+    let number = shared.count_request();
     let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
-    watch.called_by(head.headers.get("traceparent"));
-    let Ok(body) = body.collect().await else { return empty(StatusCode::BAD_REQUEST, watch) };
+    guard.called_by(head.headers.get("traceparent"));
+    let Ok(body) = body.collect().await else { return empty(StatusCode::BAD_REQUEST, guard) };
     let body = body.to_bytes();
     if shared.config.record {
         let target = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
@@ -114,35 +117,38 @@ async fn answer(
         _ => {}
     }
     if behaviour.fault == Fault::Html {
-        return html(watch);
+        return html(guard);
     }
     if let (Some(upgrade), "/v1/realtime") = (upgrade, head.uri.path()) {
-        return switch(&head.headers, upgrade, watch);
+        return switch(&head.headers, upgrade, guard);
     }
     let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let stamp = Stamp { number, created };
-    let request = routes::Request { method: &head.method, path: head.uri.path(), headers: &head.headers, body: &body };
-    let made = routes::respond(&shared, &behaviour, &request, stamp);
-    let wait = match &made {
-        Made::Whole(_, tokens) => behaviour.wait(number, *tokens),
-        Made::Refused(..) | Made::Stream(_) | Made::Page(_) | Made::Empty => Duration::ZERO,
+    let request = RawRequest { method: &head.method, path: head.uri.path(), headers: &head.headers, body: &body };
+    let simulator = engines::of(shared.config.wire);
+    let reply = routes::respond(&shared, simulator, &behaviour, &request, stamp);
+    let wait = match &reply {
+        Reply::Whole(_, tokens) => behaviour.wait(number, *tokens),
+        Reply::Refused(..) | Reply::Stream(_) | Reply::Page(_) | Reply::Empty => Duration::ZERO,
     };
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
-    finish(&shared, &behaviour, made, stamp, watch)
+    finish(simulator, &behaviour, reply, stamp, guard)
 }
 
 impl Behaviour {
+    /// Returns the wait with its jitter, which depends only on the request's number.
     pub(super) fn jittered(&self, wait: Duration, number: u64) -> Duration {
         if self.jitter <= 0.0 {
             return wait;
         }
-        // Spread evenly over the requests, the same in every run.
+        // A Weyl sequence spreads evenly over the requests, the same in every run.
         let place = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64 / f64::from(1_u32 << 24);
         wait.mul_f64((1.0 + self.jitter * (2.0 * place - 1.0)).max(0.0))
     }
 
+    /// Returns the time between two tokens.
     pub(super) fn token(&self, number: u64) -> Duration {
         if self.tokens_per_second > 0.0 {
             self.jittered(Duration::from_secs_f64(1.0 / self.tokens_per_second), number)
@@ -151,42 +157,49 @@ impl Behaviour {
         }
     }
 
+    /// Returns the time that a whole answer takes.
     fn wait(&self, number: u64, tokens: u64) -> Duration {
         self.jittered(self.ttft, number) + self.token(number).mul_f64(tokens.saturating_sub(1) as f64)
     }
 
+    /// True if the request with this number is one of the [`error_rate`](Self::error_rate).
     pub(super) fn fails(&self, number: u64) -> bool {
         let place = (number.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 40) as f64 / f64::from(1_u32 << 24);
         place < self.error_rate
     }
 }
 
-fn finish(shared: &Shared, behaviour: &Behaviour, made: Made, stamp: Stamp, watch: Watch) -> Response<SimBody> {
-    let engine = engine::of(shared.config.wire);
+fn finish(
+    simulator: &dyn Simulator,
+    behaviour: &Behaviour,
+    reply: Reply,
+    stamp: Stamp,
+    guard: AnswerGuard,
+) -> Response<SimBody> {
     let mut retry = None;
     let mut steps = None;
-    let (status, content_type, bytes, tokens) = match made {
-        Made::Empty => (200, None, Bytes::new(), 0),
-        Made::Page(text) => (200, Some("text/plain; version=0.0.4; charset=utf-8"), Bytes::from(text), 0),
-        Made::Whole(value, tokens) => (200, Some("application/json"), Bytes::from(value.to_string()), tokens),
-        Made::Refused(refusal, retry_after) => {
+    let (status, content_type, bytes, tokens) = match reply {
+        Reply::Empty => (200, None, Bytes::new(), 0),
+        Reply::Page(text) => (200, Some("text/plain; version=0.0.4; charset=utf-8"), Bytes::from(text), 0),
+        Reply::Whole(value, tokens) => (200, Some("application/json"), Bytes::from(value.to_string()), tokens),
+        Reply::Refused(refusal, retry_after) => {
             retry = retry_after;
-            let (kind, bytes) = match refusal.words {
-                Words::Json(body) => (Some("application/json"), Bytes::from(body.to_string())),
-                Words::Text(text) => (Some("text/plain; charset=utf-8"), Bytes::from(text)),
-                Words::Nothing => (None, Bytes::new()),
+            let (kind, bytes) = match refusal.body {
+                RefusalBody::Json(body) => (Some("application/json"), Bytes::from(body.to_string())),
+                RefusalBody::Text(text) => (Some("text/plain; charset=utf-8"), Bytes::from(text)),
+                RefusalBody::Empty => (None, Bytes::new()),
             };
             (refusal.status, kind, bytes, 0)
         }
-        Made::Stream(made) => {
-            steps = Some(made);
-            (200, Some(engine.event_type()), Bytes::new(), 1)
+        Reply::Stream(events) => {
+            steps = Some(events);
+            (200, Some(simulator.event_type()), Bytes::new(), 1)
         }
     };
-    let (length, streamed) = (bytes.len(), steps.is_some());
+    let (length, is_stream) = (bytes.len(), steps.is_some());
     let mut body = match steps {
-        Some(steps) => SimBody::stream(steps, behaviour, stamp.number, watch),
-        None => SimBody::whole(bytes, watch),
+        Some(steps) => SimBody::stream(steps, behaviour, stamp.number, guard),
+        None => SimBody::whole(bytes, guard),
     };
     if behaviour.fault == Fault::WrongLength {
         body.length = None;
@@ -197,7 +210,7 @@ fn finish(shared: &Shared, behaviour: &Behaviour, made: Made, stamp: Stamp, watc
     if let Some(content_type) = content_type {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
-    if status == 405 && shared.config.wire != Wire::OpenAi {
+    if status == 405 && simulator.quirks().has_allow {
         headers.insert("allow", HeaderValue::from_static("POST"));
     }
     if behaviour.fault == Fault::WrongLength {
@@ -206,32 +219,32 @@ fn finish(shared: &Shared, behaviour: &Behaviour, made: Made, stamp: Stamp, watc
     if let Some(seconds) = retry {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    engine.headers(headers, Sent { status, streamed, tokens }, stamp);
+    simulator.headers(headers, AnswerSummary { status, is_stream, tokens }, stamp);
     response
 }
 
-fn empty(status: StatusCode, watch: Watch) -> Response<SimBody> {
-    let mut response = Response::new(SimBody::whole(Bytes::new(), watch));
+fn empty(status: StatusCode, guard: AnswerGuard) -> Response<SimBody> {
+    let mut response = Response::new(SimBody::whole(Bytes::new(), guard));
     *response.status_mut() = status;
     response
 }
 
-fn html(watch: Watch) -> Response<SimBody> {
+fn html(guard: AnswerGuard) -> Response<SimBody> {
     let page = Bytes::from_static(b"<html><body><h1>It works!</h1></body></html>");
-    let mut response = Response::new(SimBody::whole(page, watch));
+    let mut response = Response::new(SimBody::whole(page, guard));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
     response
 }
 
-/// Agrees to a WebSocket and sends back every byte (RFC 6455 §4.2.2 for the accept value).
-fn switch(headers: &http::HeaderMap, upgrade: hyper::upgrade::OnUpgrade, mut watch: Watch) -> Response<SimBody> {
+/// Accepts a WebSocket and echoes every byte (RFC 6455 §4.2.2 for the accept value).
+fn switch(headers: &http::HeaderMap, upgrade: hyper::upgrade::OnUpgrade, mut guard: AnswerGuard) -> Response<SimBody> {
     let key = headers.get("sec-websocket-key").map(HeaderValue::as_bytes).unwrap_or_default();
     let mut text = key.to_vec();
     text.extend_from_slice(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &text);
     let accept = base64::engine::general_purpose::STANDARD.encode(hash);
-    watch.done();
-    let mut response = empty(StatusCode::SWITCHING_PROTOCOLS, watch);
+    guard.done();
+    let mut response = empty(StatusCode::SWITCHING_PROTOCOLS, guard);
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));

@@ -1,4 +1,4 @@
-//! The state of the watched files: where their names lead, their stamps, their bytes.
+//! The state of the watched files: the paths behind their symlinks, their stamps, their bytes.
 //!
 //! Owns: following symlinks, metadata, reading. Refuses: waiting. Invariant: no file can hold up or fill the process:
 //! only regular files are opened, and at most [`MAX_FILE`] of them is kept.
@@ -11,23 +11,24 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::Reading;
+/// Bytes of the main file, or the error of reading it.
+pub type Reading = io::Result<Vec<u8>>;
 
-/// Far above any rollout.toml or certificate chain.
+/// Limit of a file, in bytes; a larger one is an error. Far above any rollout.toml or certificate chain.
 const MAX_FILE: u64 = 4 << 20;
 
-/// As many as the kernel follows.
+/// Limit of symlinks behind one path; after it the path does not resolve. The kernel has the same limit.
 const MAX_LINKS: usize = 40;
 
-/// Where a name leads, and every folder in which a change can make it lead elsewhere.
-pub(super) struct Trail {
+/// The file behind a path, and every folder in which a change can put another file there.
+pub(super) struct ResolvedPath {
     pub(super) target: PathBuf,
     pub(super) folders: BTreeSet<PathBuf>,
 }
 
-impl Trail {
-    /// Walks `path` name by name. A folder counts when it holds a symlink on the way, the target, or, where the way
-    /// ends early, the first name that is missing.
+impl ResolvedPath {
+    /// Resolves `path` name by name. A folder counts if it holds a symlink of the path, the target, or the first name
+    /// that is missing.
     pub(super) fn of(path: &Path) -> Self {
         let mut folders = BTreeSet::new();
         let mut target = PathBuf::new();
@@ -61,17 +62,17 @@ impl Trail {
     }
 }
 
-/// The last one first. The root is a name too: joined to anything it begins anew.
+/// Splits a path, last name first. The root is a name too: joined to any path it replaces it.
 fn names(path: &Path) -> Vec<OsString> {
     path.iter().rev().filter(|name| *name != ".").map(ToOwned::to_owned).collect()
 }
 
-/// What tells, without reading, that a file is not what it was.
+/// Metadata by which a change of the files is noticed without reading them.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stamp(Vec<(PathBuf, Result<Mark, ErrorKind>)>);
+pub(super) struct FileStamps(Vec<(PathBuf, Result<FileStamp, ErrorKind>)>);
 
 #[derive(Debug, PartialEq, Eq)]
-struct Mark {
+struct FileStamp {
     device: u64,
     inode: u64,
     length: u64,
@@ -79,13 +80,13 @@ struct Mark {
     changed: (i64, i64),
 }
 
-impl Stamp {
+impl FileStamps {
     pub(super) fn of<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Self {
-        Self(paths.map(|path| (Trail::of(path).target, Mark::of(path))).collect())
+        Self(paths.map(|path| (ResolvedPath::of(path).target, FileStamp::of(path))).collect())
     }
 }
 
-impl Mark {
+impl FileStamp {
     fn of(path: &Path) -> Result<Self, ErrorKind> {
         let metadata = fs::metadata(path).map_err(|error| error.kind())?;
         Ok(Self {
@@ -98,13 +99,14 @@ impl Mark {
     }
 }
 
-/// Tells bytes apart without keeping them; its key is of this process alone.
+/// Hashes bytes, to compare them without keeping them. Its key is random for each process.
 #[derive(Debug, Default)]
 pub(super) struct Digester(RandomState);
 
+/// Hash of a file's bytes, or the error of reading it.
 pub(super) type Digest = Result<u64, ErrorKind>;
 
-/// What one reading found, to compare with the next.
+/// Digests of one reading, to compare with the next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Contents {
     main: Digest,
@@ -112,18 +114,20 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Of bytes that somebody else has read.
+    /// Makes the digest of a main file that the caller has read.
     pub(super) fn known(digester: &Digester, main: &[u8]) -> Self {
         Self { main: Ok(digester.0.hash_one(main)), also: BTreeMap::new() }
     }
 }
 
+/// Reads all files.
 pub(super) fn read(digester: &Digester, main: &Path, also: &BTreeSet<PathBuf>) -> (Reading, Contents) {
     let reading = read_file(main);
     let contents = Contents { main: digest(digester, &reading), also: digests(digester, also) };
     (reading, contents)
 }
 
+/// Reads the further files.
 pub(super) fn digests(digester: &Digester, paths: &BTreeSet<PathBuf>) -> BTreeMap<PathBuf, Digest> {
     paths.iter().map(|path| (path.clone(), digest(digester, &read_file(path)))).collect()
 }
@@ -136,7 +140,7 @@ fn digest(digester: &Digester, reading: &Reading) -> Digest {
 }
 
 fn read_file(path: &Path) -> Reading {
-    // Opening a FIFO would wait for its writer, so look first.
+    // Opening a FIFO would wait for its writer.
     let metadata = fs::metadata(path)?;
     if metadata.is_dir() {
         return Err(ErrorKind::IsADirectory.into());
@@ -167,17 +171,17 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_trail(path: &Path, target: &Path, folders: &[PathBuf]) {
-        let trail = Trail::of(path);
-        assert_eq!(trail.target, target);
-        assert_eq!(trail.folders, folders.iter().cloned().collect());
+    fn assert_resolved(path: &Path, target: &Path, folders: &[PathBuf]) {
+        let resolved = ResolvedPath::of(path);
+        assert_eq!(resolved.target, target);
+        assert_eq!(resolved.folders, folders.iter().cloned().collect());
     }
 
     #[test]
     fn a_plain_file_has_one_folder() {
         let (_guard, root) = root();
         fs::write(root.join("a.toml"), "").unwrap();
-        assert_trail(&root.join("a.toml"), &root.join("a.toml"), std::slice::from_ref(&root));
+        assert_resolved(&root.join("a.toml"), &root.join("a.toml"), std::slice::from_ref(&root));
     }
 
     #[test]
@@ -188,7 +192,7 @@ mod tests {
         symlink("..2026_11", root.join("..data")).unwrap();
         symlink("..data/rollout.toml", root.join("rollout.toml")).unwrap();
         let dated = root.join("..2026_11");
-        assert_trail(&root.join("rollout.toml"), &dated.join("rollout.toml"), &[root.clone(), dated]);
+        assert_resolved(&root.join("rollout.toml"), &dated.join("rollout.toml"), &[root.clone(), dated]);
     }
 
     #[test]
@@ -199,15 +203,15 @@ mod tests {
         fs::write(root.join("releases/1/a.toml"), "").unwrap();
         symlink("../releases/1", root.join("srv/current")).unwrap();
         let release = root.join("releases/1");
-        assert_trail(&root.join("srv/current/a.toml"), &release.join("a.toml"), &[root.join("srv"), release]);
+        assert_resolved(&root.join("srv/current/a.toml"), &release.join("a.toml"), &[root.join("srv"), release]);
     }
 
     #[test]
-    fn what_is_missing_is_awaited_in_the_nearest_folder() {
+    fn a_missing_file_is_awaited_in_the_nearest_folder() {
         let (_guard, root) = root();
-        assert_trail(&root.join("x/y/a.toml"), &root.join("x/y/a.toml"), std::slice::from_ref(&root));
+        assert_resolved(&root.join("x/y/a.toml"), &root.join("x/y/a.toml"), std::slice::from_ref(&root));
         symlink("nowhere/b.toml", root.join("a.toml")).unwrap();
-        assert_trail(&root.join("a.toml"), &root.join("nowhere/b.toml"), std::slice::from_ref(&root));
+        assert_resolved(&root.join("a.toml"), &root.join("nowhere/b.toml"), std::slice::from_ref(&root));
     }
 
     #[test]
@@ -215,7 +219,7 @@ mod tests {
         let (_guard, root) = root();
         symlink("b", root.join("a")).unwrap();
         symlink("a", root.join("b")).unwrap();
-        assert!(Trail::of(&root.join("a")).folders.contains(&root));
+        assert!(ResolvedPath::of(&root.join("a")).folders.contains(&root));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The kernel's hints: which folders are watched for us, and the callback that turns events into wakes.
+//! File events of the kernel: the watched folders, and the callback that turns events into wakes.
 //!
-//! Owns: the inotify (or FSEvents, kqueue) handle. Refuses: event names, file contents. Invariant: failing to watch is
-//! never fatal; it is said once, and polling goes on.
+//! Owns: the inotify (or FSEventWatcher, kqueue) handle. Refuses: event names, file contents. Invariant: failing to watch is
+//! never fatal; it is logged once, and polling goes on.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,61 +13,64 @@ use std::sync::Arc;
 use notify::event::ModifyKind;
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use super::files::Trail;
+use super::files::ResolvedPath;
 use super::signal::{Signal, Wake};
 
-/// Folders that are replaced faster than this are left to the poll.
+/// Number of tries to watch the folders; folders that are replaced faster are left to the poll.
 const ARM_TRIES: u32 = 8;
 
+/// The folders that are watched for events.
 pub(super) struct Folders {
-    events: Option<Events>,
+    events: Option<EventWatcher>,
     warned: bool,
 }
 
-struct Events {
+struct EventWatcher {
     watcher: RecommendedWatcher,
     signal: Arc<Signal>,
     armed: BTreeMap<PathBuf, Identity>,
 }
 
 impl Folders {
-    /// Without a signal there are no hints.
+    /// Starts the event watcher; without a signal there is none.
     pub(super) fn new(signal: Option<Arc<Signal>>) -> Self {
         let Some(signal) = signal else { return Self { events: None, warned: false } };
         let raise = Arc::clone(&signal);
         match notify::recommended_watcher(move |event| hint(&raise, event)) {
-            Ok(watcher) => Self { events: Some(Events { watcher, signal, armed: BTreeMap::new() }), warned: false },
+            Ok(watcher) => {
+                Self { events: Some(EventWatcher { watcher, signal, armed: BTreeMap::new() }), warned: false }
+            }
             Err(error) => {
-                tracing::warn!(%error, "file events are not available here: saves are noticed by polling");
+                tracing::warn!(%error, "file events are not available: changes are found by polling");
                 Self { events: None, warned: true }
             }
         }
     }
 
-    /// Watches every folder that matters for these files, and no other.
+    /// Watches exactly the folders in which these files can change.
     pub(super) fn arm<'a>(&mut self, paths: impl Iterator<Item = &'a PathBuf> + Clone) {
         let Some(events) = &mut self.events else { return };
-        // notify unwraps its channel: where its thread could not be started, or died, each call panics, `drop` too.
+        // notify unwraps its channel: if its thread did not start, or died, each call panics, `drop` too.
         match catch_unwind(AssertUnwindSafe(|| events.arm(&paths))) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.warn(&error.to_string()),
             Err(_) => {
                 std::mem::forget(self.events.take());
-                self.warn("the thread that receives them is gone");
+                self.warn("the thread that receives them has ended");
             }
         }
     }
 
     fn warn(&mut self, error: &str) {
         if !std::mem::replace(&mut self.warned, true) {
-            tracing::warn!(error, "file events are incomplete: some saves are noticed by polling");
+            tracing::warn!(error, "file events are incomplete: some changes are found by polling");
         }
     }
 }
 
-impl Events {
-    /// A folder can be replaced between the walk and the call that watches it, and then nobody tells of the new one. So
-    /// the walk is repeated until it finds only folders that were watched before it began.
+impl EventWatcher {
+    /// Watches the folders of these paths. A folder that is replaced between resolving and watching sends no events, so
+    /// paths are resolved again until all their folders were watched before.
     fn arm<'a>(&mut self, paths: &(impl Iterator<Item = &'a PathBuf> + Clone)) -> notify::Result<()> {
         if self.signal.take_moved() {
             for folder in std::mem::take(&mut self.armed).into_keys() {
@@ -77,7 +80,7 @@ impl Events {
         for _ in 0..ARM_TRIES {
             let wanted: BTreeMap<PathBuf, Identity> = paths
                 .clone()
-                .flat_map(|path| Trail::of(path).folders)
+                .flat_map(|path| ResolvedPath::of(path).folders)
                 .map(|folder| {
                     let identity = identity(&folder);
                     (folder, identity)
@@ -116,25 +119,25 @@ impl Events {
     }
 
     fn disarm(&mut self, folder: &Path) {
-        // Where the folder itself is gone, the kernel has ended the watch already, and this says so.
+        // If the folder itself was removed, the kernel has ended the watch already, and this call fails.
         if let Err(error) = self.watcher.unwatch(folder) {
-            tracing::trace!(%error, "folder was not watched any more");
+            tracing::trace!(%error, "the folder was no longer watched");
         }
     }
 }
 
-/// Device and inode: another folder under the same name has to be watched anew. `None` where there is none.
+/// Device and inode: another folder under the same name has to be watched again. `None` if there is no folder.
 type Identity = Option<(u64, u64)>;
 
 fn identity(folder: &Path) -> Identity {
     fs::symlink_metadata(folder).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Our own readings are accesses; everything else may be a save.
+/// Turns an event into a wake. Accesses are ignored: the watcher's own readings are among them.
 fn hint(signal: &Signal, event: notify::Result<notify::Event>) {
     match event.map(|event| event.kind) {
         Ok(EventKind::Access(_)) => {}
-        // An inode can return under the same number, so that a folder made anew looks like the old one.
+        // Inode numbers are reused, so a new folder can look like the removed one.
         Ok(EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))) => signal.moved(),
         Ok(EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Other) | Err(_) => {
             signal.raise(Wake::Hint);

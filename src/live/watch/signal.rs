@@ -1,4 +1,4 @@
-//! What wakes the watcher's thread.
+//! Wakes of the watcher's thread.
 //!
 //! Owns: the strongest wake that is pending. Refuses: a queue. Invariant: a wake raised while the thread is busy is
 //! there when it looks next, so none is lost and nothing grows.
@@ -6,31 +6,36 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Why the thread wakes; the later one of the list outdoes the earlier.
+/// Reason for a wake; a later variant overrides an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) enum Wake {
-    /// Nothing happened: time to poll.
+    /// The poll interval has passed.
     #[default]
     Tick,
+    /// Something changed, perhaps the files.
     Hint,
+    /// A reload was requested.
     Now,
+    /// The thread has to end.
     Stop,
 }
 
+/// The pending wake of one thread.
 #[derive(Debug, Default)]
 pub(super) struct Signal {
-    pending: Mutex<Pending>,
+    pending: Mutex<PendingWake>,
     raised: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Pending {
+struct PendingWake {
     wake: Wake,
-    /// A folder that is watched may be another one now.
-    moved: bool,
+    /// True if a watched folder may have been replaced.
+    has_moved: bool,
 }
 
 impl Signal {
+    /// Raises a wake, unless a stronger one is pending.
     pub(super) fn raise(&self, wake: Wake) {
         let mut pending = self.lock();
         if wake > pending.wake {
@@ -39,17 +44,18 @@ impl Signal {
         }
     }
 
-    /// A hint that also says to watch the folders anew.
+    /// Raises a hint and notes that the folders have to be watched again.
     pub(super) fn moved(&self) {
-        self.lock().moved = true;
+        self.lock().has_moved = true;
         self.raise(Wake::Hint);
     }
 
+    /// True if folders moved since the last call.
     pub(super) fn take_moved(&self) -> bool {
-        std::mem::take(&mut self.lock().moved)
+        std::mem::take(&mut self.lock().has_moved)
     }
 
-    /// Waits for a wake, `Tick` when none came in time, and clears it (`Stop` stays).
+    /// Waits for a wake, which is `Tick` after `at_most`, and clears it (`Stop` stays).
     pub(super) fn wait(&self, at_most: Duration) -> Wake {
         let guard = self.lock();
         let (mut pending, _) = self
@@ -59,12 +65,12 @@ impl Signal {
         pending.take()
     }
 
-    /// What is pending now, cleared like by [`wait`](Self::wait).
+    /// Returns the pending wake and clears it, as [`wait`](Self::wait) does.
     pub(super) fn take(&self) -> Wake {
         self.lock().take()
     }
 
-    /// Waits for that long; `false` at once when asked to stop. Hints stay pending.
+    /// Waits for `length`; returns false at once if the thread has to stop. Hints stay pending.
     pub(super) fn pause(&self, length: Duration) -> bool {
         let end = Instant::now() + length;
         let mut pending = self.lock();
@@ -80,12 +86,12 @@ impl Signal {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pending> {
+    fn lock(&self) -> MutexGuard<'_, PendingWake> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pending {
+impl PendingWake {
     fn take(&mut self) -> Wake {
         match self.wake {
             Wake::Stop => Wake::Stop,
@@ -101,7 +107,7 @@ mod tests {
     const AGES: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn what_is_raised_while_nobody_waits_is_kept_once() {
+    fn a_wake_raised_while_the_thread_is_busy_is_kept_once() {
         let signal = Signal::default();
         signal.raise(Wake::Hint);
         signal.raise(Wake::Now);
@@ -111,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_outdoes_everything_and_stays() {
+    fn stop_overrides_everything_and_stays() {
         let signal = Signal::default();
         signal.raise(Wake::Stop);
         signal.raise(Wake::Now);

@@ -3,9 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::engine::{Asked, Refusal};
-use super::super::prompt;
 use super::grammar;
+use crate::sim::prompt;
+use crate::sim::simulator::{ApiRequest, Refusal};
 
 const MAX_BODY: usize = 2_000_000;
 const MAX_STOPS: usize = 4;
@@ -23,7 +23,7 @@ pub(super) fn event(message: &str) -> Value {
 }
 
 pub(super) fn told(status: u16, message: &str, kind: &str) -> Refusal {
-    plain(status, message, kind).told_in_a_stream(event(message))
+    plain(status, message, kind).in_stream(event(message))
 }
 
 fn validation(message: impl AsRef<str>) -> Refusal {
@@ -39,18 +39,18 @@ fn tool_error(message: &str) -> Refusal {
     plain(422, &format!("Tool error: {message}"), "tool_error")
 }
 
-pub(super) fn chat(asked: &Asked<'_>) -> Option<Refusal> {
-    if asked.size > MAX_BODY {
+pub(super) fn chat(request: &ApiRequest<'_>) -> Option<Refusal> {
+    if request.size > MAX_BODY {
         return Some(Refusal::text(413, "Failed to buffer the request body: length limit exceeded"));
     }
-    if let Some(problem) = types(asked.body) {
-        return Some(wrong_type(&problem, asked.size));
+    if let Some(problem) = types(request.body) {
+        return Some(wrong_type(&problem, request.size));
     }
-    tools(asked)
-        .or_else(|| template(asked))
-        .or_else(|| ranges(asked))
-        .or_else(|| limits(asked))
-        .or_else(|| grammar::refuse(asked).map(validation))
+    tools(request)
+        .or_else(|| template(request))
+        .or_else(|| ranges(request))
+        .or_else(|| limits(request))
+        .or_else(|| grammar::refuse(request).map(validation))
 }
 
 /// What serde calls a value of the wrong type.
@@ -188,52 +188,52 @@ fn response_format(value: &Value) -> Option<String> {
     without.then(|| "response_format.value: missing field `schema`".to_owned())
 }
 
-fn tools(asked: &Asked<'_>) -> Option<Refusal> {
-    let tools = asked.list("tools")?;
-    if asked.field("response_format").is_some() {
+fn tools(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let tools = request.list("tools")?;
+    if request.field("response_format").is_some() {
         return Some(tool_error("Grammar and tools are mutually exclusive"));
     }
-    let choice = asked.field("tool_choice")?;
+    let choice = request.field("tool_choice")?;
     let name = choice.as_str().or_else(|| choice.pointer("/function/name")?.as_str())?;
     let known = ["none", "auto", "required"].contains(&name) && choice.is_string();
     let found = tools.iter().any(|tool| tool.pointer("/function/name").is_some_and(|known| known == name));
     (!known && !found).then(|| tool_error(&format!("Tool with name {name} not found")))
 }
 
-fn template(asked: &Asked<'_>) -> Option<Refusal> {
-    let raised = prompt::raised(asked.body, asked.config)?;
+fn template(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let raised = prompt::raised(request.body, request.config.template)?;
     let message = format!("Template error: syntax error: {raised} (in <string>:1)");
     Some(plain(422, &message, "template_error"))
 }
 
-fn ranges(asked: &Asked<'_>) -> Option<Refusal> {
-    if let Some(stops) = asked.list("stop").map(Vec::len).filter(|stops| *stops > MAX_STOPS) {
+fn ranges(request: &ApiRequest<'_>) -> Option<Refusal> {
+    if let Some(stops) = request.list("stop").map(Vec::len).filter(|stops| *stops > MAX_STOPS) {
         return Some(validation(format!("`stop` supports up to {MAX_STOPS} stop sequences. Given: {stops}")));
     }
-    if asked.number("temperature").is_some_and(|temperature| temperature < 0.0) {
+    if request.number("temperature").is_some_and(|temperature| temperature < 0.0) {
         return Some(validation("`temperature` must be strictly positive"));
     }
     // A presence penalty is taken for a repetition penalty, from 2 on.
-    if asked.number("presence_penalty").is_some_and(|penalty| penalty + 2.0 <= 0.0) {
+    if request.number("presence_penalty").is_some_and(|penalty| penalty + 2.0 <= 0.0) {
         return Some(validation("`repetition_penalty` must be strictly positive"));
     }
-    if asked.number("frequency_penalty").is_some_and(|penalty| penalty.abs() > 2.0) {
+    if request.number("frequency_penalty").is_some_and(|penalty| penalty.abs() > 2.0) {
         return Some(validation("`frequency_penalty` must be >= -2.0 and <= 2.0"));
     }
-    if asked.number("top_p").is_some_and(|top_p| top_p <= 0.0 || top_p >= 1.0) {
+    if request.number("top_p").is_some_and(|top_p| top_p <= 0.0 || top_p >= 1.0) {
         return Some(validation("`top_p` must be > 0.0 and < 1.0"));
     }
-    let counts = asked.field("logprobs").is_some_and(|logprobs| logprobs == true);
-    let top = asked.field("top_logprobs").and_then(Value::as_u64).filter(|top| counts && *top > MAX_TOP_TOKENS);
+    let counts = request.field("logprobs").is_some_and(|logprobs| logprobs == true);
+    let top = request.field("top_logprobs").and_then(Value::as_u64).filter(|top| counts && *top > MAX_TOP_TOKENS);
     top.map(|top| validation(format!("`top_n_tokens` must be >= 0 and <= {MAX_TOP_TOKENS}. Given: {top}")))
 }
 
-fn limits(asked: &Asked<'_>) -> Option<Refusal> {
-    let limit = asked.field("max_completion_tokens").or_else(|| asked.field("max_tokens")).and_then(Value::as_u64);
+fn limits(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let limit = request.field("max_completion_tokens").or_else(|| request.field("max_tokens")).and_then(Value::as_u64);
     if limit == Some(0) {
         return Some(validation("`max_new_tokens` must be strictly positive"));
     }
-    let (input, most) = (asked.prompt_tokens(), asked.config.max_model_len);
+    let (input, most) = (request.prompt_tokens(), request.config.max_model_len);
     let limit = limit.map_or(0, |limit| limit.min(CHECKED_LIMIT));
     (input + limit > most).then(|| {
         validation(format!(
@@ -242,17 +242,17 @@ fn limits(asked: &Asked<'_>) -> Option<Refusal> {
     })
 }
 
-pub(super) fn completion(asked: &Asked<'_>) -> Option<Refusal> {
-    let problem = asked.body.iter().find_map(|(name, value)| field(name, value));
+pub(super) fn completion(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let problem = request.body.iter().find_map(|(name, value)| field(name, value));
     if let Some(problem) = problem {
-        return Some(wrong_type(&problem, asked.size));
+        return Some(wrong_type(&problem, request.size));
     }
-    match asked.body.get("prompt") {
-        None => return Some(wrong_type("missing field `prompt`", asked.size)),
+    match request.body.get("prompt") {
+        None => return Some(wrong_type("missing field `prompt`", request.size)),
         Some(Value::String(text)) if text.is_empty() => return Some(validation("`inputs` cannot be empty")),
         Some(Value::Array(prompts)) if prompts.iter().any(|prompt| !prompt.is_string()) => {
             let problem = "prompt: data did not match any variant of untagged enum PromptDeserializer";
-            return Some(wrong_type(problem, asked.size));
+            return Some(wrong_type(problem, request.size));
         }
         Some(Value::Array(prompts)) if prompts.len() > 4 => {
             let message = "Number of prompts exceeds the maximum allowed batch size of 4";
@@ -260,9 +260,9 @@ pub(super) fn completion(asked: &Asked<'_>) -> Option<Refusal> {
         }
         Some(_) => {}
     }
-    if asked.field("suffix").is_some() {
+    if request.field("suffix").is_some() {
         let message = "Suffix is not supported and can be achieved by preprocessing the prompt.";
         return Some(plain(422, message, "suffix not supported"));
     }
-    ranges(asked).or_else(|| limits(asked))
+    ranges(request).or_else(|| limits(request))
 }

@@ -1,13 +1,17 @@
 //! OpenAI's answers, as its API reference and SDKs have them.
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Map, Value, json};
 
-use super::ask::{Ask, Call, Forced, Said, pieces};
-use super::body::Step;
-use super::config::SimConfig;
-use super::engine::{Asked, Engine, Refusal, Sent, Stamp};
-use super::prompt;
+use crate::sim::calls::{Call, ToolChoice, pieces};
+use crate::sim::config::{SimConfig, Template};
+use crate::sim::params::{GenerationParams, Output};
+use crate::sim::prompt;
+use crate::sim::quirks::Quirks;
+use crate::sim::responses::{Dialect, RequestFields, plain_tool};
+use crate::sim::simulator::{AnswerSummary, ApiRequest, Refusal, Reply, Simulator};
+use crate::sim::stamp::Stamp;
+use crate::sim::step::Step;
 
 const FINGERPRINT: &str = "fp_50cad350e4";
 /// Top-level fields of a chat request; any other is refused.
@@ -53,7 +57,7 @@ const KNOWN: [&str; 37] = [
 /// OpenAI's ids are never longer, and it takes none that are.
 const MAX_ID: usize = 40;
 
-pub(super) fn error(status: u16, kind: &str, message: &str, param: Option<&str>, code: Option<&str>) -> Refusal {
+fn error(status: u16, kind: &str, message: &str, param: Option<&str>, code: Option<&str>) -> Refusal {
     Refusal::json(status, json!({"error": {"message": message, "type": kind, "param": param, "code": code}}))
 }
 
@@ -65,43 +69,88 @@ fn unknown(field: &str) -> Refusal {
     invalid(&format!("Unrecognized request argument supplied: {field}"), None, None)
 }
 
+const QUIRKS: Quirks = Quirks {
+    template: Template::Qwen25,
+    vision: true,
+    stops_in_thought: false,
+    has_functions: true,
+    has_allow: false,
+    ..Quirks::NONE
+};
+
+const RESPONSES: Dialect = Dialect {
+    id_digits: 48,
+    call_digits: 48,
+    thought_has_status: true,
+    open_thought: || Value::Null,
+    phases: None,
+    logprobs: || json!([]),
+    open_logprobs: || json!([]),
+    shows_space: false,
+    names_call: false,
+    has_incomplete_event: true,
+    usage_details: |reasoning| {
+        (json!({"cached_tokens": 0, "cache_write_tokens": 0}), json!({"reasoning_tokens": reasoning}))
+    },
+    settings: response_settings,
+    tool: plain_tool,
+};
+
+fn response_settings(fields: &RequestFields<'_>, error: Value) -> Value {
+    let format = fields.0.get("text").and_then(|text| text.get("format")).cloned();
+    let format = format.unwrap_or_else(|| json!({"type": "text"}));
+    json!({"background": false, "error": error, "max_tool_calls": null, "metadata": {}, "prompt_cache_key": null,
+        "reasoning": {"effort": null, "summary": null}, "safety_identifier": null, "service_tier": "default",
+        "store": fields.or("store", json!(true)), "temperature": fields.or("temperature", json!(1.0)),
+        "text": {"format": format, "verbosity": "medium"}, "tool_choice": fields.or("tool_choice", json!("auto")),
+        "top_logprobs": 0, "top_p": 1.0})
+}
+
 pub(super) struct OpenAi;
 
-impl Engine for OpenAi {
-    fn refuse(&self, asked: &Asked<'_>) -> Option<Refusal> {
-        let body = asked.body;
-        if let Some(refusal) = model(asked) {
+impl Simulator for OpenAi {
+    fn quirks(&self) -> &'static Quirks {
+        &QUIRKS
+    }
+
+    fn refuse(&self, request: &ApiRequest<'_>) -> Option<Refusal> {
+        let body = request.body;
+        if let Some(refusal) = model(request) {
             return Some(refusal);
         }
         if let Some(field) = body.keys().find(|key| !KNOWN.contains(&key.as_str())) {
             return Some(unknown(field));
         }
-        if asked.list("messages").is_none_or(Vec::is_empty) {
+        if request.list("messages").is_none_or(Vec::is_empty) {
             return Some(missing("messages"));
         }
-        let temperature = asked.field("temperature");
+        let temperature = request.field("temperature");
         if temperature.is_some_and(|value| !value.as_f64().is_some_and(|t| (0.0..=2.0).contains(&t))) {
             let message = "Invalid 'temperature': expected a number from 0 to 2.";
             return Some(invalid(message, Some("temperature"), Some("invalid_type")));
         }
-        tools(asked).or_else(|| by_model(asked)).or_else(|| format(asked)).or_else(|| ids(asked))
+        tools(request).or_else(|| by_model(request)).or_else(|| format(request)).or_else(|| ids(request))
     }
 
-    fn refuse_response(&self, asked: &Asked<'_>) -> Option<Refusal> {
-        let input = asked.field("input").is_none().then(|| missing("input"));
-        let previous = asked.text("previous_response_id").map(|id| {
+    fn refuse_response(&self, request: &ApiRequest<'_>) -> Option<Refusal> {
+        let input = request.field("input").is_none().then(|| missing("input"));
+        let previous = request.text("previous_response_id").map(|id| {
             let message = format!("Previous response with id '{id}' not found.");
             invalid(&message, Some("previous_response_id"), Some("previous_response_not_found"))
         });
-        model(asked).or(input).or(previous)
+        model(request).or(input).or(previous)
     }
 
-    fn whole(&self, ask: &Ask, said: &[Said], stamp: Stamp) -> Value {
-        whole(ask, said, stamp)
+    fn responses(&self) -> Option<&'static Dialect> {
+        Some(&RESPONSES)
     }
 
-    fn stream(&self, ask: &Ask, said: &[Said], stamp: Stamp) -> Vec<Step> {
-        stream(ask, said, stamp)
+    fn whole(&self, params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Value {
+        whole(params, outputs, stamp)
+    }
+
+    fn stream(&self, params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Vec<Step> {
+        stream(params, outputs, stamp)
     }
 
     fn by_status(&self, status: u16) -> Refusal {
@@ -120,7 +169,7 @@ impl Engine for OpenAi {
         error(status, kind, message, None, code)
     }
 
-    fn broken(&self, _body: &[u8], _path: &str) -> Refusal {
+    fn refuse_body(&self, _body: &[u8], _path: &str) -> Refusal {
         invalid("We could not parse the JSON body of your request.", None, None)
     }
 
@@ -132,7 +181,17 @@ impl Engine for OpenAi {
         json!({"object": "list", "data": names.iter().map(entry).collect::<Vec<_>>()})
     }
 
-    fn headers(&self, headers: &mut HeaderMap, _sent: Sent, stamp: Stamp) {
+    fn other_path(&self, _method: &Method, path: &str, body: &Map<String, Value>) -> Option<Reply> {
+        let answer = match path {
+            "/v1/embeddings" => embeddings(body),
+            "/v1/moderations" => moderation(body),
+            path if path.starts_with("/v1/files") => json!({"object": "list", "data": [], "has_more": false}),
+            _ => return None,
+        };
+        Some(Reply::Whole(answer, 0))
+    }
+
+    fn headers(&self, headers: &mut HeaderMap, _summary: AnswerSummary, stamp: Stamp) {
         headers.insert("openai-version", HeaderValue::from_static("2020-10-01"));
         headers.insert("openai-organization", HeaderValue::from_static("org-simulated"));
         headers.insert("openai-processing-ms", HeaderValue::from(stamp.number % 50));
@@ -149,25 +208,25 @@ fn missing(field: &str) -> Refusal {
     invalid(&message, Some(field), Some("missing_required_parameter"))
 }
 
-fn model(asked: &Asked<'_>) -> Option<Refusal> {
-    let Some(model) = asked.text("model") else {
+fn model(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let Some(model) = request.text("model") else {
         return Some(invalid("you must provide a model parameter", None, None));
     };
-    let known = asked.config.models.is_empty() || asked.config.models.iter().any(|known| known == model);
+    let known = request.config.models.is_empty() || request.config.models.iter().any(|known| known == model);
     (!known).then(|| {
         let message = format!("The model `{model}` does not exist or you do not have access to it.");
         error(404, "invalid_request_error", &message, None, Some("model_not_found"))
     })
 }
 
-fn tools(asked: &Asked<'_>) -> Option<Refusal> {
-    let tools = asked.list("tools");
+fn tools(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let tools = request.list("tools");
     if tools.is_some_and(Vec::is_empty) {
         let message = "Invalid 'tools': empty array. Expected an array with minimum length 1, but got an empty array.";
         return Some(invalid(message, Some("tools"), Some("empty_array")));
     }
     for (field, needs) in [("tool_choice", "tools"), ("parallel_tool_calls", "tools"), ("function_call", "functions")] {
-        if asked.field(field).is_some() && asked.field(needs).is_none() {
+        if request.field(field).is_some() && request.field(needs).is_none() {
             let message =
                 format!("Invalid value for '{field}': '{field}' is only allowed when '{needs}' are specified.");
             return Some(invalid(&message, Some(field), None));
@@ -177,34 +236,34 @@ fn tools(asked: &Asked<'_>) -> Option<Refusal> {
 }
 
 /// The models that think take one limit and no sampling; the others know no effort.
-fn by_model(asked: &Asked<'_>) -> Option<Refusal> {
-    let name = asked.text("model").unwrap_or_default();
+fn by_model(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let name = request.text("model").unwrap_or_default();
     let thinks = (name.starts_with("gpt-5") && !name.starts_with("gpt-5-chat"))
         || ["o1", "o3", "o4"].iter().any(|family| name.starts_with(family));
     if !thinks {
         let older = name.starts_with("gpt-4") || name.starts_with("gpt-3");
-        return (older && asked.field("reasoning_effort").is_some()).then(|| unknown("reasoning_effort"));
+        return (older && request.field("reasoning_effort").is_some()).then(|| unknown("reasoning_effort"));
     }
-    if asked.field("max_tokens").is_some() {
+    if request.field("max_tokens").is_some() {
         let message = "Unsupported parameter: 'max_tokens' is not supported with this model. \
             Use 'max_completion_tokens' instead.";
         return Some(invalid(message, Some("max_tokens"), Some("unsupported_parameter")));
     }
-    if asked.number("temperature").is_some_and(|temperature| temperature != 1.0) {
+    if request.number("temperature").is_some_and(|temperature| temperature != 1.0) {
         let message = "Unsupported value: 'temperature' does not support this value with this model. \
             Only the default (1) value is supported.";
         return Some(invalid(message, Some("temperature"), Some("unsupported_value")));
     }
     let fields = ["top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"];
-    let field = fields.into_iter().find(|field| asked.field(field).is_some_and(|value| value != false))?;
+    let field = fields.into_iter().find(|field| request.field(field).is_some_and(|value| value != false))?;
     let message = format!("Unsupported parameter: '{field}' is not supported with this model.");
     Some(invalid(&message, Some(field), Some("unsupported_parameter")))
 }
 
-fn format(asked: &Asked<'_>) -> Option<Refusal> {
-    let format = asked.field("response_format")?;
+fn format(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let format = request.field("response_format")?;
     match format.get("type").and_then(Value::as_str) {
-        Some("json_object") if !prompt::says_json(asked.body) => {
+        Some("json_object") if !prompt::says_json(request.body) => {
             let message = "'messages' must contain the word 'json' in some form, to use 'response_format' of type \
                 'json_object'.";
             Some(invalid(message, Some("messages"), None))
@@ -218,8 +277,8 @@ fn format(asked: &Asked<'_>) -> Option<Refusal> {
 }
 
 /// The ids of calls in the history.
-fn ids(asked: &Asked<'_>) -> Option<Refusal> {
-    let messages = asked.list("messages")?;
+fn ids(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let messages = request.list("messages")?;
     messages.iter().enumerate().find_map(|(at, message)| {
         let calls = message.get("tool_calls").and_then(Value::as_array);
         let long = |id: Option<&Value>| id.and_then(Value::as_str).map(str::len).filter(|length| *length > MAX_ID);
@@ -257,26 +316,26 @@ fn logprob(token: &str, top: u64) -> Value {
     entry
 }
 
-fn logprobs(ask: &Ask, tokens: &[String]) -> Value {
-    ask.top_logprobs.map_or(
+fn logprobs(params: &GenerationParams, tokens: &[String]) -> Value {
+    params.top_logprobs.map_or(
         Value::Null,
         |top| json!({"content": tokens.iter().map(|token| logprob(token, top)).collect::<Vec<_>>(), "refusal": null}),
     )
 }
 
-fn finish(ask: &Ask, said: &Said) -> &'static str {
-    match (ask.calls.is_empty(), ask.forced) {
-        (true, _) => said.finish,
-        (false, Forced::Named) => "stop",
-        (false, _) if ask.legacy => "function_call",
+fn finish(params: &GenerationParams, output: &Output) -> &'static str {
+    match (params.calls.is_empty(), params.tool_choice) {
+        (true, _) => output.finish,
+        (false, ToolChoice::Named) => "stop",
+        (false, _) if params.legacy => "function_call",
         (false, _) => "tool_calls",
     }
 }
 
-fn usage(ask: &Ask, said: &[Said]) -> Value {
-    let (completion, _) = ask.spent(said);
-    json!({"prompt_tokens": ask.prompt_tokens, "completion_tokens": completion,
-        "total_tokens": ask.prompt_tokens + completion,
+fn usage(params: &GenerationParams, outputs: &[Output]) -> Value {
+    let (completion, _) = params.spent(outputs);
+    json!({"prompt_tokens": params.prompt_tokens, "completion_tokens": completion,
+        "total_tokens": params.prompt_tokens + completion,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0, "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0}})
@@ -294,77 +353,77 @@ fn chat_id(number: u64) -> String {
     format!("chatcmpl-{number:029}")
 }
 
-fn whole(ask: &Ask, said: &[Said], stamp: Stamp) -> Value {
-    let choices: Vec<Value> = said
+fn whole(params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Value {
+    let choices: Vec<Value> = outputs
         .iter()
         .enumerate()
         .map(|(index, one)| {
             let mut message = json!({"role": "assistant", "content": one.text(), "refusal": null, "annotations": []});
-            if !ask.calls.is_empty() {
+            if !params.calls.is_empty() {
                 message["content"] = Value::Null;
-                match ask.calls.first() {
-                    Some(call) if ask.legacy => {
+                match params.calls.first() {
+                    Some(call) if params.legacy => {
                         message["function_call"] = json!({"name": call.name, "arguments": call.arguments});
                     }
-                    _ => message["tool_calls"] = calls(stamp.number, &ask.calls),
+                    _ => message["tool_calls"] = calls(stamp.number, &params.calls),
                 }
             }
-            json!({"index": index, "message": message, "logprobs": logprobs(ask, &one.tokens),
-                "finish_reason": finish(ask, one)})
+            json!({"index": index, "message": message, "logprobs": logprobs(params, &one.tokens),
+                "finish_reason": finish(params, one)})
         })
         .collect();
-    json!({"id": chat_id(stamp.number), "object": "chat.completion", "created": stamp.created, "model": dated(&ask.model),
-        "choices": choices, "usage": usage(ask, said), "service_tier": "default",
+    json!({"id": chat_id(stamp.number), "object": "chat.completion", "created": stamp.created, "model": dated(&params.model),
+        "choices": choices, "usage": usage(params, outputs), "service_tier": "default",
         "system_fingerprint": FINGERPRINT})
 }
 
-fn stream(ask: &Ask, said: &[Said], stamp: Stamp) -> Vec<Step> {
-    let model = dated(&ask.model);
+fn stream(params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Vec<Step> {
+    let model = dated(&params.model);
     let chunk = |choices: Value| {
         let mut event = json!({"id": chat_id(stamp.number), "object": "chat.completion.chunk", "created": stamp.created,
             "model": model, "service_tier": "default", "system_fingerprint": FINGERPRINT, "choices": choices,
             "obfuscation": "x"});
-        if ask.include_usage {
+        if params.include_usage {
             event["usage"] = Value::Null;
         }
         event
     };
     let mut steps = Vec::new();
-    for (index, one) in said.iter().enumerate() {
+    for (index, one) in outputs.iter().enumerate() {
         let choice = |delta: Value, logprobs: Value, finish: Value| {
             chunk(json!([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]))
         };
-        let content = if ask.calls.is_empty() { json!("") } else { Value::Null };
+        let content = if params.calls.is_empty() { json!("") } else { Value::Null };
         let role = json!({"role": "assistant", "content": content, "refusal": null});
         steps.push(Step::event(&choice(role, Value::Null, Value::Null), false));
-        for delta in call_deltas(ask, stamp.number) {
+        for delta in call_deltas(params, stamp.number) {
             steps.push(Step::event(&choice(delta, Value::Null, Value::Null), true));
         }
-        for token in one.tokens.iter().filter(|_| ask.calls.is_empty()) {
-            let logprobs = logprobs(ask, std::slice::from_ref(token));
+        for token in one.tokens.iter().filter(|_| params.calls.is_empty()) {
+            let logprobs = logprobs(params, std::slice::from_ref(token));
             steps.push(Step::event(&choice(json!({"content": token}), logprobs, Value::Null), true));
         }
-        steps.push(Step::event(&choice(json!({}), Value::Null, json!(finish(ask, one))), false));
+        steps.push(Step::event(&choice(json!({}), Value::Null, json!(finish(params, one))), false));
     }
-    if ask.include_usage {
+    if params.include_usage {
         let mut event = chunk(json!([]));
-        event["usage"] = usage(ask, said);
+        event["usage"] = usage(params, outputs);
         steps.push(Step::event(&event, false));
     }
     steps.push(Step::done());
     steps
 }
 
-fn call_deltas(ask: &Ask, number: u64) -> Vec<Value> {
+fn call_deltas(params: &GenerationParams, number: u64) -> Vec<Value> {
     let mut deltas = Vec::new();
-    for (at, call) in ask.calls.iter().take(if ask.legacy { 1 } else { usize::MAX }).enumerate() {
+    for (at, call) in params.calls.iter().take(if params.legacy { 1 } else { usize::MAX }).enumerate() {
         let first = json!({"name": call.name, "arguments": ""});
-        deltas.push(match ask.legacy {
+        deltas.push(match params.legacy {
             true => json!({"function_call": first}),
             false => json!({"tool_calls": [{"index": at, "id": tool_id(number, at), "type": "function",
                 "function": first}]}),
         });
-        deltas.extend(pieces(&call.arguments).into_iter().map(|part| match ask.legacy {
+        deltas.extend(pieces(&call.arguments).into_iter().map(|part| match params.legacy {
             true => json!({"function_call": {"arguments": part}}),
             false => json!({"tool_calls": [{"index": at, "function": {"arguments": part}}]}),
         }));
@@ -372,7 +431,7 @@ fn call_deltas(ask: &Ask, number: u64) -> Vec<Value> {
     deltas
 }
 
-pub(super) fn embeddings(body: &Map<String, Value>) -> Value {
+fn embeddings(body: &Map<String, Value>) -> Value {
     let count = body.get("input").and_then(Value::as_array).map_or(1, Vec::len);
     let data: Vec<Value> = (0..count)
         .map(|index| json!({"object": "embedding", "index": index, "embedding": [0.5, -0.25, 0.125, index]}))
@@ -380,7 +439,7 @@ pub(super) fn embeddings(body: &Map<String, Value>) -> Value {
     json!({"object": "list", "data": data, "model": body.get("model"), "usage": {"prompt_tokens": 8, "total_tokens": 8}})
 }
 
-pub(super) fn moderation(body: &Map<String, Value>) -> Value {
+fn moderation(body: &Map<String, Value>) -> Value {
     let model = body.get("model").cloned().unwrap_or_else(|| json!("omni-moderation-latest"));
     json!({"id": "modr-1", "model": model, "results": [{"flagged": false, "categories": {}, "category_scores": {}}]})
 }

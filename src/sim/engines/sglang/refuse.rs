@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::engine::{Asked, Refusal};
-use super::super::prompt::{self, IMAGES};
-use super::super::pydantic::{self, Field, Kind, Problem};
+use crate::sim::prompt::{self, IMAGES};
+use crate::sim::pydantic::{self, Field, Kind, Problem};
+use crate::sim::simulator::{ApiRequest, Refusal};
 
 /// In every message about a wrong type.
 const FILE: &str = "/usr/local/lib/python3.12/dist-packages/sglang/srt/entrypoints/http_server.py";
@@ -101,17 +101,17 @@ pub(super) fn foreign(_path: &str) -> Refusal {
     flat(400, "Bad Request", &format!("1 validation error:\n  {problem} [{problem}]"))
 }
 
-pub(super) fn chat(asked: &Asked<'_>) -> Option<Refusal> {
-    let problems = problems(asked.body);
+pub(super) fn chat(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let problems = problems(request.body);
     if !problems.is_empty() {
-        return Some(invalid(&problems, asked.path));
+        return Some(invalid(&problems, request.path));
     }
-    tools(asked)
-        .or_else(|| shape(asked))
-        .or_else(|| length(asked))
-        .or_else(|| ranges(asked))
-        .or_else(|| format(asked))
-        .or_else(|| template(asked))
+    tools(request)
+        .or_else(|| shape(request))
+        .or_else(|| length(request))
+        .or_else(|| ranges(request))
+        .or_else(|| format(request))
+        .or_else(|| template(request))
 }
 
 /// What pydantic finds.
@@ -240,9 +240,9 @@ fn effort(body: &Map<String, Value>) -> Vec<Problem> {
     ]
 }
 
-fn tools(asked: &Asked<'_>) -> Option<Refusal> {
-    let tools = asked.list("tools").filter(|tools| !tools.is_empty());
-    let choice = asked.field("tool_choice")?;
+fn tools(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let tools = request.list("tools").filter(|tools| !tools.is_empty());
+    let choice = request.field("tool_choice")?;
     let named = choice.pointer("/function/name").and_then(Value::as_str);
     let Some(tools) = tools else {
         if choice == "required" {
@@ -255,7 +255,7 @@ fn tools(asked: &Asked<'_>) -> Option<Refusal> {
     {
         return Some(bad(format!("Tool '{name}' not found in tools list.")));
     }
-    let constrained = asked.field("response_format").is_some_and(|format| format["type"] != "text");
+    let constrained = request.field("response_format").is_some_and(|format| format["type"] != "text");
     ((named.is_some() || choice == "required") && constrained).then(|| {
         let message = "tool_choice 'required' or a named tool cannot be combined with response_format, regex, or ebnf: \
             the tool-call constraint and the output constraint cannot both be honored.";
@@ -263,21 +263,21 @@ fn tools(asked: &Asked<'_>) -> Option<Refusal> {
     })
 }
 
-fn shape(asked: &Asked<'_>) -> Option<Refusal> {
-    if asked.list("messages").is_some_and(Vec::is_empty) {
+fn shape(request: &ApiRequest<'_>) -> Option<Refusal> {
+    if request.list("messages").is_some_and(Vec::is_empty) {
         return Some(bad("Messages cannot be empty."));
     }
-    if let Some((_, adapter)) = asked.text("model").and_then(|model| model.split_once(':')) {
+    if let Some((_, adapter)) = request.text("model").and_then(|model| model.split_once(':')) {
         return Some(bad(format!(
             "LoRA adapter '{adapter}' was requested, but LoRA is not enabled. Please launch the server with --enable-lora flag and preload adapters using --lora-paths or /load_lora_adapter endpoint."
         )));
     }
-    if asked.field("chat_template_kwargs").is_some_and(|kwargs| kwargs.get("chat_template").is_some()) {
+    if request.field("chat_template_kwargs").is_some_and(|kwargs| kwargs.get("chat_template").is_some()) {
         let message = "Request-supplied chat_template is not allowed. Start the server with \
             --trust-request-chat-template to permit it.";
         return Some(bad(message));
     }
-    for (at, tool) in asked.list("tools").into_iter().flatten().enumerate() {
+    for (at, tool) in request.list("tools").into_iter().flatten().enumerate() {
         const KINDS: [&str; 7] = ["object", "array", "string", "number", "integer", "boolean", "null"];
         let kind = tool.pointer("/function/parameters/type").and_then(Value::as_str);
         if let Some(kind) = kind.filter(|kind| !KINDS.contains(kind)) {
@@ -286,18 +286,18 @@ fn shape(asked: &Asked<'_>) -> Option<Refusal> {
             )));
         }
     }
-    let turns = prompt::turns(asked.body);
+    let turns = prompt::turns(request.body);
     let foreign = [(&IMAGES[..], "image_url"), (&["input_audio", "audio_url"][..], "audio_url")];
     let refused = foreign.into_iter().find(|(kinds, _)| turns.iter().any(|turn| turn.has(kinds)));
     refused
-        .filter(|(_, kind)| !asked.config.vision || *kind != "image_url")
+        .filter(|(_, kind)| !request.config.vision || *kind != "image_url")
         .map(|(_, kind)| bad(format!("Model only supports text input; received unsupported content type '{kind}'.")))
 }
 
 /// Three texts for three ways of being too long.
-fn length(asked: &Asked<'_>) -> Option<Refusal> {
-    let most = asked.config.max_model_len;
-    let limit = asked.field("max_completion_tokens").or_else(|| asked.field("max_tokens"));
+fn length(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let most = request.config.max_model_len;
+    let limit = request.field("max_completion_tokens").or_else(|| request.field("max_tokens"));
     if let Some(limit) = limit.and_then(Value::as_i64).filter(|limit| *limit < 0) {
         return Some(bad(format!("max_new_tokens must be at least 0, got {limit}.")));
     }
@@ -307,7 +307,7 @@ fn length(asked: &Asked<'_>) -> Option<Refusal> {
             "max_completion_tokens is too large: {limit}.This model supports at most {most} completion tokens."
         )));
     }
-    let input = asked.prompt_tokens();
+    let input = request.prompt_tokens();
     if input > most {
         return Some(bad(format!(
             "The input ({input} tokens) is longer than the model's context length ({most} tokens)."
@@ -321,28 +321,28 @@ fn length(asked: &Asked<'_>) -> Option<Refusal> {
     })
 }
 
-fn ranges(asked: &Asked<'_>) -> Option<Refusal> {
-    if let Some(temperature) = asked.number("temperature").filter(|temperature| *temperature < 0.0) {
+fn ranges(request: &ApiRequest<'_>) -> Option<Refusal> {
+    if let Some(temperature) = request.number("temperature").filter(|temperature| *temperature < 0.0) {
         return Some(bad(format!("temperature must be a non-negative finite number, got {temperature:?}.")));
     }
-    if let Some(top_p) = asked.number("top_p").filter(|top_p| !(*top_p > 0.0 && *top_p <= 1.0)) {
+    if let Some(top_p) = request.number("top_p").filter(|top_p| !(*top_p > 0.0 && *top_p <= 1.0)) {
         return Some(bad(format!("top_p must be in (0, 1], got {top_p:?}.")));
     }
     for field in ["presence_penalty", "frequency_penalty"] {
-        if let Some(penalty) = asked.number(field).filter(|penalty| penalty.abs() > 2.0) {
+        if let Some(penalty) = request.number(field).filter(|penalty| penalty.abs() > 2.0) {
             return Some(bad(format!("{field} must be in [-2, 2], got {penalty:?}.")));
         }
     }
-    if asked.field("n").and_then(Value::as_u64) == Some(0) {
+    if request.field("n").and_then(Value::as_u64) == Some(0) {
         return Some(flat(400, "BadRequest", "range() arg 3 must not be zero"));
     }
-    if let Some(count) = asked.list("stop").map(Vec::len).filter(|count| *count > MAX_STOPS) {
+    if let Some(count) = request.list("stop").map(Vec::len).filter(|count| *count > MAX_STOPS) {
         return Some(bad(format!("at most {MAX_STOPS} stop strings are allowed, got {count}")));
     }
-    if let Some(seed) = asked.field("seed").filter(|seed| seed.as_i64().is_none() && seed.is_u64()) {
+    if let Some(seed) = request.field("seed").filter(|seed| seed.as_i64().is_none() && seed.is_u64()) {
         return Some(bad(format!("sampling_seed must be in [-2**63, 2**63 - 1], got {seed}.")));
     }
-    let bias = asked.field("logit_bias").and_then(Value::as_object);
+    let bias = request.field("logit_bias").and_then(Value::as_object);
     bias.into_iter().flatten().find_map(|(id, _)| match id.parse::<u64>() {
         Ok(id) if id < VOCABULARY => None,
         Ok(id) => Some(bad(format!("logit_bias must has keys in [0, {}], got {id}.", VOCABULARY - 1))),
@@ -350,8 +350,8 @@ fn ranges(asked: &Asked<'_>) -> Option<Refusal> {
     })
 }
 
-fn format(asked: &Asked<'_>) -> Option<Refusal> {
-    let format = asked.field("response_format").filter(|format| format["type"] == "json_schema")?;
+fn format(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let format = request.field("response_format").filter(|format| format["type"] == "json_schema")?;
     let Some(schema) = format.pointer("/json_schema/schema").filter(|schema| !schema.is_null()) else {
         return Some(bad("schema_ is required for json_schema response format request."));
     };
@@ -362,11 +362,11 @@ fn format(asked: &Asked<'_>) -> Option<Refusal> {
     )))
 }
 
-fn template(asked: &Asked<'_>) -> Option<Refusal> {
-    if !prompt::arguments_are_json(asked.body) {
+fn template(request: &ApiRequest<'_>) -> Option<Refusal> {
+    if !prompt::arguments_are_json(request.body) {
         return Some(flat(400, "BadRequest", "Assistant tool call function.arguments must be valid JSON."));
     }
-    prompt::raised(asked.body, asked.config).map(|raised| flat(400, "BadRequest", raised))
+    prompt::raised(request.body, request.config.template).map(|raised| flat(400, "BadRequest", raised))
 }
 
 fn nested(status: u16, message: &str, param: Option<&str>) -> Refusal {
@@ -374,53 +374,59 @@ fn nested(status: u16, message: &str, param: Option<&str>) -> Refusal {
     Refusal::json(status, json!({"error": {"message": message, "type": kind, "param": param, "code": status}}))
 }
 
-/// Nothing is stored, so nothing can be asked for.
+/// Nothing is stored, so nothing can be request for.
 pub(super) fn no_store(param: &str) -> Refusal {
     let message = "Response store is disabled. Stateful Responses require --enable-response-store on a standalone \
         server; response storage is unavailable in PD mode.";
     nested(400, message, Some(param))
 }
 
-pub(super) fn response(asked: &Asked<'_>) -> Option<Refusal> {
-    let mut problems = pydantic::types(asked.body, &RESPONSE);
-    if !asked.body.contains_key("input") {
-        problems.push(Problem::missing(&[&"input"], &Value::Object(asked.body.clone())));
+pub(super) fn no_embeddings() -> Refusal {
+    let message = "This model does not appear to be an embedding model by default. Please add `--is-embedding` when \
+        launching the server or try another model.";
+    bad(message)
+}
+
+pub(super) fn response(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let mut problems = pydantic::types(request.body, &RESPONSE);
+    if !request.body.contains_key("input") {
+        problems.push(Problem::missing(&[&"input"], &Value::Object(request.body.clone())));
     }
     let tiers = ["auto", "default", "flex", "scale", "priority"];
-    if let Some(tier) = asked.text("service_tier").filter(|tier| !tiers.contains(tier)) {
+    if let Some(tier) = request.text("service_tier").filter(|tier| !tiers.contains(tier)) {
         let known = "'auto', 'default', 'flex', 'scale' or 'priority'";
         problems.push(Problem::literal(&[&"service_tier"], known, &json!(tier)));
     }
     if !problems.is_empty() {
-        return Some(invalid(&problems, asked.path));
+        return Some(invalid(&problems, request.path));
     }
-    if asked.field("previous_response_id").is_some() {
+    if request.field("previous_response_id").is_some() {
         return Some(no_store("previous_response_id"));
     }
-    if asked.field("background").is_some_and(|background| background == true) {
+    if request.field("background").is_some_and(|background| background == true) {
         return Some(no_store("background"));
     }
-    if let Some(raised) = prompt::raised(asked.body, asked.config) {
+    if let Some(raised) = prompt::raised(request.body, request.config.template) {
         return Some(nested(400, raised, None));
     }
-    let (input, most) = (asked.prompt_tokens(), asked.config.max_model_len);
+    let (input, most) = (request.prompt_tokens(), request.config.max_model_len);
     (input > most).then(|| {
         let text = format!("The input ({input} tokens) is longer than the model's context length ({most} tokens).");
         let failed = json!({"code": "server_error", "message": text});
-        nested(400, &text, None).told_in_a_stream(failed)
+        nested(400, &text, None).in_stream(failed)
     })
 }
 
-pub(super) fn completion(asked: &Asked<'_>) -> Option<Refusal> {
-    let mut problems = pydantic::types(asked.body, &COMPLETION);
-    if !asked.body.contains_key("prompt") {
-        problems.push(Problem::missing(&[&"prompt"], &Value::Object(asked.body.clone())));
+pub(super) fn completion(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let mut problems = pydantic::types(request.body, &COMPLETION);
+    if !request.body.contains_key("prompt") {
+        problems.push(Problem::missing(&[&"prompt"], &Value::Object(request.body.clone())));
     }
     if !problems.is_empty() {
-        return Some(invalid(&problems, asked.path));
+        return Some(invalid(&problems, request.path));
     }
-    if asked.text("prompt") == Some("") {
+    if request.text("prompt") == Some("") {
         return Some(bad("Prompt cannot be empty"));
     }
-    length(asked)
+    length(request)
 }

@@ -3,11 +3,14 @@
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
-use super::ask::{Ask, Call, Said, pieces};
-use super::body::Step;
-use super::config::SimConfig;
-use super::engine::{Asked, Engine, Refusal, Sent, Stamp};
-use super::prompt;
+use crate::sim::calls::{Call, pieces};
+use crate::sim::config::{SimConfig, Template};
+use crate::sim::params::{GenerationParams, Output};
+use crate::sim::prompt;
+use crate::sim::quirks::Quirks;
+use crate::sim::simulator::{AnswerSummary, ApiRequest, Refusal, Simulator};
+use crate::sim::stamp::Stamp;
+use crate::sim::step::Step;
 
 const KNOWN: [&str; 13] = [
     "model",
@@ -26,6 +29,8 @@ const KNOWN: [&str; 13] = [
 ];
 const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
 
+const QUIRKS: Quirks = Quirks { template: Template::Qwen25, ..Quirks::NONE };
+
 pub(super) struct Compatible;
 
 fn error(status: u16, kind: &str, message: &str) -> Refusal {
@@ -36,53 +41,53 @@ fn bad(message: impl AsRef<str>) -> Refusal {
     error(400, "invalid_request_error", message.as_ref())
 }
 
-impl Engine for Compatible {
-    fn refuse(&self, asked: &Asked<'_>) -> Option<Refusal> {
-        let unknown = asked.body.iter().find(|(key, value)| value.is_null() || !KNOWN.contains(&key.as_str()));
+impl Simulator for Compatible {
+    fn quirks(&self) -> &'static Quirks {
+        &QUIRKS
+    }
+
+    fn refuse(&self, request: &ApiRequest<'_>) -> Option<Refusal> {
+        let unknown = request.body.iter().find(|(key, value)| value.is_null() || !KNOWN.contains(&key.as_str()));
         if let Some((field, _)) = unknown {
             return Some(bad(format!("unknown or empty field: {field}")));
         }
-        let model = asked.text("model").unwrap_or_default();
-        if !asked.config.models.is_empty() && !asked.config.models.iter().any(|known| known == model) {
+        let model = request.text("model").unwrap_or_default();
+        if !request.config.models.is_empty() && !request.config.models.iter().any(|known| known == model) {
             return Some(error(404, "not_found_error", &format!("The model '{model}' does not exist")));
         }
-        messages(asked).or_else(|| tools(asked)).or_else(|| settings(asked))
+        messages(request).or_else(|| tools(request)).or_else(|| settings(request))
     }
 
-    fn refuse_response(&self, _asked: &Asked<'_>) -> Option<Refusal> {
-        Some(self.by_status(404))
-    }
-
-    fn whole(&self, ask: &Ask, said: &[Said], stamp: Stamp) -> Value {
-        let choice = |(index, one): (usize, &Said)| {
+    fn whole(&self, params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Value {
+        let choice = |(index, one): (usize, &Output)| {
             let mut message = json!({"role": "assistant", "content": one.text()});
-            if !ask.calls.is_empty() {
-                message = json!({"role": "assistant", "content": null, "tool_calls": calls(ask)});
+            if !params.calls.is_empty() {
+                message = json!({"role": "assistant", "content": null, "tool_calls": calls(params)});
             }
-            json!({"index": index, "message": message, "finish_reason": finish(ask, one)})
+            json!({"index": index, "message": message, "finish_reason": finish(params, one)})
         };
-        let choices: Vec<Value> = said.iter().enumerate().map(choice).collect();
-        json!({"id": stamp.uuid(), "object": "chat.completion", "created": stamp.created, "model": ask.model,
-            "choices": choices, "usage": usage(ask, said)})
+        let choices: Vec<Value> = outputs.iter().enumerate().map(choice).collect();
+        json!({"id": stamp.uuid(), "object": "chat.completion", "created": stamp.created, "model": params.model,
+            "choices": choices, "usage": usage(params, outputs)})
     }
 
-    fn stream(&self, ask: &Ask, said: &[Said], stamp: Stamp) -> Vec<Step> {
+    fn stream(&self, params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Vec<Step> {
         let event = |choices: Value| {
             json!({"id": stamp.uuid(), "object": "chat.completion.chunk", "created": stamp.created,
-                "model": ask.model, "choices": choices})
+                "model": params.model, "choices": choices})
         };
         let mut steps = Vec::new();
-        for (index, one) in said.iter().enumerate() {
+        for (index, one) in outputs.iter().enumerate() {
             let choice =
                 |delta: Value, finish: Value| event(json!([{"index": index, "delta": delta, "finish_reason": finish}]));
             steps.push(Step::event(&choice(json!({"role": "assistant"}), Value::Null), false));
-            let deltas = if ask.calls.is_empty() { text(one) } else { call_deltas(ask) };
+            let deltas = if params.calls.is_empty() { text(one) } else { call_deltas(params) };
             steps.extend(deltas.into_iter().map(|delta| Step::event(&choice(delta, Value::Null), true)));
-            steps.push(Step::event(&choice(json!({}), json!(finish(ask, one))), false));
+            steps.push(Step::event(&choice(json!({}), json!(finish(params, one))), false));
         }
-        if ask.include_usage {
+        if params.include_usage {
             let mut event = event(json!([]));
-            event["usage"] = usage(ask, said);
+            event["usage"] = usage(params, outputs);
             steps.push(Step::event(&event, false));
         }
         steps.push(Step::done());
@@ -100,11 +105,11 @@ impl Engine for Compatible {
         error(status, kind, "The request was refused.")
     }
 
-    fn broken(&self, _body: &[u8], _path: &str) -> Refusal {
+    fn refuse_body(&self, _body: &[u8], _path: &str) -> Refusal {
         bad("the body is not a JSON object")
     }
 
-    fn foreign(&self, _path: &str) -> Option<Refusal> {
+    fn refuse_content_type(&self, _path: &str) -> Option<Refusal> {
         Some(error(415, "invalid_request_error", "unsupported media type"))
     }
 
@@ -113,13 +118,13 @@ impl Engine for Compatible {
         json!({"object": "list", "data": [entry]})
     }
 
-    fn headers(&self, headers: &mut HeaderMap, _sent: Sent, _stamp: Stamp) {
+    fn headers(&self, headers: &mut HeaderMap, _summary: AnswerSummary, _stamp: Stamp) {
         headers.insert("server", HeaderValue::from_static("gateway"));
     }
 }
 
-fn messages(asked: &Asked<'_>) -> Option<Refusal> {
-    let messages = asked.list("messages").filter(|messages| !messages.is_empty());
+fn messages(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let messages = request.list("messages").filter(|messages| !messages.is_empty());
     let Some(messages) = messages else { return Some(bad("messages: at least one is required")) };
     for message in messages {
         let role = message.get("role").and_then(Value::as_str).unwrap_or_default();
@@ -140,16 +145,16 @@ fn messages(asked: &Asked<'_>) -> Option<Refusal> {
             return Some(bad("messages: content must be a text"));
         }
     }
-    let turns = prompt::turns(asked.body);
+    let turns = prompt::turns(request.body);
     if turns.iter().skip(1).any(|turn| turn.role == "system") || !turns.iter().any(|turn| turn.role == "user") {
         return Some(bad("messages: one system message at most, first, and a user message are required"));
     }
-    let (input, most) = (asked.prompt_tokens(), asked.config.max_model_len);
+    let (input, most) = (request.prompt_tokens(), request.config.max_model_len);
     (input > most).then(|| bad(format!("This model's maximum context length is {most} tokens.")))
 }
 
-fn tools(asked: &Asked<'_>) -> Option<Refusal> {
-    let tools = asked.list("tools");
+fn tools(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let tools = request.list("tools");
     for tool in tools.into_iter().flatten() {
         let inside = |value: &Value, known: &[&str]| {
             value.as_object().is_some_and(|fields| fields.keys().all(|field| known.contains(&field.as_str())))
@@ -165,7 +170,7 @@ fn tools(asked: &Asked<'_>) -> Option<Refusal> {
     if tools.is_some_and(Vec::is_empty) {
         return Some(bad("tools: empty"));
     }
-    let choice = asked.field("tool_choice")?;
+    let choice = request.field("tool_choice")?;
     let known = match choice {
         Value::String(word) => ["none", "auto", "required"].contains(&word.as_str()),
         _ => choice.pointer("/function/name").is_some(),
@@ -173,53 +178,53 @@ fn tools(asked: &Asked<'_>) -> Option<Refusal> {
     (tools.is_none() || !known).then(|| bad("tool_choice: not possible"))
 }
 
-fn settings(asked: &Asked<'_>) -> Option<Refusal> {
-    if asked.number("temperature").is_some_and(|temperature| !(0.0..=2.0).contains(&temperature)) {
+fn settings(request: &ApiRequest<'_>) -> Option<Refusal> {
+    if request.number("temperature").is_some_and(|temperature| !(0.0..=2.0).contains(&temperature)) {
         return Some(bad("temperature: from 0 to 2"));
     }
-    if asked.number("top_p").is_some_and(|top_p| !(top_p > 0.0 && top_p <= 1.0)) {
+    if request.number("top_p").is_some_and(|top_p| !(top_p > 0.0 && top_p <= 1.0)) {
         return Some(bad("top_p: above 0, up to 1"));
     }
-    if asked.field("n").is_some_and(|n| n != 1) {
+    if request.field("n").is_some_and(|n| n != 1) {
         return Some(bad("n: only 1"));
     }
     let list = |stop: &Value| stop.as_array().is_some_and(|all| all.len() <= 4 && all.iter().all(|one| one != ""));
-    if asked.field("stop").is_some_and(|stop| !list(stop)) {
+    if request.field("stop").is_some_and(|stop| !list(stop)) {
         return Some(bad("stop: a list of at most four texts"));
     }
-    let options = asked.field("stream_options");
-    let streams = asked.field("stream").is_some_and(|stream| stream == true);
+    let options = request.field("stream_options");
+    let streams = request.field("stream").is_some_and(|stream| stream == true);
     let known = |options: &Value| options.as_object().is_some_and(|all| all.keys().all(|key| key == "include_usage"));
     if options.is_some_and(|options| !streams || !known(options)) {
         return Some(bad("stream_options: only include_usage, and only of a stream"));
     }
-    let format = asked.field("response_format")?.get("type").and_then(Value::as_str);
+    let format = request.field("response_format")?.get("type").and_then(Value::as_str);
     (format != Some("json_object")).then(|| bad("response_format: only json_object"))
 }
 
-fn finish(ask: &Ask, said: &Said) -> &'static str {
-    if ask.calls.is_empty() { said.finish } else { "tool_calls" }
+fn finish(params: &GenerationParams, output: &Output) -> &'static str {
+    if params.calls.is_empty() { output.finish } else { "tool_calls" }
 }
 
-fn usage(ask: &Ask, said: &[Said]) -> Value {
-    let (completion, _) = ask.spent(said);
-    json!({"prompt_tokens": ask.prompt_tokens, "completion_tokens": completion,
-        "total_tokens": ask.prompt_tokens + completion})
+fn usage(params: &GenerationParams, outputs: &[Output]) -> Value {
+    let (completion, _) = params.spent(outputs);
+    json!({"prompt_tokens": params.prompt_tokens, "completion_tokens": completion,
+        "total_tokens": params.prompt_tokens + completion})
 }
 
 /// It makes no ids of calls.
-fn calls(ask: &Ask) -> Vec<Value> {
+fn calls(params: &GenerationParams) -> Vec<Value> {
     let call = |call: &Call| json!({"id": "", "type": "function", "function": {"name": call.name, "arguments": call.arguments}});
-    ask.calls.iter().map(call).collect()
+    params.calls.iter().map(call).collect()
 }
 
-fn text(said: &Said) -> Vec<Value> {
-    said.tokens.iter().map(|token| json!({"content": token})).collect()
+fn text(output: &Output) -> Vec<Value> {
+    output.tokens.iter().map(|token| json!({"content": token})).collect()
 }
 
-fn call_deltas(ask: &Ask) -> Vec<Value> {
+fn call_deltas(params: &GenerationParams) -> Vec<Value> {
     let mut deltas = Vec::new();
-    for (at, call) in ask.calls.iter().enumerate() {
+    for (at, call) in params.calls.iter().enumerate() {
         let delta = |function: Value| json!({"tool_calls": [{"index": at, "id": "", "function": function}]});
         deltas.push(delta(json!({"name": call.name, "arguments": ""})));
         deltas.extend(pieces(&call.arguments).iter().map(|part| delta(json!({"arguments": part}))));

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::engine::{Asked, Refusal};
-use super::super::prompt::{self, IMAGES};
-use super::super::pydantic::{self, Field, Kind, Problem};
+use crate::sim::prompt::{self, IMAGES};
+use crate::sim::pydantic::{self, Field, Kind, Problem};
+use crate::sim::simulator::{ApiRequest, Refusal};
 
 const CHAT: [Field; 15] = [
     ("messages", Kind::List, false),
@@ -119,8 +119,8 @@ pub(super) fn broken(body: &[u8]) -> Refusal {
     invalid(&[pydantic::invalid_json(body, "Expecting value")])
 }
 
-pub(super) fn chat(asked: &Asked<'_>) -> Option<Refusal> {
-    let body = asked.body;
+pub(super) fn chat(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let body = request.body;
     // A validator before the types ends it alone.
     if let Some(message) = before(body) {
         return Some(invalid(&[Problem::value_error(message, body)]));
@@ -129,7 +129,7 @@ pub(super) fn chat(asked: &Asked<'_>) -> Option<Refusal> {
     if !problems.is_empty() {
         return Some(invalid(&problems));
     }
-    later(asked)
+    later(request)
 }
 
 fn before(body: &Map<String, Value>) -> Option<&'static str> {
@@ -262,32 +262,32 @@ fn effort(body: &Map<String, Value>) -> Vec<Problem> {
 }
 
 /// What the handler finds once the request is well formed.
-fn later(asked: &Asked<'_>) -> Option<Refusal> {
-    let turns = prompt::turns(asked.body);
-    if !asked.config.vision && turns.iter().any(|turn| turn.has(&IMAGES)) {
+fn later(request: &ApiRequest<'_>) -> Option<Refusal> {
+    let turns = prompt::turns(request.body);
+    if !request.config.vision && turns.iter().any(|turn| turn.has(&IMAGES)) {
         return Some(bad("This model does not support image input."));
     }
-    if let Some(raised) = prompt::raised(asked.body, asked.config) {
+    if let Some(raised) = prompt::raised(request.body, request.config.template) {
         return Some(bad(raised));
     }
-    // Sent to the engine, it would end the server.
-    if asked.number("top_k").is_some_and(|top_k| top_k < 0.0) {
+    // AnswerSummary to the engine, it would end the server.
+    if request.number("top_k").is_some_and(|top_k| top_k < 0.0) {
         return Some(bad("top_k must be >= 0"));
     }
-    if let Some(temperature) = asked.number("temperature").filter(|temperature| *temperature < 0.0) {
+    if let Some(temperature) = request.number("temperature").filter(|temperature| *temperature < 0.0) {
         return Some(bad(format!("require temperature >= 0, got temperature={temperature:?}")));
     }
-    if let Some(top_p) = asked.number("top_p").filter(|top_p| !(0.0..=1.0).contains(top_p)) {
+    if let Some(top_p) = request.number("top_p").filter(|top_p| !(0.0..=1.0).contains(top_p)) {
         return Some(bad(format!("require 0 <= top_p <= 1, got top_p={top_p:?}")));
     }
-    let bias = asked.field("logit_bias").and_then(Value::as_object);
+    let bias = request.field("logit_bias").and_then(Value::as_object);
     let mut ids = bias.into_iter().flatten().map(|(id, _)| id);
     if let Some(id) = ids.find(|id| id.parse::<u64>().is_ok_and(|id| id >= VOCABULARY)) {
         return Some(bad(format!("Token ID {id} out of vocabulary range [0, {VOCABULARY})")));
     }
-    let limit = asked.field("max_completion_tokens").or_else(|| asked.field("max_tokens"));
-    let (input, limit) = (asked.prompt_tokens(), limit.and_then(Value::as_u64).unwrap_or(0));
-    let most = asked.config.max_model_len;
+    let limit = request.field("max_completion_tokens").or_else(|| request.field("max_tokens"));
+    let (input, limit) = (request.prompt_tokens(), limit.and_then(Value::as_u64).unwrap_or(0));
+    let most = request.config.max_model_len;
     (input + limit > most).then(|| {
         bad(format!(
             "The sum of prompt length ({input}) and max_tokens ({limit}) should not exceed max_num_tokens ({most})"
@@ -295,37 +295,37 @@ fn later(asked: &Asked<'_>) -> Option<Refusal> {
     })
 }
 
-pub(super) fn response(asked: &Asked<'_>) -> Option<Refusal> {
+pub(super) fn response(request: &ApiRequest<'_>) -> Option<Refusal> {
     let fields = [("model", Kind::Text, false), ("temperature", Kind::Float, true), ("top_p", Kind::Float, true)];
-    let mut problems = pydantic::types(asked.body, &fields);
-    if !asked.body.contains_key("input") {
-        problems.push(Problem::missing(&[&"input"], &Value::Object(asked.body.clone())));
+    let mut problems = pydantic::types(request.body, &fields);
+    if !request.body.contains_key("input") {
+        problems.push(Problem::missing(&[&"input"], &Value::Object(request.body.clone())));
     }
     let tiers = ["auto", "default", "flex", "scale", "priority"];
-    if let Some(tier) = asked.text("service_tier").filter(|tier| !tiers.contains(tier)) {
+    if let Some(tier) = request.text("service_tier").filter(|tier| !tiers.contains(tier)) {
         let known = "'auto', 'default', 'flex', 'scale' or 'priority'";
         problems.push(Problem::literal(&[&"service_tier"], known, &json!(tier)));
     }
     if !problems.is_empty() {
         return Some(invalid(&problems));
     }
-    if let Some(id) = asked.text("previous_response_id") {
+    if let Some(id) = request.text("previous_response_id") {
         return Some(flat(404, "NotFoundError", &format!("Response with id '{id}' not found.")));
     }
-    later(asked)
+    later(request)
 }
 
-pub(super) fn completion(asked: &Asked<'_>) -> Option<Refusal> {
-    if let Some(message) = before(asked.body) {
-        return Some(invalid(&[Problem::value_error(message, asked.body)]));
+pub(super) fn completion(request: &ApiRequest<'_>) -> Option<Refusal> {
+    if let Some(message) = before(request.body) {
+        return Some(invalid(&[Problem::value_error(message, request.body)]));
     }
     let mut problems = Vec::new();
-    for field in ["prompt", "model"].into_iter().filter(|field| !asked.body.contains_key(*field)) {
-        problems.push(Problem::missing(&[&field], &Value::Object(asked.body.clone())));
+    for field in ["prompt", "model"].into_iter().filter(|field| !request.body.contains_key(*field)) {
+        problems.push(Problem::missing(&[&field], &Value::Object(request.body.clone())));
     }
     let fields: Vec<Field> = COMPLETION.into_iter().filter(|(name, ..)| *name != "prompt").collect();
-    problems.extend(pydantic::types(asked.body, &fields));
+    problems.extend(pydantic::types(request.body, &fields));
     let known = |key: &str| COMPLETION.iter().any(|(name, ..)| *name == key) || COMPLETION_MORE.contains(&key);
-    problems.extend(extras(asked.body, known));
+    problems.extend(extras(request.body, known));
     (!problems.is_empty()).then(|| invalid(&problems))
 }

@@ -2,15 +2,15 @@
 
 use serde_json::Value;
 
-use super::super::engine::Asked;
+use crate::sim::simulator::ApiRequest;
 
 const MAX_DEPTH: u8 = 24;
 const KINDS: [&str; 7] = ["object", "array", "string", "number", "integer", "boolean", "null"];
 const FORMATS: [&str; 4] = ["date-time", "time", "date", "uuid"];
 
 /// Why a grammar, or the schema of a tool's parameters, cannot be used.
-pub(super) fn refuse(asked: &Asked<'_>) -> Option<String> {
-    if let Some(format) = asked.field("response_format") {
+pub(super) fn refuse(request: &ApiRequest<'_>) -> Option<String> {
+    if let Some(format) = request.field("response_format") {
         let value = format.get("value")?;
         return match format.get("type").and_then(Value::as_str) {
             Some("regex") => value.as_str().is_none().then(|| "grammar is not valid: a regex is a string".to_owned()),
@@ -18,10 +18,10 @@ pub(super) fn refuse(asked: &Asked<'_>) -> Option<String> {
             _ => schema(value),
         };
     }
-    if asked.field("tool_choice").is_some_and(|choice| choice == "none") {
+    if request.field("tool_choice").is_some_and(|choice| choice == "none") {
         return None;
     }
-    asked.list("tools").into_iter().flatten().find_map(|tool| {
+    request.list("tools").into_iter().flatten().find_map(|tool| {
         let parameters = tool.pointer("/function/parameters").or_else(|| tool.pointer("/function/arguments"))?;
         // The parameters are put into a larger schema, whose root has no definitions.
         compile(parameters, None, 0).map(|problem| format!("cannot compile regex from schema: {problem}"))

@@ -1,4 +1,4 @@
-//! A connection that misbehaves below HTTP: cut at a byte, one byte at a time, garbage.
+//! A connection that fails below HTTP: cut at a byte, one byte at a time, garbage.
 
 use std::io;
 use std::pin::Pin;
@@ -9,62 +9,68 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// No limit.
+/// Number of bytes left on a connection that is not cut.
 const ENDLESS: usize = usize::MAX;
 
-/// Set by the request being answered, obeyed by its connection.
+/// Faults of one connection, set by the request being answered.
 #[derive(Debug)]
-pub(super) struct Control {
+pub(super) struct StreamControl {
+    /// Bytes that are written before the connection is reset.
     left: AtomicUsize,
+    /// True to write one byte at a time.
     pub(super) dribble: AtomicBool,
+    /// True to write something that is not HTTP.
     pub(super) garbage: AtomicBool,
 }
 
-impl Default for Control {
+impl Default for StreamControl {
     fn default() -> Self {
         Self { left: AtomicUsize::new(ENDLESS), dribble: AtomicBool::new(false), garbage: AtomicBool::new(false) }
     }
 }
 
-impl Control {
+impl StreamControl {
+    /// Resets the connection after this many more bytes.
     pub(super) fn cut_after(&self, bytes: usize) {
         self.left.store(bytes, Relaxed);
     }
 }
 
+/// A TCP stream with the faults of its [`StreamControl`].
 #[derive(Debug)]
-pub(super) struct Faulty {
+pub(super) struct FaultyStream {
     stream: TcpStream,
-    control: Arc<Control>,
-    spat: bool,
+    control: Arc<StreamControl>,
+    /// True once garbage was written.
+    has_spat: bool,
 }
 
-impl Faulty {
-    pub(super) fn new(stream: TcpStream) -> (Self, Arc<Control>) {
-        let control = Arc::new(Control::default());
-        (Self { stream, control: Arc::clone(&control), spat: false }, control)
+impl FaultyStream {
+    pub(super) fn new(stream: TcpStream) -> (Self, Arc<StreamControl>) {
+        let control = Arc::new(StreamControl::default());
+        (Self { stream, control: Arc::clone(&control), has_spat: false }, control)
     }
 }
 
-impl AsyncRead for Faulty {
+impl AsyncRead for FaultyStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Faulty {
+impl AsyncWrite for FaultyStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.control.garbage.load(Relaxed) {
             let garbage = b"\x16\x03\x01 this is no HTTP\r\n\r\n".as_slice();
-            if !self.spat {
-                self.spat = true;
+            if !self.has_spat {
+                self.has_spat = true;
                 return Pin::new(&mut self.stream).poll_write(cx, garbage).map_ok(|_| buf.len());
             }
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         let left = self.control.left.load(Relaxed);
         if left == 0 {
-            // A reset, not a polite end.
+            // Zero linger sends RST instead of FIN.
             self.stream.set_zero_linger()?;
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }

@@ -1,17 +1,19 @@
-//! What a request asks for, and the words that answer it.
+//! The parameters of a generation, read from a request, and the words that answer it.
 
 use std::hash::{Hash, Hasher};
 
 use serde_json::{Map, Value};
 use siphasher::sip::SipHasher24;
 
-use super::config::{Behaviour, Fault, SimConfig, Template, Wire};
+use super::calls::{Call, ToolChoice, calls, pieces};
+use super::config::{Behaviour, Fault, SimConfig};
+use super::quirks::{EmptyStop, Quirks};
 use super::{prompt, schema};
 
 /// A request, as far as the answer depends on it.
 #[derive(Debug)]
-pub(super) struct Ask {
-    wire: Wire,
+pub(super) struct GenerationParams {
+    quirks: &'static Quirks,
     pub(super) model: String,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
@@ -21,55 +23,45 @@ pub(super) struct Ask {
     stop: Vec<String>,
     pub(super) limit: Option<u64>,
     pub(super) thinking: bool,
-    /// Named by the request; the answer is then a call, not text.
+    /// Calls of tools; an answer with calls has no text.
     pub(super) calls: Vec<Call>,
-    pub(super) forced: Forced,
-    /// The older `functions` were offered, not `tools`.
+    pub(super) tool_choice: ToolChoice,
+    /// True if the request offers `functions`, the older spelling of `tools`.
     pub(super) legacy: bool,
-    /// Of the newest call in the history.
+    /// Id of the newest call in the history.
     pub(super) last_call_id: Option<String>,
-    /// TGI first asks the model whether it wants a tool.
-    pub(super) asked_twice: bool,
+    /// True if a hidden first run decided against a tool.
+    pub(super) has_hidden_run: bool,
+    /// Text of the answer, if its form is prescribed.
     formed: Option<String>,
-    /// The limit ends the answer inside a call, so nothing of it shows.
+    /// True if the limit ends the answer inside a call, so that nothing of the call shows.
     cut: bool,
     pub(super) prompt_tokens: u64,
     seed: u64,
 }
 
-#[derive(Debug, Clone)]
-pub(super) struct Call {
-    pub(super) name: String,
-    pub(super) arguments: String,
-}
-
-/// How a tool call came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Forced {
-    No,
-    Required,
-    Named,
-}
-
-/// One choice of an answer.
+/// The generated tokens of one choice.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct Output {
     pub(super) reasoning: Vec<String>,
     pub(super) tokens: Vec<String>,
+    /// Finish reason.
     pub(super) finish: &'static str,
+    /// Stop string that ended it.
     pub(super) stop: Option<String>,
 }
 
-impl Said {
+impl Output {
     pub(super) fn text(&self) -> String {
         self.tokens.concat()
     }
 
-    /// The thought, if there was one.
+    /// Returns the thought, if there was one.
     pub(super) fn thought(&self) -> Option<String> {
         (!self.reasoning.is_empty()).then(|| self.reasoning.concat())
     }
 
+    /// Number of tokens, those of the thought included.
     pub(super) fn count(&self) -> u64 {
         (self.reasoning.len() + self.tokens.len()) as u64
     }
@@ -81,32 +73,25 @@ const WORDS: [&str; 32] = [
     "slow", "number", "warm", "field", "story", "paint", "harbour",
 ];
 const THOUGHT: [&str; 8] = ["\n", "The", " user", " wants", " an", " answer", ".", "\n"];
-/// Above this TGI rounds the limit up to the next multiple.
-const TGI_STEP: u64 = 1024;
 
-impl Ask {
-    pub(super) fn read(body: &Map<String, Value>, config: &SimConfig) -> Self {
-        let wire = config.wire;
+impl GenerationParams {
+    pub(super) fn read(body: &Map<String, Value>, config: &SimConfig, quirks: &'static Quirks) -> Self {
         let flag = |value: Option<&Value>| value.and_then(Value::as_bool).unwrap_or(false);
         let options = body.get("stream_options");
         let usage = options.and_then(|options| options.get("include_usage"));
-        // TensorRT-LLM takes usage for wanted wherever there are options.
-        let usage_default = wire == Wire::Trtllm && options.is_some_and(Value::is_object);
+        let usage_default = quirks.usage_by_default && options.is_some_and(Value::is_object);
         let user = prompt::last_user_text(body);
         let mut hasher = SipHasher24::new_with_keys(7, 7);
         user.hash(&mut hasher);
         body.get("seed").and_then(Value::as_i64).hash(&mut hasher);
-        let (calls, forced) = calls(body, wire, &user);
-        let limit = ["max_completion_tokens", "max_tokens", "max_output_tokens"]
-            .iter()
-            .find_map(|key| whole_number(body.get(*key)?))
-            .map(|limit| if wire == Wire::Tgi && limit > TGI_STEP { limit.next_multiple_of(TGI_STEP) } else { limit });
+        let (calls, tool_choice) = calls(body, quirks, &user);
+        let limit = limit(body, quirks);
         let length: usize = calls.iter().map(|call| pieces(&call.arguments).len() + 12).sum();
-        let cut = wire == Wire::Sglang && limit.is_some_and(|limit| limit < length as u64);
+        let cut = quirks.hides_cut_calls && limit.is_some_and(|limit| limit < length as u64);
         let calls = if cut { Vec::new() } else { calls };
-        let chooses = body.get("tool_choice").filter(|choice| !choice.is_null());
+        let choice = body.get("tool_choice").filter(|choice| !choice.is_null());
         Self {
-            wire,
+            quirks,
             model: body.get("model").and_then(Value::as_str).unwrap_or_default().to_owned(),
             stream: flag(body.get("stream")),
             include_usage: usage.and_then(Value::as_bool).unwrap_or(usage_default),
@@ -120,39 +105,38 @@ impl Ask {
                 _ => Vec::new(),
             },
             limit,
-            thinking: prompt::thinks(body, config)
-                || (wire == Wire::Tgi && config.template == Template::Qwen25 && user.starts_with("Think.")),
-            asked_twice: wire == Wire::Tgi
+            thinking: prompt::thinks(body, config.template, quirks.thinking),
+            has_hidden_run: quirks.has_hidden_run
                 && body.get("tools").is_some_and(Value::is_array)
                 && calls.is_empty()
-                && chooses.is_none_or(|choice| choice == "auto"),
+                && choice.is_none_or(|choice| choice == "auto"),
             last_call_id: last_call_id(body),
             calls,
-            forced,
+            tool_choice,
             legacy: body.contains_key("functions"),
-            formed: if cut { Some(String::new()) } else { schema::formed(body, config) },
+            formed: if cut { Some(String::new()) } else { schema::formed(body, quirks.format) },
             cut,
             prompt_tokens: (Value::Object(body.clone()).to_string().len() / 4) as u64 + 1,
             seed: hasher.finish(),
         }
     }
 
-    /// Tokens of the calls; there is no other text beside a thought.
+    /// Number of tokens of the calls.
     pub(super) fn call_tokens(&self) -> u64 {
         self.calls.iter().map(|call| pieces(&call.arguments).len() as u64 + 4).sum()
     }
 
-    /// All tokens of an answer, and those of its thoughts.
-    pub(super) fn spent(&self, said: &[Said]) -> (u64, u64) {
-        let reasoning = said.iter().map(|one| one.reasoning.len() as u64).sum();
+    /// Number of tokens of an answer, and of its thoughts among them.
+    pub(super) fn spent(&self, outputs: &[Output]) -> (u64, u64) {
+        let reasoning = outputs.iter().map(|one| one.reasoning.len() as u64).sum();
         match self.calls.is_empty() {
-            true => (said.iter().map(Said::count).sum(), reasoning),
+            true => (outputs.iter().map(Output::count).sum(), reasoning),
             false => (self.call_tokens() + reasoning, reasoning),
         }
     }
 
-    /// The words of one choice, within the request's limit.
-    pub(super) fn say(&self, choice: u64, behaviour: &Behaviour) -> Said {
+    /// Generates one choice, within the request's limit.
+    pub(super) fn generate(&self, choice: u64, behaviour: &Behaviour) -> Output {
         let forced_thought = behaviour.fault == Fault::ThinkInContent;
         let mut reasoning: Vec<String> = match self.thinking || forced_thought {
             true => THOUGHT.map(str::to_owned).to_vec(),
@@ -162,7 +146,7 @@ impl Ask {
         if self.thinking && !reasoning.is_empty() && self.calls.is_empty() {
             tokens.insert(0, "\n\n".to_owned());
         }
-        if forced_thought || (self.wire == Wire::Tgi && self.thinking) {
+        if forced_thought || (self.quirks.thinks_in_content && self.thinking) {
             let thought = std::mem::take(&mut reasoning);
             let space = if self.thinking { None } else { Some("\n\n") };
             let around = ["<think>"].into_iter().map(str::to_owned).chain(thought);
@@ -171,14 +155,14 @@ impl Ask {
         }
         let (mut finish, mut stop) = (if self.cut { "length" } else { "stop" }, None);
         if let Some((in_thought, at, text)) = self.first_stop(&reasoning, &tokens) {
-            let kept = if self.wire == Wire::Tgi { at + text.len() } else { at };
+            let kept = if self.quirks.keeps_stop { at + text.len() } else { at };
             if in_thought {
                 reasoning = pieces_until(&reasoning, kept);
                 tokens.clear();
             } else {
                 tokens = pieces_until(&tokens, kept);
             }
-            if self.wire == Wire::Tgi {
+            if self.quirks.keeps_stop {
                 finish = "stop_sequence";
             }
             stop = Some(text);
@@ -199,7 +183,7 @@ impl Ask {
             }
             _ => {}
         }
-        Said { reasoning, tokens, finish, stop }
+        Output { reasoning, tokens, finish, stop }
     }
 
     fn words(&self, choice: u64, behaviour: &Behaviour) -> Vec<String> {
@@ -207,7 +191,7 @@ impl Ask {
             return pieces(text);
         }
         let (least, most) = behaviour.tokens;
-        let mut numbers = Numbers(self.seed.wrapping_add(choice).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let mut numbers = SplitMix64(self.seed.wrapping_add(choice).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let span = u64::from(most.saturating_sub(least)) + 1;
         let length = u64::from(least.max(2)) + numbers.next() % span;
         let mut words: Vec<String> = (1..length)
@@ -221,18 +205,18 @@ impl Ask {
         words
     }
 
-    /// Where the text first stops: within the thought or not, at which byte of it, and by which string. Only OpenAI
-    /// does not look into the thought; SGLang and TGI find an empty one at once.
+    /// Returns whether the first stop string found is in the thought, its first byte there, and the string.
     fn first_stop(&self, reasoning: &[String], tokens: &[String]) -> Option<(bool, usize, String)> {
+        let empty = self.quirks.empty_stop;
         let found = |text: &str| {
-            let stops = self.stop.iter().filter(|stop| !stop.is_empty() || self.wire == Wire::Sglang);
+            let stops = self.stop.iter().filter(|stop| !stop.is_empty() || empty == EmptyStop::AtOnce);
             stops.filter_map(|stop| text.find(stop.as_str()).map(|at| (at, stop.clone()))).min_by_key(|(at, _)| *at)
         };
-        if self.stop.iter().any(String::is_empty) && self.wire == Wire::Tgi {
+        if self.stop.iter().any(String::is_empty) && empty == EmptyStop::AfterFirstToken {
             let first = tokens.first().map_or(0, String::len);
             return Some((false, first, String::new()));
         }
-        if self.wire != Wire::OpenAi
+        if self.quirks.stops_in_thought
             && !reasoning.is_empty()
             && let Some((at, text)) = found(&reasoning.concat())
         {
@@ -241,8 +225,8 @@ impl Ask {
         found(&tokens.concat()).map(|(at, text)| (false, at, text))
     }
 
-    /// A call as a server without a tool parser leaves it in the text.
-    pub(super) fn calls_as_text(&mut self) {
+    /// Turns the calls into text, as a server without a tool parser leaves them.
+    pub(super) fn write_calls_as_text(&mut self) {
         let text = |call: &Call| {
             format!("<tool_call>\n{{\"name\": \"{}\", \"arguments\": {}}}\n</tool_call>", call.name, call.arguments)
         };
@@ -253,10 +237,10 @@ impl Ask {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same everywhere.
-struct Numbers(u64);
+/// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same on every machine.
+struct SplitMix64(u64);
 
-impl Numbers {
+impl SplitMix64 {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -271,12 +255,7 @@ fn capital(word: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// Text cut into tokens of a few characters.
-pub(super) fn pieces(text: &str) -> Vec<String> {
-    let letters: Vec<char> = text.chars().collect();
-    letters.chunks(4).map(|part| part.iter().collect()).collect()
-}
-
+/// Returns the tokens of the first `bytes` bytes.
 fn pieces_until(tokens: &[String], bytes: usize) -> Vec<String> {
     let mut left = bytes;
     let mut kept = Vec::new();
@@ -291,7 +270,13 @@ fn pieces_until(tokens: &[String], bytes: usize) -> Vec<String> {
     kept
 }
 
-/// A number as the lenient servers read it: `4`, `4.0` and `"4"` are the same to them.
+fn limit(body: &Map<String, Value>, quirks: &Quirks) -> Option<u64> {
+    let keys = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
+    let limit = keys.iter().find_map(|key| whole_number(body.get(*key)?))?;
+    Some(quirks.limit_step.filter(|step| limit > *step).map_or(limit, |step| limit.next_multiple_of(step)))
+}
+
+/// Reads a number as the lenient servers do: `4`, `4.0` and `"4"` are the same.
 fn whole_number(value: &Value) -> Option<u64> {
     match value {
         Value::String(text) => text.trim().parse().ok(),
@@ -303,68 +288,4 @@ fn last_call_id(body: &Map<String, Value>) -> Option<String> {
     let messages = body.get("messages")?.as_array()?;
     let calls = messages.iter().rev().find_map(|message| message.get("tool_calls")?.as_array()?.last());
     Some(calls?.get("id")?.as_str()?.to_owned())
-}
-
-/// The functions that a request offers, in whichever spelling this server knows.
-fn functions(body: &Map<String, Value>, wire: Wire) -> Vec<&Value> {
-    let list = |name: &str| body.get(name).and_then(Value::as_array).into_iter().flatten();
-    let tools = list("tools").filter_map(|tool| match tool.get("function") {
-        Some(function) => Some(function),
-        None => (tool.get("type").is_some_and(|kind| kind == "function") && tool.get("name").is_some()).then_some(tool),
-    });
-    match wire {
-        Wire::OpenAi => tools.chain(list("functions")).collect(),
-        _ => tools.collect(),
-    }
-}
-
-fn calls(body: &Map<String, Value>, wire: Wire, user: &str) -> (Vec<Call>, Forced) {
-    let functions = functions(body, wire);
-    let name = |function: &Value| function.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let choice = body.get("tool_choice").or_else(|| body.get("function_call").filter(|_| wire == Wire::OpenAi));
-    let forced = match choice {
-        _ if functions.is_empty() => return (Vec::new(), Forced::No),
-        Some(Value::String(choice)) if choice == "none" => return (Vec::new(), Forced::No),
-        Some(Value::String(choice)) if choice == "required" => Forced::Required,
-        Some(Value::Object(_)) => Forced::Named,
-        _ => Forced::No,
-    };
-    let call = |function: &&Value| {
-        let strict = function.get("strict").is_some_and(|strict| strict == true);
-        // Without strict, SGLang holds a forced call to JSON of some kind only.
-        let loose = wire == Wire::Sglang && forced != Forced::No && !strict;
-        let arguments = if loose { r#""\": {""#.to_owned() } else { schema::arguments(function) };
-        Call { name: name(function), arguments }
-    };
-    let user = user.to_lowercase();
-    let wants_two = user.contains("both") || user.contains("two") || user.contains("and the time");
-    let allowed = match body.get("parallel_tool_calls").and_then(Value::as_bool) {
-        _ if wire == Wire::Tgi => 1,
-        Some(parallel) if !matches!(wire, Wire::Sglang | Wire::Trtllm) => {
-            if parallel {
-                2
-            } else {
-                1
-            }
-        }
-        None if wire == Wire::DashScope => 1,
-        _ => 2,
-    };
-    let count = allowed.min(if wants_two { 2 } else { 1 });
-    let calls = match (forced, choice) {
-        (Forced::Required, _) if wire == Wire::Sglang => functions.iter().take(2).map(call).collect(),
-        (Forced::Required, _) => functions.iter().take(count.min(functions.len())).map(call).collect(),
-        (Forced::Named, Some(choice)) => {
-            let wanted = choice.get("function").unwrap_or(choice).get("name").and_then(Value::as_str);
-            let found = functions.iter().find(|function| Some(name(function).as_str()) == wanted);
-            found.map(call).into_iter().collect()
-        }
-        _ => {
-            let turns = prompt::turns(body);
-            let answered = turns.last().is_some_and(|turn| ["tool", "function"].contains(&turn.role));
-            let wants = !answered && (user.contains("tool") || user.contains("weather"));
-            if wants { functions.iter().cycle().take(count).map(call).collect() } else { Vec::new() }
-        }
-    };
-    (calls, forced)
 }
