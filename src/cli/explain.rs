@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Exit, complain, load, say};
+use super::shared::{Exit, complain, load, say};
 use crate::choose::{self, Body, Decision, Known, Request, Tables, UNITS};
 use crate::config::{Config, Secrets};
 use crate::model::{BackendId, Reason, Refusal};
