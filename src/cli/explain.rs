@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Exit, complain, load, say};
+use super::shared::{Exit, complain, load, say};
 use crate::choose::{Body, Choice, FileOnly, Instead, Request, Salts, Shares, UNITS, choose, instead};
 use crate::config::{Config, Secrets};
 use crate::model::header::SHIFTGATE_BACKEND;

@@ -1,32 +1,33 @@
-//! Arguments, commands, exit codes: 0 done, 1 failed, 2 bad usage or bad file.
+//! Reads arguments and runs commands. Exit codes: 0 done, 1 failed, 2 arguments or file not valid.
 //!
-//! Owns: what is printed. Refuses: doing the work itself; each command is a call into the room that does it.
+//! Owns: what is printed. Refuses: the work itself; each command calls the room that does it.
 
 mod explain;
 mod probe;
 mod run;
+mod shared;
 mod status;
 mod table;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config, Secrets};
+use crate::config::{self, Secrets};
 use crate::demo::Wish;
 use crate::model::Percent;
 use crate::otlp;
 
+use shared::{Exit, complain, env, load, say};
 pub use table::render as render_table;
 
 /// Shifts an application's LLM traffic from OpenAI to Qwen, one percent at a time.
 #[derive(Debug, Parser)]
 #[command(name = "shiftgate", version, about, disable_help_subcommand = true)]
 pub struct Arguments {
-    /// The one file.
+    /// The configuration file.
     #[arg(long, global = true, env = "SHIFTGATE_CONFIG", default_value = "rollout.toml", value_name = "FILE")]
     config: PathBuf,
     #[command(subcommand)]
@@ -37,70 +38,53 @@ pub struct Arguments {
 enum Command {
     /// Serve (the default).
     Run,
-    /// Say what the file means, or everything that is wrong with it.
+    /// Describe what the file means, or list every problem in it.
     Check {
-        /// Environment variables and files that it names may be missing.
+        /// Do not require the environment variables and files that it names.
         #[arg(long)]
         without_secrets: bool,
-        /// Ask each backend what works there; costs a few tokens.
+        /// Test which features work at each backend; costs a few tokens.
         #[arg(long, conflicts_with = "without_secrets")]
         probe: bool,
-        /// Print what was probed as JSON.
+        /// Print the test results as JSON, and nothing else.
         #[arg(long, requires = "probe")]
         json: bool,
     },
-    /// Say where a request would go, and as what.
+    /// Show which backend would get a request, and the body that it would get.
     Explain(explain::Explain),
-    /// Watch simulated traffic being split by this file: no key, GPU or network needed.
+    /// Watch simulated traffic being split by this file; needs no key, GPU or network.
     Demo {
-        /// End after this many seconds, with a summary.
+        /// End after this many seconds and print a summary.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
         seconds: Option<u64>,
-        /// Requests started in a second.
+        /// Number of requests started per second.
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5_000))]
         rate: u32,
-        /// Percent of the candidates' requests that fail, so that the baseline answers them.
+        /// Percent of the candidates' requests that fail and are answered by the baseline.
         #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
         faults: u8,
     },
     /// Change one candidate's percent in the file.
     Shift {
+        /// Name of the candidate.
         backend: String,
-        /// 0 to 100, at most two decimals.
+        /// New percent: 0 to 100, at most two decimals.
         #[arg(allow_negative_numbers = true)]
         percent: f64,
-        /// Of this [[route]] instead of [rollout].
+        /// Change this [[route]] instead of [rollout].
         #[arg(long, value_name = "NAME")]
         route: Option<String>,
     },
-    /// Ask the running sidecar how it stands.
+    /// Show the state of the running sidecar.
     Status(status::Arguments),
 }
 
-/// How a command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Exit {
-    Done,
-    Failed,
-    Refused,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        match exit {
-            Exit::Done => Self::SUCCESS,
-            Exit::Failed => Self::FAILURE,
-            Exit::Refused => Self::from(2),
-        }
-    }
-}
-
-/// Runs what the arguments ask for.
+/// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are asked for and end well; clap knows which stream each belongs to.
+            // Help and version are successes; clap knows which stream each belongs to.
             let code = if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
             drop(error.print());
             return code;
@@ -121,27 +105,7 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
-fn env(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// A reader that has gone away does not change how a command ends.
-fn say(text: &str) {
-    drop(writeln!(std::io::stdout(), "{}", text.trim_end()));
-}
-
-fn complain(text: &str) {
-    drop(writeln!(std::io::stderr(), "{}", text.trim_end()));
-}
-
-fn load(path: &Path, secrets: Secrets) -> Result<Config, Exit> {
-    config::load(path, secrets, &env).map_err(|error| {
-        complain(&error.to_string());
-        Exit::Refused
-    })
-}
-
-/// `probe` says whether what was probed is printed as JSON, and then as nothing else.
+/// `probe` is `None` without `--probe`; otherwise true if the results are printed as JSON, and nothing else.
 fn check(path: &Path, without_secrets: bool, probe: Option<bool>) -> Exit {
     let secrets = if without_secrets { Secrets::Skip } else { Secrets::Required };
     let config = match load(path, secrets) {

@@ -1,4 +1,4 @@
-//! `check --probe`: asks the backends of the file what works, and prints the table.
+//! Tests which features work at the file's backends and prints the results: `check --probe`.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::{Exit, complain, say};
+use super::shared::{Exit, complain, say};
 use crate::backend::Target;
 use crate::config::Config;
 use crate::fleet::probe::{self, Asked, Report};
@@ -23,7 +23,7 @@ struct BackendView<'a> {
     name: &'a str,
     engine: &'static str,
     asked: bool,
-    /// Why not.
+    /// Reason why the backend was not asked or did not answer.
     note: Option<&'a str>,
     features: Vec<FeatureView<'a>>,
 }
@@ -36,7 +36,7 @@ struct FeatureView<'a> {
     hint: Option<&'static str>,
 }
 
-/// Done when every backend answered, whatever it can do.
+/// Probes every backend; succeeds if each answered, whether or not its features work.
 pub(super) fn run(config: &Config, json: bool) -> Exit {
     let targets = config.backends.iter().map(|backend| Target::prepare(backend, None, Arc::default()).map(Arc::new));
     let targets = match targets.collect::<Result<Vec<_>, _>>() {
@@ -66,7 +66,7 @@ pub(super) fn run(config: &Config, json: bool) -> Exit {
     if all_answered { Exit::Done } else { Exit::Failed }
 }
 
-/// Backends at once, in the file's order afterwards.
+/// Probes the backends concurrently; returns the reports in the file's order.
 async fn ask_all(targets: Vec<Arc<Target>>, baseline: BackendId) -> Vec<Report> {
     let mut asked = JoinSet::new();
     for (place, target) in targets.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! `run` and `demo`: the commands that serve.
+//! Serves: the commands `run` and `demo`.
 
 use std::future::Future;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Exit, complain, env};
+use super::shared::{Exit, complain, env};
 use crate::app::{App, Ended, Options, Signals, Sockets, StartError};
 use crate::config::{self, Config, ConfigError, Secrets};
 use crate::demo::{self, Wish};
@@ -16,7 +16,7 @@ use crate::otlp::Bridge;
 use crate::proxy::{BindError, Inherited};
 use crate::telemetry::log;
 
-/// Descriptors beside those of connections: the log, watchers, the admin port, files being read.
+/// File descriptors needed beside those of connections: log, watchers, admin port, files being read.
 const SPARE_FILES: u64 = 64;
 
 pub(super) fn run(path: &Path) -> Exit {
@@ -27,7 +27,7 @@ pub(super) fn run(path: &Path) -> Exit {
             return Exit::Refused;
         }
     };
-    // Before there are threads: the variables are taken out of the environment.
+    // Before any thread starts, since it removes variables from the environment.
     let sockets = match inherited() {
         Ok(sockets) => sockets,
         Err(error) => {
@@ -48,12 +48,12 @@ pub(super) fn run(path: &Path) -> Exit {
     exit
 }
 
-/// The whole life of the process is one future; on the heap it does not burden the stack.
+/// Moves the future of the whole process to the heap: it is too large for the stack.
 fn large<T>(future: impl Future<Output = T>) -> std::pin::Pin<Box<impl Future<Output = T>>> {
     Box::pin(future)
 }
 
-/// Of systemd's socket activation (sd_listen_fds(3)): the first is `listen`, the second `admin`.
+/// Takes the sockets of systemd's socket activation (sd_listen_fds(3)): first `listen`, then `admin`.
 fn inherited() -> std::io::Result<Sockets> {
     let mut given = listenfd::ListenFd::from_env();
     let listen = match given.take_tcp_listener(0) {
@@ -150,12 +150,12 @@ fn runtime(threads: usize) -> Option<Runtime> {
     }
 }
 
-/// A request may need two descriptors: the application's and the backend's.
+/// Raises the limit of open files as far as allowed. A request may need two: the application's and the backend's.
 fn raise_file_limit(config: &Config) {
     let needed = config.limits.connections as u64 + config.limits.in_flight as u64 + SPARE_FILES;
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) if limit >= needed => {}
-        Ok(limit) => tracing::warn!(limit, needed, "limits.connections does not fit into the limit of open files"),
+        Ok(limit) => tracing::warn!(limit, needed, "the limit of open files is too low for limits.connections"),
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }
 }

@@ -1,4 +1,4 @@
-//! `status`: asks a running sidecar's admin port and prints the table.
+//! Asks a running sidecar's admin port for its status and prints it as a table: the command `status`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -7,23 +7,25 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Exit, complain, load, say, table};
+use super::shared::{Exit, complain, load, say};
+use super::table;
 use crate::admin::status::Status;
 use crate::config::Secrets;
 
-const PATIENCE: Duration = Duration::from_secs(3);
-/// A status with hundreds of backends is far smaller.
+/// Timeout for the connection and for each read; the admin port answers at once or not at all.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Limit, in bytes, on the response; the rest is cut. A status with hundreds of backends is far smaller.
 const MAX_ANSWER: u64 = 16 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Ask here instead of at the file's [server] admin.
+    /// Address of the admin port; by default [server] admin of the file.
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
-    /// Print the JSON as it is served.
+    /// Print the JSON of /status unchanged.
     #[arg(long)]
     json: bool,
-    /// Ask again every second.
+    /// Repeat every second.
     #[arg(long)]
     watch: bool,
 }
@@ -33,7 +35,7 @@ pub(super) fn run(path: &Path, arguments: &Arguments) -> Exit {
         Some(text) => match text.to_socket_addrs().ok().and_then(|mut found| found.next()) {
             Some(address) => address,
             None => {
-                complain(&format!("--admin {text} is no address and port, such as 127.0.0.1:9900"));
+                complain(&format!("--admin {text} is not an address and port such as 127.0.0.1:9900"));
                 return Exit::Refused;
             }
         },
@@ -48,7 +50,7 @@ pub(super) fn run(path: &Path, arguments: &Arguments) -> Exit {
                 return Ok(json);
             }
             let status: Status =
-                serde_json::from_str(&json).map_err(|error| format!("its answer is no status: {error}"))?;
+                serde_json::from_str(&json).map_err(|error| format!("its answer is not a status: {error}"))?;
             Ok(table::render(&status))
         });
         match shown {
@@ -69,8 +71,8 @@ pub(super) fn run(path: &Path, arguments: &Arguments) -> Exit {
 
 fn ask(address: SocketAddr) -> Result<String, String> {
     let text = |error: std::io::Error| error.to_string();
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(text)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(text)?;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(text)?;
+    stream.set_read_timeout(Some(TIMEOUT)).map_err(text)?;
     let request = format!("GET /status HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(text)?;
     let mut answer = Vec::new();

@@ -1,10 +1,10 @@
-//! The table of `status`: who was asked for what share, who got it, and how it went.
+//! Formats `/status` as a table: for each route the shares asked and got, for each backend its results.
 
 use std::fmt::Write as _;
 
 use crate::admin::status::{FleetView, Status};
 
-/// As plain text, one row a backend and route.
+/// Renders plain text, one row for each route and backend.
 pub fn render(status: &Status) -> String {
     let mut text = String::new();
     match write_all(&mut text, status) {
@@ -22,10 +22,10 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
         status.version, status.listen, status.generation, status.hash, status.uptime_s
     )?;
     if let Some(error) = &status.reload_error {
-        writeln!(text, "the file on disk is refused since {}: {}", error.at, error.message)?;
+        writeln!(text, "the file on disk has been refused since {}: {}", error.at, error.message)?;
     }
     if !status.restart_needed.is_empty() {
-        writeln!(text, "changed in [server], but holds only after a restart: {}", status.restart_needed.join(", "))?;
+        writeln!(text, "changed in [server], but needs a restart: {}", status.restart_needed.join(", "))?;
     }
     for route in &status.routes {
         let shares: Vec<String> = route
@@ -83,7 +83,7 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
     Ok(())
 }
 
-/// What is known of a backend's servers; `-` is what is not.
+/// Writes the load of a backend's servers; unknown values are shown as `-`.
 fn write_fleet(text: &mut String, name: &str, fleet: &FleetView) -> std::fmt::Result {
     let count = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0));

@@ -1,12 +1,11 @@
-//! What a file means, in plain words, and what is legal but risky.
+//! Describes a valid file in plain words.
 
 use std::fmt::Write as _;
-use std::os::unix::fs::PermissionsExt;
 
-use super::types::{ApiKey, Backend, Config, Listen, Price, Proxy, ReasoningPolicy, Route, SecretSource};
+use super::types::{ApiKey, Backend, Config, KeySource, Listen, Price, Proxy, ReasoningPolicy, Route, SecretSource};
 use crate::model::{BackendId, Engine};
 
-/// What `check` prints.
+/// Returns the text that `check` prints.
 pub fn describe(config: &Config) -> String {
     let mut text = String::new();
     match write_all(&mut text, config) {
@@ -22,15 +21,19 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
         Listen::Unix(path) => format!("unix:{}", path.display()),
     };
     writeln!(text, "{}: valid, hash {}", config.path.display(), config.hash)?;
-    writeln!(text, "applications use {listen}; status and metrics are at http://{}", config.server.admin)?;
-    writeln!(text, "\nwho serves what (salt {:?}):", config.name)?;
+    writeln!(text, "applications connect to {listen}; status and metrics are at http://{}", config.server.admin)?;
+    writeln!(text, "\nshares of requests (salt {:?}):", config.name)?;
     for route in &config.routes {
         writeln!(text, "  {}: {}", matched(route), shares(config, route))?;
     }
-    let chain: Vec<String> = config.sticky.iter().map(super::KeySource::describe).collect();
+    let chain: Vec<String> = config.sticky.iter().map(KeySource::describe).collect();
     match chain.as_slice() {
-        [] => writeln!(text, "  every request is drawn on its own (sticky is empty)")?,
-        chain => writeln!(text, "  kept together by the first present of: {}", chain.join(", "))?,
+        [] => writeln!(text, "  each request is assigned independently (sticky is empty)")?,
+        chain => writeln!(
+            text,
+            "  requests with the same key get the same backend; the key is the first present of: {}",
+            chain.join(", ")
+        )?,
     }
     writeln!(text, "\nbackends:")?;
     for (id, backend) in config.backends_with_ids() {
@@ -53,15 +56,15 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
     }
     let otlp = config.telemetry.otlp.as_deref();
     let Some(otlp) = otlp else {
-        return writeln!(text, "traces: none, unless OTEL_EXPORTER_OTLP_ENDPOINT is set");
+        return writeln!(text, "traces: not exported, unless OTEL_EXPORTER_OTLP_ENDPOINT is set");
     };
     let telemetry = &config.telemetry;
     writeln!(
         text,
-        "traces: {otlp}, {} % of those that begin here; errors, failovers, aborts and what takes over {} s are kept, {} a second",
+        "traces: exported to {otlp}: {} % of those that begin here, and up to {} per second of errors, failovers, aborts and requests slower than {} s",
         telemetry.sample * 100.0,
-        telemetry.keep.slower_than.as_secs_f64(),
-        telemetry.keep.per_second
+        telemetry.keep.per_second,
+        telemetry.keep.slower_than.as_secs_f64()
     )
 }
 
@@ -94,7 +97,7 @@ fn shares(config: &Config, route: &Route) -> String {
 
 fn key(key: &ApiKey) -> String {
     let (source, found) = match key {
-        ApiKey::Client => return "what the application sends".to_owned(),
+        ApiKey::Client => return "the one that the application sends".to_owned(),
         ApiKey::None => return "none".to_owned(),
         ApiKey::Stored { source, value } => (source, value.is_some()),
     };
@@ -104,16 +107,16 @@ fn key(key: &ApiKey) -> String {
     };
     let state = match (found, optional) {
         (true, _) => "found",
-        (false, true) => "not there, and optional: requests go without a key",
-        (false, false) => "not looked for",
+        (false, true) => "missing, but optional: requests are sent without a key",
+        (false, false) => "not read",
     };
     format!("{named}, {state}")
 }
 
 fn models(backend: &Backend) -> String {
     if backend.models.is_empty() {
-        let tgi = "tgi, since this server takes other names for those of adapters";
-        return if backend.engine == Engine::Tgi { tgi } else { "the application's name goes as it is" }.to_owned();
+        let tgi = "\"tgi\" is sent, since this server takes any other name for that of an adapter";
+        return if backend.engine == Engine::Tgi { tgi } else { "the application's name is sent unchanged" }.to_owned();
     }
     let pairs: Vec<String> =
         backend.models.iter().map(|(pattern, name)| format!("{} → {name}", pattern.as_str())).collect();
@@ -122,12 +125,17 @@ fn models(backend: &Backend) -> String {
 
 fn price(backend: &Backend) -> String {
     match &backend.price {
-        None => "not given: its cost is unknown".to_owned(),
+        None => "not given: the cost is unknown".to_owned(),
         Some(Price::Tokens(table)) => {
             let rows: Vec<String> = table
                 .iter()
                 .map(|(model, price)| {
-                    format!("{} {} in, {} out (USD per million tokens)", model.as_str(), price.input, price.output)
+                    format!(
+                        "{} {} input, {} output (USD per million tokens)",
+                        model.as_str(),
+                        price.input,
+                        price.output
+                    )
                 })
                 .collect();
             let streams = match (backend.engine, backend.inject_usage) {
@@ -137,35 +145,38 @@ fn price(backend: &Backend) -> String {
             format!("{}{streams}", rows.join("; "))
         }
         Some(Price::Gpu { gpu_hour, gpus, tokens_per_second: Some(speed) }) => {
-            format!("{gpus} GPUs at {gpu_hour} USD an hour, {speed} tokens a second")
+            format!("{gpus} GPUs at {gpu_hour} USD per hour, {speed} tokens per second")
         }
         Some(Price::Gpu { gpu_hour, gpus, tokens_per_second: None }) => {
             let why = if backend.metrics.is_empty() {
                 "not priced: neither tokens_per_second nor metrics is given"
             } else {
-                "speed read from metrics"
+                "the speed is read from metrics"
             };
-            format!("{gpus} GPUs at {gpu_hour} USD an hour; {why}")
+            format!("{gpus} GPUs at {gpu_hour} USD per hour; {why}")
         }
     }
 }
 
-/// What the application's requests and its answers become.
+/// Describes the options of the translation that differ from the defaults or matter most.
 fn translation(backend: &Backend) -> String {
     let options = &backend.translation;
     let mut parts = vec![match backend.family {
         Some(family) => format!("chat template {}", family.as_str()),
-        None => "chat template not given, so thinking is left as the server has it".to_owned(),
+        None => "chat template not given: thinking stays as the server has it".to_owned(),
     }];
     parts.push(match options.reasoning {
-        ReasoningPolicy::Strip => "thoughts are kept back".to_owned(),
+        ReasoningPolicy::Strip => "thoughts are removed".to_owned(),
         ReasoningPolicy::ReasoningContent => "thoughts are passed on as reasoning_content".to_owned(),
         ReasoningPolicy::Reasoning => "thoughts are passed on as reasoning".to_owned(),
         ReasoningPolicy::Both => "thoughts are passed on as reasoning and reasoning_content".to_owned(),
     });
-    parts.push(if options.vision { "images go there" } else { "images stay with the baseline" }.to_owned());
+    parts.push(
+        if options.vision { "requests with images are sent" } else { "requests with images stay with the baseline" }
+            .to_owned(),
+    );
     if options.strict {
-        parts.push("what it would answer differently stays with the baseline".to_owned());
+        parts.push("requests that it would answer differently stay with the baseline".to_owned());
     }
     if let Some(length) = options.max_model_len {
         parts.push(format!("context of {length} tokens"));
@@ -178,7 +189,7 @@ fn translation(backend: &Backend) -> String {
 
 fn load(backend: &Backend) -> String {
     if backend.metrics.is_empty() {
-        return "not watched: metrics is not given".to_owned();
+        return "not read: metrics is not given".to_owned();
     }
     let mut limits = Vec::new();
     limits.extend(backend.max_waiting.map(|waiting| format!("{waiting} requests waiting")));
@@ -188,63 +199,4 @@ fn load(backend: &Backend) -> String {
         [] => read,
         limits => format!("{read}; the baseline serves above {}", limits.join(" or ")),
     }
-}
-
-/// Legal, but likely to be regretted.
-pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let stores_keys = config.backends.iter().any(|one| matches!(one.api_key, ApiKey::Stored { .. }));
-    if let Listen::Tcp(address) = &config.server.listen
-        && !address.ip().is_loopback()
-        && stores_keys
-    {
-        warnings.push(format!(
-            "server.listen {address} is reachable from other machines, and keys are stored here: anyone near can spend them"
-        ));
-    }
-    if !config.server.admin.ip().is_loopback() {
-        warnings.push(format!("server.admin {} shows status and metrics to other machines", config.server.admin));
-    }
-    let set = |name: &str| env(name).is_some_and(|value| !value.is_empty());
-    if set("HTTPS_PROXY") || set("https_proxy") {
-        for backend in config.backends.iter().filter(|one| one.url.is_https() && one.proxy.is_none()) {
-            warnings.push(format!(
-                "HTTPS_PROXY is set, but backend.{} is dialled directly: add proxy = \"env\" if it needs the proxy",
-                backend.name
-            ));
-        }
-    }
-    if config.sticky.is_empty() {
-        warnings.push("sticky is empty: the turns of one conversation may go to different backends".to_owned());
-    }
-    for backend in &config.backends {
-        if let ApiKey::Stored { source: SecretSource::File { path, .. }, value: Some(_) } = &backend.api_key
-            && std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
-        {
-            warnings.push(format!("{} can be read by other users: chmod 600", path.display()));
-        }
-        if (backend.max_waiting.is_some() || backend.max_kv_usage.is_some()) && backend.metrics.is_empty() {
-            warnings.push(format!(
-                "backend.{}: max_waiting and max_kv_usage need metrics, and none is given",
-                backend.name
-            ));
-        }
-        if backend.engine.self_hosted() && backend.family.is_none() {
-            warnings.push(format!(
-                "backend.{}: without family the model may think where the application expects none",
-                backend.name
-            ));
-        }
-        if !backend.url.is_https()
-            && matches!(backend.api_key, ApiKey::Stored { .. } | ApiKey::Client)
-            && !is_near(backend.url.host())
-        {
-            warnings.push(format!("backend.{}: keys and prompts go to {} in clear text", backend.name, backend.url));
-        }
-    }
-    warnings
-}
-
-fn is_near(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

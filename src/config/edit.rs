@@ -1,52 +1,89 @@
-//! `shift`: one percent changed in place, everything else of the file as it was.
+//! Changes one percent in place and nothing else in the file: the command `shift`.
 //!
-//! Invariant: the file is replaced whole by a valid one, or not touched.
+//! Invariant: the file is replaced as a whole by a valid one, or not touched.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use toml_edit::{DocumentMut, Item, TableLike, value};
 
-use super::load::{Secrets, parse};
+use super::context::Secrets;
+use super::load::parse;
 use super::problem::ConfigError;
 use super::reader::unknown_cure;
 use super::types::Config;
 use crate::model::{BackendId, Percent};
 
-/// What changed.
+/// A change that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shifted {
+    /// Name of the route.
     pub route: String,
+    /// Name of the candidate.
     pub backend: String,
+    /// Percent in the file before the change.
     pub before: Percent,
+    /// Percent in the file after the change.
     pub after: Percent,
 }
 
-/// Why nothing was changed.
+/// Reason why the file was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ShiftError {
+    /// The file is not valid as it is.
     #[error("{0}")]
     File(#[from] ConfigError),
+    /// The name is not that of a candidate.
     #[error("there is no candidate {name:?} in {path}: {cure}")]
-    UnknownBackend { name: String, path: String, cure: String },
+    UnknownBackend {
+        /// Name as given.
+        name: String,
+        /// The file's path.
+        path: String,
+        /// The nearest known name, or all of them.
+        cure: String,
+    },
+    /// The name is not that of a route.
     #[error("there is no route {name:?} in {path}: {cure}")]
-    UnknownRoute { name: String, path: String, cure: String },
-    #[error("nothing was changed, the result would be refused:\n{0}")]
+    UnknownRoute {
+        /// Name as given.
+        name: String,
+        /// The file's path.
+        path: String,
+        /// The nearest known name, or all of them.
+        cure: String,
+    },
+    /// The result would not be valid.
+    #[error("the file was not changed: the result would be refused:\n{0}")]
     Refused(ConfigError),
+    /// The percent is not written as a table that can be edited.
     #[error("{path} cannot be edited here: {cause}")]
-    Form { path: String, cause: &'static str },
+    Form {
+        /// The file's path.
+        path: String,
+        /// Description of the obstacle.
+        cause: &'static str,
+    },
+    /// The file cannot be replaced.
     #[error("{path} was not changed: it cannot be replaced in place ({cause}). {cure}")]
-    Write { path: String, cause: io::Error, cure: &'static str },
+    Write {
+        /// The file's path.
+        path: String,
+        /// Error of the operating system.
+        cause: io::Error,
+        /// Advice for this error.
+        cure: &'static str,
+    },
 }
 
 impl ShiftError {
-    /// Whether what was asked for is wrong, and not the machine.
+    /// True if the request is at fault, and not the machine.
     pub const fn is_refusal(&self) -> bool {
         !matches!(self, Self::Write { .. })
     }
 }
 
-/// Sets a candidate's percent on a route (`None`: `[rollout]`'s).
+/// Sets a candidate's percent on a route; `None` means the route `default`, that of `[rollout]`.
 pub fn shift(
     path: &Path,
     backend: &str,
@@ -61,7 +98,7 @@ pub fn shift(
     let text = String::from_utf8_lossy(&text).into_owned();
     let form = |cause| ShiftError::Form { path: shown.clone(), cause };
     let mut document: DocumentMut = text.trim_start_matches('\u{feff}').parse().map_err(|_| form("it is not TOML"))?;
-    let table = percent_table(&mut document, &route.name).ok_or_else(|| form("its percent is no table"))?;
+    let table = percent_table(&mut document, &route.name).ok_or_else(|| form("its percent is not a table"))?;
     set(table, backend, percent);
     let edited = document.to_string();
     let next = parse(path, edited.as_bytes(), Secrets::Skip, env).map_err(ShiftError::Refused)?;
@@ -119,7 +156,7 @@ fn percent_table<'d>(document: &'d mut DocumentMut, route: &str) -> Option<&'d m
 
 fn set(table: &mut dyn TableLike, backend: &str, percent: Percent) {
     let mut number = toml_edit::Formatted::new(percent.as_f64());
-    // "25.0" and "2.25", as a person writes them.
+    // Keeps the shortest form: 25.0, 2.25.
     if let Ok(repr) = format!("{:?}", percent.as_f64()).parse::<toml_edit::Value>()
         && let Some(float) = repr.as_float()
     {
@@ -137,8 +174,8 @@ fn set(table: &mut dyn TableLike, backend: &str, percent: Percent) {
     }
 }
 
-/// Writes beside the file and renames over it: a reader sees the old text or the new, never half of one. A link stays a
-/// link; what it points to is replaced.
+/// Writes a temporary file in the same folder and renames it, so that a reader sees the old text or the new, never a part.
+/// A symbolic link is kept; its target is replaced.
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let target: PathBuf = std::fs::canonicalize(path)?;
     let folder = target.parent().unwrap_or_else(|| Path::new("/"));
@@ -161,11 +198,9 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 fn unwritable(path: &str, cause: io::Error) -> ShiftError {
     let cure = match cause.kind() {
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => {
-            "It is mounted: edit it where it comes from (the ConfigMap, or the file on the host)"
+            "It is mounted: edit its source (the ConfigMap, or the file on the host)"
         }
-        io::ErrorKind::PermissionDenied => {
-            "Run this as a user who may write to its folder, or edit it where it comes from"
-        }
+        io::ErrorKind::PermissionDenied => "Run this as a user who may write to its folder, or edit its source",
         _ => "Free some space or edit it by hand, then save it",
     };
     ShiftError::Write { path: path.to_owned(), cause, cure }

@@ -1,4 +1,4 @@
-//! From the file to a [`Config`]: the text, the sections in order, the hash over all that was read.
+//! Reads the file into a [`Config`]: its text, its sections in order, and the hash over everything that was read.
 
 use std::path::{Path, PathBuf};
 
@@ -6,58 +6,32 @@ use aws_lc_rs::digest;
 use toml::de::DeTable;
 
 use super::backend;
+use super::context::{Context, Secrets};
 use super::problem::{ConfigError, Problems};
-use super::reader::{Section, Value, unknown_cure};
-use super::sections;
+use super::reader::Section;
+use super::sections::{records, rollout, route, server, shadow, telemetry};
 use super::types::{ApiKey, Config, SecretSource};
 use crate::model::BackendId;
 
-/// Whether what the file names outside itself has to be there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Secrets {
-    Required,
-    /// Environment variables and files may be missing: for checks away from the machine that runs it.
-    Skip,
-}
-
-/// What reading a section may look at beside the text.
-pub(super) struct Context<'e> {
-    pub(super) folder: PathBuf,
-    pub(super) secrets: Secrets,
-    pub(super) env: &'e dyn Fn(&str) -> Option<String>,
-}
-
-impl Context<'_> {
-    /// Relative paths count from the file's folder.
-    pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        self.folder.join(path)
-    }
-
-    /// An empty variable counts as unset.
-    pub(super) fn variable(&self, name: &str) -> Option<String> {
-        (self.env)(name).filter(|value| !value.is_empty())
-    }
-}
-
-/// Reads and validates the file.
+/// Reads and validates the file at `path`; `env` looks up environment variables.
 pub fn load(path: &Path, secrets: Secrets, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
     let text = std::fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
     parse(path, &text, secrets, env)
 }
 
-/// Validates text that was read from `path`.
+/// Validates text that was read from `path`; the error lists every problem.
 pub fn parse(
     path: &Path,
     text: &[u8],
     secrets: Secrets,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigError> {
-    let unsaved = "save it again; if an editor was still writing, this cures itself";
+    let unsaved = "save it again; if an editor was still writing, the next save corrects it";
     let Ok(readable) = std::str::from_utf8(text) else {
         return Err(ConfigError::one(path, "is not UTF-8 text", unsaved));
     };
     if readable.contains('\0') {
-        return Err(ConfigError::one(path, "has zero bytes in it: it was not written to its end", unsaved));
+        return Err(ConfigError::one(path, "contains zero bytes: it was not written to its end", unsaved));
     }
     let body = readable.strip_prefix('\u{feff}').unwrap_or(readable);
     let is_blank = body.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
@@ -88,84 +62,55 @@ pub fn parse(
     Ok(config)
 }
 
-fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, problems: &mut Problems<'_>) -> Option<Config> {
+fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, p: &mut Problems<'_>) -> Option<Config> {
     let mut root = Section::root(document);
-    let mut section = |name: &'static str, shown: &str, problems: &mut Problems<'_>| {
-        root.get(name).map_or_else(Section::absent, |value| Section::new(shown, value, problems))
+    let mut section = |name: &'static str, shown: &str, p: &mut Problems<'_>| {
+        root.get(name).map_or_else(Section::absent, |value| Section::new(shown, value, p))
     };
-    let server = sections::server(section("server", "[server]", problems), context, problems);
-    let limits = sections::limits(section("limits", "[limits]", problems), problems);
-    let failover = sections::failover(section("failover", "[failover]", problems), problems);
-    let backends_section = section("backend", "backend", problems);
-    let rollout = root.get("rollout");
-    let routes = root.get("route");
-    let shadow = root.get("shadow");
-    let records = root.get("records");
-    let telemetry = root.get("telemetry");
-    let names: Vec<String> = backends_section.entries().iter().map(|(name, ..)| (*name).to_owned()).collect();
+    let server = server::server(section("server", "[server]", p), context, p);
+    let limits = server::limits(section("limits", "[limits]", p), p);
+    let failover = server::failover(section("failover", "[failover]", p), p);
+    let backends = section("backend", "backend", p);
+    let [rollout, routes, shadow, records, telemetry] =
+        ["rollout", "route", "shadow", "records", "telemetry"].map(|name| root.get(name));
+    root.finish(p);
+    let names: Vec<String> = backends.entries().iter().map(|(name, ..)| (*name).to_owned()).collect();
     if names.is_empty() {
-        problems.add(&(0..0), "the file has no backend", "add a [backend.NAME] section for each server");
+        p.add(&(0..0), "the file has no backend", "add a [backend.NAME] section for each server");
     }
     let Some(rollout) = rollout else {
-        problems.add(&(0..0), "the file has no [rollout]", "add [rollout] with name, baseline and percent");
-        root.finish(problems);
+        p.add(&(0..0), "the file has no [rollout]", "add [rollout] with name, baseline and percent");
         return None;
     };
-    let rollout = sections::rollout(Section::new("[rollout]", rollout, problems), &names, problems);
+    let rollout = rollout::read(Section::new("[rollout]", rollout, p), &names, p);
     let baseline = rollout.baseline;
-    let backends: Vec<_> = backends_section
-        .entries()
-        .into_iter()
-        .enumerate()
-        .filter_map(|(index, (name, span, value))| {
-            backend::read(name, &span, value, Some(BackendId::new(index)) == baseline, context, problems)
-        })
-        .collect();
-    let routes = sections::routes(routes, &rollout, &names, problems);
-    let shadow = shadow.map(|value| sections::shadow(value, &names, baseline, problems));
-    let records = records.map(|value| sections::records(value, context, problems));
-    let telemetry = telemetry.map(|value| sections::telemetry(value, problems)).unwrap_or_default();
-    root.finish(problems);
+    let backends = backends.entries().into_iter().enumerate().map(|(index, (name, span, value))| {
+        backend::read(name, &span, value, Some(BackendId::new(index)) == baseline, context, p)
+    });
+    let backends = backends.collect();
+    let routes = route::read(routes, &rollout, &names, p);
+    let shadow = shadow.and_then(|value| shadow::read(value, &names, baseline, p));
+    let records = records.map(|value| records::read(value, context, p));
+    let telemetry = telemetry.map(|value| telemetry::read(value, p)).unwrap_or_default();
     Some(Config {
         path: path.to_owned(),
         server,
         limits,
-        name: rollout.name.clone(),
+        name: rollout.name,
         baseline: baseline?,
         sticky: rollout.sticky,
         routes,
         backends,
         failover,
-        shadow: match shadow {
-            Some(shadow) => Some(shadow?),
-            None => None,
-        },
-        records: match records {
-            Some(records) => Some(records?),
-            None => None,
-        },
+        shadow,
+        records,
         telemetry,
         hash: String::new(),
         watched: Vec::new(),
     })
 }
 
-/// Finds a backend by its name, or says which name is nearest.
-pub(super) fn backend_index(
-    name: &str,
-    value: &Value<'_>,
-    names: &[String],
-    what: &str,
-    problems: &mut Problems<'_>,
-) -> Option<BackendId> {
-    let found = names.iter().position(|known| known == name).map(BackendId::new);
-    if found.is_none() && !names.is_empty() {
-        let cure = unknown_cure(name, names.iter().map(String::as_str));
-        problems.add(&value.span(), format!("{what} names {name:?}, and no [backend.{name}] is there"), cure);
-    }
-    found
-}
-
+/// Hashes the file together with the secrets and certificates that were read from files.
 fn hash(text: &[u8], config: &Config) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     let mut part = |bytes: &[u8]| {

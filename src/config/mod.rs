@@ -1,21 +1,26 @@
-//! rollout.toml: from its text to a validated [`Config`], or to every problem at once.
+//! Reads rollout.toml: from its text to a validated [`Config`], or to a list of every problem in it.
 //!
 //! Owns: the file's grammar, its defaults, its error messages. Refuses: sockets, clocks, the running process.
-//! Invariant: a `Config` exists only when everything in it is usable; nothing in it is optional that must be there.
+//! Invariant: a `Config` exists only if every value in it can be used.
 
 mod backend;
+mod context;
 mod describe;
 mod edit;
 mod load;
+mod mask;
 mod problem;
 mod reader;
 mod sections;
 mod types;
 mod url;
+mod warnings;
 
-pub use describe::{describe, warnings};
+pub use context::Secrets;
+pub use describe::describe;
 pub use edit::{ShiftError, Shifted, shift};
-pub use load::{Secrets, load, parse};
-pub use problem::{ConfigError, Problem};
+pub use load::{load, parse};
+pub use problem::{ConfigError, Place, Problem};
 pub use types::*;
 pub use url::{UrlProblem, http_url};
+pub use warnings::warnings;

@@ -1,46 +1,58 @@
-//! What is wrong with a file: where, what, and the cure. Values that may be secrets are masked in what is shown.
+//! Problems of a file: place, message and cure. Values that may be secrets are masked in the lines that are shown.
 
 use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// One problem, with its place in the file if it has one.
+use super::mask::mask;
+
+/// One problem of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
+    /// Place in the file; `None` if the problem concerns the whole file.
     pub place: Option<Place>,
+    /// Description, without place and cure.
     pub message: String,
+    /// Instruction that corrects it.
     pub cure: String,
 }
 
-/// Line and column count from 1, columns in characters.
+/// Place of a problem in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
+    /// Number of the line, from 1.
     pub line: usize,
+    /// Number of the first character in its line, from 1.
     pub column: usize,
+    /// Number of marked characters, at least 1.
     pub width: usize,
-    /// The line as it may be shown.
+    /// The line with secrets masked.
     pub shown: String,
 }
 
-/// Everything that is wrong with a file.
+/// All problems of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
+    /// The file's path, as the user gave it.
     pub path: PathBuf,
+    /// The problems in the file's order.
     pub problems: Vec<Problem>,
-    /// Files that the file names: their return may cure it.
+    /// Resolved paths of the files that the file names: a change of one may correct a problem.
     pub watched: Vec<PathBuf>,
 }
 
 impl ConfigError {
+    /// Makes an error of one problem without a place.
     pub(super) fn one(path: &Path, message: impl Into<String>, cure: &str) -> Self {
         let problem = Problem { place: None, message: message.into(), cure: cure.to_owned() };
         Self { path: path.to_owned(), problems: vec![problem], watched: Vec::new() }
     }
 
+    /// Makes the error for a file that cannot be read.
     pub fn unreadable(path: &Path, error: &io::Error) -> Self {
         let reason = match error.kind() {
-            io::ErrorKind::NotFound => "it is not there".to_owned(),
+            io::ErrorKind::NotFound => "it does not exist".to_owned(),
             io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
             _ => error.to_string(),
         };
@@ -51,7 +63,7 @@ impl ConfigError {
         )
     }
 
-    /// One line, for `/status` and the log.
+    /// Returns one line for `/status` and the log: the first problem, and the number of further ones.
     pub fn summary(&self) -> String {
         let path = self.path.display();
         let Some(first) = self.problems.first() else { return format!("{path}: cannot be used") };
@@ -91,11 +103,13 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Collects problems while a file is read on.
+/// Collects problems while the rest of the file is read.
 #[derive(Debug)]
 pub(super) struct Problems<'t> {
     text: &'t str,
+    /// Problems, each with its offset in the text.
     found: Vec<(usize, Problem)>,
+    /// Resolved paths of the files that the file names.
     pub(super) watched: Vec<PathBuf>,
 }
 
@@ -133,107 +147,8 @@ fn place(text: &str, span: &Range<usize>) -> Place {
     let shown = mask(line);
     let end = span.end.clamp(start, line_start + line.len());
     let width = text.get(start..end).map_or(1, |marked| marked.chars().count());
-    // A masked line may be shorter than the place pointed at.
+    // A masked line may be shorter than the original.
     let length = shown.chars().count();
     let width = if shown == line { width } else { width.min(length.saturating_sub(column).max(1)) };
     Place { line: before.matches('\n').count() + 1, column: column + 1, width: width.max(1), shown }
-}
-
-/// The line with every string hidden that may be a secret: by its key's name, by its look, or by not being ended.
-fn mask(line: &str) -> String {
-    let mut shown = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = rest.find(['"', '\'']) {
-        let (before, quoted) = rest.split_at(at);
-        shown.push_str(before);
-        let quote = if quoted.starts_with('"') { '"' } else { '\'' };
-        let body = quoted.trim_start_matches(quote);
-        let (value, after, ended) = match body.find(quote) {
-            Some(end) => {
-                let (value, after) = body.split_at(end);
-                (value, after.trim_start_matches(quote), true)
-            }
-            None => (body, "", false),
-        };
-        shown.push(quote);
-        shown.push_str(&shown_value(key_before(&shown), value, ended));
-        if ended {
-            shown.push(quote);
-        }
-        rest = after;
-    }
-    shown.push_str(&mask_bare(rest));
-    shown
-}
-
-/// Without quotes a key is not valid TOML, but that is how one is pasted by mistake.
-fn mask_bare(text: &str) -> String {
-    match text.find("sk-") {
-        Some(at) => format!("{}****", text.get(..at).unwrap_or_default()),
-        None => match text.split_once('=') {
-            Some((key, value)) if is_secret_name(key) && !value.trim_start().starts_with(['{', '[']) => {
-                format!("{key}= ****")
-            }
-            _ => text.to_owned(),
-        },
-    }
-}
-
-fn key_before(shown: &str) -> &str {
-    let before = shown.trim_end_matches(['"', '\'']).trim_end();
-    let Some(before) = before.strip_suffix('=') else { return "" };
-    let key = before.trim_end();
-    key.rsplit([' ', ',', '{', '\t', '.']).next().unwrap_or(key)
-}
-
-fn is_secret_name(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    ["key", "token", "secret", "password", "passwd", "auth", "credential"].iter().any(|word| key.contains(word))
-        && !key.contains("tokens")
-}
-
-fn shown_value(key: &str, value: &str, ended: bool) -> String {
-    let by_name = is_secret_name(key) && !matches!(value, "client" | "none") && !value.ends_with(".pem");
-    if by_name || value.contains("sk-") || (!ended && value.len() > 16) || looks_random(value) {
-        return "****".to_owned();
-    }
-    match (value.find("://"), value.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => {
-            let (scheme, rest) = (value.get(..scheme + 3).unwrap_or_default(), value.get(at..).unwrap_or_default());
-            format!("{scheme}****{rest}")
-        }
-        _ => value.to_owned(),
-    }
-}
-
-/// Long, and letters mixed with digits without a break: what keys look like and names do not.
-fn looks_random(value: &str) -> bool {
-    value.len() >= 24
-        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-        && value.bytes().filter(u8::is_ascii_digit).count() >= 4
-        && value.bytes().any(|byte| byte.is_ascii_alphabetic())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_masked_and_the_rest_is_shown() {
-        for (line, shown) in [
-            ("api_key = \"sk-live-1\" # mine", "api_key = \"****\" # mine"),
-            ("api_key = \"client\"", "api_key = \"client\""),
-            ("api_key = { env = \"QWEN_API_KEY\" }", "api_key = { env = \"QWEN_API_KEY\" }"),
-            ("apikey = 'abc'", "apikey = '****'"),
-            ("api_key = sk-live-1", "api_key = ****"),
-            ("api_key = abc", "api_key = ****"),
-            ("api_key = \"\"\"canary", "api_key = \"****"),
-            ("url = \"https://u:p@host/v1\"", "url = \"https://****@host/v1\""),
-            ("tls = { key = \"client-key.pem\" }", "tls = { key = \"client-key.pem\" }"),
-            ("percent = { qwen = 120 }", "percent = { qwen = 120 }"),
-            ("name = \"7f3kq9s8d7f6g5h4j3k2l1qq\"", "name = \"****\""),
-        ] {
-            assert_eq!(mask(line), shown);
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Tables and scalars out of the parsed text, each with its own problem when it is not what it should be.
+//! Reads tables and scalars from the parsed text; reports a problem for each value of a wrong type or range.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -9,12 +9,13 @@ use toml::de::{DeTable, DeValue};
 use super::problem::Problems;
 use crate::model::Percent;
 
+/// A parsed value with its place in the text.
 pub(super) type Value<'d> = Spanned<DeValue<'d>>;
 
-/// A table whose keys are asked for by name; what nobody asked for is unknown.
+/// A table whose keys are read by name; a key that was never read is unknown.
 #[derive(Debug)]
 pub(super) struct Section<'t, 'd> {
-    /// As it is called in messages: `[server]`, `backend.qwen`.
+    /// Name in messages: `[server]`, `backend.qwen`.
     pub(super) name: String,
     pub(super) span: Range<usize>,
     table: Option<&'t DeTable<'d>>,
@@ -22,6 +23,7 @@ pub(super) struct Section<'t, 'd> {
 }
 
 impl<'t, 'd> Section<'t, 'd> {
+    /// Takes a table; reports a value of another type and continues as if it were empty.
     pub(super) fn new(name: impl Into<String>, value: &'t Value<'d>, problems: &mut Problems<'_>) -> Self {
         let name = name.into();
         let table = value.get_ref().as_table();
@@ -31,20 +33,23 @@ impl<'t, 'd> Section<'t, 'd> {
         Self { name, span: value.span(), table, asked: Vec::new() }
     }
 
+    /// Takes the whole file.
     pub(super) fn root(table: &'t DeTable<'d>) -> Self {
         Self { name: "the file".to_owned(), span: 0..0, table: Some(table), asked: Vec::new() }
     }
 
-    /// A section that the file leaves out: every default holds.
+    /// Makes a section that the file leaves out: every key has its default.
     pub(super) const fn absent() -> Self {
         Self { name: String::new(), span: 0..0, table: None, asked: Vec::new() }
     }
 
+    /// Returns a key's value, if it is given.
     pub(super) fn get(&mut self, key: &'static str) -> Option<&'t Value<'d>> {
         self.asked.push(key);
         self.table?.get(key)
     }
 
+    /// Reads a key's value, if it is given; reports one that `read` refuses.
     pub(super) fn read<T>(
         &mut self,
         key: &'static str,
@@ -61,6 +66,7 @@ impl<'t, 'd> Section<'t, 'd> {
         }
     }
 
+    /// Reads a key's value; reports a missing one too.
     pub(super) fn require<T>(
         &mut self,
         key: &'static str,
@@ -74,7 +80,7 @@ impl<'t, 'd> Section<'t, 'd> {
         self.read(key, problems, read)
     }
 
-    /// Every key that was not asked for is an error, with the nearest one that exists.
+    /// Reports every key that was never read, with the nearest known one.
     pub(super) fn finish(self, problems: &mut Problems<'_>) {
         let Some(table) = self.table else { return };
         for key in table.keys() {
@@ -86,7 +92,7 @@ impl<'t, 'd> Section<'t, 'd> {
         }
     }
 
-    /// Entries in the file's order, for tables whose keys are names.
+    /// Returns the entries in the file's order, for tables whose keys are names.
     pub(super) fn entries(&self) -> Vec<(&'t str, Range<usize>, &'t Value<'d>)> {
         let mut entries: Vec<_> = self
             .table
@@ -99,6 +105,7 @@ impl<'t, 'd> Section<'t, 'd> {
     }
 }
 
+/// Suggests the nearest known name, or lists all of them.
 pub(super) fn unknown_cure<'a>(written: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     match nearest(written, known.clone()) {
         Some(near) => format!("did you mean {near}?"),
@@ -111,7 +118,7 @@ pub(super) fn unknown_cure<'a>(written: &str, known: impl Iterator<Item = &'a st
     }
 }
 
-pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|name| (strsim::damerau_levenshtein(written, name), name))
         .filter(|(distance, name)| *distance <= 1 + name.len() / 3 || (written.len() > 2 && name.starts_with(written)))
@@ -119,17 +126,20 @@ pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -
         .map(|(_, name)| name)
 }
 
-/// A value that is not what it should be: what it is, and the cure.
+/// The reason why a value is refused, and its cure.
 #[derive(Debug)]
 pub(super) struct Wrong {
+    /// Continues a sentence that begins with the key: "is a string".
     pub(super) what: String,
     pub(super) cure: String,
 }
 
+/// Refuses a value.
 pub(super) fn wrong<T>(what: impl Into<String>, cure: impl Into<String>) -> Result<T, Wrong> {
     Err(Wrong { what: what.into(), cure: cure.into() })
 }
 
+/// Names a value's type, with its article.
 pub(super) fn kind(value: &Value<'_>) -> &'static str {
     match value.get_ref() {
         DeValue::String(_) => "a string",
@@ -142,6 +152,7 @@ pub(super) fn kind(value: &Value<'_>) -> &'static str {
     }
 }
 
+/// Reads a string that is not empty.
 pub(super) fn string<'t>(value: &'t Value<'_>) -> Result<&'t str, Wrong> {
     match value.get_ref().as_str() {
         Some("") => wrong("is empty", "write a value, or leave the key out"),
@@ -150,19 +161,22 @@ pub(super) fn string<'t>(value: &'t Value<'_>) -> Result<&'t str, Wrong> {
     }
 }
 
+/// Reads `true` or `false`.
 pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Wrong> {
     value.get_ref().as_bool().map_or_else(|| wrong(format!("is {}", kind(value)), "write true or false"), Ok)
 }
 
-pub(super) fn number(value: &Value<'_>) -> Result<f64, Wrong> {
+/// Reads an integer or a float.
+fn number(value: &Value<'_>) -> Result<f64, Wrong> {
     let parsed = match value.get_ref() {
         DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().parse::<f64>().ok(),
         DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
         _ => return wrong(format!("is {}", kind(value)), "write a number"),
     };
-    parsed.map_or_else(|| wrong("is no number", "write a number such as 2.5"), Ok)
+    parsed.map_or_else(|| wrong("is not a number", "write a number such as 2.5"), Ok)
 }
 
+/// Reads a finite number above 0.
 pub(super) fn positive(value: &Value<'_>) -> Result<f64, Wrong> {
     match number(value)? {
         n if n.is_nan() => wrong("is nan", "write a number above 0"),
@@ -171,6 +185,7 @@ pub(super) fn positive(value: &Value<'_>) -> Result<f64, Wrong> {
     }
 }
 
+/// Reads a finite number from 0 up.
 pub(super) fn not_negative(value: &Value<'_>) -> Result<f64, Wrong> {
     match number(value)? {
         n if n.is_nan() => wrong("is nan", "write a number from 0 up"),
@@ -179,6 +194,7 @@ pub(super) fn not_negative(value: &Value<'_>) -> Result<f64, Wrong> {
     }
 }
 
+/// Reads a number from 0 to 1.
 pub(super) fn fraction(value: &Value<'_>) -> Result<f64, Wrong> {
     match number(value)? {
         n if (0.0..=1.0).contains(&n) => Ok(n),
@@ -186,7 +202,7 @@ pub(super) fn fraction(value: &Value<'_>) -> Result<f64, Wrong> {
     }
 }
 
-/// A whole number from `least` to `most`.
+/// Reads a whole number from `least` to `most`.
 pub(super) fn whole(value: &Value<'_>, least: u64, most: u64) -> Result<u64, Wrong> {
     let cure = format!("write a whole number from {least} to {most}");
     let DeValue::Integer(integer) = value.get_ref() else { return wrong(format!("is {}", kind(value)), cure) };
@@ -196,10 +212,12 @@ pub(super) fn whole(value: &Value<'_>, least: u64, most: u64) -> Result<u64, Wro
     }
 }
 
+/// Reads a whole number from 1 to 1,000,000.
 pub(super) fn count(value: &Value<'_>) -> Result<usize, Wrong> {
     whole(value, 1, 1_000_000).map(|n| usize::try_from(n).unwrap_or(usize::MAX))
 }
 
+/// Reads a number from 0 to 100 with at most two decimals.
 pub(super) fn percent(value: &Value<'_>) -> Result<Percent, Wrong> {
     let cure = "write a number from 0 to 100 with at most two decimals";
     let number = match number(value) {
@@ -212,6 +230,7 @@ pub(super) fn percent(value: &Value<'_>) -> Result<Percent, Wrong> {
     }
 }
 
+/// Reads a time with its unit, above 0 and up to 30 days.
 pub(super) fn duration(value: &Value<'_>) -> Result<Duration, Wrong> {
     let cure = "write a time with its unit, such as \"500ms\", \"20s\", \"10m\" or \"1h\"";
     let Some(text) = value.get_ref().as_str() else { return wrong(format!("is {}", kind(value)), cure) };
@@ -231,6 +250,7 @@ pub(super) fn duration(value: &Value<'_>) -> Result<Duration, Wrong> {
     }
 }
 
+/// Reads a size with its unit, in bytes, above 0.
 pub(super) fn size(value: &Value<'_>) -> Result<u64, Wrong> {
     let cure = "write a size with its unit, such as \"64KiB\" or \"32MiB\"";
     let Some(text) = value.get_ref().as_str() else { return wrong(format!("is {}", kind(value)), cure) };
@@ -252,7 +272,7 @@ pub(super) fn size(value: &Value<'_>) -> Result<u64, Wrong> {
     }
 }
 
-/// A list of strings; each is read on its own, so that each wrong one is named.
+/// Reads a list of strings; reports each refused entry.
 pub(super) fn list<'t, T>(
     key: &str,
     value: &'t Value<'_>,
@@ -273,7 +293,7 @@ pub(super) fn list<'t, T>(
     read_items
 }
 
-/// One of a closed list of words.
+/// Reads one of a closed list of words.
 pub(super) fn word<T: Copy>(value: &Value<'_>, words: &[(&str, T)]) -> Result<T, Wrong> {
     let text = string(value)?;
     match words.iter().find(|(word, _)| *word == text) {

@@ -1,26 +1,31 @@
-//! URLs that something is sent to.
+//! Reads URLs of servers.
 
 use http::Uri;
 use http::uri::Scheme;
 
 use super::types::BackendUrl;
 
-/// What is wrong with one. Never repeats the text: it may hold a password.
+/// Reason why a URL is refused. It never repeats the text, which may contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlProblem {
+    /// Not a URL.
     #[error("cannot be read as a URL")]
     Unreadable,
-    #[error("is no http or https URL")]
+    /// Another scheme, or none.
+    #[error("is not an http or https URL")]
     Scheme,
+    /// Credentials in the URL.
     #[error("has a user name or password in it")]
     User,
+    /// A missing host or a port out of range.
     #[error("has no usable host and port")]
     Host,
+    /// Anything after the path.
     #[error("has a query or fragment")]
     Query,
 }
 
-/// Scheme, host and port, and the path without a slash at its end.
+/// Reads an http or https URL that has neither credentials nor a query.
 pub fn http_url(text: &str) -> Result<BackendUrl, UrlProblem> {
     let uri = text.parse::<Uri>().map_err(|_| UrlProblem::Unreadable)?;
     let (scheme, authority) = match (uri.scheme(), uri.authority()) {

@@ -327,7 +327,7 @@ mod tests {
             assert!(odd[0].to_string().starts_with(&format!("{name} is {value:?}, which ")), "{}", odd[0]);
         }
         for (name, value, why) in [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://me:secret@h", "is no http or https URL: no traces are exported"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://me:secret@h", "is not an http or https URL: no traces are exported"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "me:secret@h", "has a user name or password in it: no traces are exported"),
             (
                 "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",

@@ -1,0 +1,51 @@
+//! Parts that every command uses: exit codes, output, the environment, reading the file.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::{self, Config, Secrets};
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// Code 0.
+    Done,
+    /// Code 1: the command failed.
+    Failed,
+    /// Code 2: the arguments or the file are not valid.
+    Refused,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Failed => Self::FAILURE,
+            Exit::Refused => Self::from(2),
+        }
+    }
+}
+
+/// Looks up an environment variable; one that is not UTF-8 counts as unset.
+pub(super) fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Prints to stdout. A closed pipe does not change how a command ends.
+pub(super) fn say(text: &str) {
+    drop(writeln!(std::io::stdout(), "{}", text.trim_end()));
+}
+
+/// Prints to stderr.
+pub(super) fn complain(text: &str) {
+    drop(writeln!(std::io::stderr(), "{}", text.trim_end()));
+}
+
+/// Reads the file, or prints its problems.
+pub(super) fn load(path: &Path, secrets: Secrets) -> Result<Config, Exit> {
+    config::load(path, secrets, &env).map_err(|error| {
+        complain(&error.to_string());
+        Exit::Refused
+    })
+}

@@ -1,0 +1,101 @@
+//! Hides values that may be secrets in the lines that are shown with a problem.
+
+/// Returns the line with every string hidden that may be a secret: its key's name or its characters suggest one, or its
+/// closing quote is missing.
+pub(super) fn mask(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find(['"', '\'']) {
+        let (before, quoted) = rest.split_at(at);
+        shown.push_str(before);
+        let quote = if quoted.starts_with('"') { '"' } else { '\'' };
+        let body = quoted.trim_start_matches(quote);
+        let (value, after, ended) = match body.find(quote) {
+            Some(end) => {
+                let (value, after) = body.split_at(end);
+                (value, after.trim_start_matches(quote), true)
+            }
+            None => (body, "", false),
+        };
+        shown.push(quote);
+        shown.push_str(&shown_value(key_before(&shown), value, ended));
+        if ended {
+            shown.push(quote);
+        }
+        rest = after;
+    }
+    shown.push_str(&mask_bare(rest));
+    shown
+}
+
+/// Hides an unquoted value that may be a key: not valid TOML, but a common mistake.
+fn mask_bare(text: &str) -> String {
+    match text.find("sk-") {
+        Some(at) => format!("{}****", text.get(..at).unwrap_or_default()),
+        None => match text.split_once('=') {
+            Some((key, value)) if is_secret_name(key) && !value.trim_start().starts_with(['{', '[']) => {
+                format!("{key}= ****")
+            }
+            _ => text.to_owned(),
+        },
+    }
+}
+
+fn key_before(shown: &str) -> &str {
+    let before = shown.trim_end_matches(['"', '\'']).trim_end();
+    let Some(before) = before.strip_suffix('=') else { return "" };
+    let key = before.trim_end();
+    key.rsplit([' ', ',', '{', '\t', '.']).next().unwrap_or(key)
+}
+
+fn is_secret_name(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["key", "token", "secret", "password", "passwd", "auth", "credential"].iter().any(|word| key.contains(word))
+        && !key.contains("tokens")
+}
+
+fn shown_value(key: &str, value: &str, ended: bool) -> String {
+    let by_name = is_secret_name(key) && !matches!(value, "client" | "none") && !value.ends_with(".pem");
+    if by_name || value.contains("sk-") || (!ended && value.len() > 16) || looks_random(value) {
+        return "****".to_owned();
+    }
+    match (value.find("://"), value.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => {
+            let (scheme, rest) = (value.get(..scheme + 3).unwrap_or_default(), value.get(at..).unwrap_or_default());
+            format!("{scheme}****{rest}")
+        }
+        _ => value.to_owned(),
+    }
+}
+
+/// True if `value` is long and mixes letters and digits without a break, as keys do and names do not.
+fn looks_random(value: &str) -> bool {
+    value.len() >= 24
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+        && value.bytes().filter(u8::is_ascii_digit).count() >= 4
+        && value.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_and_the_rest_is_shown() {
+        for (line, shown) in [
+            ("api_key = \"sk-live-1\" # mine", "api_key = \"****\" # mine"),
+            ("api_key = \"client\"", "api_key = \"client\""),
+            ("api_key = { env = \"QWEN_API_KEY\" }", "api_key = { env = \"QWEN_API_KEY\" }"),
+            ("apikey = 'abc'", "apikey = '****'"),
+            ("api_key = sk-live-1", "api_key = ****"),
+            ("api_key = abc", "api_key = ****"),
+            ("api_key = \"\"\"canary", "api_key = \"****"),
+            ("url = \"https://u:p@host/v1\"", "url = \"https://****@host/v1\""),
+            ("tls = { key = \"client-key.pem\" }", "tls = { key = \"client-key.pem\" }"),
+            ("percent = { qwen = 120 }", "percent = { qwen = 120 }"),
+            ("name = \"7f3kq9s8d7f6g5h4j3k2l1qq\"", "name = \"****\""),
+        ] {
+            assert_eq!(mask(line), shown);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Reads every section but `[backend.X]`.
+
+mod names;
+pub(super) mod records;
+pub(super) mod rollout;
+pub(super) mod route;
+pub(super) mod server;
+pub(super) mod shadow;
+pub(super) mod telemetry;

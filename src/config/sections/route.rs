@@ -1,0 +1,73 @@
+//! Reads `[[route]]`.
+
+use http::HeaderName;
+
+use super::super::problem::Problems;
+use super::super::reader::{Section, Value, string, wrong};
+use super::super::types::{Route, RouteMatch};
+use super::names;
+use super::rollout::Rollout;
+use crate::model::Glob;
+
+/// Reads the routes in the file's order; the last one is `default`, made of `[rollout]`.
+pub(crate) fn read(value: Option<&Value<'_>>, rollout: &Rollout, names: &[String], p: &mut Problems<'_>) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
+    match value.map(|value| (value, value.get_ref().as_array())) {
+        Some((_, Some(items))) => {
+            for item in items.iter() {
+                let route = route(item, rollout, names, p);
+                if routes.iter().any(|known| known.name == route.name) && !route.name.is_empty() {
+                    p.add(
+                        &item.span(),
+                        format!("there are two routes named {:?}", route.name),
+                        "give each route its own name: it is part of the assignment's salt",
+                    );
+                }
+                routes.push(route);
+            }
+        }
+        Some((value, None)) => p.add(&value.span(), "route is not a list of tables", "write [[route]] for each route"),
+        None => {}
+    }
+    routes.push(Route { name: "default".to_owned(), matcher: RouteMatch::default(), percent: rollout.percent.clone() });
+    routes
+}
+
+fn route(item: &Value<'_>, rollout: &Rollout, names: &[String], p: &mut Problems<'_>) -> Route {
+    let mut s = Section::new("[[route]]", item, p);
+    let name = s
+        .require("name", "add name = \"…\": it is shown in /status and is part of the assignment's salt", p, |value| {
+            match string(value)? {
+                "default" => wrong("is \"default\", which is the name of [rollout]'s route", "choose another name"),
+                name => Ok(name.to_owned()),
+            }
+        })
+        .unwrap_or_default();
+    let percent = s.require("percent", "add percent = { NAME = 0.0 }: it has no default", p, Ok);
+    let of = format!("route {name:?}");
+    let percent = percent.map(|value| names::percents(&of, value, names, rollout.baseline, p)).unwrap_or_default();
+    let matcher = match s.get("match") {
+        Some(value) => route_match(value, p),
+        None => RouteMatch::default(),
+    };
+    s.finish(p);
+    Route { name, matcher, percent }
+}
+
+fn route_match(value: &Value<'_>, p: &mut Problems<'_>) -> RouteMatch {
+    let mut s = Section::new("match", value, p);
+    let path = s.read("path", p, |value| string(value).map(Glob::new));
+    let model = s.read("model", p, |value| string(value).map(Glob::new));
+    let mut header = Vec::new();
+    if let Some(value) = s.get("header") {
+        for (name, span, value) in Section::new("match.header", value, p).entries() {
+            match (name.parse::<HeaderName>(), string(value)) {
+                (Ok(name), Ok(pattern)) => header.push((name, Glob::new(pattern))),
+                (Err(_), _) => p.add(&span, format!("{name:?} is not a header name"), "write a name that HTTP allows"),
+                (_, Err(wrong)) => p.add(&value.span(), format!("the pattern of {name} {}", wrong.what), wrong.cure),
+            }
+        }
+    }
+    s.finish(p);
+    RouteMatch { path, model, header }
+}

@@ -1,0 +1,81 @@
+//! Reads `[server]`, `[limits]` and `[failover]`: settings of the whole process.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use super::super::context::Context;
+use super::super::problem::Problems;
+use super::super::reader::{Section, Wrong, boolean, count, duration, fraction, size, string, whole, wrong};
+use super::super::types::{Failover, Limits, Listen, Server};
+
+/// Reads `[server]`.
+pub(crate) fn server(mut s: Section<'_, '_>, context: &Context<'_>, p: &mut Problems<'_>) -> Server {
+    let listen = s.read("listen", p, |value| {
+        let text = string(value)?;
+        match text.strip_prefix("unix:") {
+            Some("") => wrong("has no path after unix:", "write \"unix:/run/shiftgate.sock\""),
+            Some(path) => Ok(Listen::Unix(context.resolve(path))),
+            None => address(text).map(Listen::Tcp),
+        }
+    });
+    let server = Server {
+        listen: listen.unwrap_or_else(|| Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))),
+        admin: s
+            .read("admin", p, |value| address(string(value)?))
+            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9900))),
+        max_body: s.read("max_body", p, size).unwrap_or(32 << 20),
+        drain: s.read("drain", p, duration).unwrap_or(Duration::from_secs(20)),
+        threads: s
+            .read("threads", p, |value| whole(value, 1, 256))
+            .and_then(|threads| usize::try_from(threads).ok())
+            .unwrap_or(2),
+        request_log: s.read("request_log", p, boolean).unwrap_or(true),
+        allow_override: s.read("allow_override", p, boolean).unwrap_or(false),
+    };
+    s.finish(p);
+    server
+}
+
+fn address(text: &str) -> Result<SocketAddr, Wrong> {
+    let cure = "write an address and a port, such as \"127.0.0.1:8080\"";
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    // Only this machine's own name is resolved: another one would make reading the file depend on the network.
+    match text.split_once(':') {
+        Some(("localhost", port)) if port.parse::<u16>().is_ok() => text
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut found| found.find(SocketAddr::is_ipv4))
+            .map_or_else(|| wrong(format!("is {text:?}"), cure), Ok),
+        _ => wrong(format!("is {text:?}"), cure),
+    }
+}
+
+/// Reads `[limits]`.
+pub(crate) fn limits(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Limits {
+    let limits = Limits {
+        in_flight: s.read("in_flight", p, count).unwrap_or(1024),
+        connections: s.read("connections", p, count).unwrap_or(10_000),
+        body_bytes: s.read("body_bytes", p, size).unwrap_or(256 << 20),
+        head: s
+            .read("head", p, |value| match size(value)? {
+                head @ 1024..=1_048_576 => Ok(head),
+                _ => wrong("is out of range", "write a size from 1KiB to 1MiB"),
+            })
+            .and_then(|head| usize::try_from(head).ok())
+            .unwrap_or(64 << 10),
+    };
+    s.finish(p);
+    limits
+}
+
+/// Reads `[failover]`.
+pub(crate) fn failover(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Failover {
+    let failover = Failover {
+        enabled: s.read("enabled", p, boolean).unwrap_or(true),
+        retry_budget: s.read("retry_budget", p, fraction).unwrap_or(0.2),
+    };
+    s.finish(p);
+    failover
+}

@@ -1,0 +1,79 @@
+//! The whole file.
+
+use std::ops::Index;
+use std::path::PathBuf;
+
+use super::backend::Backend;
+use super::process::{Failover, Limits, Server};
+use super::route::{KeySource, Route};
+use super::shadow::{Records, Shadow};
+use super::telemetry::Telemetry;
+use crate::model::{BackendId, RouteId};
+
+/// One validated reading of rollout.toml.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file's path, as the user gave it.
+    pub path: PathBuf,
+    /// `[server]`.
+    pub server: Server,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// Name of `[rollout]`: the salt of the assignment.
+    pub name: String,
+    /// The backend that serves all requests that are not shifted.
+    pub baseline: BackendId,
+    /// Sources of the key that keeps requests together, tried in this order; empty: each request is drawn on its own.
+    pub sticky: Vec<KeySource>,
+    /// Routes in the file's order; the last one is always `default`, made of `[rollout]`, and matches everything.
+    pub routes: Vec<Route>,
+    /// Backends in the file's order.
+    pub backends: Vec<Backend>,
+    /// `[failover]`.
+    pub failover: Failover,
+    /// `[shadow]`; without the section no request is copied.
+    pub shadow: Option<Shadow>,
+    /// `[records]`; without the section nothing is written.
+    pub records: Option<Records>,
+    /// `[telemetry]`.
+    pub telemetry: Telemetry,
+    /// First 16 hex digits of the SHA-256 over the file, the secrets and the TLS files it names.
+    pub hash: String,
+    /// Resolved paths of the secrets and certificates that the file names: watched like the file itself.
+    pub watched: Vec<PathBuf>,
+}
+
+impl Config {
+    /// Finds a backend by its name.
+    pub fn backend(&self, name: &str) -> Option<BackendId> {
+        self.backends.iter().position(|backend| backend.name == name).map(BackendId::new)
+    }
+
+    /// Every backend with its id, in the file's order.
+    pub fn backends_with_ids(&self) -> impl Iterator<Item = (BackendId, &Backend)> + Clone {
+        self.backends.iter().enumerate().map(|(position, backend)| (BackendId::new(position), backend))
+    }
+
+    /// Every route with its id, in the file's order; `default` is the last.
+    pub fn routes_with_ids(&self) -> impl Iterator<Item = (RouteId, &Route)> + Clone {
+        self.routes.iter().enumerate().map(|(position, route)| (RouteId::new(position), route))
+    }
+}
+
+/// Panics for an id of another reading that had more backends.
+impl Index<BackendId> for Config {
+    type Output = Backend;
+
+    fn index(&self, id: BackendId) -> &Backend {
+        &self.backends[id.index()]
+    }
+}
+
+/// Panics for an id of another reading that had more routes.
+impl Index<RouteId> for Config {
+    type Output = Route;
+
+    fn index(&self, id: RouteId) -> &Route {
+        &self.routes[id.index()]
+    }
+}

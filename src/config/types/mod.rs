@@ -1,0 +1,18 @@
+//! Types that a valid rollout.toml is read into. Names are those of the file; units are in the types.
+
+mod backend;
+mod config;
+mod process;
+mod route;
+mod shadow;
+mod telemetry;
+
+pub use backend::{
+    ApiKey, Backend, BackendUrl, Breaker, LateSystem, LogprobsPolicy, PemFile, PemKey, Price, Proxy, ReasoningPolicy,
+    SecretSource, Timeouts, TlsFiles, TokenPrice, Translation,
+};
+pub use config::Config;
+pub use process::{Failover, Limits, Listen, Server};
+pub use route::{KeySource, Route, RouteMatch};
+pub use shadow::{Records, Shadow, ShadowTo};
+pub use telemetry::{Keep, Telemetry};

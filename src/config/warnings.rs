@@ -1,0 +1,66 @@
+//! Finds settings that are legal but risky.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::types::{ApiKey, Config, Listen, SecretSource};
+
+/// Returns one line for each setting that is legal but risky.
+pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let stores_keys = config.backends.iter().any(|one| matches!(one.api_key, ApiKey::Stored { .. }));
+    if let Listen::Tcp(address) = &config.server.listen
+        && !address.ip().is_loopback()
+        && stores_keys
+    {
+        warnings.push(format!(
+            "server.listen {address} can be reached from other machines, and keys are stored here: anyone who reaches it can spend them"
+        ));
+    }
+    if !config.server.admin.ip().is_loopback() {
+        warnings.push(format!(
+            "server.admin {} can be reached from other machines: it shows status and metrics",
+            config.server.admin
+        ));
+    }
+    let set = |name: &str| env(name).is_some_and(|value| !value.is_empty());
+    if set("HTTPS_PROXY") || set("https_proxy") {
+        for backend in config.backends.iter().filter(|one| one.url.is_https() && one.proxy.is_none()) {
+            warnings.push(format!(
+                "HTTPS_PROXY is set, but backend.{} is connected to directly: add proxy = \"env\" if it needs the proxy",
+                backend.name
+            ));
+        }
+    }
+    if config.sticky.is_empty() {
+        warnings.push("sticky is empty: the turns of one conversation may go to different backends".to_owned());
+    }
+    for backend in &config.backends {
+        if let ApiKey::Stored { source: SecretSource::File { path, .. }, value: Some(_) } = &backend.api_key
+            && std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+        {
+            warnings.push(format!("{} can be read by other users: chmod 600", path.display()));
+        }
+        if (backend.max_waiting.is_some() || backend.max_kv_usage.is_some()) && backend.metrics.is_empty() {
+            warnings
+                .push(format!("backend.{}: max_waiting and max_kv_usage have no effect without metrics", backend.name));
+        }
+        if backend.engine.self_hosted() && backend.family.is_none() {
+            warnings.push(format!(
+                "backend.{}: family is not given, so the model may think although the application does not expect it",
+                backend.name
+            ));
+        }
+        if !backend.url.is_https()
+            && matches!(backend.api_key, ApiKey::Stored { .. } | ApiKey::Client)
+            && !is_near(backend.url.host())
+        {
+            warnings
+                .push(format!("backend.{}: keys and prompts are sent to {} unencrypted", backend.name, backend.url));
+        }
+    }
+    warnings
+}
+
+fn is_near(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
