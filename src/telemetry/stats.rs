@@ -13,8 +13,8 @@ use super::histogram::{Histogram as Buckets, View};
 use super::meters::{HTTP_BOUNDS, Meters};
 use super::story::{CancelledBy, Story};
 use crate::model::{Cause, Pin, Reason};
-use crate::translate::Ledger;
-use crate::translate::answer::Notes;
+use crate::translate::answer::{Note, Notes};
+use crate::translate::{Action, FieldId, Ledger};
 
 /// Names kept though no longer in the file, before they are forgotten.
 pub const MAX_NAMES: usize = 256;
@@ -46,10 +46,20 @@ pub struct BackendStats {
     pub lifetimes: Lifetimes,
     pub ttft: Latency,
     pub total: Latency,
-    /// By field and what was done to it; fields are those of the translation's tables.
-    translated: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
-    /// By what was noticed in an answer.
-    noticed: Mutex<BTreeMap<&'static str, u64>>,
+    /// Steps of translations.
+    translated: StepCounts,
+    /// Notes on answers, as [`Note::ALL`].
+    noticed: [Count; Note::ALL.len()],
+}
+
+/// Numbers of translation steps: a row for each [`FieldId`], a column for each [`Action`].
+#[derive(Debug)]
+struct StepCounts([[Count; Action::ALL.len()]; FieldId::COUNT]);
+
+impl Default for StepCounts {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Default::default()))
+    }
 }
 
 /// How long connections lived.
@@ -100,28 +110,34 @@ impl BackendStats {
     }
 
     pub fn translated(&self, ledger: &Ledger) {
-        let mut counts = lock(&self.translated);
         for (field, action) in ledger.counted() {
-            *counts.entry((field, action.as_str())).or_insert(0) += 1;
+            if let Some(count) = self.translated.0.get(field.index()).and_then(|counts| counts.get(action as usize)) {
+                count.add(1);
+            }
         }
     }
 
     pub fn noticed(&self, notes: Notes) {
-        if notes == Notes::default() {
-            return;
-        }
-        let mut counts = lock(&self.noticed);
         for note in notes.iter() {
-            *counts.entry(note.as_str()).or_insert(0) += 1;
+            if let Some(count) = self.noticed.get(note as usize) {
+                count.add(1);
+            }
         }
     }
 
+    /// Returns the number of answers by note.
     pub fn notices(&self) -> BTreeMap<&'static str, u64> {
-        lock(&self.noticed).clone()
+        let counts = self.noticed.iter().map(Count::get);
+        Note::ALL.iter().map(|note| note.as_str()).zip(counts).filter(|(_, count)| *count > 0).collect()
     }
 
+    /// Returns the number of steps by field and action, where there were any.
     pub fn translations(&self) -> BTreeMap<(&'static str, &'static str), u64> {
-        lock(&self.translated).clone()
+        let rows = FieldId::all().zip(&self.translated.0);
+        let steps = rows.flat_map(|(field, counts)| {
+            Action::ALL.iter().zip(counts).map(move |(action, count)| ((field.name(), action.as_str()), count.get()))
+        });
+        steps.filter(|(_, count)| *count > 0).collect()
     }
 
     /// `None` while no answer could be priced.
@@ -367,6 +383,19 @@ mod tests {
         assert!(!count.try_add(u64::MAX, u64::MAX));
         count.sub(4);
         assert_eq!(count.get(), 0);
+    }
+
+    #[test]
+    fn steps_are_counted_by_field_and_action() {
+        let (stats, mut ledger) = (BackendStats::default(), Ledger::default());
+        ledger.note("messages[].role", Action::Rewritten, "");
+        ledger.note("messages[].content", Action::Rewritten, "");
+        ledger.note("of the application", Action::Pinned, "");
+        stats.translated(&ledger);
+        let expected = BTreeMap::from([(("messages", "rewritten"), 2), (("other", "pinned"), 1)]);
+        assert_eq!(stats.translations(), expected);
+        assert_eq!(Action::ALL.map(|action| action as usize), [0, 1, 2, 3, 4, 5]);
+        assert!(Note::ALL.iter().enumerate().all(|(place, note)| *note as usize == place));
     }
 
     #[test]

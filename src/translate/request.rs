@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::answer_spec::{AnswerSpec, Kind};
 use super::draft::{Draft, quoted};
 use super::error::{Pinned, Stop};
+use super::field_id::FieldId;
 use super::ids::Owner;
 use super::input::Ask;
 use super::ledger::{Action, Ledger, shown};
@@ -183,16 +184,7 @@ fn finish(ask: &Ask<'_>, mut job: Job<'_>, model: &str) -> Result<Translated, St
         let why = "translate = \"strict\" and the backend would answer it differently";
         return Err(Stop::pinned(Pin::Strict, step.field.clone(), why));
     }
-    let untouched: Vec<Cow<'static, str>> = ask
-        .scan
-        .fields()
-        .iter()
-        .filter(|(name, _)| !job.ledger.touches(name))
-        .map(|(name, _)| Cow::Owned(shown(name)))
-        .collect();
-    for name in untouched {
-        job.note(name, Action::Passed, "");
-    }
+    job.ledger.note_untouched(ask.scan.fields().iter().map(|(name, _)| name.as_ref()));
     if !job.draft.is_changed() {
         return Ok(renamed_only(ask, job, model));
     }
@@ -218,7 +210,7 @@ fn is_silent_change(action: Action, field: &str, detail: &str) -> bool {
 
 /// `messages[].name` is a part of a field that the tables know; `foo.bar` may be a field of the application's own.
 fn is_below_the_top(field: &str) -> bool {
-    table::names().any(|name| field.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '['])))
+    field.contains(['.', '[']) && FieldId::of(field) != FieldId::OTHER
 }
 
 /// Nothing but the model's name changes: every other byte stays.
