@@ -13,7 +13,7 @@ use super::key;
 use crate::config::{Backend, Config, RouteMatch};
 use crate::model::header::{SHIFTGATE_BACKEND, STAINLESS_RETRY_COUNT};
 use crate::model::{Engine, MissingFeatures, Pin, Reason};
-use crate::translate::{self, Ask, Owner};
+use crate::translate::{self, Owner, TranslateInput};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
 
@@ -170,7 +170,7 @@ fn pin(config: &Config, route: usize, request: &Request<'_>, scan: Option<&Scan<
         // Nothing of the body's text is needed to tell.
         let body = &Bytes::new();
         let max_model_len = (request.known)(backend).max_model_len;
-        translate::pin_exactly(&Ask {
+        translate::pin_exactly(&TranslateInput {
             body,
             scan,
             endpoint: *request.endpoint,

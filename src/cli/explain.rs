@@ -13,7 +13,7 @@ use super::{Exit, complain, load, say};
 use crate::choose::{self, Body, Decision, Known, Request, Tables, UNITS};
 use crate::config::{Config, Secrets};
 use crate::model::{Reason, Refusal};
-use crate::translate::{self, Action, Ask, Pinned, Stop, Translated};
+use crate::translate::{self, Action, Pinned, TranslateError, TranslateInput, Translated};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
 
@@ -160,7 +160,7 @@ fn told(config: &Config, mut decision: Decision, drawn: bool, asked: Asked<'_>) 
                 sent = Some(done.map_or_else(|| asked.0.clone(), |done| done.body));
                 break;
             }
-            Err(Stop::Pinned(pinned)) => {
+            Err(TranslateError::Pinned(pinned)) => {
                 let again = decision.backend != config.baseline;
                 (decision.backend, decision.reason) = (config.baseline, Reason::Pinned(pinned.pin));
                 ledger.push(pinned_step(&pinned));
@@ -169,7 +169,7 @@ fn told(config: &Config, mut decision: Decision, drawn: bool, asked: Asked<'_>) 
                     break;
                 }
             }
-            Err(Stop::Invalid(error)) => {
+            Err(TranslateError::Invalid(error)) => {
                 decision.reason = Reason::Refused(Refusal::Request);
                 let field = error.param.unwrap_or_default();
                 ledger.push(Step { field, action: "refused", detail: error.message });
@@ -203,16 +203,28 @@ fn pinned_by(config: &Config, decision: Decision, (body, scan, endpoint): Asked<
     let candidates = route.percent.iter().filter(|(_, percent)| percent.hundredths() > 0);
     let mut found = candidates.filter_map(|(backend, _)| {
         let backend = config.backends.get(*backend)?;
-        translate::pin_exactly(&Ask { body, scan, endpoint, backend, is_baseline: false, max_model_len: None })
+        translate::pin_exactly(&TranslateInput {
+            body,
+            scan,
+            endpoint,
+            backend,
+            is_baseline: false,
+            max_model_len: None,
+        })
     });
     found.find(|found| found.pin == pin).map(|found| pinned_step(&found))
 }
 
 /// `None` where the bytes go as they came.
-fn translated(config: &Config, backend: usize, (body, scan, endpoint): Asked<'_>) -> Result<Option<Translated>, Stop> {
+fn translated(
+    config: &Config,
+    backend: usize,
+    (body, scan, endpoint): Asked<'_>,
+) -> Result<Option<Translated>, TranslateError> {
     let Some(scan) = scan else { return Ok(None) };
     let is_baseline = backend == config.baseline;
-    let ask = Ask { body, scan, endpoint, backend: &config.backends[backend], is_baseline, max_model_len: None };
+    let ask =
+        TranslateInput { body, scan, endpoint, backend: &config.backends[backend], is_baseline, max_model_len: None };
     if ask.passes_untouched() {
         return Ok(None);
     }

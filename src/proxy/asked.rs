@@ -15,7 +15,7 @@ use crate::backend::headers::{self, OwnTrace};
 use crate::backend::{RequestBody, Target};
 use crate::live::Snapshot;
 use crate::model::Engine;
-use crate::translate::{self, AnswerSpec, Ask, Ledger, Owner, Stop};
+use crate::translate::{self, AnswerSpec, Ledger, Owner, TranslateError, TranslateInput};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::Scan;
 
@@ -66,13 +66,13 @@ impl<'a> Asked<'a> {
     }
 
     /// Translates for `backend`; who cannot take the request says why.
-    pub(super) fn prepare(&self, snapshot: &Snapshot, backend: usize) -> Result<Prepared, Stop> {
+    pub(super) fn prepare(&self, snapshot: &Snapshot, backend: usize) -> Result<Prepared, TranslateError> {
         let target = &snapshot.targets[backend];
         let (Some(body), Some(scan)) = (self.bytes, self.scanned) else {
             let body = self.bytes.cloned();
             return Ok(Prepared { backend, body, model: String::new(), ledger: None, wants: None });
         };
-        let ask = Ask {
+        let ask = TranslateInput {
             body,
             scan,
             endpoint: self.endpoint,
@@ -86,8 +86,8 @@ impl<'a> Asked<'a> {
         }
         let done = translate::request(&ask)?;
         let rewrites = target.config.engine != Engine::OpenAi
-            || (target.config.inject_usage && done.wants.streamed && !done.wants.usage_chunk);
-        let wants = (self.endpoint.is_generation() && rewrites).then(|| Arc::new(done.wants));
+            || (target.config.inject_usage && done.answer_spec.streamed && !done.answer_spec.usage_chunk);
+        let wants = (self.endpoint.is_generation() && rewrites).then(|| Arc::new(done.answer_spec));
         Ok(Prepared { backend, body: Some(done.body), model: done.model, ledger: Some(done.ledger), wants })
     }
 

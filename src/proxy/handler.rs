@@ -23,7 +23,7 @@ use crate::live::Snapshot;
 use crate::model::{Cause, Reason};
 use crate::telemetry::count::lock;
 use crate::telemetry::story::{Decided, Params};
-use crate::translate::{Action, Ledger, Stop};
+use crate::translate::{Action, Ledger, TranslateError};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::framing::Fault;
 use crate::wire::{head, scan};
@@ -251,13 +251,13 @@ fn known(snapshot: &Snapshot, backend: usize) -> Known {
 /// either, the application is told which field it is.
 fn settle(snapshot: &Snapshot, asked: &Asked<'_>, decision: Decision) -> Result<(Decision, Prepared), LocalReply> {
     let baseline = snapshot.baseline();
-    let refused = |stop: Stop| match stop {
-        Stop::Pinned(pinned) => LocalReply::Untranslatable(Box::new(pinned.to_error())),
-        Stop::Invalid(error) => LocalReply::Untranslatable(error),
+    let refused = |stop: TranslateError| match stop {
+        TranslateError::Pinned(pinned) => LocalReply::Untranslatable(Box::new(pinned.to_error())),
+        TranslateError::Invalid(error) => LocalReply::Untranslatable(error),
     };
     match asked.prepare(snapshot, decision.backend) {
         Ok(prepared) => Ok((decision, prepared)),
-        Err(Stop::Pinned(pinned)) if decision.backend != baseline => {
+        Err(TranslateError::Pinned(pinned)) if decision.backend != baseline => {
             let mut ledger = Ledger::default();
             ledger.note(pinned.field, Action::Pinned, pinned.why);
             snapshot.targets[decision.backend].stats.translated(&ledger);

@@ -31,10 +31,10 @@ mod tokens;
 mod tools;
 
 pub use answer_spec::{AnswerSpec, Kind};
-pub use error::{Pinned, Stop};
+pub use error::{Pinned, TranslateError};
 pub use features::{needs, pin};
 pub use field_id::FieldId;
 pub use ids::{Owner, call_id, owner_of_call, owner_of_response, response_id};
-pub use input::Ask;
+pub use input::TranslateInput;
 pub use ledger::{Action, Ledger, Step};
 pub use request::{Translated, pin_exactly, request};

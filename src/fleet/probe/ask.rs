@@ -7,7 +7,7 @@ use super::feature::Feature;
 use crate::backend::Target;
 use crate::config::Backend;
 use crate::model::{Engine, Family};
-use crate::translate::{self, Action, Ask, Stop};
+use crate::translate::{self, Action, TranslateError, TranslateInput};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan;
 
@@ -177,13 +177,13 @@ impl Asker<'_> {
         let body = Bytes::from(body.to_string());
         let scan = scan::scan(&body).map_err(|_| "it cannot be asked")?;
         let (backend, is_baseline) = (&self.target.config, self.is_baseline);
-        let ask = Ask { body: &body, scan: &scan, endpoint, backend, is_baseline, max_model_len: None };
+        let ask = TranslateInput { body: &body, scan: &scan, endpoint, backend, is_baseline, max_model_len: None };
         if ask.passes_untouched() {
             return Ok(Sent { path, body: body.clone(), translated: false });
         }
         let done = translate::request(&ask).map_err(|stop| match stop {
-            Stop::Pinned(pinned) => pinned.why,
-            Stop::Invalid(_) => "it cannot be asked",
+            TranslateError::Pinned(pinned) => pinned.why,
+            TranslateError::Invalid(_) => "it cannot be asked",
         })?;
         let translated = done.ledger.steps().iter().any(|step| {
             matches!(step.action, Action::Renamed | Action::Rewritten | Action::Flagged)
