@@ -14,7 +14,7 @@ use shiftgate::choose::{Body, FileOnly, Request, Salts, Shares, choose};
 use shiftgate::config::{self, Config, Secrets};
 use shiftgate::model::{Engine, Family};
 use shiftgate::translate::answer::{Ids, Stream};
-use shiftgate::translate::{self, AnswerSpec, Ask, Kind, Owner};
+use shiftgate::translate::{self, AnswerSpec, Kind, Owner, TranslateInput};
 use shiftgate::wire::endpoint::Endpoint;
 use shiftgate::wire::observe::Observer;
 use shiftgate::wire::scan::scan;
@@ -127,7 +127,7 @@ fn requests(criterion: &mut Criterion) {
             let mut backend = config.backends[place].clone();
             backend.engine = engine;
             backend.family = Some(Family::Qwen3);
-            let ask = Ask {
+            let ask = TranslateInput {
                 body: &body,
                 scan: &scanned,
                 endpoint: Endpoint::ChatCompletions,

@@ -13,7 +13,7 @@ use http::Method;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use shiftgate::config::{self, Backend, Secrets};
-use shiftgate::translate::{self, Ask, Stop, Translated};
+use shiftgate::translate::{self, TranslateError, TranslateInput, Translated};
 use shiftgate::wire::endpoint::Endpoint;
 use shiftgate::wire::scan;
 
@@ -35,11 +35,11 @@ fn backend(case: &Value) -> Backend {
     config.unwrap_or_else(|error| panic!("{error}\n{file}")).backends.remove(1)
 }
 
-fn translated(case: &Value, body: &Bytes) -> Result<Translated, Stop> {
+fn translated(case: &Value, body: &Bytes) -> Result<Translated, TranslateError> {
     let backend = backend(case);
     let path = case.get("path").and_then(Value::as_str).unwrap_or("/v1/chat/completions");
     let scan = scan::scan(body).unwrap();
-    translate::request(&Ask {
+    translate::request(&TranslateInput {
         body,
         scan: &scan,
         endpoint: Endpoint::of(&Method::POST, path),
@@ -73,14 +73,14 @@ fn check(case: &Value) -> Vec<String> {
     let body = body_of(case);
     let mut wrong = Vec::new();
     let done = match (translated(case, &body), case.get("pin"), case.get("invalid")) {
-        (Err(Stop::Pinned(pinned)), Some(pin), _) => {
+        (Err(TranslateError::Pinned(pinned)), Some(pin), _) => {
             let [name, field] = [0, 1].map(|at| pin[at].as_str().unwrap_or_default());
             if (pinned.pin.as_str(), pinned.field.as_ref()) != (name, field) {
                 wrong.push(format!("pinned by {} for {}", pinned.field, pinned.pin.as_str()));
             }
             return wrong;
         }
-        (Err(Stop::Invalid(error)), _, Some(param)) => {
+        (Err(TranslateError::Invalid(error)), _, Some(param)) => {
             if error.param.as_deref() != param.as_str() {
                 wrong.push(format!("invalid: {error:?}"));
             }
@@ -163,7 +163,7 @@ fn what_pins_is_seen_before_the_draw() {
         let body = body_of(&case);
         let scan = scan::scan(&body).unwrap();
         let path = case.get("path").and_then(Value::as_str).unwrap_or("/v1/chat/completions");
-        let found = translate::pin_exactly(&Ask {
+        let found = translate::pin_exactly(&TranslateInput {
             body: &Bytes::new(),
             scan: &scan,
             endpoint: Endpoint::of(&Method::POST, path),

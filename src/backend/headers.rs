@@ -9,7 +9,7 @@ use http::header::{
 };
 
 use super::target::{Auth, Target};
-use crate::model::Engine;
+
 use crate::model::header::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 
 /// Meant for the next hop only (RFC 9110 §7.6.1, and names that HTTP/1.0 left behind).
@@ -100,7 +100,7 @@ pub fn for_backend(
     if observed {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
-    if target.config.engine == Engine::Vllm
+    if target.config.engine.facts().takes_request_id
         && let Ok(id) = HeaderValue::try_from(format!("{:032x}", rand::random::<u128>()))
     {
         headers.insert(X_REQUEST_ID, id);

@@ -12,7 +12,7 @@ use super::request::{Body, Facts, Known, Request};
 use super::shares::Shares;
 use crate::config::{Backend, Config, RouteMatch};
 use crate::model::header::{SHIFTGATE_BACKEND, STAINLESS_RETRY_COUNT};
-use crate::model::{BackendId, Engine, MissingFeatures, Pin, Reason, RouteId};
+use crate::model::{BackendId, MissingFeatures, Pin, Reason, RouteId};
 use crate::translate::{self, Owner};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
@@ -134,7 +134,7 @@ fn pin(config: &Config, route: RouteId, request: &Request<'_>, facts: &dyn Facts
 /// True if the file or a probe says that the backend has `/v1/responses`.
 fn serves_responses(backend: &Backend, known: Known) -> bool {
     let is_seen = known.is_probed && !known.missing.contains(MissingFeatures::RESPONSES);
-    backend.engine != Engine::Tgi && (backend.translation.responses || is_seen)
+    backend.engine.facts().has_responses && (backend.translation.responses || is_seen)
 }
 
 /// True if a server keeps the answer, or the state that it builds on. An unset `store` means yes at OpenAI.

@@ -5,7 +5,7 @@ use http::HeaderMap;
 
 use crate::config::Config;
 use crate::model::{BackendId, MissingFeatures, Pin};
-use crate::translate::{self, Ask};
+use crate::translate::{self, TranslateInput};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::Scan;
 
@@ -95,7 +95,7 @@ pub trait Facts {
         let body = &Bytes::new();
         let max_model_len = self.known(backend).max_model_len;
         let (endpoint, backend) = (*request.endpoint, &config[backend]);
-        let ask = Ask { body, scan, endpoint, backend, is_baseline: false, max_model_len };
+        let ask = TranslateInput { body, scan, endpoint, backend, is_baseline: false, max_model_len };
         translate::pin_exactly(&ask).map(|pinned| pinned.pin)
     }
 }

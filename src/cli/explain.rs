@@ -16,7 +16,7 @@ use crate::choose::{Body, Choice, FileOnly, Instead, Request, Salts, Shares, UNI
 use crate::config::{Config, Secrets};
 use crate::model::header::SHIFTGATE_BACKEND;
 use crate::model::{BackendId, Reason, Refusal};
-use crate::translate::{self, Action, Ask, Pinned, Stop, Translated};
+use crate::translate::{self, Action, TranslateInput, Pinned, TranslateError, Translated};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
 
@@ -168,14 +168,14 @@ fn explained(config: &Config, mut choice: Choice, asked: Asked<'_>) -> Explained
                 sent = Some(done.map_or_else(|| asked.0.clone(), |done| done.body));
                 break choice.reason();
             }
-            Err(Stop::Pinned(pinned)) => {
+            Err(TranslateError::Pinned(pinned)) => {
                 ledger.push(pinned_step(&pinned));
                 match instead(config, &choice, Instead::Pinned(pinned.pin)) {
                     Some(moved) => choice = moved,
                     None => break Reason::Refused(Refusal::Request),
                 }
             }
-            Err(Stop::Invalid(error)) => {
+            Err(TranslateError::Invalid(error)) => {
                 let field = error.param.unwrap_or_default();
                 ledger.push(Step { field, action: "refused", detail: error.message });
                 break Reason::Refused(Refusal::Request);
@@ -208,7 +208,7 @@ fn pinned_by(config: &Config, choice: &Choice, (body, scan, endpoint): Asked<'_>
     let candidates = config[choice.route()].percent.iter().filter(|(_, percent)| percent.hundredths() > 0);
     let mut found = candidates.filter_map(|(backend, _)| {
         let backend = &config[*backend];
-        translate::pin_exactly(&Ask { body, scan, endpoint, backend, is_baseline: false, max_model_len: None })
+        translate::pin_exactly(&TranslateInput { body, scan, endpoint, backend, is_baseline: false, max_model_len: None })
     });
     found.find(|found| found.pin == pin).map(|found| pinned_step(&found))
 }
@@ -218,10 +218,10 @@ fn translated(
     config: &Config,
     backend: BackendId,
     (body, scan, endpoint): Asked<'_>,
-) -> Result<Option<Translated>, Stop> {
+) -> Result<Option<Translated>, TranslateError> {
     let Some(scan) = scan else { return Ok(None) };
     let is_baseline = backend == config.baseline;
-    let ask = Ask { body, scan, endpoint, backend: &config[backend], is_baseline, max_model_len: None };
+    let ask = TranslateInput { body, scan, endpoint, backend: &config[backend], is_baseline, max_model_len: None };
     if ask.passes_untouched() {
         return Ok(None);
     }

@@ -14,7 +14,7 @@ use crate::backend::{RequestBody, Target};
 use crate::model::header::TRACEPARENT;
 use crate::model::{SpanId, TraceContext};
 use crate::outcome::{LegKind, Role, Trail};
-use crate::translate::{self, AnswerSpec, Ask, Ledger, Owner, Stop};
+use crate::translate::{self, AnswerSpec, TranslateInput, Ledger, Owner, TranslateError};
 use crate::wire::scan::Scan;
 
 /// Largest answer held whole where nothing else is said, in bytes.
@@ -46,7 +46,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub enum PlanError {
     /// The backend cannot serve the request, or nobody can.
-    Untranslatable(Stop),
+    Untranslatable(TranslateError),
     /// The path cannot stand behind the backend's.
     MalformedPath,
 }
@@ -90,15 +90,15 @@ impl Plan {
     fn translate(&mut self, body: &Bytes, scan: &Scan<'_>, is_baseline: bool) -> Result<(), PlanError> {
         let endpoint = self.inbound.endpoint();
         let (backend, max_model_len) = (&self.target.config, self.target.facts.max_model_len());
-        let ask = Ask { body, scan, endpoint, backend, is_baseline, max_model_len };
+        let ask = TranslateInput { body, scan, endpoint, backend, is_baseline, max_model_len };
         if ask.passes_untouched() {
             self.model = scan.model().map(|model| model.to_string()).unwrap_or_default();
             return Ok(());
         }
         let done = translate::request(&ask).map_err(PlanError::Untranslatable)?;
-        let injects = backend.inject_usage && done.wants.streamed && !done.wants.usage_chunk;
+        let injects = backend.inject_usage && done.answer_spec.streamed && !done.answer_spec.usage_chunk;
         let is_rewritten = endpoint.is_generation() && (!backend.engine.facts().speaks_openai || injects);
-        self.answer = is_rewritten.then(|| Arc::new(done.wants));
+        self.answer = is_rewritten.then(|| Arc::new(done.answer_spec));
         (self.body, self.model, self.ledger) = (Some(done.body), done.model, Some(done.ledger));
         Ok(())
     }

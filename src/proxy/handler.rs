@@ -18,7 +18,7 @@ use crate::live::{Admission, InForce};
 use crate::model::{Cause, Limit, Reason};
 use crate::outcome::{LegKind, Params};
 use crate::stats::lock;
-use crate::translate::Stop;
+use crate::translate::TranslateError;
 use crate::wire::framing::Fault;
 
 /// A leg that may begin: its choice, its request, and the backend's permission.
@@ -152,10 +152,10 @@ impl Proxy {
 }
 
 /// The choice after a translation that found the chosen backend unable; the application is told where none is left.
-fn after_stop(in_force: &InForce, choice: &Choice, stop: Stop) -> Result<Choice, LocalReply> {
+fn after_stop(in_force: &InForce, choice: &Choice, stop: TranslateError) -> Result<Choice, LocalReply> {
     let config = &in_force.snapshot.config;
     match stop {
-        Stop::Pinned(pinned) => {
+        TranslateError::Pinned(pinned) => {
             if let Some(moved) = choose::instead(config, choice, Instead::Pinned(pinned.pin)) {
                 in_force.route(choice.route()).stats().pinned_late(pinned.pin);
                 in_force.target(choice).stats.pinned(&pinned);
@@ -165,7 +165,7 @@ fn after_stop(in_force: &InForce, choice: &Choice, stop: Stop) -> Result<Choice,
             let was_moved = matches!(choice.reason(), Reason::Overload | Reason::Cooldown | Reason::Breaker);
             if was_moved { Ok(choice.forced()) } else { Err(LocalReply::Untranslatable(Box::new(pinned.to_error()))) }
         }
-        Stop::Invalid(error) => Err(LocalReply::Untranslatable(error)),
+        TranslateError::Invalid(error) => Err(LocalReply::Untranslatable(error)),
     }
 }
 

@@ -1,15 +1,14 @@
 //! Numbers of one backend.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use super::count::{Count, Latency, lock};
+use super::count::{Count, Latency};
 use super::gauge::Gauge;
 use super::histogram::{HTTP_BOUNDS, Histogram, View};
 use crate::model::{CancelledBy, Cause};
-use crate::translate::answer::Notes;
-use crate::translate::{Action, Ledger, Pinned};
+use crate::translate::answer::{Note, Notes};
+use crate::translate::{Action, FieldId, Ledger, Pinned};
 
 /// Counters and levels of one backend, kept across reloads. All of served legs only.
 #[derive(Debug, Default)]
@@ -52,10 +51,20 @@ pub struct BackendStats {
     pub ttft: Latency,
     /// Times from sending a request to the end of its complete answer.
     pub total: Latency,
-    /// By field and what was done to it; fields are those of the translation's tables.
-    translated: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
-    /// By what was noticed in an answer.
-    noticed: Mutex<BTreeMap<&'static str, u64>>,
+    /// Steps of translations.
+    translated: StepCounts,
+    /// Notes on answers, as [`Note::ALL`].
+    noticed: [Count; Note::ALL.len()],
+}
+
+/// Numbers of translation steps: a row for each [`FieldId`], a column for each [`Action`].
+#[derive(Debug)]
+struct StepCounts([[Count; Action::ALL.len()]; FieldId::COUNT]);
+
+impl Default for StepCounts {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Default::default()))
+    }
 }
 
 /// Lifetimes of connections.
@@ -111,9 +120,10 @@ impl BackendStats {
 
     /// Counts the steps of one translation.
     pub fn translated(&self, ledger: &Ledger) {
-        let mut counts = lock(&self.translated);
         for (field, action) in ledger.counted() {
-            *counts.entry((field, action.as_str())).or_insert(0) += 1;
+            if let Some(count) = self.translated.0.get(field.index()).and_then(|counts| counts.get(action as usize)) {
+                count.add(1);
+            }
         }
     }
 
@@ -124,25 +134,28 @@ impl BackendStats {
         self.translated(&ledger);
     }
 
-    /// Counts what one answer needed.
+    /// Counts the repairs that one answer needed.
     pub fn noticed(&self, notes: Notes) {
-        if notes == Notes::default() {
-            return;
-        }
-        let mut counts = lock(&self.noticed);
         for note in notes.iter() {
-            *counts.entry(note.as_str()).or_insert(0) += 1;
+            if let Some(count) = self.noticed.get(note as usize) {
+                count.add(1);
+            }
         }
     }
 
-    /// Answers by what they needed.
+    /// Answers by the repairs that they needed; repairs that none needed are left out.
     pub fn notices(&self) -> BTreeMap<&'static str, u64> {
-        lock(&self.noticed).clone()
+        let counts = self.noticed.iter().map(Count::get);
+        Note::ALL.iter().map(|note| note.as_str()).zip(counts).filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Steps of translations by field and action.
+    /// Steps of translations by field and action; pairs without one are left out.
     pub fn translations(&self) -> BTreeMap<(&'static str, &'static str), u64> {
-        lock(&self.translated).clone()
+        let rows = FieldId::all().zip(&self.translated.0);
+        let steps = rows.flat_map(|(field, counts)| {
+            Action::ALL.iter().zip(counts).map(move |(action, count)| ((field.name(), action.as_str()), count.get()))
+        });
+        steps.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Cost of the priced answers, in USD; `None` while no answer could be priced.
@@ -150,5 +163,23 @@ impl BackendStats {
         #[expect(clippy::cast_precision_loss, reason = "sums of money below 10^6 USD keep their cents")]
         let usd = self.nano_usd.get() as f64 / 1e9;
         (self.priced.get() > 0).then_some(usd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_counted_by_field_and_action() {
+        let (stats, mut ledger) = (BackendStats::default(), Ledger::default());
+        ledger.note("messages[].role", Action::Rewritten, "");
+        ledger.note("messages[].content", Action::Rewritten, "");
+        ledger.note("of the application", Action::Pinned, "");
+        stats.translated(&ledger);
+        let expected = BTreeMap::from([(("messages", "rewritten"), 2), (("other", "pinned"), 1)]);
+        assert_eq!(stats.translations(), expected);
+        assert_eq!(Action::ALL.map(|action| action as usize), [0, 1, 2, 3, 4, 5]);
+        assert!(Note::ALL.iter().enumerate().all(|(place, note)| *note as usize == place));
     }
 }

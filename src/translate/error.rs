@@ -7,7 +7,7 @@ use crate::wire::error_body::ApiError;
 
 /// Why there is nothing to send.
 #[derive(Debug, Clone)]
-pub enum Stop {
+pub enum TranslateError {
     /// This backend cannot do it: another one has to.
     Pinned(Pinned),
     /// Nobody can: the application is told.
@@ -23,7 +23,7 @@ pub struct Pinned {
     pub why: &'static str,
 }
 
-impl Stop {
+impl TranslateError {
     pub(super) fn pinned(pin: Pin, field: impl Into<Cow<'static, str>>, why: &'static str) -> Self {
         Self::Pinned(Pinned { pin, field: field.into(), why })
     }

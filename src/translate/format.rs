@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use super::draft::{Draft, array, joined, quoted};
-use super::error::Stop;
+use super::error::TranslateError;
 use super::ledger::Action;
-use super::rewrite::Job;
+use super::rewrite::Rewrite;
 use super::schema;
 use crate::model::{Family, JsonObjectFormat, JsonSchemaFormat, Pin};
 use crate::wire::scan;
@@ -40,63 +40,65 @@ pub(super) fn kind(format: &str) -> Format {
     }
 }
 
-pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
-    match of(&job.draft) {
+pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
+    match of(&rewrite.draft) {
         Format::Unset => Ok(()),
         Format::Text => {
-            job.drop_field("response_format", "text is what comes anyway");
+            rewrite.drop_field("response_format", "text is what comes anyway");
             Ok(())
         }
         Format::JsonObject => {
-            json_object(job);
+            json_object(rewrite);
             Ok(())
         }
-        Format::JsonSchema => json_schema(job),
-        Format::Other => Err(Stop::pinned(Pin::Format, "response_format", "the backend does not know this format")),
+        Format::JsonSchema => json_schema(rewrite),
+        Format::Other => {
+            Err(TranslateError::pinned(Pin::Format, "response_format", "the backend does not know this format"))
+        }
     }
 }
 
-fn json_object(job: &mut Job<'_>) {
-    match job.backend.engine.facts().json_object {
+fn json_object(rewrite: &mut Rewrite<'_>) {
+    match rewrite.backend.engine.facts().json_object {
         JsonObjectFormat::Regex => {
             let regex = quoted(&any_object());
-            job.draft.set("response_format", format!("{{\"type\":\"regex\",\"value\":{regex}}}"));
-            job.note("response_format", Action::Rewritten, "a regular expression of an object");
+            rewrite.draft.set("response_format", format!("{{\"type\":\"regex\",\"value\":{regex}}}"));
+            rewrite.note("response_format", Action::Rewritten, "a regular expression of an object");
         }
         spelling @ (JsonObjectFormat::OpenAi | JsonObjectFormat::NeedsWord) => {
-            let text = job.draft.get("response_format").map(str::to_owned);
+            let text = rewrite.draft.get("response_format").map(str::to_owned);
             if text.and_then(|text| Draft::parse(&text).map(|all| all.names().count())) != Some(1) {
-                job.draft.set("response_format", JSON_OBJECT);
-                job.note("response_format", Action::Rewritten, "only what a format has");
+                rewrite.draft.set("response_format", JSON_OBJECT);
+                rewrite.note("response_format", Action::Rewritten, "only what a format has");
             }
             if spelling == JsonObjectFormat::NeedsWord {
-                say_json(job);
+                say_json(rewrite);
             }
         }
     }
-    let bounded = job.draft.has("max_tokens")
-        || job.draft.has("max_completion_tokens")
-        || job.backend.translation.default_max_tokens.is_some();
+    let bounded = rewrite.draft.has("max_tokens")
+        || rewrite.draft.has("max_completion_tokens")
+        || rewrite.backend.translation.default_max_tokens.is_some();
     if !bounded {
-        job.note("response_format", Action::Flagged, "without max_tokens it can end in endless white space");
+        rewrite.note("response_format", Action::Flagged, "without max_tokens it can end in endless white space");
     }
 }
 
 /// DashScope wants the word in the messages, and no thinking.
-fn say_json(job: &mut Job<'_>) {
-    job.plan.enable = Some(false);
-    job.plan.thinks = false;
-    let messages = job.draft.get("messages").unwrap_or_default();
+fn say_json(rewrite: &mut Rewrite<'_>) {
+    rewrite.plan.enable = Some(false);
+    rewrite.plan.thinks = false;
+    let messages = rewrite.draft.get("messages").unwrap_or_default();
     let has_word = messages.as_bytes().windows(4).any(|word| word.eq_ignore_ascii_case(b"json"));
     if !has_word {
-        add_to_system(job, JSON_HINT);
-        job.note("messages", Action::Rewritten, "\"Reply in JSON.\" added");
+        add_to_system(rewrite, JSON_HINT);
+        rewrite.note("messages", Action::Rewritten, "\"Reply in JSON.\" added");
     }
 }
 
 /// Adds to the system message, or makes one.
-fn add_to_system(job: &mut Job<'_>, text: &str) {
-    let Some(messages) = job.draft.get("messages").map(str::to_owned) else { return };
+fn add_to_system(rewrite: &mut Rewrite<'_>, text: &str) {
+    let Some(messages) = rewrite.draft.get("messages").map(str::to_owned) else { return };
     let Some(items) = scan::list(&messages) else { return };
     let mut all: Vec<Cow<'_, str>> = items.iter().map(|item| Cow::Borrowed(item.get())).collect();
     let first = all
@@ -115,31 +117,31 @@ fn add_to_system(job: &mut Job<'_>, text: &str) {
         None => all.insert(0, Cow::Owned(format!("{{\"role\":\"system\",\"content\":{}}}", quoted(text)))),
     }
     let json = array(&all);
-    job.draft.set("messages", json);
+    rewrite.draft.set("messages", json);
 }
 
-fn json_schema(job: &mut Job<'_>) -> Result<(), Stop> {
-    let text = job.draft.get("response_format").unwrap_or_default().to_owned();
+fn json_schema(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
+    let text = rewrite.draft.get("response_format").unwrap_or_default().to_owned();
     let Some(mut wrapper) = Draft::parse(&text) else { return Ok(()) };
     let named = wrapper.get("json_schema").map(str::to_owned);
     let Some(mut inner) = named.as_deref().and_then(Draft::parse) else {
-        return Err(Stop::invalid("response_format.json_schema", "response_format needs a json_schema"));
+        return Err(TranslateError::invalid("response_format.json_schema", "response_format needs a json_schema"));
     };
     if inner.string("name").is_none() {
-        return Err(Stop::invalid("response_format.json_schema.name", "json_schema needs a name"));
+        return Err(TranslateError::invalid("response_format.json_schema.name", "json_schema needs a name"));
     }
     let Some(schema) = inner.get("schema").filter(|schema| *schema != "null").map(str::to_owned) else {
-        return Err(Stop::invalid("response_format.json_schema.schema", "json_schema needs a schema"));
+        return Err(TranslateError::invalid("response_format.json_schema.schema", "json_schema needs a schema"));
     };
     if Draft::parse(&schema).is_some_and(|schema| schema.names().next().is_none()) {
-        job.drop_field("response_format", "an empty schema asks for nothing");
+        rewrite.drop_field("response_format", "an empty schema asks for nothing");
         return Ok(());
     }
     wrapper.retain(|name, _| ["type", "json_schema"].contains(&name));
     inner.retain(|name, _| ["name", "description", "schema", "strict"].contains(&name));
-    match job.backend.engine.facts().json_schema {
+    match rewrite.backend.engine.facts().json_schema {
         JsonSchemaFormat::Unsure => {
-            return Err(Stop::pinned(Pin::Format, "response_format", "not every server follows a schema"));
+            return Err(TranslateError::pinned(Pin::Format, "response_format", "not every server follows a schema"));
         }
         JsonSchemaFormat::BooleanStrict => {
             if inner.get("strict").is_some_and(|strict| !["true", "false", "null"].contains(&strict)) {
@@ -147,13 +149,13 @@ fn json_schema(job: &mut Job<'_>) -> Result<(), Stop> {
             }
         }
         JsonSchemaFormat::Bare => {
-            job.draft.set("response_format", format!("{{\"type\":\"json_schema\",\"json_schema\":{schema}}}"));
-            job.note("response_format", Action::Rewritten, "the schema without its wrapper");
+            rewrite.draft.set("response_format", format!("{{\"type\":\"json_schema\",\"json_schema\":{schema}}}"));
+            rewrite.note("response_format", Action::Rewritten, "the schema without its wrapper");
             return Ok(());
         }
-        JsonSchemaFormat::Grammar => return tgi_schema(job, &inner, &schema),
-        JsonSchemaFormat::Instruction if job.backend.family != Some(Family::Qwen38) => {
-            schema_as_instruction(job, &schema);
+        JsonSchemaFormat::Grammar => return tgi_schema(rewrite, &inner, &schema),
+        JsonSchemaFormat::Instruction if rewrite.backend.family != Some(Family::Qwen38) => {
+            schema_as_instruction(rewrite, &schema);
             return Ok(());
         }
         JsonSchemaFormat::OpenAi | JsonSchemaFormat::Instruction => {}
@@ -163,30 +165,30 @@ fn json_schema(job: &mut Job<'_>) -> Result<(), Stop> {
     }
     if wrapper.is_changed() {
         let json = wrapper.to_json();
-        job.draft.set("response_format", json);
-        job.note("response_format", Action::Rewritten, "only what a format has");
+        rewrite.draft.set("response_format", json);
+        rewrite.note("response_format", Action::Rewritten, "only what a format has");
     }
     Ok(())
 }
 
-fn tgi_schema(job: &mut Job<'_>, inner: &Draft<'_>, schema: &str) -> Result<(), Stop> {
+fn tgi_schema(rewrite: &mut Rewrite<'_>, inner: &Draft<'_>, schema: &str) -> Result<(), TranslateError> {
     let rewritten = schema::for_tgi(schema, false)
-        .map_err(|why| Stop::pinned(Pin::Format, "response_format.json_schema.schema", why))?;
+        .map_err(|why| TranslateError::pinned(Pin::Format, "response_format.json_schema.schema", why))?;
     let name = inner.get("name").unwrap_or("\"answer\"");
     let schema = rewritten.as_deref().unwrap_or(schema);
     let value = format!("{{\"name\":{name},\"schema\":{schema}}}");
-    job.draft.set("response_format", format!("{{\"type\":\"json_schema\",\"value\":{value}}}"));
-    job.note("response_format", Action::Rewritten, "this server's own grammar");
+    rewrite.draft.set("response_format", format!("{{\"type\":\"json_schema\",\"value\":{value}}}"));
+    rewrite.note("response_format", Action::Rewritten, "this server's own grammar");
     Ok(())
 }
 
-fn schema_as_instruction(job: &mut Job<'_>, schema: &str) {
-    job.draft.set("response_format", JSON_OBJECT);
-    add_to_system(job, &format!("Reply in JSON that follows this schema: {schema}"));
-    job.plan.enable = Some(false);
-    job.plan.thinks = false;
-    job.note("messages", Action::Rewritten, "the schema added");
-    job.note("response_format", Action::Flagged, "json_object, and the schema as an instruction");
+fn schema_as_instruction(rewrite: &mut Rewrite<'_>, schema: &str) {
+    rewrite.draft.set("response_format", JSON_OBJECT);
+    add_to_system(rewrite, &format!("Reply in JSON that follows this schema: {schema}"));
+    rewrite.plan.enable = Some(false);
+    rewrite.plan.thinks = false;
+    rewrite.note("messages", Action::Rewritten, "the schema added");
+    rewrite.note("response_format", Action::Flagged, "json_object, and the schema as an instruction");
 }
 
 /// A regular expression of a JSON object with values nested so deep.

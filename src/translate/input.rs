@@ -8,7 +8,7 @@ use crate::wire::scan::Scan;
 
 /// What is to be translated, and for whom.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
+pub struct TranslateInput<'a> {
     pub body: &'a Bytes,
     pub scan: &'a Scan<'a>,
     pub endpoint: Endpoint,
@@ -19,7 +19,7 @@ pub struct Ask<'a> {
     pub max_model_len: Option<u64>,
 }
 
-impl Ask<'_> {
+impl TranslateInput<'_> {
     /// Whether anything may be changed at all.
     pub fn passes_untouched(&self) -> bool {
         self.as_it_came() && !(self.backend.inject_usage && self.scan.stream())

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::table;
+use super::field_id::{FieldId, FieldSet};
 
 /// What became of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,44 +32,71 @@ impl Action {
     }
 }
 
+/// One thing done to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// As the application wrote it; a path such as `messages[0].content` below the top.
+    /// Field as the application wrote it; a path such as `messages[0].content` below the top.
     pub field: Cow<'static, str>,
+    /// What was done to it.
     pub action: Action,
     /// What it became, or why.
     pub detail: Cow<'static, str>,
+    id: FieldId,
 }
 
-/// More is not kept: a request can have as many unknown names as it likes.
+/// Limit on the steps of one request, which can have as many unknown names as it likes. Later steps are not kept.
 const MAX_STEPS: usize = 256;
 
-/// Every step once, in the order in which it was first taken.
+/// Steps of one request, each once, in the order in which they were first taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ledger(Vec<Step>);
+pub struct Ledger {
+    steps: Vec<Step>,
+    /// Top-level fields that have a step.
+    touched: FieldSet,
+}
 
 impl Ledger {
+    /// Adds a step, unless it is there already.
     pub fn note(&mut self, field: impl Into<Cow<'static, str>>, action: Action, detail: impl Into<Cow<'static, str>>) {
-        let step = Step { field: field.into(), action, detail: detail.into() };
-        if self.0.len() < MAX_STEPS && !self.0.contains(&step) {
-            self.0.push(step);
+        let (field, detail) = (field.into(), detail.into());
+        let id = FieldId::of(&field);
+        self.add(Step { field, action, detail, id });
+    }
+
+    fn add(&mut self, step: Step) {
+        let is_known = self.touched.has(step.id) && self.steps.contains(&step);
+        if self.steps.len() < MAX_STEPS && !is_known {
+            if self.steps.capacity() == 0 {
+                self.steps.reserve(USUAL_STEPS);
+            }
+            self.touched.add(step.id);
+            self.steps.push(step);
         }
     }
 
-    /// Whether any step is about this field of the top level.
-    pub(super) fn touches(&self, name: &str) -> bool {
-        self.0.iter().any(|step| {
-            step.field.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
-        })
+    /// Notes each of these top-level fields as passed that has no step.
+    pub(super) fn note_untouched<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        let (touched, before) = (self.touched, self.steps.len());
+        for name in names {
+            let id = FieldId::named(name);
+            if id == FieldId::OTHER {
+                if !self.steps.iter().take(before).any(|step| is_at_or_below(&step.field, name)) {
+                    self.note(shown(name), Action::Passed, "");
+                }
+            } else if !touched.has(id) {
+                self.add(Step { field: id.name().into(), action: Action::Passed, detail: "".into(), id });
+            }
+        }
     }
 
+    /// Returns the steps in order.
     pub fn steps(&self) -> &[Step] {
-        &self.0
+        &self.steps
     }
 
-    /// The same for counters: each field by a name of the tables, and `other` for all that the application thought of.
-    pub fn counted(&self) -> impl Iterator<Item = (&'static str, Action)> + '_ {
-        self.0.iter().map(|step| (label(&step.field), step.action))
+    /// Returns the steps for counters: top-level fields and what was done to them.
+    pub fn counted(&self) -> impl Iterator<Item = (FieldId, Action)> + '_ {
+        self.steps.iter().map(|step| (step.id, step.action))
     }
 
     /// `renamed=max_completion_tokens dropped=logit_bias,store`: all that was not merely passed, by what was done to
@@ -78,10 +105,10 @@ impl Ledger {
         let mut text = String::new();
         for action in Action::ALL.into_iter().filter(|action| *action != Action::Passed) {
             let mut names: Vec<&str> = Vec::new();
-            for step in self.0.iter().filter(|step| step.action == action) {
+            for step in self.steps.iter().filter(|step| step.action == action) {
                 let name = top(&step.field);
                 let fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-                let name = if fits && !name.is_empty() { name } else { OTHER };
+                let name = if fits && !name.is_empty() { name } else { FieldId::OTHER.name() };
                 if !names.contains(&name) {
                     names.push(name);
                 }
@@ -97,11 +124,12 @@ impl Ledger {
     }
 }
 
+/// Steps that most requests stay below.
+const USUAL_STEPS: usize = 12;
 /// An unknown field's name is shown up to this length.
 const MAX_NAME: usize = 64;
 /// A header's value is not longer.
 const MAX_SUMMARY: usize = 2048;
-const OTHER: &str = "other";
 
 /// A name that the application chose, fit to be shown.
 pub(super) fn shown(name: &str) -> String {
@@ -113,8 +141,8 @@ fn top(field: &str) -> &str {
     field.split(['[', '.']).next().unwrap_or_default()
 }
 
-fn label(field: &str) -> &'static str {
-    table::names().find(|name| *name == top(field)).unwrap_or(OTHER)
+fn is_at_or_below(path: &str, name: &str) -> bool {
+    path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
 }
 
 #[cfg(test)]
@@ -140,6 +168,6 @@ mod tests {
             ledger.summary().unwrap(),
             "renamed=max_completion_tokens dropped=logit_bias,store,other rewritten=messages"
         );
-        assert_eq!(ledger.counted().last(), Some(("other", Action::Dropped)));
+        assert_eq!(ledger.counted().last(), Some((FieldId::OTHER, Action::Dropped)));
     }
 }

@@ -7,11 +7,11 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::draft::{Draft, array, joined, quoted};
-use super::error::Stop;
+use super::error::TranslateError;
 use super::ids;
 use super::ledger::Action;
 use super::parts::{self, Content};
-use super::rewrite::Job;
+use super::rewrite::Rewrite;
 use crate::config::LateSystem;
 use crate::model::{Family, Pin};
 use crate::wire::scan;
@@ -24,7 +24,7 @@ const CONTINUE: &str = "\"Continue.\"";
 const EMPTY: &str = "\"\"";
 
 /// One message, and its text as it came.
-struct Turn<'a> {
+struct MessageDraft<'a> {
     /// `None` where it is nothing but a role and a text, which is most of them: there is nothing to do then.
     draft: Option<Draft<'a>>,
     raw: &'a str,
@@ -45,7 +45,7 @@ fn plain_role(fields: &[(Cow<'_, str>, &RawValue)]) -> Option<&'static str> {
     }
 }
 
-impl<'a> Turn<'a> {
+impl<'a> MessageDraft<'a> {
     /// `content` is JSON.
     fn new(role: &'static str, content: impl Into<Cow<'a, str>>) -> Self {
         let mut draft = Draft::of(&[]);
@@ -102,50 +102,54 @@ impl<'a> Turn<'a> {
 }
 
 /// Rewrites `messages`. What is no list of objects is left for the server to refuse.
-pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
-    let Some(messages) = job.draft.borrowed("messages") else { return Ok(()) };
+pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
+    let Some(messages) = rewrite.draft.borrowed("messages") else { return Ok(()) };
     let Some(items) = scan::list(messages) else { return Ok(()) };
     let mut turns = Vec::with_capacity(items.len() + 1);
     for (at, item) in items.iter().enumerate() {
-        let Some(mut turn) = Turn::read(item.get()) else { return Ok(()) };
+        let Some(mut turn) = MessageDraft::read(item.get()) else { return Ok(()) };
         if turn.draft.is_some() {
-            let before = one(job, &mut turn, at)?;
+            let before = one(rewrite, &mut turn, at)?;
             turns.extend(before);
         }
         turns.push(turn);
     }
-    link_functions(job, &mut turns);
+    link_functions(rewrite, &mut turns);
     let trailing = turns.last().is_some_and(|turn| turn.role == "assistant");
-    let mut reshaped = let_a_user_speak(job, &mut turns);
-    reshaped |= consolidate(job, &mut turns);
-    if trailing && job.backend.engine.facts().continues_assistant {
-        job.note(
+    let mut reshaped = let_a_user_speak(rewrite, &mut turns);
+    reshaped |= consolidate(rewrite, &mut turns);
+    if trailing && rewrite.backend.engine.facts().continues_assistant {
+        rewrite.note(
             "messages",
             Action::Flagged,
             "the last message is the assistant's: this server reads that differently",
         );
     }
-    if reshaped || turns.len() != items.len() || turns.iter().any(Turn::is_changed) {
-        let all: Vec<Cow<'_, str>> = turns.iter().map(Turn::json).collect();
+    if reshaped || turns.len() != items.len() || turns.iter().any(MessageDraft::is_changed) {
+        let all: Vec<Cow<'_, str>> = turns.iter().map(MessageDraft::json).collect();
         let json = array(&all);
-        job.draft.set("messages", json);
+        rewrite.draft.set("messages", json);
     }
     Ok(())
 }
 
 /// What one message needs; returns one to be put before it.
-fn one<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>, at: usize) -> Result<Option<Turn<'a>>, Stop> {
+fn one<'a>(
+    rewrite: &mut Rewrite<'_>,
+    turn: &mut MessageDraft<'a>,
+    at: usize,
+) -> Result<Option<MessageDraft<'a>>, TranslateError> {
     if turn.role == "developer" {
         turn.become_role("system");
-        job.note("messages[].role", Action::Rewritten, "developer to system");
+        rewrite.note("messages[].role", Action::Rewritten, "developer to system");
     }
-    content(job, turn, at)?;
+    content(rewrite, turn, at)?;
     if turn.role == "assistant" {
-        calls_of_functions(job, turn, at);
+        calls_of_functions(rewrite, turn, at);
     }
-    without_extras(job, turn.draft());
+    without_extras(rewrite, turn.draft());
     if turn.role == "assistant" {
-        return assistant(job, turn, at);
+        return assistant(rewrite, turn, at);
     }
     Ok(None)
 }
@@ -163,8 +167,8 @@ const EXTRAS: [(&str, &str); 7] = [
 const OTHER_EXTRA: &str = "messages[].other";
 
 /// Keys that messages do not have there, and lists of calls that hold none.
-fn without_extras(job: &mut Job<'_>, draft: &mut Draft<'_>) {
-    let ledger = &mut job.ledger;
+fn without_extras(rewrite: &mut Rewrite<'_>, draft: &mut Draft<'_>) {
+    let ledger = &mut rewrite.ledger;
     draft.retain(|name, value| {
         let empty = (name == "tool_calls" && matches!(value, "null" | "[]")) || (name == "name" && value == "null");
         if KEYS.contains(&name) && !empty {
@@ -176,18 +180,18 @@ fn without_extras(job: &mut Job<'_>, draft: &mut Draft<'_>) {
     });
 }
 
-fn content(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) -> Result<(), Stop> {
+fn content(rewrite: &mut Rewrite<'_>, turn: &mut MessageDraft<'_>, at: usize) -> Result<(), TranslateError> {
     let Some(text) = turn.draft().get("content").filter(|text| text.starts_with('[')) else { return Ok(()) };
     let text = text.to_owned();
     let field = format!("messages[{at}].content");
-    match parts::read(job, &text, &field, turn.is_system())? {
+    match parts::read(rewrite, &text, &field, turn.is_system())? {
         Content::Text(joined) => {
             turn.draft().set("content", joined);
-            job.note("messages[].content", Action::Rewritten, "parts to one text");
+            rewrite.note("messages[].content", Action::Rewritten, "parts to one text");
         }
         Content::Parts(Some(rewritten)) => {
             turn.draft().set("content", rewritten);
-            job.note("messages[].content[]", Action::Rewritten, "only what a part has");
+            rewrite.note("messages[].content[]", Action::Rewritten, "only what a part has");
         }
         Content::Parts(None) | Content::Unclear => {}
     }
@@ -195,50 +199,55 @@ fn content(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) -> Result<(), Stop
 }
 
 /// `function_call` of an older assistant message becomes the call that it is.
-fn calls_of_functions(job: &mut Job<'_>, turn: &mut Turn<'_>, at: usize) {
+fn calls_of_functions(rewrite: &mut Rewrite<'_>, turn: &mut MessageDraft<'_>, at: usize) {
     let Some(call) = turn.draft().get("function_call").and_then(Draft::parse) else { return };
     let name = call.get("name").unwrap_or("\"\"").to_owned();
     let arguments = call.get("arguments").unwrap_or("\"{}\"").to_owned();
-    let id = ids::call_id(job.wants.owner, 0, 0, at as u64);
+    let id = ids::call_id(rewrite.answer_spec.owner, 0, 0, at as u64);
     let made = format!(
         "[{{\"id\":{},\"type\":\"function\",\"function\":{{\"name\":{name},\"arguments\":{arguments}}}}}]",
         quoted(&id)
     );
     turn.draft().remove("function_call");
     turn.draft().set("tool_calls", made);
-    job.note("messages[].function_call", Action::Renamed, "tool_calls");
+    rewrite.note("messages[].function_call", Action::Renamed, "tool_calls");
 }
 
 /// Calls as each server takes them, and nothing beside them that would lose them.
-fn assistant<'a>(job: &mut Job<'_>, turn: &mut Turn<'a>, at: usize) -> Result<Option<Turn<'a>>, Stop> {
+fn assistant<'a>(
+    rewrite: &mut Rewrite<'_>,
+    turn: &mut MessageDraft<'a>,
+    at: usize,
+) -> Result<Option<MessageDraft<'a>>, TranslateError> {
     let listed = turn.draft().get("tool_calls").and_then(scan::list);
     if let Some(call) = listed.as_ref().and_then(|calls| calls.iter().position(|call| is_custom(call.get()))) {
         let field = format!("messages[{at}].tool_calls[{call}]");
-        return Err(Stop::pinned(Pin::Tools, field, "the backend knows functions only"));
+        return Err(TranslateError::pinned(Pin::Tools, field, "the backend knows functions only"));
     }
-    let calls = listed.map(|calls| calls.iter().map(|call| one_call(job, call.get())).collect::<Vec<Cow<'_, str>>>());
+    let calls =
+        listed.map(|calls| calls.iter().map(|call| one_call(rewrite, call.get())).collect::<Vec<Cow<'_, str>>>());
     let rewritten =
         calls.as_ref().and_then(|calls| calls.iter().any(|call| matches!(call, Cow::Owned(_))).then(|| array(calls)));
     let has_calls = calls.is_some_and(|calls| !calls.is_empty());
     if let Some(rewritten) = rewritten {
         turn.draft().set("tool_calls", rewritten);
-        job.note("messages[].tool_calls", Action::Rewritten, "only what a call has");
+        rewrite.note("messages[].tool_calls", Action::Rewritten, "only what a call has");
     }
-    if !job.backend.engine.facts().text_or_calls {
+    if !rewrite.backend.engine.facts().text_or_calls {
         return Ok(None);
     }
     if !has_calls {
         if turn.draft().get("content").is_none_or(|content| content == "null") {
             turn.draft().set("content", EMPTY);
-            job.note("messages[].content", Action::Rewritten, "empty text");
+            rewrite.note("messages[].content", Action::Rewritten, "empty text");
         }
         return Ok(None);
     }
     // Any text beside the calls makes this server forget them.
     let content = turn.draft().remove("content");
     let Some(text) = content.filter(|text| text != "null" && text != EMPTY) else { return Ok(None) };
-    job.note("messages[].content", Action::Rewritten, "a message of its own before the calls");
-    Ok(Some(Turn::new("assistant", text)))
+    rewrite.note("messages[].content", Action::Rewritten, "a message of its own before the calls");
+    Ok(Some(MessageDraft::new("assistant", text)))
 }
 
 /// A call of a custom tool, which has a text for arguments.
@@ -246,7 +255,7 @@ pub(super) fn is_custom(call: &str) -> bool {
     Draft::parse(call).is_some_and(|call| call.string("type").as_deref() == Some("custom"))
 }
 
-fn one_call<'c>(job: &mut Job<'_>, call: &'c str) -> Cow<'c, str> {
+fn one_call<'c>(rewrite: &mut Rewrite<'_>, call: &'c str) -> Cow<'c, str> {
     let Some(mut draft) = Draft::parse(call) else { return Cow::Borrowed(call) };
     draft.retain(|name, _| ["id", "type", "function"].contains(&name));
     draft.set("type", "\"function\"");
@@ -254,7 +263,7 @@ fn one_call<'c>(job: &mut Job<'_>, call: &'c str) -> Cow<'c, str> {
         && let Some(mut function) = Draft::parse(&function)
     {
         function.retain(|name, _| ["name", "arguments"].contains(&name));
-        arguments(job, &mut function);
+        arguments(rewrite, &mut function);
         if function.is_changed() {
             draft.set("function", function.to_json());
         }
@@ -262,25 +271,25 @@ fn one_call<'c>(job: &mut Job<'_>, call: &'c str) -> Cow<'c, str> {
     if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(call) }
 }
 
-fn arguments(job: &mut Job<'_>, function: &mut Draft<'_>) {
+fn arguments(rewrite: &mut Rewrite<'_>, function: &mut Draft<'_>) {
     let Some(text) = function.string("arguments") else { return };
     let empty = text.trim().is_empty();
     let text = if empty { "{}".to_owned() } else { text.into_owned() };
-    if job.backend.engine.facts().arguments_as_object {
+    if rewrite.backend.engine.facts().arguments_as_object {
         // Sent as text they reach the prompt quoted twice.
         if let Some(object) = scan::object(&text) {
             let object = Draft::of(&object).to_json();
             function.set("arguments", object);
-            job.note("messages[].tool_calls", Action::Rewritten, "arguments as an object");
+            rewrite.note("messages[].tool_calls", Action::Rewritten, "arguments as an object");
         }
     } else if empty {
         function.set("arguments", quoted("{}"));
-        job.note("messages[].tool_calls", Action::Rewritten, "empty arguments to {}");
+        rewrite.note("messages[].tool_calls", Action::Rewritten, "empty arguments to {}");
     }
 }
 
 /// The older role `function` answers the call before it.
-fn link_functions(job: &mut Job<'_>, turns: &mut [Turn<'_>]) {
+fn link_functions(rewrite: &mut Rewrite<'_>, turns: &mut [MessageDraft<'_>]) {
     let mut last: Option<String> = None;
     for (at, turn) in turns.iter_mut().enumerate() {
         if turn.role == "assistant" {
@@ -291,35 +300,35 @@ fn link_functions(job: &mut Job<'_>, turns: &mut [Turn<'_>]) {
             }
         } else if turn.role == "function" {
             turn.become_role("tool");
-            let id = last.take().unwrap_or_else(|| ids::call_id(job.wants.owner, 0, 0, at as u64));
+            let id = last.take().unwrap_or_else(|| ids::call_id(rewrite.answer_spec.owner, 0, 0, at as u64));
             turn.draft().set("tool_call_id", quoted(&id));
             turn.draft().remove("name");
-            job.note("messages[].role", Action::Rewritten, "function to tool");
+            rewrite.note("messages[].role", Action::Rewritten, "function to tool");
         }
     }
 }
 
 /// Newer templates raise where there is no user.
-fn let_a_user_speak(job: &mut Job<'_>, turns: &mut Vec<Turn<'_>>) -> bool {
-    let raises = matches!(job.backend.family, Some(Family::Qwen35 | Family::Qwen38));
+fn let_a_user_speak(rewrite: &mut Rewrite<'_>, turns: &mut Vec<MessageDraft<'_>>) -> bool {
+    let raises = matches!(rewrite.backend.family, Some(Family::Qwen35 | Family::Qwen38));
     if !raises || turns.is_empty() || turns.iter().any(|turn| turn.role == "user") {
         return false;
     }
-    if turns.iter().all(Turn::is_system) {
+    if turns.iter().all(MessageDraft::is_system) {
         if let Some(last) = turns.last_mut() {
             last.become_role("user");
         }
-        job.note("messages[].role", Action::Rewritten, "system to user: no user has spoken");
+        rewrite.note("messages[].role", Action::Rewritten, "system to user: no user has spoken");
         return true;
     }
     let after = turns.iter().take_while(|turn| turn.is_system()).count();
-    turns.insert(after, Turn::new("user", CONTINUE));
-    job.note("messages", Action::Rewritten, "a user's message, since none was there");
+    turns.insert(after, MessageDraft::new("user", CONTINUE));
+    rewrite.note("messages", Action::Rewritten, "a user's message, since none was there");
     true
 }
 
 /// One system message, at the beginning.
-fn consolidate(job: &mut Job<'_>, turns: &mut Vec<Turn<'_>>) -> bool {
+fn consolidate(rewrite: &mut Rewrite<'_>, turns: &mut Vec<MessageDraft<'_>>) -> bool {
     let systems = turns.iter().filter(|turn| turn.is_system()).count();
     let at_the_beginning = turns.iter().take_while(|turn| turn.is_system()).count();
     if systems == 0 || (systems == 1 && at_the_beginning == 1) {
@@ -329,19 +338,19 @@ fn consolidate(job: &mut Job<'_>, turns: &mut Vec<Turn<'_>>) -> bool {
         // The server says so better than a message without it would.
         return false;
     }
-    if job.backend.translation.late_system == LateSystem::AsUser && at_the_beginning < systems {
+    if rewrite.backend.translation.late_system == LateSystem::AsUser && at_the_beginning < systems {
         for turn in turns.iter_mut().skip(at_the_beginning).filter(|turn| turn.is_system()) {
             turn.become_role("user");
         }
-        job.note("messages[].role", Action::Rewritten, "late system to user");
+        rewrite.note("messages[].role", Action::Rewritten, "late system to user");
     }
     let texts: Vec<String> =
-        turns.iter_mut().filter(|turn| turn.is_system()).map(Turn::text).filter(|text| text != EMPTY).collect();
+        turns.iter_mut().filter(|turn| turn.is_system()).map(MessageDraft::text).filter(|text| text != EMPTY).collect();
     let still = turns.iter().filter(|turn| turn.is_system()).count();
     if still > 1 || (still == 1 && at_the_beginning == 0) {
         turns.retain(|turn| !turn.is_system());
-        turns.insert(0, Turn::new("system", joined(texts.iter().map(String::as_str), "\\n\\n")));
-        job.note("messages", Action::Rewritten, "system messages merged");
+        turns.insert(0, MessageDraft::new("system", joined(texts.iter().map(String::as_str), "\\n\\n")));
+        rewrite.note("messages", Action::Rewritten, "system messages merged");
     }
     true
 }

@@ -6,7 +6,7 @@ use super::answer_spec::Kind;
 use super::draft::{Draft, array, quoted};
 use super::ids;
 use super::ledger::{Action, shown};
-use super::rewrite::Job;
+use super::rewrite::Rewrite;
 use super::table::REFUSED_PREFIX;
 use super::thinking::is_reasoning_model;
 use crate::wire::scan;
@@ -28,11 +28,11 @@ const REFUSED_BY_REASONING: [&str; 5] = ["top_p", "presence_penalty", "frequency
 const NOT_OPENAIS: [&str; 2] = ["reasoning", "reasoning_content"];
 
 /// `model` is the backend's name for the model.
-pub(super) fn all(job: &mut Job<'_>, model: &str) {
+pub(super) fn all(rewrite: &mut Rewrite<'_>, model: &str) {
     for name in QWEN_ONLY {
-        job.drop_field(name, "OpenAI has nothing like it");
+        rewrite.drop_field(name, "OpenAI has nothing like it");
     }
-    let (draft, ledger) = (&mut job.draft, &mut job.ledger);
+    let (draft, ledger) = (&mut rewrite.draft, &mut rewrite.ledger);
     draft.retain(|name, _| {
         let guided = name.starts_with(REFUSED_PREFIX);
         if guided {
@@ -40,37 +40,37 @@ pub(super) fn all(job: &mut Job<'_>, model: &str) {
         }
         !guided
     });
-    if job.wants.kind == Kind::Chat {
+    if rewrite.answer_spec.kind == Kind::Chat {
         if is_reasoning_model(model) {
-            for_reasoning(job, model);
+            for_reasoning(rewrite, model);
         } else if model.starts_with("gpt-4") || model.starts_with("gpt-3") {
-            job.drop_field("reasoning_effort", "this model does not think");
+            rewrite.drop_field("reasoning_effort", "this model does not think");
         }
-        messages(job);
+        messages(rewrite);
     }
-    usage(job);
+    usage(rewrite);
 }
 
-fn for_reasoning(job: &mut Job<'_>, model: &str) {
-    if let Some(older) = job.draft.remove("max_tokens") {
-        if !job.draft.has("max_completion_tokens") {
-            job.draft.set("max_completion_tokens", older);
+fn for_reasoning(rewrite: &mut Rewrite<'_>, model: &str) {
+    if let Some(older) = rewrite.draft.remove("max_tokens") {
+        if !rewrite.draft.has("max_completion_tokens") {
+            rewrite.draft.set("max_completion_tokens", older);
         }
-        job.note("max_tokens", Action::Renamed, "max_completion_tokens");
+        rewrite.note("max_tokens", Action::Renamed, "max_completion_tokens");
     }
-    if job.draft.number("temperature").is_some_and(|temperature| (temperature - 1.0).abs() > f64::EPSILON) {
-        job.drop_field("temperature", "this model takes 1 only");
+    if rewrite.draft.number("temperature").is_some_and(|temperature| (temperature - 1.0).abs() > f64::EPSILON) {
+        rewrite.drop_field("temperature", "this model takes 1 only");
     }
     for name in REFUSED_BY_REASONING {
-        job.drop_field(name, "this model refuses it");
+        rewrite.drop_field(name, "this model refuses it");
     }
     if model.starts_with("o3") || model.starts_with("o4-mini") {
-        job.drop_field("stop", "this model refuses it");
+        rewrite.drop_field("stop", "this model refuses it");
     }
 }
 
-fn messages(job: &mut Job<'_>) {
-    let Some(messages) = job.draft.borrowed("messages") else { return };
+fn messages(rewrite: &mut Rewrite<'_>) {
+    let Some(messages) = rewrite.draft.borrowed("messages") else { return };
     let Some(items) = scan::list(messages) else { return };
     let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     let mut changed = false;
@@ -78,21 +78,21 @@ fn messages(job: &mut Job<'_>) {
         let Some(mut draft) = Draft::parse(item.get()) else { return };
         for name in NOT_OPENAIS {
             if draft.remove(name).is_some() {
-                job.note(format!("messages[].{name}"), Action::Dropped, "OpenAI does not know it");
+                rewrite.note(format!("messages[].{name}"), Action::Dropped, "OpenAI does not know it");
             }
         }
-        short_ids(job, &mut draft);
+        short_ids(rewrite, &mut draft);
         changed |= draft.is_changed();
         rewritten.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item.get()) });
     }
     if changed {
-        job.draft.set("messages", array(&rewritten));
+        rewrite.draft.set("messages", array(&rewritten));
     }
 }
 
 /// The same long id becomes the same short one, in the call and in its result.
-fn short_ids(job: &mut Job<'_>, message: &mut Draft<'_>) {
-    let owner = job.wants.owner;
+fn short_ids(rewrite: &mut Rewrite<'_>, message: &mut Draft<'_>) {
+    let owner = rewrite.answer_spec.owner;
     let short = |id: &str| {
         (id.len() > MAX_CALL_ID).then(|| {
             let seed =
@@ -127,22 +127,23 @@ fn short_ids(job: &mut Job<'_>, message: &mut Draft<'_>) {
         }
     }
     if any {
-        job.note("messages[].tool_calls", Action::Rewritten, "ids shortened to OpenAI's 40 characters");
+        rewrite.note("messages[].tool_calls", Action::Rewritten, "ids shortened to OpenAI's 40 characters");
     }
 }
 
 /// Streams ask for their usage, so that they can be priced.
-pub(super) fn usage(job: &mut Job<'_>) {
-    let asked = job.draft.get("stream_options").and_then(Draft::parse);
+pub(super) fn usage(rewrite: &mut Rewrite<'_>) {
+    let asked = rewrite.draft.get("stream_options").and_then(Draft::parse);
     let has_usage = asked.as_ref().is_some_and(|options| options.get("include_usage") == Some("true"));
-    job.wants.usage_chunk = has_usage;
-    let applies = job.wants.streamed && job.wants.kind != Kind::Responses && job.backend.inject_usage;
+    rewrite.answer_spec.usage_chunk = has_usage;
+    let applies =
+        rewrite.answer_spec.streamed && rewrite.answer_spec.kind != Kind::Responses && rewrite.backend.inject_usage;
     if !applies || has_usage {
         return;
     }
     let mut options = asked.unwrap_or_else(|| Draft::of(&[]));
     options.set("include_usage", "true");
     let options = options.to_json();
-    job.draft.set("stream_options", options);
-    job.note("stream_options", Action::Rewritten, "include_usage, for the accounting");
+    rewrite.draft.set("stream_options", options);
+    rewrite.note("stream_options", Action::Rewritten, "include_usage, for the accounting");
 }

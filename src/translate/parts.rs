@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use super::draft::{Draft, array, joined};
-use super::error::Stop;
+use super::error::TranslateError;
 use super::ledger::Action;
-use super::rewrite::Job;
+use super::rewrite::Rewrite;
 use crate::config::Backend;
 use crate::model::{ImageDetail, Pin};
 use crate::wire::scan;
@@ -41,7 +41,12 @@ pub(super) fn pin(kind: &str, in_system: bool, backend: &Backend) -> Option<(Pin
 }
 
 /// Reads and rewrites the parts in `json`, which stand at `field`.
-pub(super) fn read(job: &mut Job<'_>, json: &str, field: &str, in_system: bool) -> Result<Content, Stop> {
+pub(super) fn read(
+    rewrite: &mut Rewrite<'_>,
+    json: &str,
+    field: &str,
+    in_system: bool,
+) -> Result<Content, TranslateError> {
     let Some(items) = scan::list(json) else { return Ok(Content::Unclear) };
     let mut texts: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
@@ -55,13 +60,13 @@ pub(super) fn read(job: &mut Job<'_>, json: &str, field: &str, in_system: bool) 
         }
         let Some(mut part) = Draft::parse(item.get()) else { return Ok(Content::Unclear) };
         let kind = part.string("type").unwrap_or_default().into_owned();
-        if let Some((pin, why)) = pin(&kind, in_system, job.backend) {
-            return Err(Stop::pinned(pin, format!("{field}[{at}]"), why));
+        if let Some((pin, why)) = pin(&kind, in_system, rewrite.backend) {
+            return Err(TranslateError::pinned(pin, format!("{field}[{at}]"), why));
         }
         match kind.as_str() {
             "image_url" => {
                 only_text = false;
-                image(job, &mut part);
+                image(rewrite, &mut part);
             }
             "refusal" => {
                 let Some(text) = text_of(&part, "refusal") else { return Ok(Content::Unclear) };
@@ -98,18 +103,18 @@ fn text_part(text: &str) -> Draft<'static> {
     part
 }
 
-fn image(job: &mut Job<'_>, part: &mut Draft<'_>) {
+fn image(rewrite: &mut Rewrite<'_>, part: &mut Draft<'_>) {
     part.retain(|name, _| name == "type" || name == "image_url");
     let Some(image) = part.get("image_url").map(str::to_owned) else { return };
     let Some(mut image) = Draft::parse(&image) else { return };
     image.retain(|name, _| name == "url" || name == "detail");
-    match job.backend.engine.facts().image_detail {
+    match rewrite.backend.engine.facts().image_detail {
         ImageDetail::Ignored if image.remove("detail").is_some() => {
-            job.note("messages[].content[].image_url.detail", Action::Dropped, "ignored there");
+            rewrite.note("messages[].content[].image_url.detail", Action::Dropped, "ignored there");
         }
         ImageDetail::UpToHigh if image.get("detail") == Some("\"original\"") => {
             image.set("detail", "\"high\"");
-            job.note("messages[].content[].image_url.detail", Action::Rewritten, "original to high");
+            rewrite.note("messages[].content[].image_url.detail", Action::Rewritten, "original to high");
         }
         ImageDetail::Passed | ImageDetail::Ignored | ImageDetail::UpToHigh => {}
     }

@@ -6,12 +6,13 @@ use bytes::Bytes;
 
 use super::answer_spec::{AnswerSpec, Kind};
 use super::draft::{Draft, quoted};
-use super::error::{Pinned, Stop};
+use super::error::{Pinned, TranslateError};
+use super::field_id::FieldId;
 use super::ids::Owner;
-use super::input::Ask;
+use super::input::TranslateInput;
 use super::ledger::{Action, Ledger, shown};
-use super::rewrite::Job;
-use super::table::{self, Row, Rule};
+use super::rewrite::Rewrite;
+use super::table::{self, FieldRow, Rule};
 use super::thinking_plan::ThinkingPlan;
 use super::{features, format, messages, openai, responses, sampling, thinking, tokens, tools};
 use crate::config::Backend;
@@ -26,68 +27,68 @@ pub struct Translated {
     /// The model as the backend calls it.
     pub model: String,
     pub ledger: Ledger,
-    pub wants: AnswerSpec,
+    pub answer_spec: AnswerSpec,
 }
 
-/// Makes a request into the one that `ask.backend` is sent.
-pub fn request(ask: &Ask<'_>) -> Result<Translated, Stop> {
-    let (backend, scan) = (ask.backend, ask.scan);
+/// Makes a request into the one that `input.backend` is sent.
+pub fn request(input: &TranslateInput<'_>) -> Result<Translated, TranslateError> {
+    let (backend, scan) = (input.backend, input.scan);
     let app_model = scan.model().map(AsRef::as_ref).unwrap_or_default();
     let mut model = app_model;
-    if !ask.as_it_came() {
-        if let Some(pinned) = features::pin(ask) {
-            return Err(Stop::Pinned(pinned));
+    if !input.as_it_came() {
+        if let Some(pinned) = features::pin(input) {
+            return Err(TranslateError::Pinned(pinned));
         }
         model = served_name(backend, app_model);
     }
-    let kind = match ask.endpoint {
+    let kind = match input.endpoint {
         Endpoint::Responses => Kind::Responses,
         Endpoint::Completions => Kind::Completions,
         _ => Kind::Chat,
     };
-    let mut job = Job {
+    let mut rewrite = Rewrite {
         backend,
         draft: Draft::of(scan.fields()),
         ledger: Ledger::default(),
-        wants: AnswerSpec {
+        answer_spec: AnswerSpec {
             streamed: scan.stream(),
             reasoning: backend.translation.reasoning,
             ..AnswerSpec::new(backend.engine, Owner::of(&backend.name), kind, app_model.to_owned())
         },
         plan: ThinkingPlan::default(),
-        max_model_len: backend.translation.max_model_len.or(ask.max_model_len),
+        max_model_len: backend.translation.max_model_len.or(input.max_model_len),
     };
     if model != app_model {
-        job.note("model", Action::Rewritten, model.to_owned());
+        rewrite.note("model", Action::Rewritten, model.to_owned());
     }
-    if !ask.endpoint.is_generation() {
-        return Ok(renamed_only(ask, job, model));
+    if !input.endpoint.is_generation() {
+        return Ok(renamed_only(input, rewrite, model));
     }
-    match (backend.engine.facts().speaks_openai, ask.is_baseline) {
-        (true, true) => openai::usage(&mut job),
-        (true, false) => openai::all(&mut job, model),
-        (false, _) => for_qwen(&mut job)?,
+    match (backend.engine.facts().speaks_openai, input.is_baseline) {
+        (true, true) => openai::usage(&mut rewrite),
+        (true, false) => openai::all(&mut rewrite, model),
+        (false, _) => for_qwen(&mut rewrite)?,
     }
-    finish(ask, job, model)
+    finish(input, rewrite, model)
 }
 
 /// The same, exactly: where only the translation itself can tell, it is made and thrown away.
-pub fn pin_exactly(ask: &Ask<'_>) -> Option<Pinned> {
-    if let Some(pinned) = features::pin(ask) {
+pub fn pin_exactly(input: &TranslateInput<'_>) -> Option<Pinned> {
+    if let Some(pinned) = features::pin(input) {
         return Some(pinned);
     }
-    let has = |field| ask.scan.has(field);
+    let has = |field| input.scan.has(field);
     let schemas = has("tools") || has("functions") || has("response_format");
-    let facts = ask.backend.engine.facts();
+    let facts = input.backend.engine.facts();
     let forced_function =
         facts.format_beside_tools == FormatBesideTools::UnlessForced && has("functions") && has("response_format");
-    let is_unclear = ask.backend.translation.strict || (facts.compiles_schemas && schemas) || forced_function;
+    let is_unclear = input.backend.translation.strict || (facts.compiles_schemas && schemas) || forced_function;
     if !is_unclear {
         return None;
     }
-    match request(ask) {
-        Err(Stop::Pinned(pinned)) => Some(pinned),
-        Ok(_) | Err(Stop::Invalid(_)) => None,
+    match request(input) {
+        Err(TranslateError::Pinned(pinned)) => Some(pinned),
+        Ok(_) | Err(TranslateError::Invalid(_)) => None,
     }
 }
 
@@ -99,42 +100,42 @@ fn served_name<'a>(backend: &'a Backend, app_model: &'a str) -> &'a str {
     backend.model_for(app_model).unwrap_or(app_model)
 }
 
-fn for_qwen(job: &mut Job<'_>) -> Result<(), Stop> {
-    let table = match job.wants.kind {
+fn for_qwen(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
+    let table = match rewrite.answer_spec.kind {
         Kind::Chat => table::CHAT,
         Kind::Responses => table::RESPONSES,
         Kind::Completions => table::COMPLETIONS,
     };
-    allow_list(job, table)?;
-    match job.wants.kind {
+    allow_list(rewrite, table)?;
+    match rewrite.answer_spec.kind {
         Kind::Chat => {
             // What asks for more was pinned.
-            job.drop_field("modalities", "text is what comes anyway");
-            thinking::plan(job);
-            messages::all(job)?;
-            tools::all(job)?;
-            format::all(job)?;
-            thinking::apply(job);
-            tokens::all(job)?;
-            sampling::all(job)?;
+            rewrite.drop_field("modalities", "text is what comes anyway");
+            thinking::plan(rewrite);
+            messages::all(rewrite)?;
+            tools::all(rewrite)?;
+            format::all(rewrite)?;
+            thinking::apply(rewrite);
+            tokens::all(rewrite)?;
+            sampling::all(rewrite)?;
         }
         Kind::Responses => {
-            thinking::plan(job);
-            responses::all(job)?;
-            thinking::apply(job);
-            tokens::all(job)?;
-            sampling::all(job)?;
+            thinking::plan(rewrite);
+            responses::all(rewrite)?;
+            thinking::apply(rewrite);
+            tokens::all(rewrite)?;
+            sampling::all(rewrite)?;
         }
-        Kind::Completions => sampling::all(job)?,
+        Kind::Completions => sampling::all(rewrite)?,
     }
     Ok(())
 }
 
 /// Nulls go, what the table does not let pass goes, what it pins or refuses ends here.
-fn allow_list(job: &mut Job<'_>, table: &'static [Row]) -> Result<(), Stop> {
+fn allow_list(rewrite: &mut Rewrite<'_>, table: &'static [FieldRow]) -> Result<(), TranslateError> {
     let mut stop = None;
-    let (engine, translation, ledger) = (job.backend.engine, &job.backend.translation, &mut job.ledger);
-    job.draft.retain(|name, value| {
+    let (engine, translation, ledger) = (rewrite.backend.engine, &rewrite.backend.translation, &mut rewrite.ledger);
+    rewrite.draft.retain(|name, value| {
         let row = table::find(table, name);
         let shown = || row.map_or_else(|| Cow::Owned(shown(name)), |row| Cow::Borrowed(row.name));
         if value == "null" {
@@ -147,7 +148,7 @@ fn allow_list(job: &mut Job<'_>, table: &'static [Row]) -> Result<(), Stop> {
             Rule::Drop => {
                 if row.is_none() && translation.pin_on_unknown.iter().any(|listed| listed == name) {
                     let why = "it is listed in pin_on_unknown";
-                    stop.get_or_insert_with(|| Stop::pinned(Pin::UnknownField, shown(), why));
+                    stop.get_or_insert_with(|| TranslateError::pinned(Pin::UnknownField, shown(), why));
                 }
                 let why = match row {
                     Some(_) if matches!(value, "0" | "0.0" | "{}" | "\"medium\"") => SAYS_NOTHING,
@@ -158,11 +159,11 @@ fn allow_list(job: &mut Job<'_>, table: &'static [Row]) -> Result<(), Stop> {
             }
             Rule::Pin(pin) => {
                 let why = "only OpenAI has this";
-                stop.get_or_insert_with(|| Stop::pinned(pin, shown(), why));
+                stop.get_or_insert_with(|| TranslateError::pinned(pin, shown(), why));
             }
             Rule::Refuse => {
                 let message = format!("{name} is no field of OpenAI's API: use response_format");
-                stop.get_or_insert_with(|| Stop::invalid(name, message));
+                stop.get_or_insert_with(|| TranslateError::invalid(name, message));
             }
         }
         false
@@ -175,32 +176,23 @@ const NULL: &str = "null";
 /// The same of one that said what is so anyway; SDKs and frameworks send such defaults.
 const SAYS_NOTHING: &str = "it says nothing";
 
-fn finish(ask: &Ask<'_>, mut job: Job<'_>, model: &str) -> Result<Translated, Stop> {
-    if job.backend.translation.strict
+fn finish(input: &TranslateInput<'_>, mut rewrite: Rewrite<'_>, model: &str) -> Result<Translated, TranslateError> {
+    if rewrite.backend.translation.strict
         && let Some(step) =
-            job.ledger.steps().iter().find(|step| is_silent_change(step.action, &step.field, &step.detail))
+            rewrite.ledger.steps().iter().find(|step| is_silent_change(step.action, &step.field, &step.detail))
     {
         let why = "translate = \"strict\" and the backend would answer it differently";
-        return Err(Stop::pinned(Pin::Strict, step.field.clone(), why));
+        return Err(TranslateError::pinned(Pin::Strict, step.field.clone(), why));
     }
-    let untouched: Vec<Cow<'static, str>> = ask
-        .scan
-        .fields()
-        .iter()
-        .filter(|(name, _)| !job.ledger.touches(name))
-        .map(|(name, _)| Cow::Owned(shown(name)))
-        .collect();
-    for name in untouched {
-        job.note(name, Action::Passed, "");
+    rewrite.ledger.note_untouched(input.scan.fields().iter().map(|(name, _)| name.as_ref()));
+    if !rewrite.draft.is_changed() {
+        return Ok(renamed_only(input, rewrite, model));
     }
-    if !job.draft.is_changed() {
-        return Ok(renamed_only(ask, job, model));
+    if input.scan.model().is_some() && model != rewrite.answer_spec.model {
+        rewrite.draft.set("model", quoted(model));
     }
-    if ask.scan.model().is_some() && model != job.wants.model {
-        job.draft.set("model", quoted(model));
-    }
-    let body = Bytes::from(job.draft.to_json());
-    Ok(Translated { body, model: model.to_owned(), ledger: job.ledger, wants: job.wants })
+    let body = Bytes::from(rewrite.draft.to_json());
+    Ok(Translated { body, model: model.to_owned(), ledger: rewrite.ledger, answer_spec: rewrite.answer_spec })
 }
 
 fn is_silent_change(action: Action, field: &str, detail: &str) -> bool {
@@ -218,12 +210,12 @@ fn is_silent_change(action: Action, field: &str, detail: &str) -> bool {
 
 /// `messages[].name` is a part of a field that the tables know; `foo.bar` may be a field of the application's own.
 fn is_below_the_top(field: &str) -> bool {
-    table::names().any(|name| field.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '['])))
+    field.contains(['.', '[']) && FieldId::of(field) != FieldId::OTHER
 }
 
 /// Nothing but the model's name changes: every other byte stays.
-fn renamed_only(ask: &Ask<'_>, job: Job<'_>, model: &str) -> Translated {
-    let span = ask.scan.model_span().filter(|_| ask.scan.model().is_some() && model != job.wants.model);
-    let body = span.map_or_else(|| ask.body.clone(), |span| splice::replace(ask.body, span, model));
-    Translated { body, model: model.to_owned(), ledger: job.ledger, wants: job.wants }
+fn renamed_only(input: &TranslateInput<'_>, rewrite: Rewrite<'_>, model: &str) -> Translated {
+    let span = input.scan.model_span().filter(|_| input.scan.model().is_some() && model != rewrite.answer_spec.model);
+    let body = span.map_or_else(|| input.body.clone(), |span| splice::replace(input.body, span, model));
+    Translated { body, model: model.to_owned(), ledger: rewrite.ledger, answer_spec: rewrite.answer_spec }
 }

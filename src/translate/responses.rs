@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::draft::{Draft, array, joined, quoted};
-use super::error::Stop;
+use super::error::TranslateError;
 use super::ids;
 use super::ledger::Action;
 use super::parts;
-use super::rewrite::Job;
-use super::tools::{Choice, choice};
+use super::rewrite::Rewrite;
+use super::tools::{ToolChoice, choice};
 use crate::model::{Family, Pin};
 use crate::wire::scan;
 
@@ -33,26 +33,26 @@ pub(super) fn knows_choice(kind: &str) -> bool {
     matches!(kind, "function" | "allowed_tools")
 }
 
-pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
-    own_id(job);
-    input(job)?;
-    tools(job)?;
-    format(job)
+pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
+    own_id(rewrite);
+    input(rewrite)?;
+    tools(rewrite)?;
+    format(rewrite)
 }
 
 /// The backend knows its response by its own id.
-fn own_id(job: &mut Job<'_>) {
-    let Some(id) = job.draft.string("previous_response_id").map(Cow::into_owned) else { return };
+fn own_id(rewrite: &mut Rewrite<'_>) {
+    let Some(id) = rewrite.draft.string("previous_response_id").map(Cow::into_owned) else { return };
     if let Some((owner, own)) = ids::owner_of_response(&id)
-        && owner == job.wants.owner
+        && owner == rewrite.answer_spec.owner
     {
-        job.draft.set("previous_response_id", quoted(own));
-        job.note("previous_response_id", Action::Rewritten, "the backend's own id");
+        rewrite.draft.set("previous_response_id", quoted(own));
+        rewrite.note("previous_response_id", Action::Rewritten, "the backend's own id");
     }
 }
 
-fn input(job: &mut Job<'_>) -> Result<(), Stop> {
-    let Some(input) = job.draft.borrowed("input").filter(|input| input.starts_with('[')) else { return Ok(()) };
+fn input(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
+    let Some(input) = rewrite.draft.borrowed("input").filter(|input| input.starts_with('[')) else { return Ok(()) };
     let Some(items) = scan::list(input) else { return Ok(()) };
     let mut kept: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     let mut system: Vec<String> = Vec::new();
@@ -65,7 +65,7 @@ fn input(job: &mut Job<'_>) -> Result<(), Stop> {
             "message" => {
                 let role = draft.string("role").unwrap_or_default().into_owned();
                 has_user |= role == "user";
-                let text = message(job, &mut draft, at, &role)?;
+                let text = message(rewrite, &mut draft, at, &role)?;
                 // One whose text cannot be told stays where it is.
                 if let Some(text) = text.filter(|_| matches!(role.as_str(), "developer" | "system")) {
                     system.push(text);
@@ -74,44 +74,55 @@ fn input(job: &mut Job<'_>) -> Result<(), Stop> {
                 }
             }
             "reasoning" => {
-                job.note("input[].reasoning", Action::Dropped, "thoughts of another model");
+                rewrite.note("input[].reasoning", Action::Dropped, "thoughts of another model");
                 changed = true;
                 continue;
             }
-            "function_call" => call(job, &mut draft),
+            "function_call" => call(rewrite, &mut draft),
             "function_call_output" => {
-                call(job, &mut draft);
-                output(job, &mut draft, at)?;
+                call(rewrite, &mut draft);
+                output(rewrite, &mut draft, at)?;
             }
-            _ => return Err(Stop::pinned(Pin::Hosted, format!("input[{at}]"), "only OpenAI knows this kind of item")),
+            _ => {
+                return Err(TranslateError::pinned(
+                    Pin::Hosted,
+                    format!("input[{at}]"),
+                    "only OpenAI knows this kind of item",
+                ));
+            }
         }
         if draft.is_changed() {
             changed = true;
-            job.note("input[]", Action::Rewritten, "only what an item has");
+            rewrite.note("input[]", Action::Rewritten, "only what an item has");
         }
         kept.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item.get()) });
     }
-    let raises = matches!(job.backend.family, Some(Family::Qwen35 | Family::Qwen38));
+    let raises = matches!(rewrite.backend.family, Some(Family::Qwen35 | Family::Qwen38));
     if raises && !has_user {
         kept.insert(0, Cow::Borrowed("{\"role\":\"user\",\"content\":\"Continue.\"}"));
-        job.note("input", Action::Rewritten, "a user's message, since none was there");
+        rewrite.note("input", Action::Rewritten, "a user's message, since none was there");
         changed = true;
     }
     if !system.is_empty() {
-        let before = job.draft.get("instructions").map(str::to_owned);
+        let before = rewrite.draft.get("instructions").map(str::to_owned);
         let all: Vec<String> = before.into_iter().chain(system).filter(|text| text != "\"\"").collect();
-        job.draft.set("instructions", joined(all.iter().map(String::as_str), "\\n\\n"));
-        job.note("input", Action::Rewritten, "system messages to instructions");
+        rewrite.draft.set("instructions", joined(all.iter().map(String::as_str), "\\n\\n"));
+        rewrite.note("input", Action::Rewritten, "system messages to instructions");
     }
     if changed {
         let json = array(&kept);
-        job.draft.set("input", json);
+        rewrite.draft.set("input", json);
     }
     Ok(())
 }
 
 /// Checks and tidies a message; its text, as JSON, where it is all text.
-fn message(job: &mut Job<'_>, draft: &mut Draft<'_>, at: usize, role: &str) -> Result<Option<String>, Stop> {
+fn message(
+    rewrite: &mut Rewrite<'_>,
+    draft: &mut Draft<'_>,
+    at: usize,
+    role: &str,
+) -> Result<Option<String>, TranslateError> {
     draft.retain(|name, value| ["type", "role", "content", "id", "status"].contains(&name) && value != "null");
     let Some(content) = draft.get("content").map(str::to_owned) else { return Ok(None) };
     if content.starts_with('"') {
@@ -123,15 +134,15 @@ fn message(job: &mut Job<'_>, draft: &mut Draft<'_>, at: usize, role: &str) -> R
     for (part, item) in items.iter().enumerate() {
         let Some(part_draft) = Draft::parse(item.get()) else { return Ok(None) };
         let kind = part_draft.string("type").unwrap_or_default();
-        if let Some((pin, why)) = parts::pin(&kind, in_system, job.backend) {
-            return Err(Stop::pinned(pin, format!("input[{at}].content[{part}]"), why));
+        if let Some((pin, why)) = parts::pin(&kind, in_system, rewrite.backend) {
+            return Err(TranslateError::pinned(pin, format!("input[{at}].content[{part}]"), why));
         }
         texts.extend(text_of(&part_draft));
     }
     let text = (texts.len() == items.len()).then(|| joined(texts.iter().map(String::as_str), "\\n"));
     if let Some(text) = text.clone().filter(|_| role != "assistant") {
         draft.set("content", text);
-        job.note("input[].content", Action::Rewritten, "parts to one text");
+        rewrite.note("input[].content", Action::Rewritten, "parts to one text");
     }
     Ok(text)
 }
@@ -142,56 +153,56 @@ fn text_of(part: &Draft<'_>) -> Option<String> {
     text.starts_with('"').then(|| text.to_owned())
 }
 
-fn call(job: &mut Job<'_>, draft: &mut Draft<'_>) {
+fn call(rewrite: &mut Rewrite<'_>, draft: &mut Draft<'_>) {
     draft.retain(|name, value| {
         ["type", "id", "call_id", "name", "arguments", "output", "status"].contains(&name) && value != "null"
     });
     if draft.string("arguments").is_some_and(|arguments| arguments.trim().is_empty()) {
         draft.set("arguments", quoted("{}"));
-        job.note("input[].arguments", Action::Rewritten, "empty arguments to {}");
+        rewrite.note("input[].arguments", Action::Rewritten, "empty arguments to {}");
     }
 }
 
 /// A result in parts becomes one text, as a message does.
-fn output(job: &mut Job<'_>, draft: &mut Draft<'_>, at: usize) -> Result<(), Stop> {
+fn output(rewrite: &mut Rewrite<'_>, draft: &mut Draft<'_>, at: usize) -> Result<(), TranslateError> {
     let parts = draft.get("output").unwrap_or_default().to_owned();
     let Some(items) = scan::list(&parts) else { return Ok(()) };
     let mut texts = Vec::with_capacity(items.len());
     for (part, item) in items.iter().enumerate() {
         let Some(item) = Draft::parse(item.get()) else { return Ok(()) };
-        if let Some((pin, why)) = parts::pin(&item.string("type").unwrap_or_default(), false, job.backend) {
-            return Err(Stop::pinned(pin, format!("input[{at}].output[{part}]"), why));
+        if let Some((pin, why)) = parts::pin(&item.string("type").unwrap_or_default(), false, rewrite.backend) {
+            return Err(TranslateError::pinned(pin, format!("input[{at}].output[{part}]"), why));
         }
         let Some(text) = text_of(&item) else { return Ok(()) };
         texts.push(text);
     }
     draft.set("output", joined(texts.iter().map(String::as_str), "\\n"));
-    job.note("input[].output", Action::Rewritten, "parts to one text");
+    rewrite.note("input[].output", Action::Rewritten, "parts to one text");
     Ok(())
 }
 
-fn tools(job: &mut Job<'_>) -> Result<(), Stop> {
-    let chosen = job.draft.get("tool_choice").map(str::to_owned);
-    let tools = job.draft.get("tools").map_or_else(|| "[]".to_owned(), str::to_owned);
+fn tools(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
+    let chosen = rewrite.draft.get("tool_choice").map(str::to_owned);
+    let tools = rewrite.draft.get("tools").map_or_else(|| "[]".to_owned(), str::to_owned);
     let Some(items) = scan::list(&tools) else { return Ok(()) };
     if items.is_empty() {
         if chosen.is_some_and(|chosen| !matches!(chosen.as_str(), "\"auto\"" | "\"none\"")) {
-            return Err(Stop::invalid("tool_choice", "tool_choice is only allowed when tools are specified"));
+            return Err(TranslateError::invalid("tool_choice", "tool_choice is only allowed when tools are specified"));
         }
         for field in ["tools", "tool_choice", "parallel_tool_calls"] {
-            job.drop_field(field, "there are no tools");
+            rewrite.drop_field(field, "there are no tools");
         }
         return Ok(());
     }
     let allowed = chosen.as_deref().map(choice).and_then(|choice| match choice {
-        Choice::Allowed { required, names } => Some((required, names)),
+        ToolChoice::Allowed { required, names } => Some((required, names)),
         _ => None,
     });
     let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
         let Some(mut draft) = Draft::parse(item.get()) else { return Ok(()) };
         if let Some((pin, why)) = tool_pin(&draft.string("type").unwrap_or_default()) {
-            return Err(Stop::pinned(pin, format!("tools[{at}]"), why));
+            return Err(TranslateError::pinned(pin, format!("tools[{at}]"), why));
         }
         draft.retain(|name, value| {
             ["type", "name", "description", "parameters", "strict"].contains(&name) && value != "null"
@@ -204,58 +215,60 @@ fn tools(job: &mut Job<'_>) -> Result<(), Stop> {
     }
     if let Some((required, _)) = &allowed {
         if rewritten.is_empty() {
-            return Err(Stop::invalid("tool_choice", "tool_choice allows no function that is in tools"));
+            return Err(TranslateError::invalid("tool_choice", "tool_choice allows no function that is in tools"));
         }
-        job.draft.set("tool_choice", if *required { "\"required\"" } else { "\"auto\"" });
-        job.draft.set("tools", array(&rewritten));
-        job.note("tool_choice", Action::Rewritten, "only the allowed tools are offered");
-        job.note("tools", Action::Rewritten, "those that tool_choice allows");
+        rewrite.draft.set("tool_choice", if *required { "\"required\"" } else { "\"auto\"" });
+        rewrite.draft.set("tools", array(&rewritten));
+        rewrite.note("tool_choice", Action::Rewritten, "only the allowed tools are offered");
+        rewrite.note("tools", Action::Rewritten, "those that tool_choice allows");
     }
     if rewritten.iter().any(|tool| matches!(tool, Cow::Owned(_))) {
-        job.draft.set("tools", array(&rewritten));
-        job.note("tools[]", Action::Rewritten, "only what a function has");
+        rewrite.draft.set("tools", array(&rewritten));
+        rewrite.note("tools[]", Action::Rewritten, "only what a function has");
     }
-    job.wants.tools = true;
-    job.wants.one_call = job.draft.get("parallel_tool_calls") == Some("false");
+    rewrite.answer_spec.tools = true;
+    rewrite.answer_spec.one_call = rewrite.draft.get("parallel_tool_calls") == Some("false");
     let named = chosen.as_deref().and_then(Draft::parse);
     if allowed.is_some() {
         return Ok(());
     }
     match named.as_ref().map(|choice| choice.string("type").unwrap_or_default().into_owned()).as_deref() {
         None => {}
-        Some("function") => job.wants.forced = true,
-        Some(_) => return Err(Stop::pinned(Pin::Tools, "tool_choice", "the backend does not know this choice")),
+        Some("function") => rewrite.answer_spec.forced = true,
+        Some(_) => {
+            return Err(TranslateError::pinned(Pin::Tools, "tool_choice", "the backend does not know this choice"));
+        }
     }
     Ok(())
 }
 
 /// `text` holds the format, and a verbosity that only OpenAI has.
-fn format(job: &mut Job<'_>) -> Result<(), Stop> {
-    let Some(text) = job.draft.get("text").map(str::to_owned) else { return Ok(()) };
+fn format(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
+    let Some(text) = rewrite.draft.get("text").map(str::to_owned) else { return Ok(()) };
     let Some(mut text) = Draft::parse(&text) else { return Ok(()) };
     if text.remove("verbosity").is_some() {
-        job.note(VERBOSITY, Action::Dropped, "the backend has nothing like it");
+        rewrite.note(VERBOSITY, Action::Dropped, "the backend has nothing like it");
     }
     let format = text.get("format").and_then(Draft::parse);
     let kind = format.as_ref().and_then(|format| format.string("type").map(Cow::into_owned));
     match kind.as_deref() {
         None | Some("text") => {
-            job.drop_field("text", "text is what comes anyway");
+            rewrite.drop_field("text", "text is what comes anyway");
             return Ok(());
         }
-        Some("json_schema" | "json_object") if !job.backend.engine.facts().formats_responses => {
-            return Err(Stop::pinned(Pin::Format, "text.format", "the backend follows no schema here"));
+        Some("json_schema" | "json_object") if !rewrite.backend.engine.facts().formats_responses => {
+            return Err(TranslateError::pinned(Pin::Format, "text.format", "the backend follows no schema here"));
         }
         Some(_) => {}
     }
     let schema = format.as_ref().and_then(|format| format.get("schema")).and_then(Draft::parse);
     if schema.is_some_and(|schema| schema.names().next().is_none()) {
-        job.drop_field("text", "an empty schema asks for nothing");
+        rewrite.drop_field("text", "an empty schema asks for nothing");
         return Ok(());
     }
     if text.is_changed() {
         let json = text.to_json();
-        job.draft.set("text", json);
+        rewrite.draft.set("text", json);
     }
     Ok(())
 }

@@ -9,16 +9,16 @@ use super::thinking_plan::ThinkingPlan;
 use crate::config::Backend;
 
 /// A translation under way.
-pub(super) struct Job<'a> {
+pub(super) struct Rewrite<'a> {
     pub(super) backend: &'a Backend,
     pub(super) draft: Draft<'a>,
     pub(super) ledger: Ledger,
-    pub(super) wants: AnswerSpec,
+    pub(super) answer_spec: AnswerSpec,
     pub(super) plan: ThinkingPlan,
     pub(super) max_model_len: Option<u64>,
 }
 
-impl Job<'_> {
+impl Rewrite<'_> {
     pub(super) fn note(
         &mut self,
         field: impl Into<Cow<'static, str>>,

@@ -4,9 +4,9 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
 use super::answer_spec::Kind;
 use super::draft::{Draft, array, quoted};
-use super::error::Stop;
+use super::error::TranslateError;
 use super::ledger::Action;
-use super::rewrite::Job;
+use super::rewrite::Rewrite;
 use super::table;
 use crate::config::LogprobsPolicy;
 use crate::model::{Family, Pin, Seeds};
@@ -17,39 +17,39 @@ const TINY: &str = "1e-6";
 /// Below it a thinking model repeats itself; its makers' own setting is used instead.
 const TOO_COLD: f64 = 0.3;
 
-pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
-    if job.wants.kind != Kind::Responses {
-        choices(job)?;
-        stop(job);
-        stream_options(job);
-        seed(job);
+pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
+    if rewrite.answer_spec.kind != Kind::Responses {
+        choices(rewrite)?;
+        stop(rewrite);
+        stream_options(rewrite);
+        seed(rewrite);
     }
-    if job.wants.kind == Kind::Chat {
-        logprobs(job)?;
+    if rewrite.answer_spec.kind == Kind::Chat {
+        logprobs(rewrite)?;
     }
-    temperature(job);
-    top_p(job);
-    if job.backend.engine.facts().refuses_negative_top_k && job.draft.whole_number("top_k") == Some(-1) {
+    temperature(rewrite);
+    top_p(rewrite);
+    if rewrite.backend.engine.facts().refuses_negative_top_k && rewrite.draft.whole_number("top_k") == Some(-1) {
         // The server crashes on it; 0 says the same.
-        job.draft.set("top_k", "0");
-        job.note("top_k", Action::Rewritten, "0");
+        rewrite.draft.set("top_k", "0");
+        rewrite.note("top_k", Action::Rewritten, "0");
     }
     Ok(())
 }
 
-fn choices(job: &mut Job<'_>) -> Result<(), Stop> {
-    let Some(n) = job.draft.whole_number("n") else { return Ok(()) };
-    let facts = job.backend.engine.facts();
+fn choices(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
+    let Some(n) = rewrite.draft.whole_number("n") else { return Ok(()) };
+    let facts = rewrite.backend.engine.facts();
     if n > 1 && facts.one_choice {
-        return Err(Stop::pinned(Pin::Choices, "n", "the backend gives one choice only"));
+        return Err(TranslateError::pinned(Pin::Choices, "n", "the backend gives one choice only"));
     }
     if facts.one_choice {
-        job.drop_field("n", "1 is all it knows");
+        rewrite.drop_field("n", "1 is all it knows");
     }
-    if n > 1 && facts.greedy_is_single && job.draft.number("temperature") == Some(0.0) {
+    if n > 1 && facts.greedy_is_single && rewrite.draft.number("temperature") == Some(0.0) {
         // Refused there: n must be 1 when sampling is greedy.
-        job.draft.set("temperature", "0.01");
-        job.note("temperature", Action::Rewritten, "0.01");
+        rewrite.draft.set("temperature", "0.01");
+        rewrite.note("temperature", Action::Rewritten, "0.01");
     }
     Ok(())
 }
@@ -62,43 +62,43 @@ fn stop_strings(text: &str) -> Option<Vec<String>> {
     serde_json::from_str(text).ok()
 }
 
-fn stop(job: &mut Job<'_>) {
-    let Some(text) = job.draft.get("stop") else { return };
+fn stop(rewrite: &mut Rewrite<'_>) {
+    let Some(text) = rewrite.draft.get("stop") else { return };
     let Some(mut strings) = stop_strings(text) else { return };
     let before = strings.len();
     // An empty string ends the answer after its first token at some servers, and is refused by others.
     strings.retain(|string| !string.is_empty());
     let emptied = strings.len() != before;
     if strings.is_empty() {
-        job.drop_field("stop", "it is empty");
+        rewrite.drop_field("stop", "it is empty");
         return;
     }
-    if job.plan.thinks && job.wants.kind == Kind::Chat {
-        job.draft.remove("stop");
-        job.note("stop", Action::Rewritten, "enforced by shiftgate: the server would stop inside a thought");
-        job.wants.stop = strings;
-        job.wants.choices = job.draft.whole_number("n").and_then(|n| u64::try_from(n).ok()).unwrap_or(1);
+    if rewrite.plan.thinks && rewrite.answer_spec.kind == Kind::Chat {
+        rewrite.draft.remove("stop");
+        rewrite.note("stop", Action::Rewritten, "enforced by shiftgate: the server would stop inside a thought");
+        rewrite.answer_spec.stop = strings;
+        rewrite.answer_spec.choices = rewrite.draft.whole_number("n").and_then(|n| u64::try_from(n).ok()).unwrap_or(1);
         return;
     }
-    let facts = job.backend.engine.facts();
+    let facts = rewrite.backend.engine.facts();
     let as_list = facts.stop_as_list && text.starts_with('"');
     if emptied || as_list {
         let list: Vec<String> = strings.iter().map(|string| quoted(string)).collect();
-        job.draft.set("stop", array(&list));
-        job.note("stop", Action::Rewritten, "a list without empty strings");
+        rewrite.draft.set("stop", array(&list));
+        rewrite.note("stop", Action::Rewritten, "a list without empty strings");
     }
     if facts.keeps_stop_strings {
-        job.wants.stop = strings;
+        rewrite.answer_spec.stop = strings;
     }
 }
 
-fn stream_options(job: &mut Job<'_>) {
-    let asked = job.draft.get("stream_options").and_then(Draft::parse);
+fn stream_options(rewrite: &mut Rewrite<'_>) {
+    let asked = rewrite.draft.get("stream_options").and_then(Draft::parse);
     let wants_usage = asked.as_ref().is_some_and(|options| options.get("include_usage") == Some("true"));
-    let streamed = job.wants.streamed;
-    job.wants.usage_chunk = streamed && wants_usage;
+    let streamed = rewrite.answer_spec.streamed;
+    rewrite.answer_spec.usage_chunk = streamed && wants_usage;
     if !streamed {
-        job.drop_field("stream_options", "only with stream");
+        rewrite.drop_field("stream_options", "only with stream");
         return;
     }
     const USAGE: &str = "{\"include_usage\":true}";
@@ -106,84 +106,88 @@ fn stream_options(job: &mut Job<'_>) {
     if wants_usage && only_usage {
         return;
     }
-    job.draft.set("stream_options", USAGE);
-    job.note("stream_options", Action::Rewritten, "include_usage, for the accounting");
+    rewrite.draft.set("stream_options", USAGE);
+    rewrite.note("stream_options", Action::Rewritten, "include_usage, for the accounting");
 }
 
-fn seed(job: &mut Job<'_>) {
-    let Some(seed) = job.draft.whole_number("seed") else { return };
-    match job.backend.engine.facts().seeds {
-        Seeds::NotNegative if seed < 0 => job.drop_field("seed", "negative"),
+fn seed(rewrite: &mut Rewrite<'_>) {
+    let Some(seed) = rewrite.draft.whole_number("seed") else { return };
+    match rewrite.backend.engine.facts().seeds {
+        Seeds::NotNegative if seed < 0 => rewrite.drop_field("seed", "negative"),
         Seeds::Below2To31 => {
             let within = seed.rem_euclid(1 << 31);
             if within != seed {
-                job.draft.set("seed", within.to_string());
-                job.note("seed", Action::Rewritten, "modulo 2^31");
+                rewrite.draft.set("seed", within.to_string());
+                rewrite.note("seed", Action::Rewritten, "modulo 2^31");
             }
         }
         Seeds::Any | Seeds::NotNegative => {}
     }
 }
 
-fn logprobs(job: &mut Job<'_>) -> Result<(), Stop> {
-    if job.draft.get("logprobs") != Some("true") {
-        if job.draft.get("logprobs") == Some("false") || !job.draft.has("logprobs") {
+fn logprobs(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
+    if rewrite.draft.get("logprobs") != Some("true") {
+        if rewrite.draft.get("logprobs") == Some("false") || !rewrite.draft.has("logprobs") {
             // Refused beside `logprobs: false` by some, and it says nothing then.
-            job.drop_field("top_logprobs", "only with logprobs");
+            rewrite.drop_field("top_logprobs", "only with logprobs");
         }
         return Ok(());
     }
-    let facts = job.backend.engine.facts();
-    if !facts.has_logprobs || job.backend.translation.logprobs == LogprobsPolicy::Pin {
-        return Err(Stop::pinned(Pin::Logprobs, "logprobs", "the backend's token probabilities are not OpenAI's"));
+    let facts = rewrite.backend.engine.facts();
+    if !facts.has_logprobs || rewrite.backend.translation.logprobs == LogprobsPolicy::Pin {
+        return Err(TranslateError::pinned(
+            Pin::Logprobs,
+            "logprobs",
+            "the backend's token probabilities are not OpenAI's",
+        ));
     }
-    job.note("logprobs", Action::Flagged, "tokens are those of another tokenizer");
+    rewrite.note("logprobs", Action::Flagged, "tokens are those of another tokenizer");
     if let Some(most) = facts.top_logprobs_max
-        && job.draft.whole_number("top_logprobs").is_some_and(|top| top > most)
+        && rewrite.draft.whole_number("top_logprobs").is_some_and(|top| top > most)
     {
-        job.draft.set("top_logprobs", most.to_string());
-        job.note("top_logprobs", Action::Rewritten, most.to_string());
+        rewrite.draft.set("top_logprobs", most.to_string());
+        rewrite.note("top_logprobs", Action::Rewritten, most.to_string());
     }
     Ok(())
 }
 
-fn temperature(job: &mut Job<'_>) {
-    let Some(temperature) = job.draft.number("temperature") else { return };
-    let facts = job.backend.engine.facts();
-    if job.plan.thinks && temperature < TOO_COLD && facts.presets_thinking {
-        preset(job);
+fn temperature(rewrite: &mut Rewrite<'_>) {
+    let Some(temperature) = rewrite.draft.number("temperature") else { return };
+    let facts = rewrite.backend.engine.facts();
+    if rewrite.plan.thinks && temperature < TOO_COLD && facts.presets_thinking {
+        preset(rewrite);
         return;
     }
     if facts.temperature_below_2 && temperature >= 2.0 {
-        job.draft.set("temperature", "1.99");
-        job.note("temperature", Action::Rewritten, "1.99");
+        rewrite.draft.set("temperature", "1.99");
+        rewrite.note("temperature", Action::Rewritten, "1.99");
     }
 }
 
 /// What Qwen's makers give for thinking: greedy decoding makes it loop.
-fn preset(job: &mut Job<'_>) {
-    let warm = match job.backend.family {
+fn preset(rewrite: &mut Rewrite<'_>) {
+    let warm = match rewrite.backend.family {
         Some(Family::Qwen35 | Family::Qwen38) => "1.0",
         _ => "0.6",
     };
-    job.draft.set("temperature", warm);
-    job.draft.set("top_p", "0.95");
-    job.note("top_p", Action::Rewritten, "0.95");
-    if table::takes_top_k(job.backend.engine) {
-        job.draft.set("top_k", "20");
-        job.note("top_k", Action::Rewritten, "20");
+    rewrite.draft.set("temperature", warm);
+    rewrite.draft.set("top_p", "0.95");
+    rewrite.note("top_p", Action::Rewritten, "0.95");
+    if table::takes_top_k(rewrite.backend.engine) {
+        rewrite.draft.set("top_k", "20");
+        rewrite.note("top_k", Action::Rewritten, "20");
     }
-    job.note("temperature", Action::Flagged, format!("thinking needs {warm}: greedy decoding loops"));
+    rewrite.note("temperature", Action::Flagged, format!("thinking needs {warm}: greedy decoding loops"));
 }
 
-fn top_p(job: &mut Job<'_>) {
-    let Some(top_p) = job.draft.number("top_p") else { return };
-    let facts = job.backend.engine.facts();
+fn top_p(rewrite: &mut Rewrite<'_>) {
+    let Some(top_p) = rewrite.draft.number("top_p") else { return };
+    let facts = rewrite.backend.engine.facts();
     if facts.refuses_full_top_p && top_p >= 1.0 {
-        job.drop_field("top_p", "1 is refused there, and means nothing");
+        rewrite.drop_field("top_p", "1 is refused there, and means nothing");
     } else if facts.refuses_zero_top_p && top_p == 0.0 {
-        job.draft.set("top_p", TINY);
-        job.note("top_p", Action::Rewritten, TINY);
+        rewrite.draft.set("top_p", TINY);
+        rewrite.note("top_p", Action::Rewritten, TINY);
     }
 }
 

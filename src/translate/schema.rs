@@ -10,7 +10,7 @@ const MAX_DEPTH: usize = 64;
 const SELF: &str = "the schema refers to itself, which the backend does not survive";
 const LARGE: &str = "the schema is too large for the backend";
 
-struct Walk<'s> {
+struct SchemaWalk<'s> {
     root: &'s Value,
     inline: bool,
     nodes: usize,
@@ -26,7 +26,7 @@ pub(super) fn for_tgi(schema: &str, is_tool: bool) -> Result<Option<String>, &'s
     if !is_tool && root.get("properties").is_none() {
         return Err("the backend needs an object with properties");
     }
-    let mut walk = Walk { root: &root, inline: is_tool, nodes: 0, changed: false, open: Vec::new() };
+    let mut walk = SchemaWalk { root: &root, inline: is_tool, nodes: 0, changed: false, open: Vec::new() };
     let mut rewritten = walk.schema(&root)?;
     if !is_tool && rewritten.get("properties").is_none() {
         return Err("the backend needs an object with properties");
@@ -39,7 +39,7 @@ pub(super) fn for_tgi(schema: &str, is_tool: bool) -> Result<Option<String>, &'s
     Ok(walk.changed.then(|| rewritten.to_string()))
 }
 
-impl Walk<'_> {
+impl SchemaWalk<'_> {
     fn schema(&mut self, schema: &Value) -> Result<Value, &'static str> {
         self.nodes += 1;
         if self.nodes > MAX_NODES || self.open.len() > MAX_DEPTH {

@@ -17,7 +17,7 @@ pub(super) enum Rule {
 }
 
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct FieldRow {
     pub(super) name: &'static str,
     /// Dropping it can change the answer: not done in silence under `translate = "strict"`.
     pub(super) matters: bool,
@@ -34,17 +34,17 @@ const HOSTED: Rule = Rule::Pin(Pin::Hosted);
 /// Of fields that servers once constrained answers by; today they ignore them in silence.
 pub(super) const REFUSED_PREFIX: &str = "guided_";
 
-const fn row(name: &'static str, rules: [Rule; 6]) -> Row {
-    Row { name, matters: false, rules }
+const fn row(name: &'static str, rules: [Rule; 6]) -> FieldRow {
+    FieldRow { name, matters: false, rules }
 }
 
-const fn matters(name: &'static str, rules: [Rule; 6]) -> Row {
-    Row { name, matters: true, rules }
+const fn matters(name: &'static str, rules: [Rule; 6]) -> FieldRow {
+    FieldRow { name, matters: true, rules }
 }
 
 /// Of `/v1/chat/completions`.
 #[rustfmt::skip]
-pub(super) const CHAT: &[Row] = &[
+pub(super) const CHAT: &[FieldRow] = &[
     //                               vllm sglang tgi trtllm dashscope compatible
     row("model",                     [W, W, W, W, W, W]), // request
     row("messages",                  [W, W, W, W, W, W]), // messages
@@ -101,7 +101,7 @@ pub(super) const CHAT: &[Row] = &[
 
 /// Of a stateless `/v1/responses`; TGI and `compatible` do not have it.
 #[rustfmt::skip]
-pub(super) const RESPONSES: &[Row] = &[
+pub(super) const RESPONSES: &[FieldRow] = &[
     //                               vllm sglang tgi trtllm dashscope compatible
     row("model",                     [W, W, W, W, W, W]), // request
     row("input",                     [W, W, W, W, W, W]), // responses
@@ -139,7 +139,7 @@ pub(super) const RESPONSES: &[Row] = &[
 
 /// Of `/v1/completions`: no chat template, so nothing but names differs.
 #[rustfmt::skip]
-pub(super) const COMPLETIONS: &[Row] = &[
+pub(super) const COMPLETIONS: &[FieldRow] = &[
     //                               vllm sglang tgi trtllm dashscope compatible
     row("model",                     [W, W, W, W, W, W]), // request
     row("prompt",                    [P, P, P, P, P, P]),
@@ -164,7 +164,7 @@ pub(super) const COMPLETIONS: &[Row] = &[
     row("repetition_penalty",        [P, P, D, P, P, D]),
 ];
 
-impl Row {
+impl FieldRow {
     pub(super) const fn rule(&self, engine: Engine) -> Rule {
         let [vllm, sglang, tgi, trtllm, dashscope, compatible] = self.rules;
         match engine {
@@ -179,7 +179,7 @@ impl Row {
     }
 }
 
-pub(super) fn find(table: &'static [Row], name: &str) -> Option<&'static Row> {
+pub(super) fn find(table: &'static [FieldRow], name: &str) -> Option<&'static FieldRow> {
     table.iter().find(|row| row.name == name)
 }
 
@@ -188,14 +188,10 @@ pub(super) fn takes_top_k(engine: Engine) -> bool {
     find(CHAT, "top_k").is_some_and(|row| row.rule(engine) != Rule::Drop)
 }
 
-/// Every name a metric's label may have: those of the tables.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    [CHAT, RESPONSES, COMPLETIONS].into_iter().flatten().map(|row| row.name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::translate::field_id::FieldId;
 
     #[test]
     fn each_field_has_one_row() {
@@ -205,6 +201,7 @@ mod tests {
             let all = names.len();
             names.dedup();
             assert_eq!(names.len(), all);
+            assert!(table.iter().all(|row| FieldId::of(row.name).name() == row.name), "all are counted by name");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use super::answer_spec::Kind;
 use super::draft::{Draft, quoted};
 use super::ledger::Action;
-use super::rewrite::Job;
+use super::rewrite::Rewrite;
 use super::thinking_plan::ThinkingPlan;
 use crate::model::{Family, ThinkingSwitch};
 use crate::wire::scan;
@@ -42,25 +42,25 @@ fn mapped(family: Option<Family>, reasoning_model: bool, effort: Option<&str>) -
 const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
 /// Decides, before the modules that may overrule it.
-pub(super) fn plan(job: &mut Job<'_>) {
-    let effort = match job.wants.kind {
-        Kind::Responses => job
+pub(super) fn plan(rewrite: &mut Rewrite<'_>) {
+    let effort = match rewrite.answer_spec.kind {
+        Kind::Responses => rewrite
             .draft
             .get("reasoning")
             .and_then(Draft::parse)
             .and_then(|reasoning| reasoning.string("effort").map(Cow::into_owned)),
-        Kind::Chat | Kind::Completions => job.draft.string("reasoning_effort").map(Cow::into_owned),
+        Kind::Chat | Kind::Completions => rewrite.draft.string("reasoning_effort").map(Cow::into_owned),
     };
     let effort = effort.as_deref().filter(|effort| EFFORTS.contains(effort));
-    let family = job.backend.family;
-    job.plan = mapped(family, is_reasoning_model(&job.wants.model), effort);
-    if let Some(own) = own_switch(&job.draft) {
-        job.plan.own_words = true;
-        job.plan.enable = Some(own);
-        job.plan.thinks = own;
+    let family = rewrite.backend.family;
+    rewrite.plan = mapped(family, is_reasoning_model(&rewrite.answer_spec.model), effort);
+    if let Some(own) = own_switch(&rewrite.draft) {
+        rewrite.plan.own_words = true;
+        rewrite.plan.enable = Some(own);
+        rewrite.plan.thinks = own;
     }
     if family == Some(Family::Thinking) && effort == Some("none") {
-        job.note("reasoning_effort", Action::Flagged, "this model cannot be kept from thinking");
+        rewrite.note("reasoning_effort", Action::Flagged, "this model cannot be kept from thinking");
     }
 }
 
@@ -78,14 +78,14 @@ fn own_switch(draft: &Draft<'_>) -> Option<bool> {
 }
 
 /// Writes the plan into the request.
-pub(super) fn apply(job: &mut Job<'_>) {
-    let switch = job.backend.engine.facts().thinking;
+pub(super) fn apply(rewrite: &mut Rewrite<'_>) {
+    let switch = rewrite.backend.engine.facts().thinking;
     match switch {
-        ThinkingSwitch::Template | ThinkingSwitch::StrictTemplate => template_switch(job),
-        ThinkingSwitch::TopLevel if job.wants.kind == Kind::Chat => top_level_switch(job),
+        ThinkingSwitch::Template | ThinkingSwitch::StrictTemplate => template_switch(rewrite),
+        ThinkingSwitch::TopLevel if rewrite.answer_spec.kind == Kind::Chat => top_level_switch(rewrite),
         ThinkingSwitch::TopLevel | ThinkingSwitch::Unknown => {}
     }
-    job.wants.thinking_off = job.plan.enable == Some(false) && switch != ThinkingSwitch::Unknown;
+    rewrite.answer_spec.thinking_off = rewrite.plan.enable == Some(false) && switch != ThinkingSwitch::Unknown;
 }
 
 /// What a family's template reads; `None` where the template is not known.
@@ -100,34 +100,35 @@ const fn template_reads(family: Option<Family>) -> Option<&'static [&'static str
 }
 
 /// TensorRT-LLM refuses what the template does not read.
-fn guard(job: &mut Job<'_>) {
-    let Some(reads) = template_reads(job.backend.family) else { return };
+fn guard(rewrite: &mut Rewrite<'_>) {
+    let Some(reads) = template_reads(rewrite.backend.family) else { return };
     const WHY: &str = "this model's template does not read it";
-    if !reads.contains(&"enable_thinking") && job.plan.own_words {
-        job.drop_field("enable_thinking", WHY);
-        job.plan = ThinkingPlan { thinks: job.backend.family == Some(Family::Thinking), ..ThinkingPlan::default() };
+    if !reads.contains(&"enable_thinking") && rewrite.plan.own_words {
+        rewrite.drop_field("enable_thinking", WHY);
+        rewrite.plan =
+            ThinkingPlan { thinks: rewrite.backend.family == Some(Family::Thinking), ..ThinkingPlan::default() };
     }
-    let own = job.draft.get("chat_template_kwargs").map(str::to_owned);
+    let own = rewrite.draft.get("chat_template_kwargs").map(str::to_owned);
     let Some(mut own) = own.as_deref().and_then(Draft::parse) else { return };
     own.retain(|name, _| reads.contains(&name));
     if own.names().next().is_none() {
-        job.drop_field("chat_template_kwargs", WHY);
+        rewrite.drop_field("chat_template_kwargs", WHY);
     } else if own.is_changed() {
         let json = own.to_json();
-        job.draft.set("chat_template_kwargs", json);
-        job.note("chat_template_kwargs", Action::Rewritten, WHY);
+        rewrite.draft.set("chat_template_kwargs", json);
+        rewrite.note("chat_template_kwargs", Action::Rewritten, WHY);
     }
 }
 
-fn template_switch(job: &mut Job<'_>) {
-    let facts = job.backend.engine.facts();
+fn template_switch(rewrite: &mut Rewrite<'_>) {
+    let facts = rewrite.backend.engine.facts();
     if facts.thinking == ThinkingSwitch::StrictTemplate {
-        guard(job);
+        guard(rewrite);
     }
-    let plan = job.plan;
+    let plan = rewrite.plan;
     let has_plan = plan.enable.is_some() || plan.effort.is_some();
-    take_effort(job, has_plan, "chat_template_kwargs");
-    let own = job.draft.get("chat_template_kwargs").map(str::to_owned);
+    take_effort(rewrite, has_plan, "chat_template_kwargs");
+    let own = rewrite.draft.get("chat_template_kwargs").map(str::to_owned);
     let mut kwargs = Draft::of(&[]);
     if let Some(enable) = plan.enable {
         kwargs.set("enable_thinking", if enable { "true" } else { "false" });
@@ -136,8 +137,8 @@ fn template_switch(job: &mut Job<'_>) {
         kwargs.set("reasoning_effort", quoted(effort));
     }
     let mut told = kwargs.to_json();
-    if let Some(switch) = job.draft.remove("enable_thinking") {
-        job.note("enable_thinking", Action::Renamed, "chat_template_kwargs.enable_thinking");
+    if let Some(switch) = rewrite.draft.remove("enable_thinking") {
+        rewrite.note("enable_thinking", Action::Renamed, "chat_template_kwargs.enable_thinking");
         kwargs.set("enable_thinking", switch.into_owned());
         told = kwargs.to_json();
     }
@@ -150,13 +151,13 @@ fn template_switch(job: &mut Job<'_>) {
         },
     };
     if merged != "{}" && own.as_deref() != Some(merged.as_str()) {
-        job.note("chat_template_kwargs", Action::Rewritten, told);
-        job.draft.set("chat_template_kwargs", merged);
+        rewrite.note("chat_template_kwargs", Action::Rewritten, told);
+        rewrite.draft.set("chat_template_kwargs", merged);
     }
-    if job.wants.kind == Kind::Responses && facts.switch_in_effort && has_plan {
+    if rewrite.answer_spec.kind == Kind::Responses && facts.switch_in_effort && has_plan {
         let effort = if plan.enable == Some(false) { "none" } else { plan.effort.unwrap_or("medium") };
-        job.draft.set("reasoning", format!("{{\"effort\":{}}}", quoted(effort)));
-        job.note("reasoning", Action::Rewritten, effort);
+        rewrite.draft.set("reasoning", format!("{{\"effort\":{}}}", quoted(effort)));
+        rewrite.note("reasoning", Action::Rewritten, effort);
     }
 }
 
@@ -167,47 +168,47 @@ fn merge(ours: &str, own: &str) -> Option<String> {
     Some(Draft::of(&fields).to_json())
 }
 
-fn take_effort(job: &mut Job<'_>, has_plan: bool, becomes: &'static str) {
-    let field = if job.wants.kind == Kind::Responses { "reasoning" } else { "reasoning_effort" };
-    if job.draft.remove(field).is_none() {
+fn take_effort(rewrite: &mut Rewrite<'_>, has_plan: bool, becomes: &'static str) {
+    let field = if rewrite.answer_spec.kind == Kind::Responses { "reasoning" } else { "reasoning_effort" };
+    if rewrite.draft.remove(field).is_none() {
         return;
     }
     if has_plan {
-        job.note(field, Action::Renamed, becomes);
+        rewrite.note(field, Action::Renamed, becomes);
     } else {
-        job.note(field, Action::Dropped, "this model's template knows no effort");
+        rewrite.note(field, Action::Dropped, "this model's template knows no effort");
     }
 }
 
 /// Its own fields at the top level; what stands in `chat_template_kwargs` has no effect there.
-fn top_level_switch(job: &mut Job<'_>) {
-    if job.draft.remove("chat_template_kwargs").is_some() {
-        if job.plan.own_words {
-            job.note("chat_template_kwargs", Action::Renamed, "enable_thinking");
+fn top_level_switch(rewrite: &mut Rewrite<'_>) {
+    if rewrite.draft.remove("chat_template_kwargs").is_some() {
+        if rewrite.plan.own_words {
+            rewrite.note("chat_template_kwargs", Action::Renamed, "enable_thinking");
         } else {
-            job.note("chat_template_kwargs", Action::Dropped, "it has no effect here");
+            rewrite.note("chat_template_kwargs", Action::Dropped, "it has no effect here");
         }
     }
-    let degrees = job.backend.family == Some(Family::Qwen38);
-    let open_weight = matches!(job.backend.family, Some(Family::Qwen3 | Family::Qwen35));
-    if open_weight && !job.wants.streamed && job.plan.enable == Some(true) {
+    let degrees = rewrite.backend.family == Some(Family::Qwen38);
+    let open_weight = matches!(rewrite.backend.family, Some(Family::Qwen3 | Family::Qwen35));
+    if open_weight && !rewrite.answer_spec.streamed && rewrite.plan.enable == Some(true) {
         // Refused there: "enable_thinking must be set to false for non-streaming calls".
-        job.plan.enable = Some(false);
-        job.plan.thinks = false;
-        job.note("reasoning_effort", Action::Flagged, "this engine's open models think in streams only");
+        rewrite.plan.enable = Some(false);
+        rewrite.plan.thinks = false;
+        rewrite.note("reasoning_effort", Action::Flagged, "this engine's open models think in streams only");
     }
-    let plan = job.plan;
-    take_effort(job, plan.enable.is_some(), if degrees { "reasoning_effort" } else { "enable_thinking" });
+    let plan = rewrite.plan;
+    take_effort(rewrite, plan.enable.is_some(), if degrees { "reasoning_effort" } else { "enable_thinking" });
     match plan.effort.filter(|_| plan.enable == Some(true) && !plan.own_words) {
         Some(effort) => {
-            job.draft.set("reasoning_effort", quoted(effort));
-            job.note("reasoning_effort", Action::Rewritten, effort);
-            job.drop_field("thinking_budget", "not beside reasoning_effort");
+            rewrite.draft.set("reasoning_effort", quoted(effort));
+            rewrite.note("reasoning_effort", Action::Rewritten, effort);
+            rewrite.drop_field("thinking_budget", "not beside reasoning_effort");
         }
         None => {
             if let Some(enable) = plan.enable {
-                job.draft.set("enable_thinking", if enable { "true" } else { "false" });
-                job.note("enable_thinking", Action::Rewritten, if enable { "true" } else { "false" });
+                rewrite.draft.set("enable_thinking", if enable { "true" } else { "false" });
+                rewrite.note("enable_thinking", Action::Rewritten, if enable { "true" } else { "false" });
             }
         }
     }

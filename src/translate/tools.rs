@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::draft::{Draft, array, quoted};
-use super::error::Stop;
+use super::error::TranslateError;
 use super::format::{self, Format};
 use super::ledger::Action;
-use super::rewrite::Job;
+use super::rewrite::Rewrite;
 use super::schema;
 use crate::model::{FormatBesideTools, ParallelCalls, Pin};
 use crate::wire::scan;
@@ -16,7 +16,7 @@ const NO_PARAMETERS: &str = "{\"type\":\"object\",\"properties\":{}}";
 
 /// What `tool_choice` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Choice {
+pub(super) enum ToolChoice {
     Auto,
     None,
     Required,
@@ -30,22 +30,22 @@ pub(super) enum Choice {
     Other,
 }
 
-pub(super) fn choice(text: &str) -> Choice {
+pub(super) fn choice(text: &str) -> ToolChoice {
     if let Some(word) = scan::string(text) {
         return match word.as_ref() {
-            "auto" => Choice::Auto,
-            "none" => Choice::None,
-            "required" => Choice::Required,
-            _ => Choice::Other,
+            "auto" => ToolChoice::Auto,
+            "none" => ToolChoice::None,
+            "required" => ToolChoice::Required,
+            _ => ToolChoice::Other,
         };
     }
-    let Some(choice) = Draft::parse(text) else { return Choice::Other };
+    let Some(choice) = Draft::parse(text) else { return ToolChoice::Other };
     let of_function = |draft: &Draft<'_>| {
         let function = draft.get("function").and_then(Draft::parse);
         function.and_then(|function| function.string("name").map(Cow::into_owned))
     };
     match choice.string("type").as_deref() {
-        Some("function") => of_function(&choice).map_or(Choice::Other, Choice::Named),
+        Some("function") => of_function(&choice).map_or(ToolChoice::Other, ToolChoice::Named),
         Some("allowed_tools") => {
             let nested = choice.get("allowed_tools").and_then(Draft::parse);
             let allowed = nested.as_ref().unwrap_or(&choice);
@@ -55,118 +55,130 @@ pub(super) fn choice(text: &str) -> Choice {
                 of_function(&tool).or_else(|| tool.string("name").map(Cow::into_owned))
             };
             let names = tools.iter().filter_map(named).collect();
-            Choice::Allowed { required: allowed.string("mode").as_deref() == Some("required"), names }
+            ToolChoice::Allowed { required: allowed.string("mode").as_deref() == Some("required"), names }
         }
-        _ => Choice::Other,
+        _ => ToolChoice::Other,
     }
 }
 
-pub(super) fn all(job: &mut Job<'_>) -> Result<(), Stop> {
-    functions(job);
-    let tools = job.draft.get("tools").map(str::to_owned);
-    let chosen = job.draft.get("tool_choice").map_or(Choice::Auto, choice);
-    let Some(tools) = tools else { return without_tools(job, &chosen) };
+pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
+    functions(rewrite);
+    let tools = rewrite.draft.get("tools").map(str::to_owned);
+    let chosen = rewrite.draft.get("tool_choice").map_or(ToolChoice::Auto, choice);
+    let Some(tools) = tools else { return without_tools(rewrite, &chosen) };
     // Not a list: the server will say so.
     let Some(items) = scan::list(&tools) else { return Ok(()) };
     if items.is_empty() {
-        job.drop_field("tools", "it is empty");
-        return without_tools(job, &chosen);
+        rewrite.drop_field("tools", "it is empty");
+        return without_tools(rewrite, &chosen);
     }
-    let format = format::of(&job.draft);
-    if job.backend.engine.facts().calls_despite_none && chosen == Choice::None {
+    let format = format::of(&rewrite.draft);
+    if rewrite.backend.engine.facts().calls_despite_none && chosen == ToolChoice::None {
         // It costs a hidden generation, and is refused beside a response_format.
-        job.drop_field("tools", "tool_choice is none");
-        job.drop_field("tool_choice", "tool_choice is none");
-        job.drop_field("parallel_tool_calls", "tool_choice is none");
+        rewrite.drop_field("tools", "tool_choice is none");
+        rewrite.drop_field("tool_choice", "tool_choice is none");
+        rewrite.drop_field("parallel_tool_calls", "tool_choice is none");
         return Ok(());
     }
-    let forces = matches!(chosen, Choice::Required | Choice::Named(_) | Choice::Allowed { required: true, .. });
-    check_format(job, format, forces)?;
+    let forces =
+        matches!(chosen, ToolChoice::Required | ToolChoice::Named(_) | ToolChoice::Allowed { required: true, .. });
+    check_format(rewrite, format, forces)?;
     let allowed = match &chosen {
-        Choice::Allowed { names, .. } => Some(names),
+        ToolChoice::Allowed { names, .. } => Some(names),
         _ => None,
     };
     let mut names = Vec::with_capacity(items.len());
     let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
-        let (name, tool) = one(job, item.get(), at, forces)?;
+        let (name, tool) = one(rewrite, item.get(), at, forces)?;
         if allowed.is_none_or(|allowed| allowed.contains(&name)) {
             names.push(name);
             rewritten.push(tool);
         }
     }
     if rewritten.is_empty() {
-        return Err(Stop::invalid("tool_choice", "tool_choice allows no function that is in tools"));
+        return Err(TranslateError::invalid("tool_choice", "tool_choice allows no function that is in tools"));
     }
     if rewritten.len() != items.len() || rewritten.iter().any(|tool| matches!(tool, Cow::Owned(_))) {
-        job.draft.set("tools", array(&rewritten));
+        rewrite.draft.set("tools", array(&rewritten));
     }
-    job.wants.tools = true;
-    if let Choice::Named(name) = &chosen {
+    rewrite.answer_spec.tools = true;
+    if let ToolChoice::Named(name) = &chosen {
         if !names.contains(name) {
-            return Err(Stop::invalid("tool_choice", "tool_choice names a function that is not in tools"));
+            return Err(TranslateError::invalid("tool_choice", "tool_choice names a function that is not in tools"));
         }
-        job.wants.forced = true;
+        rewrite.answer_spec.forced = true;
     }
-    tool_choice(job, &chosen, &names)?;
-    parallel(job);
+    tool_choice(rewrite, &chosen, &names)?;
+    parallel(rewrite);
     Ok(())
 }
 
 /// OpenAI's older spelling, which these servers ignore in silence.
-fn functions(job: &mut Job<'_>) {
-    if let Some(functions) = job.draft.remove("functions") {
+fn functions(rewrite: &mut Rewrite<'_>) {
+    if let Some(functions) = rewrite.draft.remove("functions") {
         let items = scan::list(&functions).unwrap_or_default();
         let tools: Vec<String> =
             items.iter().map(|item| format!("{{\"type\":\"function\",\"function\":{}}}", item.get())).collect();
-        if !job.draft.has("tools") {
-            job.draft.set("tools", array(&tools));
-            job.wants.functions = !tools.is_empty();
+        if !rewrite.draft.has("tools") {
+            rewrite.draft.set("tools", array(&tools));
+            rewrite.answer_spec.functions = !tools.is_empty();
         }
-        job.note("functions", Action::Renamed, "tools");
+        rewrite.note("functions", Action::Renamed, "tools");
     }
-    if let Some(call) = job.draft.remove("function_call") {
+    if let Some(call) = rewrite.draft.remove("function_call") {
         let choice = match Draft::parse(&call) {
             Some(named) => {
                 format!("{{\"type\":\"function\",\"function\":{{\"name\":{}}}}}", named.get("name").unwrap_or("\"\""))
             }
             None => call.into_owned(),
         };
-        if !job.draft.has("tool_choice") {
-            job.draft.set("tool_choice", choice);
+        if !rewrite.draft.has("tool_choice") {
+            rewrite.draft.set("tool_choice", choice);
         }
-        job.note("function_call", Action::Renamed, "tool_choice");
+        rewrite.note("function_call", Action::Renamed, "tool_choice");
     }
 }
 
-fn without_tools(job: &mut Job<'_>, chosen: &Choice) -> Result<(), Stop> {
+fn without_tools(rewrite: &mut Rewrite<'_>, chosen: &ToolChoice) -> Result<(), TranslateError> {
     match chosen {
-        Choice::Auto | Choice::None => job.drop_field("tool_choice", "there are no tools"),
-        _ => return Err(Stop::invalid("tool_choice", "tool_choice is only allowed when tools are specified")),
+        ToolChoice::Auto | ToolChoice::None => rewrite.drop_field("tool_choice", "there are no tools"),
+        _ => {
+            return Err(TranslateError::invalid("tool_choice", "tool_choice is only allowed when tools are specified"));
+        }
     }
-    job.drop_field("parallel_tool_calls", "there are no tools");
+    rewrite.drop_field("parallel_tool_calls", "there are no tools");
     Ok(())
 }
 
-fn check_format(job: &Job<'_>, format: Format, forces: bool) -> Result<(), Stop> {
+fn check_format(rewrite: &Rewrite<'_>, format: Format, forces: bool) -> Result<(), TranslateError> {
     let asked = matches!(format, Format::JsonObject | Format::JsonSchema | Format::Other);
-    let clashes = match job.backend.engine.facts().format_beside_tools {
+    let clashes = match rewrite.backend.engine.facts().format_beside_tools {
         FormatBesideTools::Always => false,
         FormatBesideTools::UnlessForced => forces,
         FormatBesideTools::Never => true,
     };
     if asked && clashes {
-        return Err(Stop::pinned(Pin::Format, "response_format", "the backend refuses it beside these tools"));
+        return Err(TranslateError::pinned(
+            Pin::Format,
+            "response_format",
+            "the backend refuses it beside these tools",
+        ));
     }
     Ok(())
 }
 
 /// One tool by the allow-list; its name.
-fn one<'t>(job: &mut Job<'_>, tool: &'t str, at: usize, forces: bool) -> Result<(String, Cow<'t, str>), Stop> {
-    let facts = job.backend.engine.facts();
+fn one<'t>(
+    rewrite: &mut Rewrite<'_>,
+    tool: &'t str,
+    at: usize,
+    forces: bool,
+) -> Result<(String, Cow<'t, str>), TranslateError> {
+    let facts = rewrite.backend.engine.facts();
     let Some(mut draft) = Draft::parse(tool) else { return Ok((String::new(), Cow::Borrowed(tool))) };
     if draft.string("type").as_deref() != Some("function") {
-        return Err(Stop::pinned(Pin::Tools, format!("tools[{at}]"), "the backend knows functions only"));
+        return Err(TranslateError::pinned(Pin::Tools, format!("tools[{at}]"), "the backend knows functions only"));
     }
     let before = draft.is_changed();
     draft.retain(|name, _| name == "type" || name == "function");
@@ -177,7 +189,7 @@ fn one<'t>(job: &mut Job<'_>, tool: &'t str, at: usize, forces: bool) -> Result<
     function.retain(|name, value| ["name", "description", "parameters", "strict"].contains(&name) && value != "null");
     stripped |= function.is_changed();
     if stripped {
-        job.note("tools[]", Action::Rewritten, "only what a function has");
+        rewrite.note("tools[]", Action::Rewritten, "only what a function has");
     }
     if facts.compiles_schemas {
         let field = || format!("tools[{at}].function.parameters");
@@ -185,20 +197,20 @@ fn one<'t>(job: &mut Job<'_>, tool: &'t str, at: usize, forces: bool) -> Result<
             None => function.set("parameters", NO_PARAMETERS),
             Some(parameters) => {
                 if let Some(rewritten) =
-                    schema::for_tgi(parameters, true).map_err(|why| Stop::pinned(Pin::Tools, field(), why))?
+                    schema::for_tgi(parameters, true).map_err(|why| TranslateError::pinned(Pin::Tools, field(), why))?
                 {
                     function.set("parameters", rewritten);
                 }
             }
         }
         if function.is_changed() {
-            job.note("tools[].function.parameters", Action::Rewritten, "a schema without references");
+            rewrite.note("tools[].function.parameters", Action::Rewritten, "a schema without references");
         }
     }
     if facts.strict_when_forced && forces && function.get("strict") != Some("true") {
         // Without it the arguments of a forced call need only be JSON.
         function.set("strict", "true");
-        job.note("tools[].function.strict", Action::Rewritten, "true");
+        rewrite.note("tools[].function.strict", Action::Rewritten, "true");
     }
     if function.is_changed() {
         draft.set("function", function.to_json());
@@ -206,36 +218,36 @@ fn one<'t>(job: &mut Job<'_>, tool: &'t str, at: usize, forces: bool) -> Result<
     Ok((name, if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(tool) }))
 }
 
-fn tool_choice(job: &mut Job<'_>, chosen: &Choice, names: &[String]) -> Result<(), Stop> {
+fn tool_choice(rewrite: &mut Rewrite<'_>, chosen: &ToolChoice, names: &[String]) -> Result<(), TranslateError> {
     let choice = match chosen {
-        Choice::Other => {
-            return Err(Stop::pinned(Pin::Tools, "tool_choice", "the backend does not know this choice"));
+        ToolChoice::Other => {
+            return Err(TranslateError::pinned(Pin::Tools, "tool_choice", "the backend does not know this choice"));
         }
-        Choice::Allowed { required, .. } => {
-            job.draft.set("tool_choice", if *required { "\"required\"" } else { "\"auto\"" });
-            job.note("tool_choice", Action::Rewritten, "only the allowed tools are offered");
-            job.note("tools", Action::Rewritten, "those that tool_choice allows");
-            if *required { Choice::Required } else { Choice::Auto }
+        ToolChoice::Allowed { required, .. } => {
+            rewrite.draft.set("tool_choice", if *required { "\"required\"" } else { "\"auto\"" });
+            rewrite.note("tool_choice", Action::Rewritten, "only the allowed tools are offered");
+            rewrite.note("tools", Action::Rewritten, "those that tool_choice allows");
+            if *required { ToolChoice::Required } else { ToolChoice::Auto }
         }
         other => other.clone(),
     };
-    if !job.backend.engine.facts().weak_tool_choice {
+    if !rewrite.backend.engine.facts().weak_tool_choice {
         return Ok(());
     }
     match (&choice, names) {
-        (Choice::Required, [only]) => {
-            job.draft.set("tool_choice", named(only));
-            job.note("tool_choice", Action::Rewritten, "the only tool by its name");
-            job.plan.enable = Some(false);
-            job.plan.thinks = false;
+        (ToolChoice::Required, [only]) => {
+            rewrite.draft.set("tool_choice", named(only));
+            rewrite.note("tool_choice", Action::Rewritten, "the only tool by its name");
+            rewrite.plan.enable = Some(false);
+            rewrite.plan.thinks = false;
         }
-        (Choice::Required, _) => {
-            job.draft.set("tool_choice", "\"auto\"");
-            job.note("tool_choice", Action::Flagged, "auto: the backend cannot be made to call one of several");
+        (ToolChoice::Required, _) => {
+            rewrite.draft.set("tool_choice", "\"auto\"");
+            rewrite.note("tool_choice", Action::Flagged, "auto: the backend cannot be made to call one of several");
         }
-        (Choice::Named(_), _) => {
-            job.plan.enable = Some(false);
-            job.plan.thinks = false;
+        (ToolChoice::Named(_), _) => {
+            rewrite.plan.enable = Some(false);
+            rewrite.plan.thinks = false;
         }
         _ => {}
     }
@@ -247,21 +259,21 @@ fn named(function: &str) -> String {
 }
 
 /// Several calls in one answer.
-fn parallel(job: &mut Job<'_>) {
-    let said = job.draft.get("parallel_tool_calls").map(str::to_owned);
-    job.wants.one_call = said.as_deref() == Some("false");
-    match (job.backend.engine.facts().parallel_calls, said.as_deref()) {
+fn parallel(rewrite: &mut Rewrite<'_>) {
+    let said = rewrite.draft.get("parallel_tool_calls").map(str::to_owned);
+    rewrite.answer_spec.one_call = said.as_deref() == Some("false");
+    match (rewrite.backend.engine.facts().parallel_calls, said.as_deref()) {
         (ParallelCalls::Never, said) => {
-            job.draft.remove("parallel_tool_calls");
+            rewrite.draft.remove("parallel_tool_calls");
             if said == Some("false") {
-                job.note("parallel_tool_calls", Action::Dropped, "it never makes more than one call");
+                rewrite.note("parallel_tool_calls", Action::Dropped, "it never makes more than one call");
             } else {
-                job.note("parallel_tool_calls", Action::Flagged, "it never makes more than one call");
+                rewrite.note("parallel_tool_calls", Action::Flagged, "it never makes more than one call");
             }
         }
         (ParallelCalls::OnRequest, None) => {
-            job.draft.set("parallel_tool_calls", "true");
-            job.note("parallel_tool_calls", Action::Rewritten, "true, as at OpenAI");
+            rewrite.draft.set("parallel_tool_calls", "true");
+            rewrite.note("parallel_tool_calls", Action::Rewritten, "true, as at OpenAI");
         }
         (ParallelCalls::ByDefault | ParallelCalls::OnRequest, _) => {}
     }

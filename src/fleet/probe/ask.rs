@@ -13,7 +13,7 @@ use crate::config::Backend;
 use crate::exchange::{Plan, PlanError};
 use crate::model::Family;
 use crate::outcome::Role;
-use crate::translate::{Action, Ledger, Stop};
+use crate::translate::{Action, Ledger, TranslateError};
 
 /// Longest context, in tokens, that is tested by a longer prompt; a prompt over a longer one would be too large to send.
 const LONGEST_CONTEXT: u64 = 262_144;
@@ -182,8 +182,8 @@ impl Asker<'_> {
         let path = if feature == Feature::Responses { RESPONSES } else { CHAT };
         let inbound = inbound(Method::POST, path, Bytes::from(body.to_string()));
         let plan = Plan::new(&inbound, self.target, self.role).map_err(|error| match error {
-            PlanError::Untranslatable(Stop::Pinned(pinned)) => pinned.why,
-            PlanError::Untranslatable(Stop::Invalid(_)) | PlanError::MalformedPath => UNASKABLE,
+            PlanError::Untranslatable(TranslateError::Pinned(pinned)) => pinned.why,
+            PlanError::Untranslatable(TranslateError::Invalid(_)) | PlanError::MalformedPath => UNASKABLE,
         })?;
         let mut steps = plan.ledger().into_iter().flat_map(Ledger::steps);
         let is_translated = !feature.field().is_empty()

@@ -55,7 +55,7 @@ impl BackendError {
 
 /// What was found in a body or an error event.
 #[derive(Default)]
-struct Found {
+struct ErrorFields {
     message: String,
     param: Option<String>,
     code: Option<String>,
@@ -68,15 +68,15 @@ struct Found {
 /// The error for a body that came with a status other than 2xx.
 pub fn refusal(engine: Engine, status: u16, body: &[u8]) -> BackendError {
     let found = match serde_json::from_slice::<Value>(body) {
-        Ok(value) => Found::of(&value),
-        Err(_) => Found { message: plain(body), ..Found::default() },
+        Ok(value) => ErrorFields::of(&value),
+        Err(_) => ErrorFields { message: plain(body), ..ErrorFields::default() },
     };
     found.judge(engine, status)
 }
 
 /// The error for an event that says one, or for a 200 that does.
 pub(super) fn of_event(engine: Engine, data: &[u8]) -> BackendError {
-    let found = serde_json::from_slice::<Value>(data).map(|value| Found::of(&value)).unwrap_or_default();
+    let found = serde_json::from_slice::<Value>(data).map(|value| ErrorFields::of(&value)).unwrap_or_default();
     let status = found.status.unwrap_or(500);
     found.judge(engine, status)
 }
@@ -110,7 +110,7 @@ fn torn_message(text: &str) -> Option<String> {
     ends.find_map(|end| serde_json::from_str(&format!("\"{}\"", rest.get(..end)?)).ok())
 }
 
-impl Found {
+impl ErrorFields {
     fn of(value: &Value) -> Self {
         let error = value.get("response").and_then(|response| response.get("error")).or_else(|| value.get("error"));
         let inside = error.filter(|error| error.is_object()).unwrap_or(value);

@@ -17,16 +17,16 @@ const MAX_CALLS: u64 = 128;
 const MAX_EARLY: usize = 4 << 10;
 
 /// What a call adds to the stream.
-pub(super) enum Part {
+pub(super) enum CallPart {
     Begin { place: u64, id: String, name: String },
     Arguments { place: u64, text: String },
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Calls(Vec<State>);
+pub(super) struct Calls(Vec<CallState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct CallState {
     place: u64,
     own_id: Option<String>,
     announced: bool,
@@ -38,10 +38,10 @@ struct State {
 }
 
 /// The id under which the application knows a call: one that is ours already stays.
-pub(super) fn shown_id(own: Option<&str>, wants: &AnswerSpec, ids: &Ids, choice: u64, place: u64) -> String {
+pub(super) fn shown_id(own: Option<&str>, spec: &AnswerSpec, ids: &Ids, choice: u64, place: u64) -> String {
     match own {
-        Some(own) if owner_of_call(own) == Some(wants.owner) => own.to_owned(),
-        _ => call_id(wants.owner, ids.seed, choice, place),
+        Some(own) if owner_of_call(own) == Some(spec.owner) => own.to_owned(),
+        _ => call_id(spec.owner, ids.seed, choice, place),
     }
 }
 
@@ -55,14 +55,14 @@ impl Calls {
     pub(super) fn push(
         &mut self,
         call: &Call<'_>,
-        (wants, ids): (&AnswerSpec, &Ids),
+        (spec, ids): (&AnswerSpec, &Ids),
         choice: u64,
         notes: &mut Notes,
-    ) -> [Option<Part>; 2] {
+    ) -> [Option<CallPart>; 2] {
         let own = call.id.0.as_deref().filter(|id| !id.is_empty() && id.len() <= MAX_ID);
         let name = call.function.as_ref().map_or("", |function| function.name());
         let place = call.index.unwrap_or_else(|| self.place_of(own, name));
-        if place > 0 && (wants.one_call || wants.functions) {
+        if place > 0 && (spec.one_call || spec.functions) {
             notes.add(Note::FirstCallOnly);
             return [None, None];
         }
@@ -86,14 +86,14 @@ impl Calls {
         let begin = (!state.announced).then(|| {
             state.announced = true;
             state.only_braces = true;
-            let id = shown_id(state.own_id.as_deref(), wants, ids, choice, place);
-            Part::Begin { place, id, name: name.to_owned() }
+            let id = shown_id(state.own_id.as_deref(), spec, ids, choice, place);
+            CallPart::Begin { place, id, name: name.to_owned() }
         });
         let mut text = std::mem::take(&mut state.early);
         text.push_str(&arguments);
         state.has_arguments |= !text.is_empty();
         state.only_braces &= text.bytes().all(|byte| b"{} \n\t\r".contains(&byte));
-        [begin, (!text.is_empty()).then_some(Part::Arguments { place, text })]
+        [begin, (!text.is_empty()).then_some(CallPart::Arguments { place, text })]
     }
 
     /// Where the server gives no index: a new id is a new call, and so is a name where there are no ids; anything else
@@ -108,16 +108,16 @@ impl Calls {
         last.place + u64::from(is_new)
     }
 
-    fn at(&mut self, place: u64) -> &mut State {
+    fn at(&mut self, place: u64) -> &mut CallState {
         let at = self.0.iter().position(|call| call.place == place).unwrap_or_else(|| {
-            self.0.push(State { place, ..State::default() });
+            self.0.push(CallState { place, ..CallState::default() });
             self.0.len() - 1
         });
         &mut self.0[at]
     }
 
     /// The calls are over: what is missing to make them whole.
-    pub(super) fn finish(&mut self, engine: Engine, notes: &mut Notes) -> Vec<Part> {
+    pub(super) fn finish(&mut self, engine: Engine, notes: &mut Notes) -> Vec<CallPart> {
         let mut parts = Vec::new();
         for call in &mut self.0 {
             let lost = engine.facts().loses_arguments && call.has_arguments && call.only_braces;
@@ -126,14 +126,14 @@ impl Calls {
             }
             if call.announced && !call.has_arguments {
                 call.has_arguments = true;
-                parts.push(Part::Arguments { place: call.place, text: "{}".to_owned() });
+                parts.push(CallPart::Arguments { place: call.place, text: "{}".to_owned() });
             }
         }
         parts
     }
 }
 
-impl Part {
+impl CallPart {
     /// As a field of a delta, in the spelling that the application used.
     pub(super) fn put(&self, out: &mut BytesMut, functions: bool) {
         match (self, functions) {

@@ -6,16 +6,16 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::backend_error;
-use super::calls::{Calls, Part};
-use super::event::{Delta, Writer, put_done};
-use super::filter::{Filter, Watch};
-use super::finish::{Finish, ended, finish};
+use super::calls::{CallPart, Calls};
+use super::event::{ChunkWriter, Delta, put_done};
+use super::filter::{Filter, WordWatch};
+use super::finish::{FinishReason, ended, finish};
 use super::ids::Ids;
 use super::logprobs;
 use super::notes::Note;
 use super::progress::Progress;
 use super::read::{Answer, Choice, Message, Text};
-use super::usage::Counts;
+use super::usage::TokenCounts;
 use crate::config::ReasoningPolicy;
 use crate::translate::answer_spec::AnswerSpec;
 
@@ -26,16 +26,16 @@ const MAX_CHOICES: u64 = 128;
 const MAX_LOGPROBS: usize = 256 << 10;
 
 pub(super) struct Chat {
-    wants: Arc<AnswerSpec>,
+    spec: Arc<AnswerSpec>,
     ids: Ids,
     /// Made from the first chunk, so that all have the same id.
-    writer: Option<Writer>,
-    choices: Vec<Told>,
-    counts: Option<Counts>,
+    writer: Option<ChunkWriter>,
+    choices: Vec<ChatChoice>,
+    counts: Option<TokenCounts>,
 }
 
 /// What the application was told of one choice.
-struct Told {
+struct ChatChoice {
     index: u64,
     has_role: bool,
     is_finished: bool,
@@ -44,11 +44,11 @@ struct Told {
     filter: Filter,
     calls: Calls,
     logprobs: Vec<u8>,
-    orphan: Watch,
-    call_text: Watch,
+    orphan: WordWatch,
+    call_text: WordWatch,
 }
 
-impl Told {
+impl ChatChoice {
     fn new(index: u64) -> Self {
         Self {
             index,
@@ -58,15 +58,15 @@ impl Told {
             filter: Filter::default(),
             calls: Calls::default(),
             logprobs: Vec::new(),
-            orphan: Watch::close_of_thought(),
-            call_text: Watch::tool_call(),
+            orphan: WordWatch::close_of_thought(),
+            call_text: WordWatch::tool_call(),
         }
     }
 }
 
 impl Chat {
-    pub(super) const fn new(wants: Arc<AnswerSpec>, ids: Ids) -> Self {
-        Self { wants, ids, writer: None, choices: Vec::new(), counts: None }
+    pub(super) const fn new(spec: Arc<AnswerSpec>, ids: Ids) -> Self {
+        Self { spec, ids, writer: None, choices: Vec::new(), counts: None }
     }
 
     pub(super) fn event(&mut self, data: &[u8], now: Instant, progress: &mut Progress, out: &mut BytesMut) {
@@ -80,14 +80,14 @@ impl Chat {
             return;
         };
         if answer.is_error() {
-            progress.fail(backend_error::of_event(self.wants.engine, data), out);
+            progress.fail(backend_error::of_event(self.spec.engine, data), out);
             return;
         }
         let said = |text: &Option<Text<'_>>| text.as_ref().map(|text| text.0.clone().into_owned());
         if progress.seen.told.model.is_none() {
             progress.seen.told.name(said(&answer.id).as_deref(), said(&answer.model).as_deref());
         }
-        if let Some(counts) = answer.usage.and_then(|usage| Counts::read(usage.get())) {
+        if let Some(counts) = answer.usage.and_then(|usage| TokenCounts::read(usage.get())) {
             progress.seen.usage = Some(counts.seen());
             self.counts = Some(counts);
         }
@@ -95,13 +95,13 @@ impl Chat {
         if choices.is_empty() {
             return;
         }
-        let writer = self.writer.get_or_insert_with(|| Writer::new(&answer, &self.wants, &self.ids));
+        let writer = self.writer.get_or_insert_with(|| ChunkWriter::new(&answer, &self.spec, &self.ids));
         for choice in answer.choices.unwrap_or_default() {
             let index = choice.index.unwrap_or(0);
             let at = match self.choices.iter().position(|told| told.index == index) {
                 Some(at) => at,
                 None if index < MAX_CHOICES => {
-                    self.choices.push(Told::new(index));
+                    self.choices.push(ChatChoice::new(index));
                     self.choices.len() - 1
                 }
                 None => {
@@ -110,7 +110,7 @@ impl Chat {
                 }
             };
             if let Some(told) = self.choices.get_mut(at) {
-                let mut turn = Turn { wants: &self.wants, ids: &self.ids, writer, told, progress, out };
+                let mut turn = ChoiceEvent { spec: &self.spec, ids: &self.ids, writer, told, progress, out };
                 turn.take(choice, now);
             }
             if progress.ended {
@@ -126,7 +126,7 @@ impl Chat {
 
     /// A choice of which nothing came yet is still to come.
     pub(super) fn is_over(&self) -> bool {
-        self.choices.len() as u64 >= self.wants.choices && self.has_finished()
+        self.choices.len() as u64 >= self.spec.choices && self.has_finished()
     }
 
     /// Everything came: what the server left out is added.
@@ -139,14 +139,14 @@ impl Chat {
             return;
         };
         for told in &mut self.choices {
-            let mut turn = Turn { wants: &self.wants, ids: &self.ids, writer, told, progress, out };
-            let reason = ended(turn.told.calls.any(), turn.wants);
+            let mut turn = ChoiceEvent { spec: &self.spec, ids: &self.ids, writer, told, progress, out };
+            let reason = ended(turn.told.calls.any(), turn.spec);
             turn.finish(reason);
         }
         match self.counts {
-            Some(counts) if self.wants.usage_chunk => writer.put_usage(out, counts),
+            Some(counts) if self.spec.usage_chunk => writer.put_usage(out, counts),
             Some(_) => {}
-            None if self.wants.usage_chunk => progress.notes.add(Note::UsageUnsure),
+            None if self.spec.usage_chunk => progress.notes.add(Note::UsageUnsure),
             None => {}
         }
         put_done(out);
@@ -155,16 +155,16 @@ impl Chat {
 }
 
 /// One choice's part of one event.
-struct Turn<'t> {
-    wants: &'t AnswerSpec,
+struct ChoiceEvent<'t> {
+    spec: &'t AnswerSpec,
     ids: &'t Ids,
-    writer: &'t Writer,
-    told: &'t mut Told,
+    writer: &'t ChunkWriter,
+    told: &'t mut ChatChoice,
     progress: &'t mut Progress,
     out: &'t mut BytesMut,
 }
 
-impl Turn<'_> {
+impl ChoiceEvent<'_> {
     fn take(&mut self, choice: Choice<'_>, now: Instant) {
         if self.told.is_finished {
             return;
@@ -186,16 +186,16 @@ impl Turn<'_> {
         if let Some(reason) = reason {
             self.progress.seen.told.reason(reason);
         }
-        match finish(reason, self.told.calls.any(), self.wants, &mut self.progress.notes) {
-            Some(Finish::Failed) => {
+        match finish(reason, self.told.calls.any(), self.spec, &mut self.progress.notes) {
+            Some(FinishReason::Failed) => {
                 self.progress.fail(backend_error::failed("the backend gave the answer up"), self.out);
             }
-            Some(Finish::Reason(reason)) => {
+            Some(FinishReason::Reason(reason)) => {
                 self.progress.seen.has_reason = true;
                 self.finish(reason);
             }
             // Beside a call OpenAI's first delta has no text, so where one may come the first waits for what it says.
-            None if !self.told.has_role && !self.wants.tools => self.send(&Delta::default(), false),
+            None if !self.told.has_role && !self.spec.tools => self.send(&Delta::default(), false),
             None => {}
         }
     }
@@ -209,19 +209,19 @@ impl Turn<'_> {
         if !thought.is_empty() {
             self.told.filter.thought_passed();
             // Once the answer has begun where answers belong, what else comes is a thought after all.
-            if self.wants.thinking_off && content.is_empty() && (!self.told.filter.in_text() || self.told.moved) {
+            if self.spec.thinking_off && content.is_empty() && (!self.told.filter.in_text() || self.told.moved) {
                 self.told.moved = true;
                 self.progress.notes.add(Note::ReasoningMoved);
                 (content, thought) = (thought, "");
             }
         }
-        let pieces = self.told.filter.push(content, &self.wants.stop);
+        let pieces = self.told.filter.push(content, &self.spec.stop);
         if self.told.filter.found_thought() {
             self.progress.notes.add(Note::ThinkText);
         }
         self.keep_logprobs(raw, &pieces.shown);
         let thought = if thought.is_empty() { pieces.thought.as_ref() } else { thought };
-        if !thought.is_empty() && self.wants.reasoning != ReasoningPolicy::Strip {
+        if !thought.is_empty() && self.spec.reasoning != ReasoningPolicy::Strip {
             self.send(&Delta { thought: Some(thought), ..Delta::default() }, true);
         }
         self.show(&pieces.shown);
@@ -242,7 +242,7 @@ impl Turn<'_> {
         if self.told.orphan.found {
             self.progress.notes.add(Note::OrphanThink);
         }
-        if self.wants.tools {
+        if self.spec.tools {
             self.told.call_text.push(text);
             if self.told.call_text.found {
                 self.progress.notes.add(Note::ToolCallText);
@@ -269,14 +269,14 @@ impl Turn<'_> {
         for call in message.take_calls() {
             self.progress.generated(now);
             let index = self.told.index;
-            let parts = self.told.calls.push(&call, (self.wants, self.ids), index, &mut self.progress.notes);
+            let parts = self.told.calls.push(&call, (self.spec, self.ids), index, &mut self.progress.notes);
             for part in parts.into_iter().flatten() {
                 self.call(&part);
             }
         }
     }
 
-    fn call(&mut self, part: &Part) {
+    fn call(&mut self, part: &CallPart) {
         self.told.logprobs.clear();
         self.send(&Delta { call: Some(part), ..Delta::default() }, true);
     }
@@ -294,7 +294,7 @@ impl Turn<'_> {
         }
         let held = self.told.filter.flush();
         self.show(&held);
-        for part in self.told.calls.finish(self.wants.engine, &mut self.progress.notes) {
+        for part in self.told.calls.finish(self.spec.engine, &mut self.progress.notes) {
             self.call(&part);
         }
         if !self.told.has_role {

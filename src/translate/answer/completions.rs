@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 use super::backend_error;
 use super::event::put_done;
 use super::filter::Filter;
-use super::finish::{Finish, finish};
+use super::finish::{FinishReason, finish};
 use super::ids::{Ids, is_plain_id};
 use super::notes::{Note, Notes};
 use super::progress::Progress;
-use super::usage::Counts;
+use super::usage::TokenCounts;
 use super::whole_answer::{Unusable, Whole};
 use crate::translate::answer_spec::AnswerSpec;
 use crate::wire::answer_facts::AnswerFacts;
@@ -24,28 +24,28 @@ const MAX_CHOICES: usize = 1024;
 /// Ends of a turn that some servers leave in the text.
 const END_OF_TURN: [&str; 2] = ["<|im_end|>", "<|endoftext|>"];
 
-struct Told {
+struct CompletionChoice {
     index: u64,
     filter: Filter,
     finished: bool,
 }
 
 pub(super) struct Completions {
-    wants: Arc<AnswerSpec>,
+    spec: Arc<AnswerSpec>,
     ids: Ids,
     stops: Vec<String>,
     /// What every chunk begins with, from the first one on.
     head: Option<Map<String, Value>>,
-    choices: Vec<Told>,
-    counts: Option<Counts>,
+    choices: Vec<CompletionChoice>,
+    counts: Option<TokenCounts>,
 }
 
-fn stops_of(wants: &AnswerSpec) -> Vec<String> {
-    wants.stop.iter().cloned().chain(END_OF_TURN.map(str::to_owned)).collect()
+fn stops_of(spec: &AnswerSpec) -> Vec<String> {
+    spec.stop.iter().cloned().chain(END_OF_TURN.map(str::to_owned)).collect()
 }
 
 /// Without choices and usage.
-fn head_of(answer: &Value, wants: &AnswerSpec, ids: &Ids) -> Map<String, Value> {
+fn head_of(answer: &Value, spec: &AnswerSpec, ids: &Ids) -> Map<String, Value> {
     let own = answer.get("id").and_then(Value::as_str).filter(|own| is_plain_id(own));
     let id = match own {
         Some(own) if own.starts_with("cmpl-") => own.to_owned(),
@@ -54,7 +54,7 @@ fn head_of(answer: &Value, wants: &AnswerSpec, ids: &Ids) -> Map<String, Value> 
     };
     let created = answer.get("created").and_then(Value::as_i64).filter(|created| *created > 1_000_000_000);
     let head = json!({"id": id, "object": "text_completion", "created": created.unwrap_or(ids.created),
-        "model": wants.model, "system_fingerprint": null});
+        "model": spec.model, "system_fingerprint": null});
     if let Value::Object(head) = head { head } else { Map::new() }
 }
 
@@ -62,28 +62,28 @@ fn choice(index: u64, text: &str, logprobs: Option<&Value>, reason: Option<&str>
     json!({"text": text, "index": index, "logprobs": logprobs.cloned().unwrap_or(Value::Null), "finish_reason": reason})
 }
 
-fn counts_of(answer: &Value) -> Option<Counts> {
-    answer.get("usage").filter(|usage| usage.is_object()).and_then(|usage| Counts::read(&usage.to_string()))
+fn counts_of(answer: &Value) -> Option<TokenCounts> {
+    answer.get("usage").filter(|usage| usage.is_object()).and_then(|usage| TokenCounts::read(&usage.to_string()))
 }
 
-fn usage_json(counts: Counts) -> Value {
+fn usage_json(counts: TokenCounts) -> Value {
     let mut json = BytesMut::new();
     counts.put_chat(&mut json);
     serde_json::from_slice(&json).unwrap_or(Value::Null)
 }
 
 /// An answer in one piece.
-pub(super) fn whole(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
+pub(super) fn whole(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     let Ok(answer) = serde_json::from_slice::<Value>(body) else {
         return Err(Unusable::Garbled("the body is no JSON object"));
     };
     if answer.get("error").is_some_and(|error| !error.is_null()) || answer.get("object") == Some(&json!("error")) {
-        return Err(Unusable::Error(backend_error::of_event(wants.engine, body)));
+        return Err(Unusable::Error(backend_error::of_event(spec.engine, body)));
     }
     let Some(given) = answer.get("choices").and_then(Value::as_array).filter(|given| !given.is_empty()) else {
         return Err(Unusable::Garbled("the answer has no choices"));
     };
-    let (mut notes, stops) = (Notes::default(), stops_of(wants));
+    let (mut notes, stops) = (Notes::default(), stops_of(spec));
     let mut choices = Vec::with_capacity(given.len());
     for (at, one) in given.iter().enumerate() {
         let mut filter = Filter::default();
@@ -91,11 +91,11 @@ pub(super) fn whole(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole,
         let mut shown = filter.push(text, &stops).shown.into_owned();
         let cut = filter.is_cut();
         shown.push_str(&filter.flush());
-        let reason = match finish(one.get("finish_reason").and_then(Value::as_str), false, wants, &mut notes) {
-            Some(Finish::Failed) => {
+        let reason = match finish(one.get("finish_reason").and_then(Value::as_str), false, spec, &mut notes) {
+            Some(FinishReason::Failed) => {
                 return Err(Unusable::Error(backend_error::failed("the backend gave the answer up")));
             }
-            Some(Finish::Reason(reason)) if !cut => reason,
+            Some(FinishReason::Reason(reason)) if !cut => reason,
             _ => "stop",
         };
         let index = one.get("index").and_then(Value::as_u64).unwrap_or(at as u64);
@@ -107,19 +107,19 @@ pub(super) fn whole(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole,
     if counts.is_none() {
         notes.add(Note::UsageUnsure);
     }
-    let mut shown = head_of(&answer, wants, ids);
+    let mut shown = head_of(&answer, spec, ids);
     shown.insert("choices".to_owned(), choices.into_iter().map(|(_, choice)| choice).collect());
     if let Some(counts) = counts {
         shown.insert("usage".to_owned(), usage_json(counts));
     }
-    let seen = AnswerFacts { usage: counts.map(Counts::seen), told: told_by(body), ..AnswerFacts::default() };
+    let seen = AnswerFacts { usage: counts.map(TokenCounts::seen), told: told_by(body), ..AnswerFacts::default() };
     Ok(Whole { body: Value::Object(shown).to_string().into_bytes(), seen, notes })
 }
 
 impl Completions {
-    pub(super) fn new(wants: Arc<AnswerSpec>, ids: Ids) -> Self {
-        let stops = stops_of(&wants);
-        Self { wants, ids, stops, head: None, choices: Vec::new(), counts: None }
+    pub(super) fn new(spec: Arc<AnswerSpec>, ids: Ids) -> Self {
+        let stops = stops_of(&spec);
+        Self { spec, ids, stops, head: None, choices: Vec::new(), counts: None }
     }
 
     pub(super) fn has_finished(&self) -> bool {
@@ -137,7 +137,7 @@ impl Completions {
             return;
         };
         if answer.get("error").is_some_and(|error| !error.is_null()) || answer.get("object") == Some(&json!("error")) {
-            progress.fail(backend_error::of_event(self.wants.engine, data), out);
+            progress.fail(backend_error::of_event(self.spec.engine, data), out);
             return;
         }
         let said = |name: &str| answer.get(name).and_then(Value::as_str);
@@ -161,9 +161,9 @@ impl Completions {
                 progress.notes.add(Note::OverBound);
                 return;
             }
-            self.choices.push(Told { index, filter: Filter::default(), finished: false });
+            self.choices.push(CompletionChoice { index, filter: Filter::default(), finished: false });
         }
-        let head = self.head.get_or_insert_with(|| head_of(answer, &self.wants, &self.ids));
+        let head = self.head.get_or_insert_with(|| head_of(answer, &self.spec, &self.ids));
         let Some(told) = self.choices.iter_mut().find(|told| told.index == index) else { return };
         if told.finished {
             return;
@@ -178,12 +178,12 @@ impl Completions {
         if let Some(reason) = given {
             progress.seen.told.reason(reason);
         }
-        let reason = match finish(given, false, &self.wants, &mut progress.notes) {
-            Some(Finish::Failed) => {
+        let reason = match finish(given, false, &self.spec, &mut progress.notes) {
+            Some(FinishReason::Failed) => {
                 progress.fail(backend_error::failed("the backend gave the answer up"), out);
                 return;
             }
-            Some(Finish::Reason(reason)) => {
+            Some(FinishReason::Reason(reason)) => {
                 progress.seen.has_reason = true;
                 Some(if cut { "stop" } else { reason })
             }
@@ -202,7 +202,7 @@ impl Completions {
         progress.shown |= !shown.is_empty();
         let mut chunk = head.clone();
         chunk.insert("choices".to_owned(), json!([choice(index, &shown, one.get("logprobs"), reason)]));
-        if self.wants.usage_chunk {
+        if self.spec.usage_chunk {
             chunk.insert("usage".to_owned(), Value::Null);
         }
         put_event(out, chunk);
@@ -226,13 +226,13 @@ impl Completions {
             put_event(out, chunk);
         }
         match self.counts {
-            Some(counts) if self.wants.usage_chunk => {
+            Some(counts) if self.spec.usage_chunk => {
                 let mut chunk = head.clone();
                 chunk.insert("choices".to_owned(), json!([]));
                 chunk.insert("usage".to_owned(), usage_json(counts));
                 put_event(out, chunk);
             }
-            None if self.wants.usage_chunk => progress.notes.add(Note::UsageUnsure),
+            None if self.spec.usage_chunk => progress.notes.add(Note::UsageUnsure),
             Some(_) | None => {}
         }
         put_done(out);
@@ -255,16 +255,16 @@ mod tests {
 
     #[test]
     fn counts_that_were_not_told_are_not_made_up() {
-        let wants = AnswerSpec {
+        let spec = AnswerSpec {
             streamed: true,
             usage_chunk: true,
             ..AnswerSpec::new(Engine::Vllm, Owner::of("qwen"), Kind::Completions, "gpt-4o".to_owned())
         };
         let ids = Ids { seed: 7, created: 1_795_000_000 };
         let body = br#"{"choices":[{"index":0,"text":"a","finish_reason":"stop"}]}"#;
-        let told = whole(&wants, &ids, body).unwrap();
+        let told = whole(&spec, &ids, body).unwrap();
         assert!(told.notes.has(Note::UsageUnsure) && !String::from_utf8(told.body).unwrap().contains("usage"));
-        let (mut stream, mut progress) = (Completions::new(Arc::new(wants), ids), Progress::default());
+        let (mut stream, mut progress) = (Completions::new(Arc::new(spec), ids), Progress::default());
         let mut out = BytesMut::new();
         for event in [&body[..], b"[DONE]"] {
             stream.event(event, Instant::now(), &mut progress, &mut out);

@@ -2,11 +2,11 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::calls::Part;
+use super::calls::CallPart;
 use super::ids::Ids;
 use super::json::{put_number, put_text, put_text_or_null};
 use super::read::Answer;
-use super::usage::Counts;
+use super::usage::TokenCounts;
 use crate::config::ReasoningPolicy;
 use crate::translate::answer_spec::AnswerSpec;
 
@@ -18,14 +18,14 @@ pub(super) struct Delta<'a> {
     pub(super) content: Option<&'a str>,
     pub(super) thought: Option<&'a str>,
     pub(super) refusal: Option<&'a str>,
-    pub(super) call: Option<&'a Part>,
+    pub(super) call: Option<&'a CallPart>,
     /// Entries joined by commas.
     pub(super) logprobs: &'a [u8],
     pub(super) finish: Option<&'a str>,
 }
 
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct ChunkWriter {
     /// Up to the choices.
     head: Vec<u8>,
     /// After them.
@@ -34,19 +34,19 @@ pub(super) struct Writer {
     policy: ReasoningPolicy,
 }
 
-impl Writer {
-    pub(super) fn new(first: &Answer<'_>, wants: &AnswerSpec, ids: &Ids) -> Self {
+impl ChunkWriter {
+    pub(super) fn new(first: &Answer<'_>, spec: &AnswerSpec, ids: &Ids) -> Self {
         let mut head = BytesMut::with_capacity(256);
         head.put_slice(b"data: {\"id\":");
         put_text(&mut head, &ids.chat(first.id.as_ref().map(|id| id.0.as_ref())));
         head.put_slice(b",\"object\":\"chat.completion.chunk\",\"created\":");
         put_number(&mut head, first.created().unwrap_or(ids.created));
         head.put_slice(b",\"model\":");
-        put_text(&mut head, &wants.model);
+        put_text(&mut head, &spec.model);
         head.put_slice(b",\"service_tier\":null,\"system_fingerprint\":null,\"choices\":[");
         // Asked for usage, OpenAI says null in all chunks but the one that tells it.
-        let tail: &[u8] = if wants.usage_chunk { b"],\"usage\":null}\n\n" } else { b"]}\n\n" };
-        Self { head: head.to_vec(), tail, functions: wants.functions, policy: wants.reasoning }
+        let tail: &[u8] = if spec.usage_chunk { b"],\"usage\":null}\n\n" } else { b"]}\n\n" };
+        Self { head: head.to_vec(), tail, functions: spec.functions, policy: spec.reasoning }
     }
 
     /// An event about the choice `index`; its `first` one says the role.
@@ -93,7 +93,7 @@ impl Writer {
     }
 
     /// The chunk without choices that OpenAI sends last to those who asked for it.
-    pub(super) fn put_usage(&self, out: &mut BytesMut, counts: Counts) {
+    pub(super) fn put_usage(&self, out: &mut BytesMut, counts: TokenCounts) {
         out.put_slice(&self.head);
         out.put_slice(b"],\"usage\":");
         counts.put_chat(out);

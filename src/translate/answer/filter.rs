@@ -12,7 +12,7 @@ const CLOSE: &str = "</think>";
 const MAX_BLANKS: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum State {
+enum FilterState {
     /// Only blanks so far, or a beginning of `<think>`.
     #[default]
     Start,
@@ -24,7 +24,7 @@ enum State {
 
 #[derive(Debug, Default)]
 pub(super) struct Filter {
-    state: State,
+    state: FilterState,
     /// Text whose meaning the next piece decides.
     held: String,
     after_thought: bool,
@@ -41,23 +41,23 @@ pub(super) struct Pieces<'a> {
 impl Filter {
     /// The server told a thought apart itself: newlines that follow it are dropped.
     pub(super) fn thought_passed(&mut self) {
-        if self.state == State::Start {
+        if self.state == FilterState::Start {
             self.after_thought = true;
         }
     }
 
     pub(super) const fn is_cut(&self) -> bool {
-        matches!(self.state, State::Cut)
+        matches!(self.state, FilterState::Cut)
     }
 
     /// Whether what comes is a thought, or the blanks after one.
     pub(super) const fn hides(&self) -> bool {
-        matches!(self.state, State::Thinking) || (matches!(self.state, State::Start) && self.after_thought)
+        matches!(self.state, FilterState::Thinking) || (matches!(self.state, FilterState::Start) && self.after_thought)
     }
 
     /// Whether text has begun.
     pub(super) const fn in_text(&self) -> bool {
-        matches!(self.state, State::Text | State::Cut)
+        matches!(self.state, FilterState::Text | FilterState::Cut)
     }
 
     pub(super) const fn found_thought(&self) -> bool {
@@ -69,8 +69,8 @@ impl Filter {
             return Pieces::default();
         }
         let pieces = match self.state {
-            State::Text => Pieces { shown: Cow::Borrowed(text), thought: Cow::Borrowed("") },
-            State::Start | State::Thinking | State::Cut => self.part(text),
+            FilterState::Text => Pieces { shown: Cow::Borrowed(text), thought: Cow::Borrowed("") },
+            FilterState::Start | FilterState::Thinking | FilterState::Cut => self.part(text),
         };
         Pieces { shown: self.stop(pieces.shown, stops), thought: pieces.thought }
     }
@@ -79,8 +79,8 @@ impl Filter {
     pub(super) fn flush(&mut self) -> String {
         let held = std::mem::take(&mut self.held);
         match self.state {
-            State::Start | State::Text => held,
-            State::Thinking | State::Cut => String::new(),
+            FilterState::Start | FilterState::Text => held,
+            FilterState::Thinking | FilterState::Cut => String::new(),
         }
     }
 
@@ -90,7 +90,7 @@ impl Filter {
         let (mut shown, mut thought) = (String::new(), String::new());
         let mut rest = buffer.as_str();
         loop {
-            if self.state == State::Thinking {
+            if self.state == FilterState::Thinking {
                 self.thought_in_text = true;
                 let Some((inside, after)) = rest.split_once(CLOSE) else {
                     let (inside, tail) = rest.split_at_checked(rest.len() - overlap(rest, CLOSE)).unwrap_or((rest, ""));
@@ -101,7 +101,7 @@ impl Filter {
                 thought.push_str(inside);
                 rest = after;
                 self.after_thought = true;
-                self.state = State::Start;
+                self.state = FilterState::Start;
             }
             if self.after_thought {
                 rest = rest.trim_start_matches(['\n', '\r']);
@@ -109,12 +109,12 @@ impl Filter {
             let begun = rest.trim_start();
             if let Some(after) = begun.strip_prefix(OPEN) {
                 rest = after;
-                self.state = State::Thinking;
+                self.state = FilterState::Thinking;
             } else if OPEN.starts_with(begun) && rest.len() <= MAX_BLANKS {
                 self.held = rest.to_owned();
                 break;
             } else {
-                self.state = State::Text;
+                self.state = FilterState::Text;
                 shown.push_str(rest);
                 break;
             }
@@ -136,7 +136,7 @@ impl Filter {
         let end =
             found.unwrap_or_else(|| text.len() - stops.iter().map(|stop| overlap(&text, stop)).max().unwrap_or(0));
         if found.is_some() {
-            self.state = State::Cut;
+            self.state = FilterState::Cut;
         } else {
             self.held = text.get(end..).unwrap_or_default().to_owned();
         }
@@ -157,7 +157,7 @@ fn overlap(text: &str, word: &str) -> usize {
 }
 
 /// All the text of a whole answer, with what a stream could not undo: a thought whose beginning the prompt held.
-pub(super) struct Settled {
+pub(super) struct SettledText {
     pub(super) shown: String,
     pub(super) thought: String,
     pub(super) orphan: bool,
@@ -165,7 +165,7 @@ pub(super) struct Settled {
     pub(super) cut: bool,
 }
 
-pub(super) fn settle(text: &str, after_thought: bool, stops: &[String]) -> Settled {
+pub(super) fn settle(text: &str, after_thought: bool, stops: &[String]) -> SettledText {
     let (mut rest, mut after_thought) = (text.to_owned(), after_thought);
     let (mut thought, mut orphan, mut in_text) = (String::new(), false, false);
     loop {
@@ -183,10 +183,10 @@ pub(super) fn settle(text: &str, after_thought: bool, stops: &[String]) -> Settl
         (orphan, after_thought) = (true, true);
         rest = after.to_owned();
     }
-    let mut filter = Filter { state: State::Text, ..Filter::default() };
+    let mut filter = Filter { state: FilterState::Text, ..Filter::default() };
     let mut shown = filter.push(&rest, stops).shown.into_owned();
     shown.push_str(&filter.flush());
-    Settled { shown, thought, orphan, in_text, cut: filter.is_cut() }
+    SettledText { shown, thought, orphan, in_text, cut: filter.is_cut() }
 }
 
 /// Around a `</think>` that nothing opened and that is not quoted: an answer may speak of the tag.
@@ -198,13 +198,13 @@ fn orphan_close(text: &str) -> Option<(&str, &str)> {
 
 /// Looks for a word that begins with the only `<` in it, across pieces.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct WordWatch {
     word: &'static [u8],
     matched: usize,
     pub(super) found: bool,
 }
 
-impl Watch {
+impl WordWatch {
     pub(super) const fn close_of_thought() -> Self {
         Self { word: CLOSE.as_bytes(), matched: 0, found: false }
     }
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_word_is_found_across_pieces() {
-        let mut watch = Watch::tool_call();
+        let mut watch = WordWatch::tool_call();
         for piece in ["a <tool", "_<tool_", "call"] {
             watch.push(piece);
             assert!(!watch.found);

@@ -5,32 +5,37 @@ use crate::translate::answer_spec::AnswerSpec;
 
 /// What a server's reason to finish means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Finish {
+pub(super) enum FinishReason {
     Reason(&'static str),
     /// Not an end but a failure.
     Failed,
 }
 
 /// `None` where the server gave no reason (TGI's streams of `/v1/completions` say `""`).
-pub(super) fn finish(reason: Option<&str>, has_calls: bool, wants: &AnswerSpec, notes: &mut Notes) -> Option<Finish> {
+pub(super) fn finish(
+    reason: Option<&str>,
+    has_calls: bool,
+    spec: &AnswerSpec,
+    notes: &mut Notes,
+) -> Option<FinishReason> {
     let reason = match reason? {
         // The word is what DashScope's own API says in the middle of an answer.
         "" | "null" => return None,
-        "abort" | "error" => return Some(Finish::Failed),
+        "abort" | "error" => return Some(FinishReason::Failed),
         "length" => "length",
         "content_filter" => "content_filter",
-        "stop" | "tool_calls" | "function_call" => ended(has_calls, wants),
+        "stop" | "tool_calls" | "function_call" => ended(has_calls, spec),
         _ => {
             notes.add(Note::FinishMapped);
-            ended(has_calls, wants)
+            ended(has_calls, spec)
         }
     };
-    Some(Finish::Reason(reason))
+    Some(FinishReason::Reason(reason))
 }
 
 /// The reason of an answer that came to its own end: a tool forced by name is no decision to call it.
-pub(super) const fn ended(has_calls: bool, wants: &AnswerSpec) -> &'static str {
-    match (has_calls && !wants.forced, wants.functions) {
+pub(super) const fn ended(has_calls: bool, spec: &AnswerSpec) -> &'static str {
+    match (has_calls && !spec.forced, spec.functions) {
         (false, _) => "stop",
         (true, true) => "function_call",
         (true, false) => "tool_calls",

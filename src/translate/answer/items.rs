@@ -7,7 +7,7 @@ use super::filter::{Filter, settle};
 use super::ids::{Ids, is_plain_id};
 use super::notes::{Note, Notes};
 use super::repair;
-use super::usage::Counts;
+use super::usage::TokenCounts;
 use crate::config::ReasoningPolicy;
 use crate::translate::answer_spec::AnswerSpec;
 use crate::translate::ids::{owner_of_response, response_id};
@@ -33,27 +33,27 @@ const ECHOED: [&str; 9] = [
 ];
 
 /// Reads and writes the objects of one answer.
-pub(super) struct Shaper<'a> {
-    pub(super) wants: &'a AnswerSpec,
+pub(super) struct ItemShaper<'a> {
+    pub(super) spec: &'a AnswerSpec,
     pub(super) ids: &'a Ids,
     /// In a stream the text was shown before it was whole: what needs all of it is left undone.
     pub(super) streamed: bool,
 }
 
-impl Shaper<'_> {
+impl ItemShaper<'_> {
     pub(super) fn hides_thoughts(&self) -> bool {
-        self.wants.reasoning == ReasoningPolicy::Strip
+        self.spec.reasoning == ReasoningPolicy::Strip
     }
 
     /// The id of the response: its owner's own one inside ours.
     fn response_id(&self, own: &str) -> String {
-        if owner_of_response(own).is_some_and(|(owner, _)| owner == self.wants.owner) {
+        if owner_of_response(own).is_some_and(|(owner, _)| owner == self.spec.owner) {
             return own.to_owned();
         }
         if is_plain_id(own) {
-            response_id(self.wants.owner, own)
+            response_id(self.spec.owner, own)
         } else {
-            response_id(self.wants.owner, &format!("{:032x}", self.ids.seed))
+            response_id(self.spec.owner, &format!("{:032x}", self.ids.seed))
         }
     }
 
@@ -66,7 +66,7 @@ impl Shaper<'_> {
     }
 
     pub(super) fn call_id(&self, item: &Value, place: u64) -> String {
-        shown_id(item.get("call_id").and_then(Value::as_str), self.wants, self.ids, 0, place)
+        shown_id(item.get("call_id").and_then(Value::as_str), self.spec, self.ids, 0, place)
     }
 
     pub(super) fn response(&self, told: &Value, output: Vec<Value>) -> Value {
@@ -86,7 +86,7 @@ impl Shaper<'_> {
         for name in ECHOED {
             response.insert(name.into(), told.get(name).cloned().unwrap_or_default());
         }
-        response.insert("model".into(), self.wants.model.clone().into());
+        response.insert("model".into(), self.spec.model.clone().into());
         response.insert("output".into(), output.into());
         let parallel = told.get("parallel_tool_calls").and_then(Value::as_bool);
         response.insert("parallel_tool_calls".into(), parallel.unwrap_or(true).into());
@@ -100,7 +100,7 @@ impl Shaper<'_> {
         response.insert("tool_choice".into(), choice);
         response.insert("tools".into(), tools.into());
         let counts = known("usage").and_then(counts_of);
-        response.insert("usage".into(), counts.map_or(Value::Null, Counts::to_responses));
+        response.insert("usage".into(), counts.map_or(Value::Null, TokenCounts::to_responses));
         response.insert("metadata".into(), known("metadata").cloned().unwrap_or_else(|| json!({})));
         Value::Object(response)
     }
@@ -137,7 +137,7 @@ impl Shaper<'_> {
                 _ => {}
             }
         }
-        if shown.is_empty() && self.wants.thinking_off {
+        if shown.is_empty() && self.spec.thinking_off {
             shown.extend(list.iter().take(MAX_ITEMS).find_map(|item| self.moved(item, notes)));
         }
         shown
@@ -174,7 +174,7 @@ impl Shaper<'_> {
         index: u64,
         after_thought: bool,
         notes: &mut Notes,
-    ) -> (Option<Value>, Vec<repair::Written>) {
+    ) -> (Option<Value>, Vec<repair::TextCall>) {
         let list = item.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let (mut parts, mut calls) = (Vec::new(), Vec::new());
         for part in list {
@@ -184,7 +184,7 @@ impl Shaper<'_> {
             }
             let text = part.get("text").and_then(Value::as_str).unwrap_or_default();
             let mut shown = self.text(text, after_thought, notes);
-            if self.wants.tools && repair::has_calls(&shown) {
+            if self.spec.tools && repair::has_calls(&shown) {
                 notes.add(Note::ToolCallText);
                 if let Some((before, written)) = repair::repair(&shown).filter(|_| !self.streamed) {
                     notes.add(Note::ToolCallRepaired);
@@ -229,7 +229,7 @@ impl Shaper<'_> {
 
     /// A call, unless it is one too many.
     fn call(&self, item: &Value, index: u64, calls: &mut u64, notes: &mut Notes) -> Option<Value> {
-        if *calls > 0 && self.wants.one_call {
+        if *calls > 0 && self.spec.one_call {
             notes.add(Note::FirstCallOnly);
             return None;
         }
@@ -251,8 +251,8 @@ impl Shaper<'_> {
     }
 }
 
-pub(super) fn counts_of(usage: &Value) -> Option<Counts> {
-    Counts::read(&usage.to_string())
+pub(super) fn counts_of(usage: &Value) -> Option<TokenCounts> {
+    TokenCounts::read(&usage.to_string())
 }
 
 pub(super) fn message(id: &str, status: Value, parts: Vec<Value>) -> Value {

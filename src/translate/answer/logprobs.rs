@@ -14,13 +14,13 @@ impl Serialize for Text<'_> {
 }
 
 #[derive(Deserialize)]
-struct Told<'a> {
+struct LogprobsField<'a> {
     #[serde(borrow)]
-    content: Option<Vec<Entry<'a>>>,
+    content: Option<Vec<LogprobEntry<'a>>>,
 }
 
 #[derive(Deserialize, Serialize)]
-pub(super) struct Entry<'a> {
+pub(super) struct LogprobEntry<'a> {
     #[serde(borrow)]
     token: Text<'a>,
     #[serde(borrow)]
@@ -28,11 +28,11 @@ pub(super) struct Entry<'a> {
     #[serde(borrow)]
     bytes: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    top_logprobs: Option<Vec<Top<'a>>>,
+    top_logprobs: Option<Vec<TopLogprob<'a>>>,
 }
 
 #[derive(Deserialize, Serialize)]
-struct Top<'a> {
+struct TopLogprob<'a> {
     #[serde(borrow)]
     token: Text<'a>,
     #[serde(borrow)]
@@ -41,15 +41,15 @@ struct Top<'a> {
     bytes: Option<&'a RawValue>,
 }
 
-impl Entry<'_> {
+impl LogprobEntry<'_> {
     pub(super) fn token(&self) -> &Cow<'_, str> {
         &self.token.0
     }
 }
 
 /// One for each token; none where there is nothing that OpenAI's clients could read.
-pub(super) fn entries(raw: Option<&RawValue>) -> Vec<Entry<'_>> {
-    let told = raw.and_then(|raw| serde_json::from_str::<Told<'_>>(raw.get()).ok());
+pub(super) fn entries(raw: Option<&RawValue>) -> Vec<LogprobEntry<'_>> {
+    let told = raw.and_then(|raw| serde_json::from_str::<LogprobsField<'_>>(raw.get()).ok());
     let mut entries = told.and_then(|told| told.content).unwrap_or_default();
     for entry in &mut entries {
         entry.top_logprobs.get_or_insert_default();
@@ -58,7 +58,7 @@ pub(super) fn entries(raw: Option<&RawValue>) -> Vec<Entry<'_>> {
 }
 
 /// The entries with commas between, as they stand in the list.
-pub(super) fn joined(entries: &[Entry<'_>]) -> Vec<u8> {
+pub(super) fn joined(entries: &[LogprobEntry<'_>]) -> Vec<u8> {
     // A list of texts and numbers always serialises.
     let list = serde_json::to_vec(entries).unwrap_or_default();
     list.strip_prefix(b"[").and_then(|list| list.strip_suffix(b"]")).unwrap_or_default().to_vec()

@@ -13,7 +13,7 @@ use crate::model::Engine;
 use crate::wire::observe::Observer;
 use crate::wire::sse::{MAX_EVENT, ends_event};
 
-pub(super) struct Pass {
+pub(super) struct PassThrough {
     observer: Observer,
     strips: bool,
     /// The event begun in an earlier chunk.
@@ -29,7 +29,7 @@ struct Chunk<'a> {
     usage: Option<&'a RawValue>,
 }
 
-impl Pass {
+impl PassThrough {
     pub(super) fn new(strips: bool) -> Self {
         Self { observer: Observer::stream(), strips, begun: Vec::new(), is_long: false }
     }
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     fn pass(strips: bool, chunks: &[&[u8]]) -> (String, Progress) {
-        let mut pass = Pass::new(strips);
+        let mut pass = PassThrough::new(strips);
         let (mut out, mut progress) = (BytesMut::new(), Progress::default());
         for chunk in chunks {
             pass.push(chunk, Instant::now(), &mut progress, &mut out);

@@ -9,7 +9,7 @@ const CLOSE: &str = "</tool_call>";
 const MAX_CALLS: usize = 128;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Written {
+pub(super) struct TextCall {
     pub(super) name: String,
     pub(super) arguments: String,
 }
@@ -19,7 +19,7 @@ pub(super) fn has_calls(text: &str) -> bool {
 }
 
 /// The text before the calls, and the calls, when everything after that text is calls and each can be read.
-pub(super) fn repair(text: &str) -> Option<(String, Vec<Written>)> {
+pub(super) fn repair(text: &str) -> Option<(String, Vec<TextCall>)> {
     let (before, mut rest) = text.split_once(OPEN)?;
     let mut calls = Vec::new();
     loop {
@@ -34,7 +34,7 @@ pub(super) fn repair(text: &str) -> Option<(String, Vec<Written>)> {
 }
 
 /// `{"name": …, "arguments": {…}}`.
-fn json_call(inside: &str) -> Option<Written> {
+fn json_call(inside: &str) -> Option<TextCall> {
     let call: Map<String, Value> = serde_json::from_str(inside).ok()?;
     let name = call.get("name")?.as_str().filter(|name| !name.is_empty())?.to_owned();
     let arguments = match call.get("arguments") {
@@ -43,11 +43,11 @@ fn json_call(inside: &str) -> Option<Written> {
         Some(_) => return None,
         None => "{}".to_owned(),
     };
-    Some(Written { name, arguments })
+    Some(TextCall { name, arguments })
 }
 
 /// `<function=name><parameter=key>value</parameter></function>`.
-fn tagged_call(inside: &str) -> Option<Written> {
+fn tagged_call(inside: &str) -> Option<TextCall> {
     let body = inside.trim().strip_prefix("<function=")?.strip_suffix("</function>")?;
     let (name, mut rest) = body.split_once('>')?;
     let mut arguments = Map::new();
@@ -64,7 +64,7 @@ fn tagged_call(inside: &str) -> Option<Written> {
         rest = after;
     }
     let name = Some(name.trim()).filter(|name| !name.is_empty())?.to_owned();
-    Some(Written { name, arguments: serde_json::to_string(&arguments).ok()? })
+    Some(TextCall { name, arguments: serde_json::to_string(&arguments).ok()? })
 }
 
 /// Texts stand there without quotes, everything else as JSON.
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn calls_are_read_or_left_as_text() {
-        let city = |city: &str| Written { name: "get_weather".into(), arguments: format!(r#"{{"city":"{city}"}}"#) };
+        let city = |city: &str| TextCall { name: "get_weather".into(), arguments: format!(r#"{{"city":"{city}"}}"#) };
         let json = r#"{"name": "get_weather", "arguments": {"city": "Paris"}}"#;
         let tags = "<function=get_weather>\n<parameter=city>\nOslo\n</parameter>\n</function>";
         for (text, expected) in [

@@ -8,36 +8,36 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::backend_error::{self, of_event};
-use super::filter::{Filter, Watch};
+use super::filter::{Filter, WordWatch};
 use super::ids::Ids;
-use super::items::{MAX_ITEMS, Shaper, counts_of, message, text_part};
+use super::items::{ItemShaper, MAX_ITEMS, counts_of, message, text_part};
 use super::json::{put_number, put_text};
 use super::notes::{Note, Notes};
 use super::progress::Progress;
-use super::responses_event::{Event, parsed};
-use super::usage::Counts;
+use super::responses_event::{ResponsesEvent, parsed};
+use super::usage::TokenCounts;
 use super::whole_answer::{Unusable, Whole};
 use crate::translate::answer_spec::AnswerSpec;
 use crate::wire::answer_facts::{AnswerFacts, AnswerIds};
 
-pub(super) fn whole(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
+pub(super) fn whole(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     let told: Value = serde_json::from_slice(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;
     let failed = told.get("status").and_then(Value::as_str) == Some("failed");
     let is_error = told.get("object").and_then(Value::as_str) == Some("error");
     if failed || is_error || told.get("error").is_some_and(|error| !error.is_null()) {
-        return Err(Unusable::Error(of_event(wants.engine, body)));
+        return Err(Unusable::Error(of_event(spec.engine, body)));
     }
     if !told.get("output").is_some_and(Value::is_array) {
         return Err(Unusable::Garbled("the answer has no output"));
     }
     let mut notes = Notes::default();
-    let shaper = Shaper { wants, ids, streamed: false };
+    let shaper = ItemShaper { spec, ids, streamed: false };
     let output = shaper.output(&told, &mut notes);
     let counts = told.get("usage").and_then(counts_of);
     if counts.is_none() {
         notes.add(Note::UsageUnsure);
     }
-    let mut seen = AnswerFacts { usage: counts.map(Counts::seen), has_reason: true, ..AnswerFacts::default() };
+    let mut seen = AnswerFacts { usage: counts.map(TokenCounts::seen), has_reason: true, ..AnswerFacts::default() };
     know(&told, &mut seen.told);
     let body = shaper.response(&told, output).to_string().into_bytes();
     Ok(Whole { body, seen, notes })
@@ -52,9 +52,9 @@ fn know(response: &Value, told: &mut AnswerIds) {
 }
 
 pub(super) struct Responses {
-    wants: Arc<AnswerSpec>,
+    spec: Arc<AnswerSpec>,
     ids: Ids,
-    items: Vec<Item>,
+    items: Vec<ShownItem>,
     /// Of the next event.
     sequence: u64,
     /// Of the next item that is shown.
@@ -64,20 +64,20 @@ pub(super) struct Responses {
 }
 
 /// What the application was told of one item.
-struct Item {
+struct ShownItem {
     /// As the server counts.
     index: u64,
     id: String,
     /// As the application counts; `None` while nothing of it was shown.
     place: Option<u64>,
-    kind: Kind,
+    kind: ItemKind,
 }
 
-enum Kind {
+enum ItemKind {
     Message {
         filter: Box<Filter>,
         after_thought: bool,
-        call_text: Watch,
+        call_text: WordWatch,
     },
     Call {
         call: u64,
@@ -89,12 +89,12 @@ enum Kind {
 }
 
 impl Responses {
-    pub(super) const fn new(wants: Arc<AnswerSpec>, ids: Ids) -> Self {
-        Self { wants, ids, items: Vec::new(), sequence: 0, place: 0, calls: 0, after_thought: false }
+    pub(super) const fn new(spec: Arc<AnswerSpec>, ids: Ids) -> Self {
+        Self { spec, ids, items: Vec::new(), sequence: 0, place: 0, calls: 0, after_thought: false }
     }
 
-    fn shaper(&self) -> Shaper<'_> {
-        Shaper { wants: &self.wants, ids: &self.ids, streamed: true }
+    fn shaper(&self) -> ItemShaper<'_> {
+        ItemShaper { spec: &self.spec, ids: &self.ids, streamed: true }
     }
 
     pub(super) fn event(&mut self, data: &[u8], now: Instant, progress: &mut Progress, out: &mut BytesMut) {
@@ -102,14 +102,14 @@ impl Responses {
             progress.seen.done = true;
             return;
         }
-        let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else {
+        let Ok(event) = serde_json::from_slice::<ResponsesEvent<'_>>(data) else {
             let says_error = serde_json::from_slice::<Value>(data).is_ok_and(|told| told.get("error").is_some());
             let said = backend_error::failed("the backend sent an event that is none");
-            progress.fail(if says_error { of_event(self.wants.engine, data) } else { said }, out);
+            progress.fail(if says_error { of_event(self.spec.engine, data) } else { said }, out);
             return;
         };
         match event.kind.0.as_ref() {
-            "response.failed" | "error" => progress.fail(of_event(self.wants.engine, data), out),
+            "response.failed" | "error" => progress.fail(of_event(self.spec.engine, data), out),
             "response.created" | "response.in_progress" | "response.queued" => {
                 let told = parsed(event.response);
                 self.know(&told, progress);
@@ -118,7 +118,7 @@ impl Responses {
             "response.completed" | "response.incomplete" => {
                 let told = parsed(event.response);
                 self.know(&told, progress);
-                if self.wants.thinking_off && !progress.shown && progress.seen.first_content.is_some() {
+                if self.spec.thinking_off && !progress.shown && progress.seen.first_content.is_some() {
                     // It came as a thought and was kept back: another backend may still give one.
                     progress.fail(backend_error::failed("the backend took its answer for a thought"), out);
                     return;
@@ -205,7 +205,7 @@ impl Responses {
     }
 
     /// Where the item of this event stands; one that was not announced is a message.
-    fn at(&mut self, event: &Event<'_>, progress: &mut Progress) -> Option<usize> {
+    fn at(&mut self, event: &ResponsesEvent<'_>, progress: &mut Progress) -> Option<usize> {
         let index = event.index();
         if let Some(at) = self.items.iter().position(|item| item.index == index) {
             return Some(at);
@@ -213,18 +213,18 @@ impl Responses {
         let own = event.item_id.as_ref().map(|id| id.0.as_ref());
         let id = self.shaper().item_id(own, "msg_", index);
         let kind = self.new_message();
-        self.remember(Item { index, id, place: None, kind }, progress)
+        self.remember(ShownItem { index, id, place: None, kind }, progress)
     }
 
-    fn new_message(&self) -> Kind {
+    fn new_message(&self) -> ItemKind {
         let mut filter = Box::new(Filter::default());
         if self.after_thought {
             filter.thought_passed();
         }
-        Kind::Message { filter, after_thought: self.after_thought, call_text: Watch::tool_call() }
+        ItemKind::Message { filter, after_thought: self.after_thought, call_text: WordWatch::tool_call() }
     }
 
-    fn remember(&mut self, item: Item, progress: &mut Progress) -> Option<usize> {
+    fn remember(&mut self, item: ShownItem, progress: &mut Progress) -> Option<usize> {
         if self.items.len() >= MAX_ITEMS {
             progress.notes.add(Note::OverBound);
             return None;
@@ -233,7 +233,7 @@ impl Responses {
         Some(self.items.len() - 1)
     }
 
-    fn added(&mut self, event: &Event<'_>, progress: &mut Progress, out: &mut BytesMut) {
+    fn added(&mut self, event: &ResponsesEvent<'_>, progress: &mut Progress, out: &mut BytesMut) {
         let (item, index) = (event.item(), event.index());
         let own = item.get("id").and_then(Value::as_str);
         let (kind, id, place, shown) = match item.get("type").and_then(Value::as_str) {
@@ -244,23 +244,23 @@ impl Responses {
                 let shown = self.shaper().reasoning(&item, index);
                 let is_hidden = self.shaper().hides_thoughts();
                 let place = (!is_hidden).then(|| self.next_place());
-                (if is_hidden { Kind::Hidden } else { Kind::Reasoning }, id, place, shown)
+                (if is_hidden { ItemKind::Hidden } else { ItemKind::Reasoning }, id, place, shown)
             }
-            Some("function_call") if self.calls == 0 || !self.wants.one_call => {
+            Some("function_call") if self.calls == 0 || !self.spec.one_call => {
                 let call = self.calls;
                 self.calls += 1;
                 let id = self.shaper().item_id(own, "fc_", index);
                 let shown = self.shaper().call_item(&item, index, call, "");
-                (Kind::Call { call, has_arguments: false }, id, Some(self.next_place()), shown)
+                (ItemKind::Call { call, has_arguments: false }, id, Some(self.next_place()), shown)
             }
             kind => {
                 if kind == Some("function_call") {
                     progress.notes.add(Note::FirstCallOnly);
                 }
-                (Kind::Hidden, String::new(), None, Value::Null)
+                (ItemKind::Hidden, String::new(), None, Value::Null)
             }
         };
-        if self.remember(Item { index, id, place, kind }, progress).is_some()
+        if self.remember(ShownItem { index, id, place, kind }, progress).is_some()
             && let Some(place) = place
         {
             progress.shown = true;
@@ -268,10 +268,10 @@ impl Responses {
         }
     }
 
-    fn text(&mut self, event: &Event<'_>, progress: &mut Progress, out: &mut BytesMut) {
+    fn text(&mut self, event: &ResponsesEvent<'_>, progress: &mut Progress, out: &mut BytesMut) {
         let Some(at) = self.at(event, progress) else { return };
         let delta = event.delta();
-        let Some(Item { kind: Kind::Message { filter, .. }, .. }) = self.items.get_mut(at) else { return };
+        let Some(ShownItem { kind: ItemKind::Message { filter, .. }, .. }) = self.items.get_mut(at) else { return };
         let shown = filter.push(&delta, &[]).shown.into_owned();
         if filter.found_thought() {
             progress.notes.add(Note::ThinkText);
@@ -304,8 +304,8 @@ impl Responses {
                 out.put_slice(text_part("", None).to_string().as_bytes());
             });
         }
-        if let Some(Item { kind: Kind::Message { call_text, .. }, .. }) = self.items.get_mut(at)
-            && self.wants.tools
+        if let Some(ShownItem { kind: ItemKind::Message { call_text, .. }, .. }) = self.items.get_mut(at)
+            && self.spec.tools
         {
             call_text.push(shown);
             if call_text.found {
@@ -325,10 +325,10 @@ impl Responses {
     }
 
     /// The end of a text, or of the part around it.
-    fn text_done(&mut self, event: &Event<'_>, progress: &mut Progress, out: &mut BytesMut) {
+    fn text_done(&mut self, event: &ResponsesEvent<'_>, progress: &mut Progress, out: &mut BytesMut) {
         let Some(at) = self.at(event, progress) else { return };
         let Some(item) = self.items.get_mut(at) else { return };
-        let Kind::Message { filter, after_thought, .. } = &mut item.kind else {
+        let ItemKind::Message { filter, after_thought, .. } = &mut item.kind else {
             self.thought(event, progress, out);
             return;
         };
@@ -356,11 +356,11 @@ impl Responses {
         });
     }
 
-    fn arguments(&mut self, event: &Event<'_>, out: &mut BytesMut) {
+    fn arguments(&mut self, event: &ResponsesEvent<'_>, out: &mut BytesMut) {
         let index = event.index();
         let Some(at) = self.items.iter().position(|item| item.index == index) else { return };
         let delta = event.delta();
-        let Some(Item { kind: Kind::Call { has_arguments, .. }, .. }) = self.items.get_mut(at) else { return };
+        let Some(ShownItem { kind: ItemKind::Call { has_arguments, .. }, .. }) = self.items.get_mut(at) else { return };
         if delta.is_empty() {
             return;
         }
@@ -375,12 +375,12 @@ impl Responses {
         });
     }
 
-    fn arguments_done(&mut self, event: &Event<'_>, out: &mut BytesMut) {
+    fn arguments_done(&mut self, event: &ResponsesEvent<'_>, out: &mut BytesMut) {
         let index = event.index();
         let Some(at) = self.items.iter().position(|item| item.index == index) else { return };
         let told = event.arguments.as_ref().map_or("", |text| &text.0);
         let arguments = if told.is_empty() { "{}" } else { told };
-        let Some(Item { kind: Kind::Call { has_arguments, .. }, .. }) = self.items.get_mut(at) else { return };
+        let Some(ShownItem { kind: ItemKind::Call { has_arguments, .. }, .. }) = self.items.get_mut(at) else { return };
         if !std::mem::replace(has_arguments, true) {
             self.put_arguments(at, arguments, out);
         }
@@ -391,10 +391,10 @@ impl Responses {
     }
 
     /// What stands in a thought, where the application may see it.
-    fn thought(&mut self, event: &Event<'_>, progress: &mut Progress, out: &mut BytesMut) {
+    fn thought(&mut self, event: &ResponsesEvent<'_>, progress: &mut Progress, out: &mut BytesMut) {
         let index = event.index();
         let Some(at) = self.items.iter().position(|item| item.index == index) else { return };
-        if !matches!(self.items.get(at), Some(Item { kind: Kind::Reasoning, .. })) {
+        if !matches!(self.items.get(at), Some(ShownItem { kind: ItemKind::Reasoning, .. })) {
             return;
         }
         progress.shown = true;
@@ -418,7 +418,7 @@ impl Responses {
         });
     }
 
-    fn done(&mut self, event: &Event<'_>, progress: &mut Progress, out: &mut BytesMut) {
+    fn done(&mut self, event: &ResponsesEvent<'_>, progress: &mut Progress, out: &mut BytesMut) {
         let index = event.index();
         let Some(item) = self.items.iter().find(|item| item.index == index) else { return };
         let Some(place) = item.place else { return };
@@ -427,15 +427,15 @@ impl Responses {
             fields.insert("id".into(), item.id.clone().into());
         }
         let shown = match item.kind {
-            Kind::Message { after_thought, .. } => {
+            ItemKind::Message { after_thought, .. } => {
                 self.shaper().shown_message(&told, index, after_thought, &mut progress.notes)
             }
-            Kind::Call { call, .. } => {
+            ItemKind::Call { call, .. } => {
                 let arguments = told.get("arguments").and_then(Value::as_str).filter(|text| !text.is_empty());
                 self.shaper().call_item(&told, index, call, arguments.unwrap_or("{}"))
             }
-            Kind::Reasoning => self.shaper().reasoning(&told, index),
-            Kind::Hidden => return,
+            ItemKind::Reasoning => self.shaper().reasoning(&told, index),
+            ItemKind::Hidden => return,
         };
         self.put_item(out, "response.output_item.done", place, &shown);
     }

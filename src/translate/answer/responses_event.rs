@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::read::Text;
 
 #[derive(Deserialize)]
-pub(super) struct Event<'a> {
+pub(super) struct ResponsesEvent<'a> {
     #[serde(borrow, rename = "type")]
     pub(super) kind: Text<'a>,
     #[serde(borrow)]
@@ -32,7 +32,7 @@ pub(super) struct Event<'a> {
     pub(super) logprobs: Option<&'a RawValue>,
 }
 
-impl Event<'_> {
+impl ResponsesEvent<'_> {
     pub(super) fn index(&self) -> u64 {
         self.output_index.unwrap_or(0)
     }

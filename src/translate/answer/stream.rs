@@ -11,7 +11,7 @@ use super::chat::Chat;
 use super::completions::Completions;
 use super::ids::Ids;
 use super::notes::Notes;
-use super::pass::Pass;
+use super::pass::PassThrough;
 use super::progress::Progress;
 use super::responses::Responses;
 use crate::translate::answer_spec::{AnswerSpec, Kind};
@@ -43,7 +43,7 @@ enum Rewriter {
     Chat(Box<Chat>),
     Responses(Box<Responses>),
     Completions(Box<Completions>),
-    Pass(Box<Pass>),
+    Pass(Box<PassThrough>),
 }
 
 impl fmt::Debug for Stream {
@@ -55,12 +55,12 @@ impl fmt::Debug for Stream {
 
 impl Stream {
     /// An answer of OpenAI's passes as it is, but for usage that the application did not ask for.
-    pub fn new(wants: Arc<AnswerSpec>, ids: Ids) -> Self {
-        let rewriter = match (wants.engine.facts().speaks_openai, wants.kind) {
-            (true, _) => Rewriter::Pass(Box::new(Pass::new(!wants.usage_chunk && wants.kind != Kind::Responses))),
-            (false, Kind::Completions) => Rewriter::Completions(Box::new(Completions::new(wants, ids))),
-            (false, Kind::Chat) => Rewriter::Chat(Box::new(Chat::new(wants, ids))),
-            (false, Kind::Responses) => Rewriter::Responses(Box::new(Responses::new(wants, ids))),
+    pub fn new(spec: Arc<AnswerSpec>, ids: Ids) -> Self {
+        let rewriter = match (spec.engine.facts().speaks_openai, spec.kind) {
+            (true, _) => Rewriter::Pass(Box::new(PassThrough::new(!spec.usage_chunk && spec.kind != Kind::Responses))),
+            (false, Kind::Completions) => Rewriter::Completions(Box::new(Completions::new(spec, ids))),
+            (false, Kind::Chat) => Rewriter::Chat(Box::new(Chat::new(spec, ids))),
+            (false, Kind::Responses) => Rewriter::Responses(Box::new(Responses::new(spec, ids))),
         };
         Self { framer: Framer::default(), rewriter, progress: Progress::default() }
     }
@@ -161,10 +161,10 @@ mod tests {
     use crate::translate::ids::Owner;
 
     fn stream(engine: Engine) -> Stream {
-        Stream::new(Arc::new(wants(engine)), Ids { seed: 7, created: 1_795_000_000 })
+        Stream::new(Arc::new(spec(engine)), Ids { seed: 7, created: 1_795_000_000 })
     }
 
-    fn wants(engine: Engine) -> AnswerSpec {
+    fn spec(engine: Engine) -> AnswerSpec {
         AnswerSpec {
             streamed: true,
             stop: vec!["END".to_owned()],
@@ -201,8 +201,8 @@ mod tests {
 
     #[test]
     fn a_prompt_that_is_done_does_not_end_the_others() {
-        let wants = AnswerSpec { kind: Kind::Completions, stop: Vec::new(), ..wants(Engine::Vllm) };
-        let mut stream = Stream::new(Arc::new(wants), Ids { seed: 7, created: 1_795_000_000 });
+        let spec = AnswerSpec { kind: Kind::Completions, stop: Vec::new(), ..spec(Engine::Vllm) };
+        let mut stream = Stream::new(Arc::new(spec), Ids { seed: 7, created: 1_795_000_000 });
         let mut out = BytesMut::new();
         let first = b"data: {\"choices\":[{\"index\":0,\"text\":\"a<|im_end|>\",\"finish_reason\":\"stop\"}]}\n\n";
         stream.push(first, Instant::now(), &mut out);

@@ -7,7 +7,7 @@ use super::json::put_number;
 use crate::wire::answer_facts::{MAX_TOKENS, Usage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Counts {
+pub(super) struct TokenCounts {
     input: u64,
     cached: Option<u64>,
     cache_written: u64,
@@ -17,7 +17,7 @@ pub(super) struct Counts {
 }
 
 #[derive(Deserialize)]
-struct Told {
+struct UsageFields {
     #[serde(alias = "input_tokens")]
     prompt_tokens: Option<u64>,
     #[serde(alias = "output_tokens")]
@@ -26,22 +26,22 @@ struct Told {
     /// SGLang's place for it.
     reasoning_tokens: Option<u64>,
     #[serde(alias = "input_tokens_details")]
-    prompt_tokens_details: Option<Details>,
+    prompt_tokens_details: Option<UsageDetails>,
     #[serde(alias = "output_tokens_details")]
-    completion_tokens_details: Option<Details>,
+    completion_tokens_details: Option<UsageDetails>,
 }
 
 #[derive(Deserialize, Default)]
-struct Details {
+struct UsageDetails {
     cached_tokens: Option<u64>,
     cache_write_tokens: Option<u64>,
     reasoning_tokens: Option<u64>,
 }
 
-impl Counts {
+impl TokenCounts {
     /// `None` where there are no counts to be read.
     pub(super) fn read(json: &str) -> Option<Self> {
-        let told: Told = serde_json::from_str(json).ok()?;
+        let told: UsageFields = serde_json::from_str(json).ok()?;
         let (input, output) = (told.prompt_tokens?, told.completion_tokens.unwrap_or(0));
         if input.max(output) > MAX_TOKENS {
             return None;

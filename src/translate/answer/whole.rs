@@ -8,14 +8,14 @@ use super::backend_error::{failed, of_event};
 use super::calls::shown_id;
 use super::event::{put_logprobs, reasoning_fields};
 use super::filter::settle;
-use super::finish::{Finish, ended, finish};
+use super::finish::{FinishReason, ended, finish};
 use super::ids::Ids;
 use super::json::{put_number, put_text, put_text_or_null};
-use super::logprobs::{self, Entry};
+use super::logprobs::{self, LogprobEntry};
 use super::notes::{Note, Notes};
 use super::read::{Answer, Choice, Message};
-use super::repair::{self, Written};
-use super::usage::Counts;
+use super::repair::{self, TextCall};
+use super::usage::TokenCounts;
 use super::whole_answer::{Unusable, Whole};
 use super::{completions, responses};
 use crate::translate::answer_spec::{AnswerSpec, Kind};
@@ -23,14 +23,14 @@ use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::observe::{Observer, told_by, wrong_with};
 
 /// An answer that came with 200, made OpenAI's.
-pub fn whole(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
-    if wants.engine.facts().speaks_openai {
+pub fn whole(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
+    if spec.engine.facts().speaks_openai {
         return untouched(body);
     }
-    match wants.kind {
-        Kind::Completions => completions::whole(wants, ids, body),
-        Kind::Chat => chat(wants, ids, body),
-        Kind::Responses => responses::whole(wants, ids, body),
+    match spec.kind {
+        Kind::Completions => completions::whole(spec, ids, body),
+        Kind::Chat => chat(spec, ids, body),
+        Kind::Responses => responses::whole(spec, ids, body),
     }
 }
 
@@ -44,10 +44,10 @@ fn untouched(body: &[u8]) -> Result<Whole, Unusable> {
     Ok(Whole { body: body.to_vec(), seen: observer.seen, notes: Notes::default() })
 }
 
-fn chat(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
+fn chat(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     let answer: Answer<'_> = serde_json::from_slice(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;
     if answer.is_error() {
-        return Err(Unusable::Error(of_event(wants.engine, body)));
+        return Err(Unusable::Error(of_event(spec.engine, body)));
     }
     let created = answer.created().unwrap_or(ids.created);
     let choices = answer.choices.unwrap_or_default();
@@ -61,16 +61,16 @@ fn chat(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     out.put_slice(b",\"object\":\"chat.completion\",\"created\":");
     put_number(&mut out, created);
     out.put_slice(b",\"model\":");
-    put_text(&mut out, &wants.model);
+    put_text(&mut out, &spec.model);
     out.put_slice(b",\"choices\":[");
     for (place, choice) in choices.into_iter().enumerate() {
         if place > 0 {
             out.put_u8(b',');
         }
-        put_choice(&mut out, wants, ids, choice, &mut notes)?;
+        put_choice(&mut out, spec, ids, choice, &mut notes)?;
     }
     out.put_u8(b']');
-    let counts = answer.usage.and_then(|usage| Counts::read(usage.get()));
+    let counts = answer.usage.and_then(|usage| TokenCounts::read(usage.get()));
     match counts {
         Some(counts) => {
             out.put_slice(b",\"usage\":");
@@ -80,7 +80,7 @@ fn chat(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     }
     out.put_slice(b",\"service_tier\":null,\"system_fingerprint\":null}");
     let seen = AnswerFacts {
-        usage: counts.map(Counts::seen),
+        usage: counts.map(TokenCounts::seen),
         has_reason: true,
         told: told_by(body),
         ..AnswerFacts::default()
@@ -89,10 +89,10 @@ fn chat(wants: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
 }
 
 /// One choice, settled: what the application is told of it.
-struct Settled {
+struct SettledChoice {
     content: String,
     thought: String,
-    calls: Vec<(Option<String>, Written)>,
+    calls: Vec<(Option<String>, TextCall)>,
     /// The tokens spell a thought too.
     hid_thought: bool,
     cut: bool,
@@ -100,7 +100,7 @@ struct Settled {
 
 fn put_choice(
     out: &mut BytesMut,
-    wants: &AnswerSpec,
+    spec: &AnswerSpec,
     ids: &Ids,
     choice: Choice<'_>,
     notes: &mut Notes,
@@ -109,16 +109,16 @@ fn put_choice(
     let Some(message) = choice.message else { return Err(Unusable::Garbled("a choice has no message")) };
     let refusal = message.refusal().map(str::to_owned);
     let reason = choice.finish_reason.as_ref().map(|reason| reason.0.as_ref());
-    let settled = settle_message(message, reason, wants, notes);
+    let settled = settle_message(message, reason, spec, notes);
     let has_calls = !settled.calls.is_empty();
-    if wants.engine.facts().loses_arguments && wants.tools && !wants.forced && !has_calls {
+    if spec.engine.facts().loses_arguments && spec.tools && !spec.forced && !has_calls {
         notes.add(Note::UsageUnsure);
     }
-    let reason = match finish(reason, has_calls, wants, notes) {
-        Some(Finish::Failed) => return Err(Unusable::Error(failed("the backend gave the answer up"))),
-        Some(Finish::Reason(_)) if settled.cut => "stop",
-        Some(Finish::Reason(reason)) => reason,
-        None => ended(has_calls, wants),
+    let reason = match finish(reason, has_calls, spec, notes) {
+        Some(FinishReason::Failed) => return Err(Unusable::Error(failed("the backend gave the answer up"))),
+        Some(FinishReason::Reason(_)) if settled.cut => "stop",
+        Some(FinishReason::Reason(reason)) => reason,
+        None => ended(has_calls, spec),
     };
     out.put_slice(b"{\"index\":");
     put_number(out, index);
@@ -129,17 +129,17 @@ fn put_choice(
     put_text_or_null(out, refusal.as_deref());
     out.put_slice(b",\"annotations\":[]");
     if !settled.thought.is_empty() {
-        for name in reasoning_fields(wants.reasoning) {
+        for name in reasoning_fields(spec.reasoning) {
             out.put_u8(b',');
             put_text(out, name);
             out.put_u8(b':');
             put_text(out, &settled.thought);
         }
     }
-    put_calls(out, wants, ids, index, &settled.calls);
+    put_calls(out, spec, ids, index, &settled.calls);
     out.put_slice(b"},\"logprobs\":");
     let entries = logprobs::entries(choice.logprobs);
-    let entries = if is_null { &[][..] } else { shown_entries(&entries, &settled, wants) };
+    let entries = if is_null { &[][..] } else { shown_entries(&entries, &settled, spec) };
     put_logprobs(out, &logprobs::joined(entries));
     out.put_slice(b",\"finish_reason\":");
     put_text(out, reason);
@@ -147,22 +147,27 @@ fn put_choice(
     Ok(())
 }
 
-fn settle_message(mut message: Message<'_>, reason: Option<&str>, wants: &AnswerSpec, notes: &mut Notes) -> Settled {
-    let mut calls: Vec<(Option<String>, Written)> = Vec::new();
+fn settle_message(
+    mut message: Message<'_>,
+    reason: Option<&str>,
+    spec: &AnswerSpec,
+    notes: &mut Notes,
+) -> SettledChoice {
+    let mut calls: Vec<(Option<String>, TextCall)> = Vec::new();
     for call in message.take_calls() {
         let Some(function) = &call.function else { continue };
         let arguments =
             Some(function.arguments()).filter(|text| !text.trim().is_empty()).unwrap_or_else(|| "{}".into());
-        let written = Written { name: function.name().to_owned(), arguments: arguments.into_owned() };
+        let written = TextCall { name: function.name().to_owned(), arguments: arguments.into_owned() };
         calls.push((call.id.0.map(std::borrow::Cow::into_owned), written));
     }
     let (content, told) = (message.content(), message.reasoning());
     let ended_well = !matches!(reason, Some("length" | "content_filter"));
-    let moved = wants.thinking_off && content.is_empty() && !told.is_empty() && calls.is_empty() && ended_well;
+    let moved = spec.thinking_off && content.is_empty() && !told.is_empty() && calls.is_empty() && ended_well;
     if moved {
         notes.add(Note::ReasoningMoved);
     }
-    let text = settle(if moved { told } else { content }, !told.is_empty(), &wants.stop);
+    let text = settle(if moved { told } else { content }, !told.is_empty(), &spec.stop);
     for (is_so, note) in [(text.orphan, Note::OrphanThink), (text.in_text, Note::ThinkText), (text.cut, Note::StopCut)]
     {
         if is_so {
@@ -170,7 +175,7 @@ fn settle_message(mut message: Message<'_>, reason: Option<&str>, wants: &Answer
         }
     }
     let mut content = text.shown;
-    if wants.tools && calls.is_empty() && repair::has_calls(&content) {
+    if spec.tools && calls.is_empty() && repair::has_calls(&content) {
         notes.add(Note::ToolCallText);
         if let Some((before, written)) = repair::repair(&content) {
             notes.add(Note::ToolCallRepaired);
@@ -178,50 +183,54 @@ fn settle_message(mut message: Message<'_>, reason: Option<&str>, wants: &Answer
             calls.extend(written.into_iter().map(|written| (None, written)));
         }
     }
-    if calls.len() > 1 && (wants.one_call || wants.functions) {
+    if calls.len() > 1 && (spec.one_call || spec.functions) {
         notes.add(Note::FirstCallOnly);
         calls.truncate(1);
     }
     let hid_thought = !text.thought.is_empty() || (!told.is_empty() && !moved);
     let thought = if moved || told.is_empty() { text.thought } else { told.to_owned() };
-    Settled { content, thought, calls, hid_thought, cut: text.cut }
+    SettledChoice { content, thought, calls, hid_thought, cut: text.cut }
 }
 
-fn put_calls(out: &mut BytesMut, wants: &AnswerSpec, ids: &Ids, choice: u64, calls: &[(Option<String>, Written)]) {
+fn put_calls(out: &mut BytesMut, spec: &AnswerSpec, ids: &Ids, choice: u64, calls: &[(Option<String>, TextCall)]) {
     if calls.is_empty() {
         return;
     }
-    out.put_slice(if wants.functions { b",\"function_call\":" } else { b",\"tool_calls\":[" });
+    out.put_slice(if spec.functions { b",\"function_call\":" } else { b",\"tool_calls\":[" });
     for (place, (own, written)) in (0_u64..).zip(calls) {
         if place > 0 {
             out.put_u8(b',');
         }
-        if !wants.functions {
+        if !spec.functions {
             out.put_slice(b"{\"id\":");
-            put_text(out, &shown_id(own.as_deref(), wants, ids, choice, place));
+            put_text(out, &shown_id(own.as_deref(), spec, ids, choice, place));
             out.put_slice(b",\"type\":\"function\",\"function\":");
         }
         out.put_slice(b"{\"name\":");
         put_text(out, &written.name);
         out.put_slice(b",\"arguments\":");
         put_text(out, &written.arguments);
-        out.put_slice(if wants.functions { b"}" } else { b"}}" });
+        out.put_slice(if spec.functions { b"}" } else { b"}}" });
     }
-    if !wants.functions {
+    if !spec.functions {
         out.put_u8(b']');
     }
 }
 
 /// The entries of the tokens that are shown: none of a thought, none after a cut.
-fn shown_entries<'e>(entries: &'e [Entry<'e>], settled: &Settled, wants: &AnswerSpec) -> &'e [Entry<'e>] {
+fn shown_entries<'e>(
+    entries: &'e [LogprobEntry<'e>],
+    settled: &SettledChoice,
+    spec: &AnswerSpec,
+) -> &'e [LogprobEntry<'e>] {
     let mut shown = entries;
     if settled.hid_thought {
         let close = shown.iter().rposition(|entry| entry.token().contains("</think>"));
-        let Some(close) = close.filter(|_| wants.reasoning == crate::config::ReasoningPolicy::Strip) else {
-            return if wants.reasoning == crate::config::ReasoningPolicy::Strip { &[] } else { entries };
+        let Some(close) = close.filter(|_| spec.reasoning == crate::config::ReasoningPolicy::Strip) else {
+            return if spec.reasoning == crate::config::ReasoningPolicy::Strip { &[] } else { entries };
         };
         shown = shown.get(close + 1..).unwrap_or_default();
-        let blank = |entry: &&Entry<'_>| entry.token().bytes().all(|byte| byte == b'\n' || byte == b'\r');
+        let blank = |entry: &&LogprobEntry<'_>| entry.token().bytes().all(|byte| byte == b'\n' || byte == b'\r');
         let blanks = shown.iter().take_while(blank).count();
         shown = shown.get(blanks..).unwrap_or_default();
     }
