@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::types::{ApiKey, Backend, Config, KeySource, Listen, Price, Proxy, ReasoningPolicy, Route, SecretSource};
-use crate::model::{BackendId, Engine};
+use crate::model::BackendId;
 
 /// Returns the text that `check` prints.
 pub fn describe(config: &Config) -> String {
@@ -42,7 +42,7 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
         writeln!(text, "    key: {}", key(&backend.api_key))?;
         writeln!(text, "    models: {}", models(backend))?;
         writeln!(text, "    price: {}", price(backend))?;
-        if backend.engine != Engine::OpenAi {
+        if !backend.engine.facts().speaks_openai {
             writeln!(text, "    translation: {}", translation(backend))?;
             writeln!(text, "    load: {}", load(backend))?;
         }
@@ -116,7 +116,7 @@ fn key(key: &ApiKey) -> String {
 fn models(backend: &Backend) -> String {
     if backend.models.is_empty() {
         let tgi = "\"tgi\" is sent, since this server takes any other name for that of an adapter";
-        return if backend.engine == Engine::Tgi { tgi } else { "the application's name is sent unchanged" }.to_owned();
+        return if backend.engine.facts().own_model_name.is_some() { tgi } else { "the application's name is sent unchanged" }.to_owned();
     }
     let pairs: Vec<String> =
         backend.models.iter().map(|(pattern, name)| format!("{} → {name}", pattern.as_str())).collect();
@@ -138,8 +138,8 @@ fn price(backend: &Backend) -> String {
                     )
                 })
                 .collect();
-            let streams = match (backend.engine, backend.inject_usage) {
-                (Engine::OpenAi, false) => "; streams without usage are not priced (inject_usage is off)",
+            let streams = match (backend.engine.facts().speaks_openai, backend.inject_usage) {
+                (true, false) => "; streams without usage are not priced (inject_usage is off)",
                 _ => "",
             };
             format!("{}{streams}", rows.join("; "))
