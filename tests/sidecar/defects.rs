@@ -1,4 +1,4 @@
-//! Regressions: faults that were told as others, time that was nobody's, headers and connections that went astray.
+//! Regression tests: misattributed faults, tokens and time, leaked headers, false refusals, a dropped pool.
 
 use shiftgate::sim::{self, Behaviour, Fault, Sim, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
