@@ -1,4 +1,4 @@
-//! rollout.toml: what is refused and in which words, what is accepted and as what, and what `shift` does to it.
+//! rollout.toml: refusals and their texts, accepted files and their meaning, edits by `shift`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -86,7 +86,7 @@ fn defaults() {
     assert_eq!((openai.propagate.len(), qwen.propagate.len()), (0, 2));
     assert!(config.shadow.is_none() && config.records.is_none() && config.telemetry.otlp.is_none());
     assert!(config.failover.enabled && !config.server.allow_override && config.server.request_log);
-    // What is written for the baseline holds, and only that.
+    // Only limits that are written for the baseline apply to it.
     let text = include_str!("configs/valid/minimal.toml")
         .replace("api_key = \"client\"", "api_key = \"client\"\ntimeout = { total = \"1m\" }\nmax_in_flight = 7");
     let config = parse(text.as_bytes(), Secrets::Required).unwrap();

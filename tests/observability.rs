@@ -1,4 +1,4 @@
-//! The examples for Prometheus and Grafana ask for nothing that `/metrics` does not have.
+//! Every metric and label in the examples for Prometheus and Grafana exists on `/metrics`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -17,7 +17,7 @@ const ALERTS: &str = include_str!("../examples/observability/alerts.yml");
 /// Label names by the name of their metric.
 type Series = BTreeMap<String, BTreeSet<String>>;
 
-/// Every word of a query that is a metric's name, with the labels that its matchers name.
+/// Returns the metric names in a query, with the labels that their matchers name.
 fn asked(query: &str) -> Series {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut found = Series::new();
@@ -36,12 +36,12 @@ fn asked(query: &str) -> Series {
             rest = after;
         }
     }
-    // Labels of `by (…)` begin like metrics.
+    // Labels in `by (…)` begin like metrics.
     found.retain(|name, _| !LABELS.contains(&name.as_str()));
     found
 }
 
-/// Labels that begin like a metric.
+/// Labels whose names begin like a metric's.
 const LABELS: [&str; 2] = ["http_response_status_code", "gen_ai_token_type"];
 
 async fn page(running: &Running) -> Series {
@@ -80,7 +80,7 @@ async fn every_query_finds_its_metric_and_its_labels() {
     let variables = dashboard["templating"]["list"].as_array().unwrap();
     queries.extend(variables.iter().filter_map(|one| one["query"]["query"].as_str()).map(str::to_owned));
     queries.push(ALERTS.to_owned());
-    // The last of the requests may be told of a moment after its answer.
+    // The last request may be recorded shortly after its answer.
     let has_all = |page: &Series, query: &str| {
         asked(query).iter().all(|(name, labels)| page.get(name).is_some_and(|known| labels.is_subset(known)))
     };
@@ -96,7 +96,7 @@ async fn every_query_finds_its_metric_and_its_labels() {
     let Ok(page) = page.await else {
         let page = self::page(&running).await;
         let missing: Vec<&String> = queries.iter().filter(|query| !has_all(&page, query)).collect();
-        panic!("these ask for what is not there: {missing:#?}");
+        panic!("these queries name missing metrics or labels: {missing:#?}");
     };
     assert!(!has_all(&page, "rate(shiftgate_no_such_total[1m])"));
     assert!(!has_all(&page, "shiftgate_attempts_total{no_such=\"x\"}"));

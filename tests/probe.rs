@@ -1,4 +1,4 @@
-//! `check --probe` and the probe at start: against simulated servers, and against one that the test plays.
+//! `check --probe` and the probe at start, against simulated servers and a scripted one.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 const PATIENCE: Duration = Duration::from_secs(30);
 const KEY: &str = "qwen-key-canary";
 
-/// A file whose baseline is `openai` and whose candidate has `lines`.
+/// Returns a file whose baseline is `openai` and whose candidate has `lines`.
 fn file(openai: &str, qwen: &str, lines: &str) -> String {
     format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[rollout]\nname = \"t\"\nbaseline = \"openai\"\n\
@@ -38,14 +38,14 @@ fn parse(text: &str) -> Config {
     config::parse(Path::new("rollout.toml"), text.as_bytes(), Secrets::Required, &env).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// What the probe says of the candidate.
+/// Probes the candidate and returns the report.
 async fn probed(url: &str, lines: &str) -> Report {
     let config = parse(&file("http://127.0.0.1:9/v1", url, lines));
     let target = Arc::new(Target::prepare(&config.backends[1], None, Arc::default()).unwrap());
     tokio::time::timeout(PATIENCE, probe::probe(&target, Role::Candidate)).await.expect("the probe hangs")
 }
 
-/// feature → verdict, and what else is said.
+/// Asserts the verdict on a feature, and that its row contains `said`.
 #[track_caller]
 fn assert_row(report: &Report, feature: &str, verdict: &str, said: &str) {
     let row = report.rows.iter().find(|row| row.feature.as_str() == feature);
@@ -60,7 +60,7 @@ async fn vllm() -> sim::Sim {
 
 const VLLM: &str = "engine = \"vllm\"\nmodels = { \"*\" = \"qwen-served\" }\nfamily = \"qwen3\"";
 
-/// A server whose answers the test makes of path and body.
+/// Starts a server whose answers are a function of path and body.
 async fn played(answers: impl Fn(&str, &Value) -> (u16, String) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -84,7 +84,7 @@ async fn played(answers: impl Fn(&str, &Value) -> (u16, String) + Send + Sync + 
     url
 }
 
-/// Path, body, and what follows, once it is whole.
+/// Returns path, body and the remaining bytes once the request is complete.
 fn request(got: &[u8]) -> Option<(String, Value, Vec<u8>)> {
     let text = std::str::from_utf8(got).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
@@ -98,7 +98,7 @@ fn request(got: &[u8]) -> Option<(String, Value, Vec<u8>)> {
     Some((path, serde_json::from_str(body).unwrap_or_default(), rest.as_bytes().to_vec()))
 }
 
-/// A server that does all it is asked; `but` answers first.
+/// Starts a server that supports everything; `but` may answer first.
 async fn good_but(but: impl Fn(&str, &Value) -> Option<(u16, String)> + Send + Sync + 'static) -> String {
     played(move |path, body| but(path, body).unwrap_or_else(|| good(path, body))).await
 }
@@ -139,7 +139,7 @@ fn good_stream(body: &Value) -> String {
 
 const NO_PARSER: &str = "\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set";
 
-/// vLLM without the flags for tools.
+/// Answers like vLLM without the flags for tools.
 fn no_tools(_: &str, body: &Value) -> Option<(u16, String)> {
     let error = json!({"message": NO_PARSER, "type": "BadRequestError", "param": null, "code": 400});
     (!body["tools"].is_null()).then(|| (400, json!({"error": error}).to_string()))
@@ -247,7 +247,7 @@ async fn who_cannot_be_asked_is_told_apart() {
     let target = Arc::new(Target::prepare(&config.backends[0], None, Arc::default()).unwrap());
     let report = probe::probe(&target, Role::Baseline).await;
     assert_eq!(report.asked, Asked::No("its key is the application's".to_owned()));
-    // The list of models may be open where the rest is not.
+    // `/v1/models` may need no key where other endpoints do.
     let url =
         good_but(|path, _| path.ends_with("completions").then(|| (401, "{\"error\":\"Unauthorized\"}".to_owned())));
     let report = probed(&url.await, VLLM).await;
@@ -263,7 +263,7 @@ fn check(text: &str, arguments: &[&str]) -> Output {
     command.arg("--config").arg(&path).arg("check").args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
-/// Beside the servers, which live in this process.
+/// Runs the binary off the async threads, on which the servers run.
 async fn check_beside(text: String, arguments: &'static [&'static str]) -> Output {
     tokio::task::spawn_blocking(move || check(&text, arguments)).await.unwrap()
 }
@@ -319,7 +319,7 @@ async fn eventually(mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, waited).await.expect("it never holds");
 }
 
-/// Why whoever answered a request with these tools did.
+/// Returns the reason on the answer to a request with these tools.
 async fn reason(app: &App, tools: &Value) -> String {
     let message = json!({"role": "user", "content": "What is the weather in Paris?"});
     let mut body = json!({"model": "gpt-4o", "messages": [message]});
@@ -340,7 +340,7 @@ async fn reason(app: &App, tools: &Value) -> String {
 
 #[tokio::test]
 async fn at_start_what_fails_is_known_as_lacking_until_it_works() {
-    // 0: busy, 1: without tools and responses, 2: whole.
+    // 0: busy, 1: without tools and responses, 2: supports everything.
     let (stage, of_server) = watch::channel(0);
     let url = good_but(move |path, body| match *of_server.borrow() {
         0 if path != "/v1/models" => Some((503, String::new())),
@@ -385,7 +385,7 @@ async fn without_a_word_in_the_file_nothing_is_probed() {
     assert_eq!(targets[1].facts.probed(), None);
 }
 
-/// What does not simply work, of each engine as its simulator is: as strict as the real one.
+/// Features that do not simply work, by engine; each simulator is as strict as the real server.
 #[tokio::test]
 async fn each_engine_gets_what_it_can_do() {
     const LENGTH: (&str, &str) = ("context length", "translated");

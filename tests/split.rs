@@ -1,4 +1,4 @@
-//! The split as its promise reads: exact at the ends, in proportion between, monotone, independent, the same everywhere.
+//! Properties of the split: exact at 0 and 100, proportional between, monotone, independent by purpose, portable.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -25,7 +25,7 @@ struct Vector {
     unit: u16,
 }
 
-/// Computed by another implementation of SipHash-2-4, itself checked against the paper's vector.
+/// Vectors computed by another implementation of SipHash-2-4, which was checked against the paper's vector.
 #[test]
 fn vectors() {
     let vectors: Vec<Vector> = serde_json::from_str(include_str!("data/split-vectors.json")).unwrap();
@@ -93,7 +93,7 @@ proptest! {
         for unit in 0..UNITS {
             prop_assert_eq!(before.owner(unit) == Some(B[2]), after.owner(unit) == Some(B[2]));
         }
-        // Leaving the table is being at 0: the other one stays where it is.
+        // Removing a candidate from the table equals 0 %: keys of the other candidate do not move.
         let gone = Intervals::new(&[(B[1], percent(0)), (B[2], percent(b))]);
         prop_assert!((0..UNITS).all(|unit| (gone.owner(unit) == Some(B[2])) == (before.owner(unit) == Some(B[2]))));
     }

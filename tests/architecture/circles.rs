@@ -15,7 +15,7 @@ const UNTIL_CLEAN: &[&str] =
 type Module = Vec<String>;
 type Imports = BTreeMap<Module, BTreeSet<Module>>;
 
-/// The imports of each file of `room`.
+/// Returns the imports of each file of `room`.
 fn imports(sources: &[Source], room: &str) -> Imports {
     let owned = |names: Vec<&str>| -> Module { names.into_iter().map(str::to_owned).collect() };
     let shipped = sources.iter().filter(|source| source.module()[0] == room && !source.parts().0.is_empty());
@@ -34,7 +34,7 @@ fn imports(sources: &[Source], room: &str) -> Imports {
     files.iter().map(|(module, source)| (module.clone(), of(module, source))).collect()
 }
 
-/// For every import that is part of a circle, the shortest circle through it; each circle once.
+/// Returns, for every import that is part of a circle, the shortest circle through it; each circle once.
 fn circles(imports: &Imports) -> Vec<String> {
     let mut found = BTreeSet::new();
     for (from, imported) in imports {
@@ -66,14 +66,14 @@ fn shortest<'a>(imports: &'a Imports, from: &'a Module, to: &'a Module) -> Optio
     None
 }
 
-/// The same circle, begun at the file that sorts first.
+/// Rotates the circle so that it begins at the file that sorts first.
 fn from_its_first(mut circle: Vec<&Module>) -> Vec<&Module> {
     let first = (0..circle.len()).min_by_key(|at| circle[*at]).unwrap_or_default();
     circle.rotate_left(first);
     circle
 }
 
-/// `proxy: answer -> record -> answer`; the room's own file is `mod`.
+/// Formats as `proxy: answer -> record -> answer`; the room's own file is `mod`.
 fn told(circle: &[&Module]) -> String {
     let name = |module: &&Module| match &module[1..] {
         [] => "mod".to_owned(),
@@ -168,6 +168,6 @@ fn what_is_no_circle_passes() {
     }
     let tests = [("src/a/mod.rs", "#[cfg(test)]\nmod tests;\npub struct X;"), ("src/a/tests.rs", "use super::X;")];
     assert_circles(&tests, &[]);
-    // Each room is looked at by itself.
+    // A circle through another room is not one of this room.
     assert_circles(&[("src/a/b.rs", "use crate::z::X;"), ("src/z/mod.rs", "use crate::a::b;")], &[]);
 }

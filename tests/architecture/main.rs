@@ -27,8 +27,8 @@ const STEPS: &[&[&str]] = &[
     &["cli"],
 ];
 
-/// Imports no other room, so that the simulators cannot share a mistake with the code under test. Only [`SIMULATES`] and
-/// tests import it.
+/// Imports no other room, so that the simulators cannot share a mistake with the code under test. Only [`SIMULATES`]
+/// and tests import it.
 const SIMULATOR: &str = "sim";
 const SIMULATES: &str = "demo";
 
@@ -38,7 +38,7 @@ const SWAP: [&str; 2] = ["live", SIMULATOR];
 /// Lines of a file without its tests.
 const MAX_LINES: usize = 500;
 
-/// Every import of this file that points the wrong way.
+/// Returns every import of this file that the order of rooms forbids.
 fn wrong_arrows(source: &Source) -> Vec<String> {
     let module = source.module();
     let (shipped, tests) = source.parts();

@@ -19,7 +19,7 @@ impl Source {
         names
     }
 
-    /// The code that ships, and the tests at the end of the file.
+    /// Splits the text into shipped code and the tests at its end.
     pub(crate) fn parts(&self) -> (&str, &str) {
         if self.path.ends_with("tests.rs") {
             return ("", &self.text);
@@ -28,8 +28,9 @@ impl Source {
         self.text.split_at(tests)
     }
 
-    /// Absolute paths named in `part`, from the crate's root: `["live", "watch", "Timing"]`. A path that begins with
-    /// neither `crate`, `super` nor `self` is taken as relative to this module; the caller drops it if it leads nowhere.
+    /// Returns the paths named in `part`, absolute from the crate's root: `["live", "watch", "Timing"]`. A path that
+    /// begins with none of `crate`, `super` and `self` counts as relative to this module; the caller drops it if it
+    /// leads nowhere.
     pub(crate) fn paths(&self, part: &str) -> Vec<Path> {
         let module: Vec<String> = self.module().into_iter().map(str::to_owned).collect();
         Walk { tokens: tokens(&code(part)), at: 0, found: Vec::new() }.run(&module)
@@ -85,12 +86,12 @@ impl Walk {
         self.at.checked_sub(back).map_or("", |at| &self.tokens[at])
     }
 
-    /// `::std`, `<T as X>::f`, `x.f`.
+    /// True inside `::std`, `<T as X>::f` and `x.f`.
     fn follows_a_path(&self) -> bool {
         ["::", "."].contains(&self.before(1))
     }
 
-    /// `pub(in crate::x)` imports nothing.
+    /// True in `pub(in crate::x)`, which imports nothing.
     fn is_visibility(&self) -> bool {
         self.before(1) == "in" && self.before(2) == "("
     }
@@ -132,7 +133,7 @@ impl Walk {
     }
 }
 
-/// Returns `None` for a single name, which no import is, and for more `super`s than there are modules.
+/// Returns `None` for a single name, which is not an import, and for more `super`s than there are modules.
 fn resolve(base: &[String], path: &[String]) -> Option<Path> {
     let supers = path.iter().take_while(|name| *name == "super").count();
     let from = match path.first()?.as_str() {
@@ -170,7 +171,7 @@ fn tokens(code: &str) -> Vec<String> {
     tokens
 }
 
-/// The source without comments, strings and characters.
+/// Returns the source without comments, strings and characters.
 pub(crate) fn code(source: &str) -> String {
     let mut code = String::new();
     let mut rest = source.chars().peekable();

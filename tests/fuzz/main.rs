@@ -1,7 +1,7 @@
-//! Bytes that nobody would write, for every core that reads what comes from outside.
+//! Fuzzes every parser of untrusted input with mutated bytes.
 //!
-//! A short run is part of the tests. A long one: `SHIFTGATE_FUZZ_RUNS=1000000 cargo test --release --test fuzz`.
-//! An input that fails is printed; put it under `seeds/TARGET/` and it is tried first from then on.
+//! `cargo test` does a short run. For a long one: `SHIFTGATE_FUZZ_RUNS=1000000 cargo test --release --test fuzz`.
+//! A failing input is printed; a file with it under `seeds/TARGET/` is tried first in every run.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -12,7 +12,7 @@ use std::path::Path;
 
 use mutate::Mutator;
 
-/// Runs of `cargo test`, where nothing else is asked for.
+/// Number of runs for each target: `SHIFTGATE_FUZZ_RUNS`, else `short`.
 fn runs(short: u64) -> u64 {
     std::env::var("SHIFTGATE_FUZZ_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(short)
 }

@@ -1,10 +1,10 @@
-//! Inputs out of seeds: cut, repeated, joined, with words of the grammar and stray bytes put in. Each run is the same
-//! each time.
+//! Mutates seeds: cuts, repeats, joins, inserts words of the grammar and stray bytes. Each run number gives the same
+//! input every time.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Longer inputs find nothing that shorter ones do not.
+/// Bytes of an input at most; longer ones find nothing more.
 const MAX: usize = 4096;
 
 pub(crate) struct Mutator(StdRng);

@@ -1,4 +1,4 @@
-//! What must hold for any input at all.
+//! Properties that hold for every input.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,7 +22,7 @@ use shiftgate::wire::sse::Framer;
 use shiftgate::wire::{endpoint::Endpoint, head, scan, splice};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Reads as given, then ends; what is written is lost.
+/// An I/O that returns these bytes, then end of file; writes are discarded.
 struct Script<'i>(&'i [u8]);
 
 impl AsyncRead for Script<'_> {
@@ -48,7 +48,7 @@ impl AsyncWrite for Script<'_> {
     }
 }
 
-/// Whatever hyper takes for a request, the framing beside it has seen, or distrusts; a head that passes is addressed.
+/// Every request that hyper accepts was seen or flagged by the framing guard; a head that passes has a host.
 pub(crate) async fn head(input: &[u8]) {
     let mut framing = Framing::default();
     framing.push(input);
@@ -74,7 +74,7 @@ pub(crate) async fn head(input: &[u8]) {
     drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(Script(input)), service).await);
 }
 
-/// Only the model's value changes, and only where it is changed.
+/// Replacing the model changes only the model's value.
 pub(crate) fn body(input: &[u8]) {
     let Ok(read) = scan::scan(input) else { return };
     let (Some(model), Some(span)) = (read.model(), read.model_span()) else { return };
@@ -97,7 +97,7 @@ fn chain() -> Config {
     config::parse(Path::new("f.toml"), FILE.as_bytes(), Secrets::Required, &|_| None).unwrap()
 }
 
-/// A key is found or not, the same each time, and never an empty one.
+/// The key is the same on each search and is never empty.
 pub(crate) fn key(input: &[u8]) {
     thread_local!(static CHAIN: Config = chain());
     let Ok(read) = scan::scan(input) else { return };
@@ -109,7 +109,7 @@ pub(crate) fn key(input: &[u8]) {
     });
 }
 
-/// However a stream is cut, the same events and the same conclusions.
+/// Chunk boundaries change neither the events of a stream nor the facts read from it.
 pub(crate) fn stream(input: &[u8]) {
     let now = Instant::now();
     let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
@@ -130,7 +130,7 @@ pub(crate) fn stream(input: &[u8]) {
     unstreamed.finish();
 }
 
-/// A file is refused with a place and a cure, or means the same each time it is read.
+/// A file is refused with place and cure, or has the same meaning on each read.
 pub(crate) fn configuration(input: &[u8]) {
     let read = || config::parse(Path::new("f.toml"), input, Secrets::Skip, &|_| None);
     match (read(), read()) {

@@ -22,13 +22,13 @@ const PINS = {
   compatible: { choices: "choices", vision: "vision", parse: "format", parseStream: "format", logprobs: "logprobs",
     responses: "endpoint" },
 };
-// What OpenAI says of itself and nobody else can: null there. TGI does not know the bytes of a token.
+// Fields that only OpenAI can fill; null elsewhere. TGI does not return the bytes of a token.
 const ONLY_OPENAI = [
   /\.(service_tier|system_fingerprint|obfuscation)$/,
   /logprobs\.content\[\](\.top_logprobs\[\])?\.bytes(\[\])?$/,
   /^(\[\]\.response)?\.(temperature|top_p|top_logprobs|text\.verbosity)$/,
 ];
-// Answers whose words are part of the contract.
+// Fields whose values are part of the contract.
 const WORDS = ["finish_reason", "object", "role", "type", "status"];
 
 const PICTURE = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
@@ -105,7 +105,7 @@ const STEPS = {
   async parallelTools(client, engine) {
     const both = await client.chat.completions.create(ask("weather and the time of two cities", { tools: [TOOL, TIME] }));
     const made = both.choices[0].message.tool_calls;
-    // DashScope has to be told, TGI never makes a second one.
+    // DashScope needs a parameter for it, TGI never makes a second call.
     assert.deepEqual(made.map((call) => call.function.name), engine === "tgi" ? ["get_weather"] : ["get_weather", "get_time"]);
     assert.equal(new Set(made.map((call) => call.id)).size, made.length);
     const single = ask("weather and the time of two cities", { tools: [TOOL, TIME], parallel_tool_calls: false });
@@ -191,14 +191,14 @@ const STEPS = {
 };
 const BASELINE = ["models"];
 
-// Every path with the type found there; null is as good as absent, entries of a list are taken together.
+// Returns every path with the type found there; null counts as absent, entries of a list are merged.
 function shape(value, path = "", into = new Set()) {
   if (Array.isArray(value)) {
     into.add(`${path}[]`);
     for (const one of value) shape(one, `${path}[]`, into);
   } else if (value !== null && typeof value === "object") {
     for (const [name, field] of Object.entries(value)) {
-      // Arguments and answers that were parsed have the application's own form.
+      // Parsed arguments and answers have the application's own schema.
       if (!["parsed", "parsed_arguments", "output_parsed", "parameters", "_request_id"].includes(name)) shape(field, `${path}.${name}`, into);
     }
   } else if (value !== null && value !== undefined) {
@@ -265,7 +265,7 @@ async function errors(client, engine) {
   for (const [status, expected] of Object.entries(classes)) {
     await tell(`${side} ${status}`);
     for (const stream of [false, true]) {
-      // TGI tells a stream of everything with 422, and has no other words for the rest.
+      // TGI answers every refused stream with 422 and has no other error texts.
       if (engine === "tgi" && stream && !["401", "404", "422"].includes(status)) continue;
       try {
         const answer = await client.chat.completions.create(ask("hello", { stream }));

@@ -23,11 +23,11 @@ PINS = {
     "compatible": {"choices": "choices", "vision": "vision", "parse": "format", "parse_stream": "format",
                    "logprobs": "logprobs", "responses": "endpoint"},
 }
-# What OpenAI says of itself and nobody else can: null there. TGI does not know the bytes of a token.
+# Fields that only OpenAI can fill; null elsewhere. TGI does not return the bytes of a token.
 ONLY_OPENAI = re.compile(
     r"\.(service_tier|system_fingerprint|obfuscation)$|logprobs\.content\[\](\.top_logprobs\[\])?\.bytes(\[\])?$"
     r"|^(\[\]\.response)?\.(temperature|top_p|top_logprobs|text\.verbosity)$")
-# Answers whose words are part of the contract.
+# Fields whose values are part of the contract.
 WORDS = ("finish_reason", "object", "role", "type", "status")
 
 PICTURE = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -90,7 +90,7 @@ def tools(client, _):
     call = auto.choices[0].message.tool_calls[0]
     assert auto.choices[0].finish_reason == "tool_calls" and json.loads(call.function.arguments)["city"]
     assert call.id.startswith("call_") and len(call.id) <= 40, call.id
-    # Two sources of one call: a choice by name, and the helper that puts a stream together.
+    # Two ways to a tool call: a choice by name, and the helper that assembles a stream.
     named = client.chat.completions.create(**ask("q", tools=[TOOL], tool_choice={"type": "function", "function": {"name": "get_weather"}}))
     assert named.choices[0].message.tool_calls[0].function.name == "get_weather"
     seen = list(client.chat.completions.create(**ask("weather?", tools=[TOOL]), stream=True))
@@ -110,7 +110,7 @@ def parallel_tools(client, engine):
     both = client.chat.completions.create(**ask("weather and the time of two cities", tools=[TOOL, TIME]))
     calls = both.choices[0].message.tool_calls
     names = [call.function.name for call in calls]
-    # DashScope has to be told, TGI never makes a second one.
+    # DashScope needs a parameter for it, TGI never makes a second call.
     assert names == (["get_weather"] if engine == "tgi" else ["get_weather", "get_time"]), names
     assert len({call.id for call in calls}) == len(calls)
     one = client.chat.completions.create(**ask("weather and the time of two cities", tools=[TOOL, TIME], parallel_tool_calls=False))
@@ -214,11 +214,11 @@ def plain(value):
 
 
 def shape(value, path="", into=None):
-    """Every path with the type found there; null is as good as absent, entries of a list are taken together."""
+    """Returns every path with the type found there; null counts as absent, entries of a list are merged."""
     into = set() if into is None else into
     if isinstance(value, dict):
         for name, field in value.items():
-            # Arguments and answers that were parsed have the application's own form.
+            # Parsed arguments and answers have the application's own schema.
             if name not in ("parsed", "parsed_arguments", "parameters"):
                 shape(field, f"{path}.{name}", into)
     elif isinstance(value, list):
@@ -299,7 +299,7 @@ def errors(sidecar, engine, failures):
     for status, expected in classes.items():
         sidecar.tell(f"{side} {status}")
         for streamed in (False, True):
-            # TGI tells a stream of everything with 422, and has no other words for the rest.
+            # TGI answers every refused stream with 422 and has no other error texts.
             if engine == "tgi" and streamed and status not in (401, 404, 422):
                 continue
             try:
@@ -319,7 +319,7 @@ def errors(sidecar, engine, failures):
             failures.append("openai: a 429 was expected")
         except openai.RateLimitError as error:
             assert error.code == "rate_limit_exceeded" and error.response.headers["retry-after"] == "1"
-        # The SDK's own second try goes to the baseline, whatever the percent.
+        # A retry by the SDK goes to the baseline, whatever the percent.
         threading.Timer(0.5, sidecar.process.stdin.write, ["free\n"]).start()
         threading.Timer(0.6, sidecar.process.stdin.flush).start()
         sidecar.client.with_options(max_retries=3).chat.completions.create(**ask())

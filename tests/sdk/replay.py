@@ -57,12 +57,12 @@ class Player(BaseHTTPRequestHandler):
         pass
 
 
-# OpenAI sends them, and the SDK's types do not name them.
+# Fields that OpenAI sends and the SDK's types do not name.
 OPENAIS_OWN = {"store"}
 
 
 def extras(value, where=""):
-    """Fields that no type of the SDK has, at any depth."""
+    """Returns the fields that no type of the SDK has, at any depth."""
     found = []
     if isinstance(value, BaseModel):
         found += [f"{where}.{name}" for name in (value.model_extra or {}) if name not in OPENAIS_OWN]
@@ -94,7 +94,7 @@ def check_error(status, body, wrong):
         wrong.append(f"message {error['message']!r}")
     if error["code"] is not None and not isinstance(error["code"], str):
         wrong.append(f"code {error['code']!r}")
-    # A response that is not there is the one thing that an application may be told not to find.
+    # A missing stored response is the only 404 that an application may see.
     if status == 404 and error["param"] == "response_id":
         return
     if status in (401, 403, 404, 422, 424, 501) or status < 400:
@@ -115,7 +115,7 @@ def check_stream(path, text, wrong):
             failed = True
             continue
         if path == PATHS[1]:
-            # OpenAI's own chunks say null here until the last; the SDK's type knows whole answers only.
+            # OpenAI's chunks have null here until the last; the SDK's type describes whole answers only.
             for choice in event["choices"]:
                 choice["finish_reason"] = choice["finish_reason"] or "stop"
         kind = {PATHS[0]: ChatCompletionChunk, PATHS[1]: Completion, PATHS[2]: ResponseStreamEvent}[path]
@@ -210,7 +210,7 @@ family = "qwen3"
             Player.playing = exchange
             before = Player.played
             response, text = None, None
-            # As it was asked, where the candidate is asked that; else something plain that has the same kind of answer.
+            # The recorded request if the candidate would get it, else a plain one with the same kind of answer.
             for body in [dict(given, model="gpt-4o", **({"store": False} if path == PATHS[2] else {})), plain(path, given)]:
                 response, text = ask(port, path, body)
                 if Player.played > before:

@@ -1,4 +1,4 @@
-//! Whose time, whose tokens, whose choice: what is counted goes to whom it belongs.
+//! Attribution: times, tokens and decisions are counted for the right backend.
 
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ async fn waiting_for_a_backend_is_no_overhead_when_the_application_leaves() {
         stream.write_all(&post("/v1/chat/completions", &chat("x", false), "")).await.unwrap();
         let asked = if percent == 0.0 { &openai } else { &qwen };
         until(asked.in_flight(), |count| *count == 1).await;
-        // The application's timeouts.
+        // The client waits this long before it leaves.
         tokio::time::sleep(Duration::from_millis(300)).await;
         drop(stream);
         until(asked.in_flight(), |count| *count == 0).await;
         let total = [("phase", "total")];
         let page =
             page_when(&running, |page| page.one("shiftgate_overhead_duration_seconds_count", &total) == 1.0).await;
-        // Beside what it waited, which the other histogram tells.
+        // The other histogram includes the wait.
         let overhead = page.one("shiftgate_overhead_duration_seconds_sum", &total);
         let whole: f64 = page.all("http_server_request_duration_seconds_sum", &[]).iter().sum();
         assert!(whole >= 0.3 && overhead < whole - 0.3, "{overhead} of {whole}");
@@ -79,7 +79,7 @@ async fn a_price_that_changes_leaves_breaker_and_counters_alone() {
         .replace("family =", "breaker = { failures = 1 }\nfamily =");
     let running = launch(&text.replace("[server]", "[server]\nallow_override = true"), true).await;
     ask(&running, &chat("x", false), "").await;
-    // An override that the breaker turns away is not the split's.
+    // An override that the breaker moves is not counted as the split's choice.
     let answer = ask(&running, &chat("x", false), "x-shiftgate-backend: qwen\r\n").await;
     assert_eq!(answer.header("x-shiftgate-reason"), Some("breaker"));
     let chosen = running.app.stats.route("default").chosen();
@@ -89,7 +89,7 @@ async fn a_price_that_changes_leaves_breaker_and_counters_alone() {
         std::fs::write(&running.file, text).unwrap();
         page_when(&running, |page| page.one("shiftgate_config_generation", &[]) == f64::from(generation)).await;
         let page = page(&running).await;
-        // Another model may well be healthy; how often the breaker opened is still true.
+        // A new model resets the breaker's state but keeps its count of openings.
         let state = if generation == 2 { 2.0 } else { 0.0 };
         assert_eq!(page.one("shiftgate_breaker_state", &[("backend", "qwen")]), state);
         assert_eq!(page.one("shiftgate_breaker_opened_total", &[("backend", "qwen")]), 1.0);

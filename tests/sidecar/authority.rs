@@ -1,4 +1,4 @@
-//! Certificates of our own making, and TLS before a plain server.
+//! Test certificates, and a TLS front for a plain server.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::{TcpListener, TcpStream};
 
-/// After a name: its certificate is out of date.
+/// Suffix of a name whose certificate is expired.
 pub(crate) const EXPIRED: &str = " (expired)";
 
 pub(crate) struct Authority {
@@ -36,7 +36,7 @@ pub(crate) fn leaf(authority: &Authority, name: &str) -> (CertificateDer<'static
     (certificate.der().clone(), certificate.pem(), key)
 }
 
-/// Ends TLS before a plain backend; says which protocol was agreed on.
+/// Terminates TLS for a plain backend; returns its address and the negotiated ALPN protocol.
 pub(crate) async fn tls_front(
     authority: &Authority,
     name: &str,

@@ -1,4 +1,4 @@
-//! What a candidate may say that is no answer, and how its streams end: byte for byte, by a backend that the test plays.
+//! Unusable answers of a candidate and the ends of its streams, byte for byte; the candidate is a script of the test.
 
 use crate::support::*;
 use shiftgate::sim::{Behaviour, Sim};
@@ -8,21 +8,21 @@ use tokio::net::TcpListener;
 pub(crate) const CONTENT: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word\"}}]}\n\n";
 pub(crate) const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 const ERROR: &str = "data: {\"error\":{\"message\":\"engine died\",\"code\":500}}\n\n";
-/// The same as the application gets it.
+/// `ERROR` as the application receives it.
 const TOLD: &str = "data: {\"error\":{\"message\":\"engine died\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream_error\"}}\n\n";
 pub(crate) const DONE: &str = "data: [DONE]\n\n";
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Then {
-    /// The last chunk comes.
+    /// Sends the last chunk.
     Ends,
-    /// The connection is closed without it.
+    /// Closes the connection without the last chunk.
     Cuts,
-    /// Nothing more comes.
+    /// Sends nothing more and stays connected.
     Stalls,
 }
 
-/// A sidecar whose candidate gives this answer to everybody.
+/// Starts a sidecar whose candidate gives this answer to every request.
 pub(crate) async fn says(answer: Vec<u8>, then: Then) -> (Running, Sim) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (openai, qwen) = pair(Behaviour::default()).await;
@@ -93,7 +93,7 @@ async fn a_200_that_is_no_answer_fails_over() {
         assert_eq!((answer.status, answer.header("x-shiftgate-reason")), (200, Some(reason.as_str())));
         assert!(answer.whole && answer.text().ends_with(DONE));
     }
-    // An empty completion is one, if it says why it ended.
+    // An empty completion is valid if it has a finish reason.
     let (running, openai) = says(stream(&[silent, STOP, DONE], Then::Ends), Then::Ends).await;
     let answer = ask(&running, &chat("x", true), "").await;
     assert_eq!((answer.header("x-shiftgate-backend"), openai.requests()), (Some("qwen"), 0));
@@ -101,7 +101,7 @@ async fn a_200_that_is_no_answer_fails_over() {
 
 #[tokio::test]
 async fn a_stream_ends_once() {
-    // Events, what follows, what the application gets after the content, and how it ended.
+    // Events, end of the connection, last event that the application gets, counts of errors and `[DONE]`, `end`.
     const BROKEN: &str = "\"error\":{\"message\":\"the answer broke off";
     for (events, then, last, errors, dones, end) in [
         (vec![CONTENT, STOP, DONE], Then::Ends, DONE, 0, 1, "complete"),
@@ -117,7 +117,7 @@ async fn a_stream_ends_once() {
         (vec![CONTENT, ERROR, CONTENT, ERROR, DONE], Then::Ends, TOLD, 1, 0, "upstream_error"),
     ] {
         let what = format!("{events:?}");
-        // In chunks of their own, and all in one, where an error comes before anything has left.
+        // Each event in its own chunk, and, without an error, all in one.
         let joined = events.concat();
         let pieces = if errors == 0 { vec![events, vec![joined.as_str()]] } else { vec![events] };
         for events in pieces {
@@ -161,7 +161,7 @@ async fn a_length_is_passed_only_where_it_holds() {
         assert_eq!(answer.text().contains("\"error\":{"), error, "{}", answer.text());
         assert_eq!(running.app.stats.ended().get(end), Some(&1), "{:?}", running.app.stats.ended());
     }
-    // RFC 9112 §6.3: chunks win over a length.
+    // Chunked framing overrides a content-length (RFC 9112 §6.3).
     let (running, script) = before_script(0.0).await;
     let client = tokio::spawn(async move { ask(&running, &chat("x", false), "").await });
     let (mut backend, _) = script.accept().await.unwrap();

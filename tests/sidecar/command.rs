@@ -84,7 +84,7 @@ async fn a_log_that_nobody_reads_blocks_neither_requests_nor_the_end() {
     let path = folder.path().join("rollout.toml");
     std::fs::write(&path, file(&openai, &qwen, 0.0).replace("request_log = false", "request_log = true")).unwrap();
     let mut process = Process::start(&path);
-    // A pipe holds 64 KiB: some hundred lines.
+    // A pipe buffers 64 KiB, a few hundred lines.
     for _ in 0..600 {
         assert_eq!(raw(process.listen, &post("/v1/chat/completions", &chat("x", false), "")).await.status, 200);
     }

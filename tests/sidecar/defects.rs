@@ -1,4 +1,4 @@
-//! Regressions: faults that were told as others, time that was nobody's, headers and connections that went astray.
+//! Regression tests: misattributed faults, tokens and time, leaked headers, false refusals, a dropped pool.
 
 use shiftgate::sim::{self, Behaviour, Fault, Sim, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -280,7 +280,7 @@ async fn a_price_that_changes_keeps_the_connections() {
     assert_eq!(ask(&running, &chat("x", false), "").await.status, 200);
     for (generation, text) in [(2, priced(&text)), (3, text)] {
         std::fs::write(&running.file, text).unwrap();
-        eventually(|| running.app.store.current().generation == generation).await;
+        eventually(|| running.app.store.current().snapshot.generation == generation).await;
         assert_eq!(ask(&running, &chat("x", false), "").await.status, 200);
         assert_eq!(qwen.opened(), 1, "generation {generation}");
     }

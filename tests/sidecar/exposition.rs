@@ -1,4 +1,4 @@
-//! A strict reader of pages of metrics, in both formats: what it accepts, every scraper does.
+//! A strict parser of the metrics page in both formats: every scraper accepts a page that it accepts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
@@ -16,7 +16,7 @@ pub(crate) struct Sample {
 
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// Name and kind; a counter's name has its `_total` in both formats.
+    /// Kind by name; a counter's name ends in `_total` in both formats.
     pub(crate) kinds: BTreeMap<String, String>,
     pub(crate) samples: Vec<Sample>,
 }
@@ -76,7 +76,7 @@ impl Page {
         }
     }
 
-    /// The values of a name's series that have these labels and maybe more.
+    /// Returns the values of the series of this name that have at least these labels.
     pub(crate) fn all(&self, name: &str, labels: &[(&str, &str)]) -> Vec<f64> {
         let has = |sample: &&Sample| {
             let named = |(name, value): &(&str, &str)| sample.labels.get(*name).is_some_and(|have| have == value);
@@ -85,7 +85,7 @@ impl Page {
         self.samples.iter().filter(has).map(|sample| sample.value).collect()
     }
 
-    /// The value of the only series with these labels.
+    /// Returns the value of the only series with these labels.
     #[track_caller]
     pub(crate) fn one(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let all = self.all(name, labels);
@@ -149,7 +149,7 @@ fn read_sample(line: &str) -> Sample {
     Sample { name, labels, value: number(value, line), exemplar: Some((of, number(seen, line))) }
 }
 
-/// From `{` to `}`; there is at least one label.
+/// Reads the labels from `{` to `}`; there is at least one.
 fn read_labels(rest: &mut Peekable<Chars<'_>>, line: &str) -> Labels {
     let mut labels = Labels::new();
     assert_eq!(rest.next(), Some('{'), "{line}");

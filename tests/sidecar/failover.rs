@@ -1,11 +1,11 @@
-//! A candidate that fails before its first content: the baseline answers, and every count says so.
+//! Failover: if a candidate fails before its first content, the baseline answers and every counter agrees.
 
 use std::time::Duration;
 
 use crate::support::*;
 use shiftgate::sim::{self, Behaviour, Fault, Sim, SimConfig, Wire};
 
-/// A file for a pair with failover on; `more` goes into the candidate's section.
+/// Returns a file with failover on; `more` goes into the candidate's section.
 fn failing_over(openai: &Sim, qwen: &Sim, more: &str) -> String {
     file(openai, qwen, 100.0)
         .replace("enabled = false", "enabled = true")
@@ -14,7 +14,7 @@ fn failing_over(openai: &Sim, qwen: &Sim, more: &str) -> String {
 
 const NO_BREAKER: &str = "breaker = { enabled = false }";
 
-/// `(errors, failovers, served)` of a backend in `/status`.
+/// Returns `(errors, failovers, served)` of a backend in `/status`.
 async fn counts(running: &Running, backend: usize) -> (u64, u64, u64) {
     let status = running.status().await;
     let count = |name: &str| status["backends"][backend][name].as_u64().unwrap();
@@ -60,7 +60,7 @@ async fn every_failure_before_content_is_answered_by_the_baseline() {
         let stats = &running.app.stats;
         assert_eq!((stats.in_flight.get(), stats.body_bytes.get()), (0, 0), "{fault:?}");
         assert_eq!(running.app.store.current().targets_off_path()[1].stats.in_flight.get(), 0);
-        // Each leg has its own key.
+        // Each backend got its own key only.
         assert!(openai.received().iter().all(|got| got.headers["authorization"] == "Bearer sk-app-canary"));
         assert!(qwen.received().iter().all(|got| got.headers["authorization"] == "Bearer qwen-key-canary"));
     }
@@ -69,7 +69,7 @@ async fn every_failure_before_content_is_answered_by_the_baseline() {
 #[tokio::test]
 async fn a_dead_port_and_a_name_that_is_nobodys_are_failures_to_connect() {
     let (openai, qwen) = pair(Behaviour::default()).await;
-    // Bound and not listening: nobody else can get the port meanwhile.
+    // A bound socket that does not listen keeps the port from other processes.
     let taken = tokio::net::TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let dead = taken.local_addr().unwrap();
@@ -194,7 +194,7 @@ async fn what_is_not_safe_to_send_twice_does_not_fail_over() {
     assert_eq!((answer.status, openai.requests(), qwen.requests()), (502, 0, 1), "{}", answer.text());
 }
 
-/// A candidate that dies and comes back again and again, at the same address.
+/// The candidate is killed and restarted repeatedly at the same address.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_loses_a_request_when_the_candidate_is_killed_and_restarted() {
     const REQUESTS: usize = 3000;
@@ -214,7 +214,7 @@ async fn nobody_loses_a_request_when_the_candidate_is_killed_and_restarted() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                     continue;
                 };
-                // Killed in the middle of its work: after a few answers, whatever is under way.
+                // Drops the server after a few answers, with requests in flight.
                 while qwen.answered() < 40 {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }

@@ -1,4 +1,4 @@
-//! What backends say of their load, and what comes of it: through the running sidecar, with pages served by the test.
+//! Load that backends report and its effect on the running sidecar; the test serves the metrics pages.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,11 +21,11 @@ const PACE: PollIntervals = PollIntervals {
     probe_again: Duration::from_millis(1),
 };
 
-/// A server of one page, which may change.
+/// A server of one page that the test can change.
 struct Pages {
     url: String,
     page: Arc<Mutex<Vec<u8>>>,
-    /// Heads of the requests so far.
+    /// Heads of the requests received so far.
     asked: watch::Receiver<Vec<String>>,
     open: watch::Receiver<usize>,
 }
@@ -58,7 +58,7 @@ impl Pages {
         Self { url, page, asked, open }
     }
 
-    /// Shows another answer, and waits until it has been taken in: the poll after it has begun.
+    /// Changes the answer and waits until a poll has read it, which is when the next poll begins.
     async fn show(&self, answer: Vec<u8>) {
         *self.page.lock().unwrap() = answer;
         let before = self.asked.borrow().len();
@@ -78,7 +78,7 @@ fn vllm(waiting: u32, running: u32, kv_usage: f64) -> String {
     )
 }
 
-/// The file of a pair whose candidate's pages are read.
+/// A file for a pair whose candidate's metrics pages are polled.
 fn with_metrics(openai: &Sim, qwen: &Sim, urls: &[&str], more: &str) -> String {
     let lines = format!("timeout = {{ total = \"20s\" }}\nmetrics = {urls:?}\n{more}\n");
     file(openai, qwen, 100.0).replace("timeout = { total = \"20s\" }\n", &lines)
@@ -164,7 +164,7 @@ async fn status_and_metrics_tell_what_the_pages_say() {
         assert!(page.contains(line), "no {line} in {page}");
     }
     assert!(!page.contains("shiftgate_fleet_waiting_requests{backend=\"openai\"}"), "{page}");
-    // The page of another server is none of the key's business.
+    // The backend's key is not sent to another server's page.
     let asked = engine.asked.borrow()[0].to_ascii_lowercase();
     assert!(asked.starts_with("get /metrics http/1.1\r\n") && !asked.contains("authorization"), "{asked}");
 }
@@ -266,7 +266,7 @@ async fn a_machines_price_is_that_of_the_tokens_it_generates() {
     let tokens = running.app.stats.backend("qwen").output_tokens.get();
     let one = cost().await.unwrap();
     let tokens = running.app.stats.backend("qwen").output_tokens.get() - tokens;
-    // A machine of a dollar a second. The rate falls a little while the counter stands still.
+    // The machine costs one dollar per second. The rate falls slightly while the counter stands still.
     #[expect(clippy::cast_precision_loss, reason = "a few tokens")]
     let least = tokens as f64 / speed;
     assert!(one >= least * 0.99, "{one} for {tokens} tokens at {speed} in a second");
@@ -285,7 +285,7 @@ async fn a_server_is_asked_for_its_context_until_it_answers() {
     assert_eq!(target.max_model_len(), Some(32_768));
     assert_eq!(openai.requests(), 0, "OpenAI does not say, and is not asked");
     assert!(qwen.received().iter().all(|request| request.target == "/v1/models"));
-    // What would not fit there is not sent there.
+    // A request that does not fit the context is not sent to that backend.
     let answer = ask(&running, &chat(&"word ".repeat(32_768), false), "").await;
     assert_eq!(answer.header("x-shiftgate-reason"), Some("pinned:context"));
     assert_who(&who(&running).await, SPLIT);

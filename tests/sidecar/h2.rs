@@ -1,4 +1,4 @@
-//! HTTP/2 towards a backend: a server that allows few streams, refuses some, or goes away.
+//! HTTP/2 to a backend: a server that allows few streams, refuses streams, or sends GOAWAY.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -16,7 +16,7 @@ use tokio::sync::Barrier;
 const ANSWER: &str =
     r#"{"object":"chat.completion","choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}"#;
 
-/// A sidecar whose candidate is the test's own h2 server.
+/// Starts a sidecar whose candidate is an h2 server of the test.
 async fn before(listener: &TcpListener) -> Running {
     let (openai, qwen) = pair(Behaviour::default()).await;
     let text = file(&openai, &qwen, 100.0)
@@ -37,7 +37,7 @@ async fn a_server_that_allows_few_streams_gets_more_connections() {
             let service = hyper::service::service_fn(move |_| {
                 let (all, asked) = (Arc::clone(&all), Arc::clone(&asked));
                 async move {
-                    // The first one teaches the client the limit; the others are answered when all are here.
+                    // The first answer comes with the limit; the others wait until all requests have arrived.
                     if asked.fetch_add(1, Relaxed) > 0 {
                         all.wait().await;
                     }

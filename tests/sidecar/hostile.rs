@@ -1,4 +1,5 @@
-//! What breaks HTTP's rules, comes too slowly or too fast: refused with its status, never passed on, never in the way.
+//! Requests that break HTTP's rules, or come too slowly or too fast: each is refused with its status, is never
+//! forwarded and never delays other requests.
 
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ async fn heads_that_two_servers_may_read_differently_are_refused() {
         (get("/v1/models#x", "host: h\r\n"), 400),
         (get("http://169.254.169.254/v1/models", "host: h\r\n"), 421),
         (get("https://h/v1/models", "host: h\r\n"), 421),
-        // Forwarded: the 401 is the backend's own.
+        // A 401 comes from the backend, so the request was forwarded.
         (get("http://h/v1/models", "host: h\r\n"), 401),
         (get(path, "host: h\r\nexpect: x\r\n"), 417),
         (get(path, "host: h\r\nconnection: host, authorization, traceparent\r\n"), 400),
@@ -116,7 +117,7 @@ async fn what_is_odd_but_legal_is_served() {
     assert!(!empty.headers.contains_key("transfer-encoding"));
 }
 
-/// Every way to say both lengths, or one of them oddly, around a body that holds another request.
+/// Requests with both length headers, or one malformed, around a body that smuggles another request.
 #[tokio::test]
 async fn smuggled_requests_never_reach_a_backend() {
     const TE: [&str; 24] = [
@@ -210,7 +211,7 @@ async fn a_pipeline_is_answered_in_order() {
     assert_eq!(targets, (0..100).map(|n| format!("/v1/files?n={n}")).collect::<Vec<_>>());
 }
 
-/// Sends, and tells how the connection ended.
+/// Sends bytes and returns how the connection ended.
 async fn trickle(running: &Running, bytes: &[u8]) -> Option<Answer> {
     let mut stream = TcpStream::connect(running.address()).await.unwrap();
     stream.write_all(bytes).await.unwrap();
@@ -233,7 +234,7 @@ async fn an_application_that_stops_sending_is_told_so() {
         assert_eq!(answer.json()["error"]["code"], "request_timeout");
     }
     assert_eq!(running.app.stats.closed().get("slow_head"), Some(&3));
-    // A head after an answer is timed from its own beginning.
+    // The head timeout of a second request starts at its own first byte.
     let keep = post("/v1/chat/completions", &chat("x", false), "").strip_close();
     let mut stream = TcpStream::connect(running.address()).await.unwrap();
     stream.write_all(&keep).await.unwrap();
@@ -269,7 +270,7 @@ impl StripClose for Vec<u8> {
     }
 }
 
-/// One answer with a content-length, off a connection that stays.
+/// Reads one answer with a content-length from a keep-alive connection.
 async fn read_answer(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     loop {
@@ -310,7 +311,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// The frames of one round.
 type Flood = fn(u32) -> Vec<u8>;
 
-/// GET / of h, in HPACK's static table.
+/// `GET /` to host `h`, in HPACK's static table.
 const REQUEST: &[u8] = b"\x82\x84\x86\x41\x01h";
 
 #[tokio::test]
@@ -338,7 +339,7 @@ async fn floods_of_http2_end_their_own_connection_only() {
     for (name, flood) in floods {
         let stream = TcpStream::connect(running.address()).await.unwrap();
         let (mut read, mut write) = stream.into_split();
-        // Nobody reads what comes back until the flood has been cut, or has been taken in whole.
+        // The client reads nothing until the flood was cut or accepted in full.
         let reading = tokio::spawn(async move {
             let mut got = Vec::new();
             drop(read.read_to_end(&mut got).await);
@@ -350,7 +351,7 @@ async fn floods_of_http2_end_their_own_connection_only() {
         while sent < 50_000 && write.write_all(&flood(sent)).await.is_ok() {
             sent += 1;
         }
-        // In the middle of it everybody else is served.
+        // Other clients are served during the flood.
         assert_eq!(ask(&running, &chat("x", false), "").await.status, 200, "{name}");
         if name != "settings" {
             tokio::time::timeout(PATIENCE, reading).await.unwrap_or_else(|_| panic!("{name} is never cut")).unwrap();
@@ -365,14 +366,14 @@ async fn connections_that_do_not_end_by_themselves_are_ended() {
     let timeouts = ClientTimeouts { idle: Duration::from_millis(60), ..ClientTimeouts::default() };
     let running = launch_with(&file(&openai, &qwen, 0.0), false, timeouts).await;
     let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, b"")].concat();
-    // hyper waits for more after these, told or not.
+    // hyper keeps waiting for more frames after these.
     for silent in [b"\r\n".as_slice(), &preface] {
         let mut stream = TcpStream::connect(running.address()).await.unwrap();
         stream.write_all(silent).await.unwrap();
         drop(tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.expect("it is never ended"));
     }
     assert_eq!(running.app.stats.closed().get("idle"), Some(&2), "each is told once");
-    // And they do not hold up the end of the process.
+    // Such connections do not delay the drain.
     let long = launch(&file(&openai, &qwen, 0.0), false).await;
     let mut kept = Vec::new();
     for silent in [b"\r\n".as_slice(), &preface, b"GET /v1/mod"] {
@@ -403,7 +404,7 @@ async fn an_http2_reader_that_gives_no_window_is_let_go() {
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     stream.write_all(&request).await.unwrap();
     until(openai.in_flight(), |count| *count == 1).await;
-    // All that comes is read, and no window is given back.
+    // The client reads everything and never returns flow-control window.
     drop(tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.expect("it is never let go"));
     until(openai.aborts(), |aborts| aborts.count == 1).await;
     assert_eq!(running.app.stats.closed().get("slow_reader"), Some(&1));

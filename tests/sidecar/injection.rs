@@ -1,4 +1,4 @@
-//! What is configured injects no header and no field.
+//! Configured values cannot inject header lines or JSON fields.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! Start and end of the built binary: given sockets, too few descriptors, drains.
+//! Start and end of the built binary: inherited sockets, too few file descriptors, drains.
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use shiftgate::sim::{Behaviour, Sim};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The binary, started by a shell that first says `before`.
+/// Starts the binary in a shell that runs `before` first.
 fn shell(before: &str, file: &Path) -> Command {
     let mut command = Command::new("sh");
     let script = format!("{before}\nexec \"$0\" --config \"$1\"");
@@ -65,7 +65,7 @@ async fn without_descriptors_it_waits_says_so_once_and_goes_on() {
     assert_eq!(told["level"], "ERROR");
     crowd.clear();
     let request = post("/v1/chat/completions", &chat("x", false), "");
-    // Until the crowd is gone the backend's connection may find no descriptor either.
+    // Until those clients are gone, connecting to the backend may also fail for lack of a descriptor.
     let served = async { while raw(process.listen, &request).await.status != 200 {} };
     tokio::time::timeout(PATIENCE, served).await.expect("it goes on");
     process.signal("-TERM");
@@ -91,7 +91,7 @@ async fn a_drain_closes_idle_connections_and_lets_streams_end() {
     process.signal("-TERM");
     let admin = process.admin.parse().unwrap();
     tokio::time::timeout(PATIENCE, async { while get(admin, "/readyz").await.status != 503 {} }).await.unwrap();
-    // Whoever has not yet heard of it is served, and told that this was the last request.
+    // New connections are served during the grace period, with `connection: close`.
     let late = get(process.listen, "/v1/models").await;
     assert_eq!(late.status, 401, "the backend's own answer");
     let mut nothing = Vec::new();

@@ -28,10 +28,10 @@ pub(crate) async fn page(running: &Running) -> Page {
     Page::read(&scrape(running, OPEN_METRICS).await.text(), true)
 }
 
-/// What is told last of a streamed request.
+/// Metric that is recorded last for a streamed request.
 const LAST: &str = "gen_ai_client_token_usage_count";
 
-/// After the application has its answer the request is still being told of.
+/// Polls the page until it `holds`: a request is recorded shortly after its answer has left.
 pub(crate) async fn page_when(running: &Running, holds: impl Fn(&Page) -> bool) -> Page {
     tokio::time::timeout(PATIENCE, async {
         loop {
@@ -177,7 +177,7 @@ async fn a_streamed_request_is_measured() {
 #[tokio::test]
 async fn traced_requests_are_exemplars() {
     let (openai, qwen) = pair(Behaviour::default()).await;
-    // Nobody listens there: what is told of a trace does not wait for its export.
+    // Nothing listens there: exemplars do not depend on the export.
     let text = file(&openai, &qwen, 100.0) + "[telemetry]\notlp = \"http://127.0.0.1:1\"\nsample = 0.0\n";
     let running = launch_as(&text, shiftgate::app::Options { traces: true, ..Default::default() }).await;
     let id = "0af7651916cd43dd8448eb211c80319c";

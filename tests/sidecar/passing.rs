@@ -1,11 +1,11 @@
-//! What passes, passes unchanged; what belongs to one hop does not. With a backend that is played by the test.
+//! End-to-end fields and bodies pass unchanged, hop-by-hop fields do not pass. The backend is a script of the test.
 
 use crate::support::*;
 use shiftgate::sim::{Behaviour, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Answers every request, on connections that it keeps, with the next of `answers`; gives back the heads.
+/// Answers each request on keep-alive connections with the next of `answers`; returns the heads that it read.
 fn play(script: TcpListener, answers: Vec<Vec<u8>>, closes: bool) -> tokio::sync::mpsc::Receiver<Vec<u8>> {
     let (tell, heads) = tokio::sync::mpsc::channel(64);
     tokio::spawn(async move {
@@ -97,7 +97,7 @@ async fn every_end_to_end_field_passes_in_order_and_byte_for_byte() {
     let lines: Vec<&[u8]> =
         head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
     assert_eq!(lines[0], b"GET /v1/files?a=%20b&c=d%2Fe HTTP/1.1");
-    // Fields of one name keep their order; that of different names is no part of a message (RFC 9110 §5.3).
+    // Fields of one name keep their order; the order of different names has no meaning (RFC 9110 §5.3).
     for line in &sent {
         let name = line.split(|byte| *byte == b':').next().unwrap();
         let of_name = |all: &[&[u8]]| {
@@ -147,7 +147,7 @@ async fn a_body_is_asked_for_only_when_it_is_wanted() {
     assert!(read_head(&mut client).await.starts_with(b"HTTP/1.1 100 Continue\r\n"));
     client.write_all(body.as_bytes()).await.unwrap();
     assert_eq!(parse(&read_head(&mut client).await).status, 200);
-    // No room: refused before it is asked for.
+    // Without room for it, a body is refused before `100 Continue`.
     let answer = raw(running.address(), head(70_000).as_bytes()).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     assert_eq!((openai.requests(), running.app.stats.body_bytes.get()), (1, 0));
@@ -160,7 +160,7 @@ async fn heads_up_to_the_limit_pass() {
         let running = launch(&file(&openai, &qwen, 0.0), false).await;
         (openai, qwen, running)
     };
-    // Names, values and four bytes a line: what limits.head counts.
+    // limits.head counts names, values and four bytes per line.
     let counted = "hosth".len() + 4 + "connectionclose".len() + 4 + "x-a".len() + 4;
     for (size, status) in [(64 << 10, 401), ((64 << 10) + 1, 431)] {
         let more = format!("connection: close\r\nx-a: {}\r\n", "x".repeat(size - counted));
@@ -188,7 +188,7 @@ async fn a_broken_upload_is_the_applications_fault() {
     until(openai.connections(), |count| *count == 0).await;
     let status = running.status().await;
     assert_eq!((&status["backends"][0]["errors"], running.app.stats.in_flight.get()), (&serde_json::json!(0), 0));
-    // An application that closes its side has left.
+    // A half-closed connection counts as a client that left.
     let mut client = TcpStream::connect(running.address()).await.unwrap();
     openai.set(behaviour(Fault::HangBeforeHead));
     client.write_all(&post("/v1/chat/completions", &chat("x", false), "")).await.unwrap();

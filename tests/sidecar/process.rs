@@ -1,4 +1,4 @@
-//! The built binary as a process of a test's own.
+//! The built binary, run as a child process of a test.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -10,7 +10,7 @@ pub(crate) fn binary() -> Command {
     command
 }
 
-/// A sidecar in a process of its own; its log is read line by line.
+/// A sidecar in a child process; its log is read line by line.
 pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) lines: std::io::Lines<BufReader<std::process::ChildStdout>>,

@@ -1,4 +1,4 @@
-//! The path of a request, through the real listener: what the backend received, what the client got, what was counted.
+//! The path of a request through the real listener: request at the backend, answer at the client, counters.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ async fn the_baseline_gets_the_bytes_and_head_as_they_came() {
 #[tokio::test]
 async fn a_candidate_gets_its_own_key_and_model_and_nothing_of_the_app() {
     let (openai, qwen) = pair(Behaviour::default()).await;
-    // A template that knows no switch: nothing but the name changes.
+    // The template has no thinking switch, so only the model's name changes.
     let text = file(&openai, &qwen, 100.0).replace("family = \"qwen3\"", "family = \"qwen2.5\"");
     let running = launch(&text, false).await;
     let body = "{\"messages\":[{\"role\":\"user\",\"content\":\"model\"}], \"model\" : \"gpt-4o\" , \"top_p\":1e-2}";
@@ -200,7 +200,7 @@ async fn faults_of_a_candidate_never_look_like_an_answer() {
         assert!(message.contains(if status == 502 { "upstream: " } else { "Internal server error" }), "{message}");
         assert!(!message.contains("qwen"), "{message}");
         let candidate = &running.status().await["backends"][1];
-        // Its own words are an answer, if none that is good.
+        // An error that the candidate itself sent counts as served, and as an error.
         let served = i32::from(status == 500);
         assert_eq!((&candidate["errors"], &candidate["served"]), (&1.into(), &served.into()), "{fault:?}");
     }
@@ -388,7 +388,7 @@ async fn over_a_limit_it_is_503_at_once_and_the_others_go_on() {
     assert_eq!(openai.requests(), 1);
     let page = get(running.app.admin, "/metrics").await.text();
     assert!(page.contains("shiftgate_refused_total{reason=\"refused:overload\"} 1"), "{page}");
-    // A full candidate leaves its requests to the baseline, unless nothing may be moved.
+    // Requests of a full candidate go to the baseline unless failover is off.
     for (enabled, status, reason, backend) in
         [(true, 200, "overload", Some("openai")), (false, 503, "refused:overload", None)]
     {
@@ -459,7 +459,7 @@ async fn a_candidate_that_takes_the_apps_key_gets_neither_its_cookies_nor_openai
     let running = launch(&text.replace(&line, "api_key = \"client\""), false).await;
     let more = "cookie: c=1\r\nopenai-organization: org\r\nx-own: kept\r\n";
     let answer = ask(&running, &chat("x", false), more).await;
-    // The simulated server has another key: what matters is what it was sent, and that the app never sees its 401.
+    // The simulated server has another key: its 401 must not reach the application.
     assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (502, Some("upstream_misconfigured")));
     assert_eq!(answer.header("x-should-retry"), Some("false"));
     let got = &qwen.received()[0].headers;

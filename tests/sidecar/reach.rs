@@ -61,7 +61,7 @@ async fn a_certificate_for_another_name_out_of_date_or_of_nobody_is_refused() {
     assert_eq!(qwen.requests(), 0);
 }
 
-/// Answers every hello with one of TLS 1.1 (RFC 4346 §7.4.1.3).
+/// Answers every ClientHello with a ServerHello of TLS 1.1 (RFC 4346 §7.4.1.3).
 async fn tls_1_1() -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! The file is edited while requests run: none fails, none is decided by a mixture, a bad file changes nothing.
+//! Reloads under load: no request fails, each uses one generation, a bad file changes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ async fn reloads_under_load_fail_nothing_and_mix_nothing() {
                     let answer = ask(&running, &chat("x", asked.is_multiple_of(2)), "x-session-id: one\r\n").await;
                     assert_eq!(answer.status, 200, "client {client}: {}", answer.text());
                     assert!(answer.whole);
-                    // Odd generations serve from the baseline, even ones from the candidate: see below.
+                    // Odd generations serve from the baseline, even ones from the candidate.
                     let generation: u64 = answer.header("x-shiftgate-generation").unwrap().parse().unwrap();
                     let expected = if generation.is_multiple_of(2) { "qwen" } else { "openai" };
                     assert_eq!(answer.header("x-shiftgate-backend"), Some(expected), "generation {generation}");
@@ -30,7 +30,7 @@ async fn reloads_under_load_fail_nothing_and_mix_nothing() {
             })
         })
         .collect();
-    // In one step: of a file that is written in place the watcher may see half, and count that too.
+    // Renames atomically: the watcher could read, and count, a half-written file.
     let save = |text: &str| {
         let beside = running.file.with_extension("new");
         std::fs::write(&beside, text).unwrap();
@@ -59,7 +59,7 @@ async fn reloads_under_load_fail_nothing_and_mix_nothing() {
     assert!(asked > 50, "{asked} requests while the file changed");
     assert_eq!(openai.requests() + qwen.requests(), asked);
     assert_eq!(running.app.stats.reloads.invalid.get(), 20);
-    // The pools of backends whose section stayed were kept: at most one connection a client and backend.
+    // Unchanged backends keep their pools: at most one connection per client and backend, with some slack.
     assert!(openai.opened() + qwen.opened() <= 8 + 8, "{} {}", openai.opened(), qwen.opened());
 }
 

@@ -1,4 +1,4 @@
-//! When the events of a stream leave: together if they came together, alone if they came alone.
+//! Coalescing: events of a stream that arrive together leave together, a single one leaves at once.
 
 use crate::support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,13 +13,13 @@ fn event(number: usize) -> Vec<u8> {
 
 const END: &[u8] = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n";
 
-/// The request has come whole.
+/// Accepts a connection and reads its request.
 async fn accept(script: &TcpListener) -> TcpStream {
     let (mut stream, _) = script.accept().await.unwrap();
     let mut got = Vec::new();
     while !got.ends_with(b"}") {
         got.push(stream.read_u8().await.unwrap());
-        // The body of a chat ends with the messages' list.
+        // A chat's body ends with the list of messages.
         if got.ends_with(b"]}") {
             break;
         }
@@ -55,7 +55,7 @@ async fn events_that_come_together_leave_together() {
         assert!(answer.whole);
         assert_eq!(answer.text().matches("word ").count(), 300);
         assert!(answer.text().ends_with("data: [DONE]\n\n"));
-        // Each write of ours is one chunk.
+        // The proxy sends one chunk per write.
         let chunks = got.windows(9).filter(|window| window.ends_with(b"\r\ndata: ")).count();
         assert!(chunks <= 30, "300 events left in {chunks} writes");
     }
@@ -64,7 +64,7 @@ async fn events_that_come_together_leave_together() {
 #[tokio::test]
 async fn a_lone_event_leaves_at_once() {
     for percent in [0.0, 100.0] {
-        // The second head is spaced unusually: how much of what was read is the head cannot be guessed then.
+        // Unusual spacing of the second head: the number of bytes read beyond the head cannot be guessed.
         for head in [HEAD.to_vec(), String::from_utf8_lossy(HEAD).replace(": ", ":      ").into_bytes()] {
             let (running, script) = before_script(percent).await;
             let mut client = TcpStream::connect(running.address()).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_lone_event_leaves_at_once() {
             let mut backend = accept(&script).await;
             backend.write_all(&head).await.unwrap();
             let mut got = Vec::new();
-            // The next event is written only when the one before has arrived.
+            // The next event is sent only after the client has the one before.
             for number in 0..20 {
                 backend.write_all(&event(number)).await.unwrap();
                 read_until(&mut client, &mut got, format!("word {number}\"").as_bytes()).await;

@@ -1,4 +1,4 @@
-//! What the tests of the running proxy share: a sidecar on free ports with a file of its own, and a plain client.
+//! Shared helpers of the tests of the running proxy: a sidecar on free ports with its own file, and a plain client.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,13 +13,13 @@ use shiftgate::sim::{self, Behaviour, Sim, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Longer than anything that goes well takes on a busy machine; only a hang reaches it.
+/// Timeout of a hang: no step that succeeds takes this long, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A sidecar in service, with its file in a folder of its own.
+/// A running sidecar and its file, in a temporary folder.
 pub(crate) struct Running {
     pub(crate) app: App,
-    /// Removed with the sidecar.
+    /// Removed when this is dropped.
     _folder: tempfile::TempDir,
     pub(crate) file: PathBuf,
 }
@@ -29,7 +29,7 @@ impl Running {
         self.app.listen_address.unwrap()
     }
 
-    /// `/status` as JSON.
+    /// Fetches `/status` as JSON.
     pub(crate) async fn status(&self) -> serde_json::Value {
         let answer = get(self.app.admin, "/status").await;
         serde_json::from_slice(&answer.body).unwrap()
@@ -41,17 +41,17 @@ pub(crate) async fn launch(text: &str, watch: bool) -> Running {
     launch_with(text, watch, ClientTimeouts::default()).await
 }
 
-/// The same with other timeouts for the application.
+/// Starts a sidecar with other timeouts for its clients.
 pub(crate) async fn launch_with(text: &str, watch: bool, timeouts: ClientTimeouts) -> Running {
     launch_as(text, Options { watch, timeouts, ..Options::default() }).await
 }
 
-/// The same; only the timing is the tests' own.
+/// Starts a sidecar with these options; only the watcher's timing is shortened.
 pub(crate) async fn launch_as(text: &str, options: Options) -> Running {
     launch_in(|_| None, text, options).await
 }
 
-/// The same with an environment.
+/// Starts a sidecar that reads its environment variables from `env`.
 pub(crate) async fn launch_in(
     env: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     text: &str,
@@ -67,14 +67,14 @@ pub(crate) async fn launch_in(
     Running { app, _folder: folder, file }
 }
 
-/// An OpenAI-like baseline and a vLLM-like candidate, each with a key of its own.
+/// Starts an OpenAI baseline and a vLLM candidate, each with its own key.
 pub(crate) async fn pair(behaviour: Behaviour) -> (Sim, Sim) {
     let openai = sim::start(SimConfig::new(Wire::OpenAi).key("sk-app-canary"), Behaviour::default()).await.unwrap();
     let qwen = SimConfig::new(Wire::Vllm).model("qwen-served").key("qwen-key-canary");
     (openai, sim::start(qwen, behaviour).await.unwrap())
 }
 
-/// A file for such a pair.
+/// Returns a file for such a pair.
 pub(crate) fn file(openai: &Sim, qwen: &Sim, percent: f64) -> String {
     format!(
         r#"
@@ -106,11 +106,11 @@ timeout = {{ total = "20s" }}
     )
 }
 
-/// The candidate's key, in a file as a deployment would have it.
+/// Returns the file that holds the candidate's key.
 pub(crate) fn secret_file() -> PathBuf {
     static FILE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     FILE.get_or_init(|| {
-        // What is static is never dropped, so it is no folder of this process; others may be reading it.
+        // A static is never dropped, so a temporary folder would stay behind; test processes share this file.
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
         let path = folder.join("qwen-key");
         let mut file = tempfile::NamedTempFile::new_in(folder).unwrap();
@@ -121,13 +121,13 @@ pub(crate) fn secret_file() -> PathBuf {
     .clone()
 }
 
-/// An answer taken apart.
+/// A parsed answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// Whether the body ended as HTTP says it should.
+    /// True if the body is complete by its framing.
     pub(crate) whole: bool,
 }
 
@@ -149,12 +149,12 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
     raw(address, format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").as_bytes()).await
 }
 
-/// Sends bytes, reads to the end of the connection.
+/// Sends bytes and reads until the connection ends.
 pub(crate) async fn raw(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request).await.unwrap();
     let mut bytes = Vec::new();
-    // A reset after some bytes is an answer that broke off; what came is looked at.
+    // A reset after some bytes is a truncated answer, which is parsed too.
     drop(tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the answer hangs"));
     parse(&bytes)
 }
@@ -198,7 +198,7 @@ fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
     }
 }
 
-/// A POST with the application's usual headers and more.
+/// Returns a POST with an application's usual headers and `more`.
 pub(crate) fn post(path: &str, body: &str, more: &str) -> Vec<u8> {
     format!(
         "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: Bearer sk-app-canary\r\n\
@@ -217,7 +217,7 @@ pub(crate) async fn ask(running: &Running, body: &str, more: &str) -> Answer {
     raw(running.address(), &post("/v1/chat/completions", body, more)).await
 }
 
-/// Waits for a watched value; a hang is a failure.
+/// Waits until the watched value `holds`; panics after [`PATIENCE`].
 pub(crate) async fn until<T: Clone>(mut watched: tokio::sync::watch::Receiver<T>, holds: impl FnMut(&T) -> bool) -> T {
     tokio::time::timeout(PATIENCE, watched.wait_for(holds)).await.expect("it never holds").unwrap().clone()
 }
@@ -226,7 +226,7 @@ pub(crate) fn behaviour(fault: sim::Fault) -> Behaviour {
     Behaviour { fault, ..Behaviour::default() }
 }
 
-/// A sidecar before a backend that is played by the test: the baseline, or the candidate.
+/// Starts a sidecar in which the test plays one backend: the candidate if `percent` is above 0, else the baseline.
 pub(crate) async fn before_script(percent: f64) -> (Running, tokio::net::TcpListener) {
     let (openai, qwen) = pair(Behaviour::default()).await;
     let script = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -235,7 +235,7 @@ pub(crate) async fn before_script(percent: f64) -> (Running, tokio::net::TcpList
     (launch(&file(&openai, &qwen, percent).replace(&replaced, &url), false).await, script)
 }
 
-/// Reads one request with a length, head and body; `None` when the other side leaves before its end.
+/// Reads one request, framed by its content-length; returns `None` if the peer leaves before the end.
 pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut got = Vec::new();
     loop {

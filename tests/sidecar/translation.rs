@@ -1,4 +1,4 @@
-//! The translation on its way through the proxy: what each side receives, and what is counted.
+//! Translation through the running proxy: the bytes that each side receives, and the counters.
 
 use crate::support::*;
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ async fn what_a_candidate_cannot_do_is_pinned_before_the_draw_and_counted() {
 async fn what_only_shows_while_translating_is_pinned_after_the_draw_and_counted_apart() {
     let (running, _openai, qwen) = at(100.0).await;
     let part = json!([{"role": "user", "content": [{"type": "hologram", "hologram": {}}]}]);
-    // Written so, the kind is not found without taking the messages apart.
+    // Spelled like this, the content type shows only when the messages are parsed.
     let hidden = with(json!({"messages": part})).replace("\"type\"", "\"ty\\u0070e\"");
     let answer = ask(&running, &hidden, "").await;
     assert_eq!(answer.header("x-shiftgate-reason"), Some("pinned:unknown_field"));
@@ -119,7 +119,7 @@ async fn streams_ask_for_usage_and_only_who_asked_sees_it() {
         assert!(events.iter().all(|event| event["model"] == "gpt-4o"));
     }
     assert!(running.status().await["backends"][1]["tokens"]["output"].as_u64().unwrap() > 0);
-    // OpenAI's own stream, priced without the application's knowledge.
+    // OpenAI's stream is priced from injected usage that the application does not see.
     let text = file(&openai, &qwen, 0.0).replace("engine = \"openai\"", "engine = \"openai\"\ninject_usage = true");
     let running = launch(&text, false).await;
     let answer = ask(&running, &with(json!({"stream": true})), "").await;
@@ -139,7 +139,7 @@ async fn a_tools_result_goes_home_while_its_owner_serves_at_all() {
     assert!(id.starts_with("call_q_") && id.len() <= 40, "{answer}");
     let turn = with(json!({"tools": tools, "messages": [
         {"role": "user", "content": "hi"}, message, {"role": "tool", "tool_call_id": id, "content": "18 C"}]}));
-    // Drawn anew for each request, and nearly never for the candidate.
+    // Each request is drawn anew and almost never goes to the candidate.
     let seldom = file(&openai, &qwen, 0.01).replace("name = \"test\"", "name = \"test\"\nsticky = []");
     let running = launch(&seldom, false).await;
     for _ in 0..5 {
@@ -186,7 +186,7 @@ async fn a_stored_response_is_its_owners_whatever_the_percent() {
     let answer = raw(shifted.address(), &post("/v1/responses", &body, "")).await.json();
     let id = answer["id"].as_str().unwrap().to_owned();
     assert!(id.starts_with("resp_q_"), "{answer}");
-    // The share goes back to nothing between two turns.
+    // The percent goes back to 0 between two turns.
     let back = launch(&text.replace("qwen = 100.0", "qwen = 0.0"), false).await;
     let next = json!({"model": "gpt-4o", "input": "and?", "previous_response_id": id}).to_string();
     let answer = raw(back.address(), &post("/v1/responses", &next, "")).await;
@@ -200,7 +200,7 @@ async fn a_stored_response_is_its_owners_whatever_the_percent() {
     assert_eq!(answer.header("x-shiftgate-reason"), Some("pinned:stateful"));
 }
 
-/// A candidate that answers with `answer` and then, if told so, goes on without saying anything.
+/// Starts a sidecar whose candidate sends `answer` and, if it `stalls`, keeps the connection open in silence.
 async fn playing(answer: String, stalls: bool, options: &str, timeouts: ClientTimeouts) -> Running {
     let (openai, qwen) = pair(Behaviour::default()).await;
     let text = file(&openai, &qwen, 100.0)
@@ -209,7 +209,7 @@ async fn playing(answer: String, stalls: bool, options: &str, timeouts: ClientTi
     launch_with(&text, false, timeouts).await
 }
 
-/// The URL of such a backend.
+/// Starts such a backend and returns its URL.
 async fn player(answer: String, stalls: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! No credential and no content is in what a collector gets, whatever becomes of a request.
+//! A collector receives no credential and no content, however a request ends.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::receiver::Receiver;
 use crate::shape::*;
 use crate::support::*;
 
-/// Keys, prompt, answer, tools, headers, query, a backend's words of its failure.
+/// Keys, prompt, answer, tools, headers, query, and a backend's error text.
 const CANARIES: [&str; 16] = [
     "sk-app-canary",
     "qwen-key-canary",
@@ -95,7 +95,7 @@ async fn nothing_that_is_secret_reaches_a_collector() {
     let spans = receiver.spans();
     assert_eq!(spans.iter().filter(|span| span.kind == crate::span::SERVER).count(), asked);
     assert!(spans.iter().filter(|span| span.get("error.type").is_string()).count() > asked / 2);
-    // What is looked for would be found.
+    // The search itself works: a known string is found.
     assert!(receiver.holds("/v1/chat/completions") && receiver.holds("tool_calls"));
     for canary in CANARIES {
         assert!(!receiver.holds(canary), "{canary} reached the collector");

@@ -1,20 +1,21 @@
-//! What one trace has to say, whoever is asked for it.
+//! Assertions on one trace, shared by the receiver and Jaeger.
 
 use serde_json::{Value, json};
 
 use crate::span::*;
 
-/// What the test knows of the request that it made.
+/// Facts about the request that the test made.
 pub(crate) struct Asked {
     pub(crate) trace_id: String,
     /// The application's span.
     pub(crate) parent: String,
-    /// What each server got.
+    /// `traceparent` that each server received.
     pub(crate) traceparents: [Option<String>; 2],
     pub(crate) ports: [u16; 2],
 }
 
-/// A streamed chat that the candidate answered with 503 and the baseline to its end, and the candidate's own span.
+/// Checks a streamed chat that the candidate answered with 503 and the baseline completed; the candidate exported a
+/// span of its own.
 pub(crate) fn failed_over_stream(spans: &[Span], asked: &Asked) {
     assert_eq!(spans.len(), 4, "{spans:#?}");
     assert!(spans.iter().all(|span| span.trace_id == asked.trace_id && span.links == 0), "{spans:#?}");

@@ -15,7 +15,7 @@ use crate::support::*;
 
 const SKIPPED: &str = "SKIPPED: no Jaeger; examples/jaeger/jaeger.sh build gets one\n";
 
-/// Ended when it is dropped.
+/// A Jaeger process, killed on drop.
 struct Jaeger {
     child: Child,
     query: SocketAddr,
@@ -24,7 +24,7 @@ struct Jaeger {
     _folder: tempfile::TempDir,
 }
 
-/// `SHIFTGATE_JAEGER`, or where `examples/jaeger/jaeger.sh` keeps it.
+/// Returns `SHIFTGATE_JAEGER`, or the path where `examples/jaeger/jaeger.sh` installs it.
 fn program() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("SHIFTGATE_JAEGER").filter(|named| !named.is_empty()) {
         let named = PathBuf::from(named);
@@ -37,14 +37,14 @@ fn program() -> Option<PathBuf> {
 }
 
 impl Jaeger {
-    /// `None` where there is none, which is said.
+    /// Starts Jaeger; prints a notice and returns `None` if it is not installed.
     async fn start() -> Option<Self> {
         let Some(program) = program() else {
-            // Past the test harness, which keeps what a passing test prints.
+            // Writes to stderr directly: the test harness hides the output of a passing test.
             std::io::stderr().write_all(SKIPPED.as_bytes()).unwrap();
             return None;
         };
-        // A port that was free may be taken before Jaeger has it: then it ends, and other ports are tried.
+        // If a port is taken before Jaeger binds it, Jaeger exits, and other ports are tried.
         for _ in 0..5 {
             if let Some(jaeger) = Self::start_once(&program).await {
                 return Some(jaeger);
@@ -74,7 +74,7 @@ impl Jaeger {
         tokio::time::timeout(PATIENCE, jaeger.is_up()).await.expect("Jaeger does not answer").then_some(jaeger)
     }
 
-    /// `false` when it ended instead.
+    /// Waits until Jaeger answers; returns `false` if it exited.
     async fn is_up(&mut self) -> bool {
         loop {
             if self.child.try_wait().unwrap().is_some() {
@@ -91,7 +91,7 @@ impl Jaeger {
         }
     }
 
-    /// The trace, once it has so many spans.
+    /// Waits until the trace has `count` spans.
     async fn trace(&self, id: &str, count: usize) -> Vec<Span> {
         let asked = async {
             loop {
@@ -107,7 +107,7 @@ impl Jaeger {
     }
 }
 
-/// Between two questions to another process, which tells nobody when it is ready.
+/// Interval of polling Jaeger, which does not announce when it is ready.
 async fn pause() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
@@ -182,18 +182,18 @@ fn of_json(span: &Value, resource: &Attributes, scope: &str) -> Span {
     }
 }
 
-/// Without what Jaeger itself remarks.
+/// Drops the attributes that Jaeger adds.
 fn attributes(of: &Value) -> Attributes {
     let named = |pair: &Value| (pair["key"].as_str().unwrap().to_owned(), plain(&pair["value"]));
     all(of, "attributes").map(named).filter(|(name, _)| !name.starts_with("@jaeger@")).collect()
 }
 
-/// Whole numbers are texts in OTLP's JSON.
+/// Reads an integer, which is a string in OTLP's JSON.
 fn plain(value: &Value) -> Value {
     let (kind, value) = value.as_object().and_then(|value| value.iter().next()).unwrap();
     match kind.as_str() {
         "intValue" => json!(value.as_str().unwrap().parse::<i64>().unwrap()),
-        // A whole one has no point there.
+        // JSON writes an integral double without a point.
         "doubleValue" => json!(value.as_f64().unwrap()),
         "arrayValue" => all(value, "values").map(plain).collect(),
         _ => value.clone(),

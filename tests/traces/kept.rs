@@ -1,4 +1,4 @@
-//! Which requests are traced: the application's word, the ratio, and what ended badly all the same.
+//! Sampling: the application's flag, the ratio, and requests that are kept because they ended badly.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,12 +14,13 @@ use crate::support::*;
 
 const NONE: &str = "sample = 0.0";
 
-/// A sidecar that samples nothing, before a candidate that behaves so. With it: when it was begun.
+/// A sidecar that samples nothing, and its two backends.
 struct Case {
     receiver: Receiver,
     running: Running,
     openai: Sim,
     qwen: Sim,
+    /// Nanoseconds since 1970 at which the case began.
     began: u64,
 }
 
@@ -37,14 +38,14 @@ impl Case {
         Self { receiver, running, openai, qwen, began }
     }
 
-    /// Asks once, and returns status and trace id.
+    /// Sends one request; returns status and trace id.
     async fn ask(&self, stream: bool, more: &str) -> (u16, String) {
         let answer = ask(&self.running, &chat("x", stream), more).await;
         let id = answer.header("x-shiftgate-trace-id").expect("every answer has one").to_owned();
         (answer.status, id)
     }
 
-    /// The kept trace's spans, SERVER first, whose times are right although none was made meanwhile.
+    /// Returns the spans of a kept trace, SERVER first, after checking that their times lie within the case.
     async fn kept(&self, id: &str, count: usize) -> Vec<Span> {
         let spans = self.receiver.trace(id, count).await;
         assert_eq!(spans.len(), count, "{spans:#?}");
@@ -79,7 +80,7 @@ async fn a_good_answer_that_is_not_sampled_has_no_span() {
     assert_eq!((spans[0].status, spans[1].status, spans[2].status), (0, ERROR, 0));
     finish(case.running).await;
     assert_eq!(case.receiver.spans().len(), 3, "the good ones left nothing");
-    // Decided before the backend is asked: it is told that nobody records this.
+    // The flag is sent before the request's end is known, so it says "not sampled".
     assert!(case.qwen.received().iter().all(|got| { got.headers["traceparent"].to_str().unwrap().ends_with("-00") }));
 }
 
@@ -132,7 +133,7 @@ async fn an_application_that_leaves_amid_its_upload_is_kept() {
     assert_eq!(case.running.app.stats.in_flight.get(), 0);
 }
 
-/// The head is read, and the body is waited for.
+/// Waits until one request is in flight.
 async fn until_held(running: &Running) {
     eventually(|| running.app.stats.in_flight.get() == 1).await;
 }

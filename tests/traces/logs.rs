@@ -1,4 +1,4 @@
-//! The lines that this process logs, for tests that wait for one.
+//! Captures the log lines of this process, for tests that wait for one.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use crate::support::until;
 
 static LINES: OnceLock<watch::Sender<Vec<String>>> = OnceLock::new();
 
-/// Written by one line at a time.
+/// A writer that receives one line per write.
 struct Line;
 
 impl Write for Line {
@@ -34,7 +34,7 @@ impl MakeWriter<'_> for Line {
     }
 }
 
-/// All tests' lines; the first call begins.
+/// Returns the log lines of all tests; the first call installs the subscriber.
 pub(crate) fn lines() -> watch::Receiver<Vec<String>> {
     let lines = LINES.get_or_init(|| {
         let only = tracing_subscriber::EnvFilter::new("shiftgate=info");
@@ -44,12 +44,12 @@ pub(crate) fn lines() -> watch::Receiver<Vec<String>> {
     lines.subscribe()
 }
 
-/// How many lines say all of this.
+/// Number of lines that contain all `parts`.
 pub(crate) fn count(lines: &[String], parts: &[&str]) -> usize {
     lines.iter().filter(|line| parts.iter().all(|part| line.contains(part))).count()
 }
 
-/// Until so many lines say all of this.
+/// Waits until `times` lines contain all `parts`.
 pub(crate) async fn logged(times: usize, parts: &[&str]) -> usize {
     count(&until(lines(), |lines| count(lines, parts) >= times).await, parts)
 }

@@ -1,4 +1,4 @@
-//! Traces as a collector gets them: the in-process receiver always, a real Jaeger where there is one.
+//! Traces as a collector receives them: an in-process receiver, and a real Jaeger if one is installed.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 

@@ -1,4 +1,4 @@
-//! A collector that is down, slow or cruel costs no request anything.
+//! A collector that is down, slow or faulty costs no request anything.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use crate::support::*;
 const DOWN: &str = "traces cannot be exported";
 const BACK: &str = "traces are exported again";
 
-/// So that one try that hangs is soon over.
+/// Shortens an export that hangs.
 fn impatient() -> Vec<(&'static str, String)> {
     vec![("OTEL_EXPORTER_OTLP_TIMEOUT", "150".to_owned())]
 }
 
-/// Asks for one answer; its trace has two spans.
+/// Sends one request; its trace has two spans.
 async fn ask_well(running: &Running) -> String {
     let answer = ask(running, &chat("x", false), "").await;
     assert_eq!((answer.status, answer.whole), (200, true), "{}", answer.text());
@@ -38,7 +38,7 @@ async fn outages(mood: Mood, by_http: bool) {
     let place = receiver.address.to_string();
     let mut asked = 1;
     ask_well(&running).await;
-    // Its answer has come too: what is under way when the outage begins would be sent again.
+    // The export has completed: one in flight when the outage begins would be retried.
     eventually(|| running.app.stats.telemetry.exported.get() == 2).await;
     for outage in 1..=2 {
         receiver.set(mood).await;
@@ -50,7 +50,7 @@ async fn outages(mood: Mood, by_http: bool) {
         assert!(running.app.stats.telemetry.dropped_failed.get() >= 2);
         receiver.set(Mood::Takes).await;
         let began = Instant::now();
-        // The first that meets what is left of a broken connection is lost too.
+        // The first export on a broken connection is lost as well.
         while count(&lines().borrow(), &[BACK, &place]) < outage {
             ask_well(&running).await;
             asked += 1;
@@ -65,7 +65,7 @@ async fn outages(mood: Mood, by_http: bool) {
     let stats = finish(running).await;
     let telemetry = &stats.telemetry;
     assert_eq!(telemetry.exported.get() + dropped(telemetry), 2 * asked, "{mood:?}: each span is told or counted");
-    // More may have come: what was taken and never confirmed.
+    // The collector may hold more: spans that it received and never confirmed.
     assert!(receiver.spans().len() as u64 >= telemetry.exported.get(), "{mood:?}");
 }
 

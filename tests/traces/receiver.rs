@@ -1,4 +1,4 @@
-//! A collector in the test's own process, gRPC and HTTP on one port, that takes what comes or is cruel.
+//! A collector in the test process, gRPC and HTTP on one port, that accepts spans or misbehaves on request.
 
 use std::convert::Infallible;
 use std::io::Read;
@@ -33,42 +33,42 @@ const GRPC: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
     Takes,
-    /// Nobody listens.
+    /// Does not listen.
     Refuses,
-    /// Requests are read and never answered.
+    /// Reads requests and never answers.
     Hangs,
     Resets,
-    /// 503, or gRPC's UNAVAILABLE.
+    /// Answers 503, or gRPC's UNAVAILABLE.
     Unavailable,
-    /// The same for the first call alone.
+    /// Answers only the first call like that.
     UnavailableOnce,
-    /// The first call alone is never answered.
+    /// Never answers the first call.
     HangsOnce,
-    /// As once unavailable, and HTTP's answer says when to come again.
+    /// As `UnavailableOnce`, with `retry-after` in HTTP's answer.
     BusyOnce,
-    /// Batches are taken, but for one span each.
+    /// Accepts batches except for one span of each.
     Rejects,
     Slow(Duration),
 }
 
-/// Stops when it is dropped.
+/// A running collector, stopped on drop.
 pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
     mood: watch::Sender<Mood>,
     in_force: watch::Receiver<Mood>,
     task: tokio::task::JoinHandle<()>,
-    /// Never listens: the port stays this one's while nobody does.
+    /// Bound and never listening, so that no other process takes the port.
     _port: TcpSocket,
 }
 
 struct Shared {
     spans: watch::Sender<Vec<Span>>,
-    /// Calls that came, whatever became of them.
+    /// Number of calls received, in every mood.
     calls: watch::Sender<u64>,
-    /// As it came, for a search.
+    /// Bytes as received, for a search.
     raw: Mutex<Vec<u8>>,
-    /// Of the last call.
+    /// Headers of the last call.
     headers: Mutex<HeaderMap>,
 }
 
@@ -95,7 +95,7 @@ impl Receiver {
         it
     }
 
-    /// Where gRPC goes.
+    /// Endpoint for gRPC.
     pub(crate) fn grpc(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -104,7 +104,7 @@ impl Receiver {
         format!("http://{}/v1/traces", self.address)
     }
 
-    /// Connections of the mood before are gone when this returns.
+    /// Changes the mood; connections of the mood before are closed when this returns.
     pub(crate) async fn set(&self, mood: Mood) {
         self.mood.send_replace(mood);
         until(self.in_force.clone(), |now| *now == mood).await;
@@ -118,7 +118,7 @@ impl Receiver {
         self.shared.spans.borrow().clone()
     }
 
-    /// Of the last call; empty when it had none of that name.
+    /// Returns this header of the last call, empty if it had none.
     pub(crate) fn header(&self, name: &str) -> String {
         let headers = self.shared.headers.lock().unwrap();
         headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
@@ -129,7 +129,7 @@ impl Receiver {
         raw.windows(text.len()).any(|some| some == text.as_bytes())
     }
 
-    /// The spans, once they are as wanted.
+    /// Waits until the spans are as wanted, and returns them.
     pub(crate) async fn wait_for(&self, what: &str, holds: impl Fn(&[Span]) -> bool) -> Vec<Span> {
         let mut spans = self.shared.spans.subscribe();
         let waited = tokio::time::timeout(PATIENCE, spans.wait_for(|spans| holds(spans))).await;
@@ -139,7 +139,7 @@ impl Receiver {
         }
     }
 
-    /// All spans of one trace, once there are so many.
+    /// Waits until the trace has `count` spans, and returns all of them.
     pub(crate) async fn trace(&self, id: &str, count: usize) -> Vec<Span> {
         let of = |spans: &[Span]| spans.iter().filter(|span| span.trace_id == id).cloned().collect::<Vec<_>>();
         of(&self.wait_for(&format!("trace {id} of {count} spans"), |spans| of(spans).len() >= count).await)
@@ -201,7 +201,7 @@ async fn connection(stream: TcpStream, mood: Mood, shared: Arc<Shared>) {
         return stream.set_zero_linger().unwrap();
     }
     let service = hyper::service::service_fn(move |request| answer(request, mood, Arc::clone(&shared)));
-    // A connection that breaks is the tests' business only by what is missing then.
+    // A broken connection shows only as missing spans.
     drop(auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await);
 }
 
@@ -269,7 +269,7 @@ fn said(mood: Mood) -> ExportTraceServiceResponse {
     ExportTraceServiceResponse { partial_success: (mood == Mood::Rejects).then_some(partial) }
 }
 
-/// What tonic calls once it has understood a request.
+/// The service that tonic calls with a decoded request.
 struct Taker(Arc<Shared>, Mood);
 
 #[tonic::async_trait]

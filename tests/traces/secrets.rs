@@ -1,4 +1,4 @@
-//! Credentials and content stay where they belong, whatever becomes of a request: one run of the built binary.
+//! Credentials and content stay out of logs and telemetry, however a request ends: one run of the built binary.
 
 use crate::process::*;
 use crate::receiver::Receiver;
@@ -7,7 +7,7 @@ use shiftgate::sim::{Behaviour, Fault, Received};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What only the application and its own provider may see.
+/// Strings that only the application and its own provider may see.
 const OF_THE_APP: [&str; 6] =
     ["sk-app-canary", "cookie-canary", "org-canary", "x-api-canary", "session-canary", "baggage-canary"];
 const OF_THE_CANDIDATE: &str = "qwen-key-canary";
@@ -17,7 +17,7 @@ fn sent(all: &[Received]) -> String {
     all.iter().map(|got| format!("{} {} {:?}\n", got.method, got.target, got.headers)).collect()
 }
 
-/// Requests that are refused, and a tunnel; what the refusals say.
+/// Sends requests that are refused, and a tunnel; returns the texts of the refusals.
 async fn broken_and_tunnelled(listen: std::net::SocketAddr, more: &str) -> String {
     let mut told = String::new();
     for broken in
@@ -99,7 +99,7 @@ async fn no_credential_crosses_and_none_is_told() {
     let page = raw(admin, exemplars.as_bytes()).await.text();
     assert!(page.contains("trace_id=") && page.contains("# EOF"), "{page}");
     told.push_str(&page);
-    // A literal key, where none belongs.
+    // A literal key is not allowed there.
     std::fs::write(&path, text.replace("api_key = \"client\"", "api_key = \"sk-app-canary-no\"")).unwrap();
     let mut log = String::new();
     while !log.contains("rollout file refused") {

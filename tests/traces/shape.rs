@@ -1,4 +1,4 @@
-//! One request that failed over, as a whole trace: by gRPC and by HTTP.
+//! The complete trace of one request that failed over, by gRPC and by HTTP.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use crate::support::*;
 pub(crate) const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 pub(crate) const APP: &str = "00f067aa0ba902b7";
 
-/// A file for a pair that fails over and exports to `url`; `more` goes into `[telemetry]`.
+/// Returns a file with failover on and exports to `url`; `more` goes into `[telemetry]`.
 pub(crate) fn traced(openai: &Sim, qwen: &Sim, url: &str, more: &str) -> String {
     let text = file(openai, qwen, 100.0).replace("enabled = false", "enabled = true\nretry_budget = 1.0");
     let text = text.replace("family = \"qwen3\"", "family = \"qwen3\"\nbreaker = { enabled = false }");
     format!("{text}[telemetry]\notlp = \"{url}\"\n{more}\n")
 }
 
-/// Exports at once; `more` are other variables.
+/// Starts a sidecar that exports every 20 ms; `more` are other environment variables.
 pub(crate) async fn launch_traced(text: &str, more: &[(&'static str, String)]) -> Running {
     let mut all = vec![("OTEL_BSP_SCHEDULE_DELAY", "20".to_owned())];
     all.extend_from_slice(more);
@@ -37,7 +37,7 @@ pub(crate) async fn launch_traced(text: &str, more: &[(&'static str, String)]) -
     launch_in(env, text, Options { traces: true, ..Options::default() }).await
 }
 
-/// Until it holds; a hang is a failure.
+/// Waits until it `holds`; panics after [`PATIENCE`].
 pub(crate) async fn eventually(mut holds: impl FnMut() -> bool) {
     let waiting = async {
         while !holds() {
@@ -47,7 +47,7 @@ pub(crate) async fn eventually(mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, waiting).await.expect("it never holds");
 }
 
-/// Ends the sidecar: what waits is out, or counted.
+/// Drains the sidecar; afterwards every span is exported or counted as lost.
 pub(crate) async fn finish(running: Running) -> Arc<Stats> {
     let stats = Arc::clone(&running.app.stats);
     running.app.drain(Duration::from_millis(1), std::future::pending()).await;
@@ -64,7 +64,7 @@ fn told(sim: &Sim) -> Option<String> {
     got.headers.get("traceparent").map(|value| value.to_str().unwrap().to_owned())
 }
 
-/// Asks for the stream that fails over; `post_at` is where the candidate's own span goes by HTTP.
+/// Requests the stream that fails over; the candidate's own span is sent to `post_at` by HTTP.
 pub(crate) async fn fail_over(running: &Running, openai: &Sim, qwen: &Sim, trace: &str, post_at: SocketAddr) -> Asked {
     let body = json!({"model": "gpt-4o", "stream": true, "stream_options": {"include_usage": true}, "max_tokens": 9,
         "temperature": 0.5, "seed": 7, "n": 1, "messages": [{"role": "user", "content": "x"}]});
@@ -84,7 +84,7 @@ pub(crate) async fn fail_over(running: &Running, openai: &Sim, qwen: &Sim, trace
     asked
 }
 
-/// A POST of the span that a vLLM server with this caller tells.
+/// Returns a POST with the span that a vLLM server exports for this caller.
 fn vllm_span(traceparent: &str) -> Vec<u8> {
     let parts: Vec<&str> = traceparent.split('-').collect();
     let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap();
@@ -128,7 +128,7 @@ async fn whole_trace(receiver: &Receiver, url: &str, env: &[(&'static str, Strin
     let asked = fail_over(&running, &openai, &qwen, TRACE, receiver.address).await;
     let spans = receiver.trace(TRACE, 4).await;
     failed_over_stream(&spans, &asked);
-    // Sampled, and the application's span is another process's.
+    // Flags: sampled, and the parent is known to be remote.
     assert!(spans.iter().filter(|span| span.service() == "shiftgate").all(|span| span.flags & 0x101 == 0x101));
     let telemetry = &finish(running).await.telemetry;
     assert_eq!((telemetry.exported.get(), telemetry.queued.get()), (3, 0));

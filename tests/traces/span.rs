@@ -1,4 +1,4 @@
-//! A span as the tests look at it, whoever tells it: the receiver or Jaeger.
+//! One form of a span for the tests, from the in-process receiver or from Jaeger.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(crate) struct Span {
     pub(crate) scope: String,
     pub(crate) name: String,
     pub(crate) kind: i64,
-    /// Ids are lower-case hex; no parent is empty.
+    /// Ids in lower-case hex; the parent of a root span is empty.
     pub(crate) trace_id: String,
     pub(crate) span_id: String,
     pub(crate) parent: String,
@@ -55,7 +55,7 @@ impl Span {
     }
 }
 
-/// All spans of one export.
+/// Returns all spans of one export.
 pub(crate) fn of_request(request: &ExportTraceServiceRequest) -> Vec<Span> {
     let mut spans = Vec::new();
     for of_resource in &request.resource_spans {
@@ -92,7 +92,7 @@ fn of_proto(span: &v1::Span, resource: &Attributes, scope: &str) -> Span {
     }
 }
 
-/// A name that stands there twice is a defect of the sender.
+/// Collects attributes; panics on a name that occurs twice.
 fn attributes(pairs: &[KeyValue]) -> Attributes {
     let mut all = Attributes::new();
     for pair in pairs {
@@ -117,7 +117,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Ids as bytes again.
+/// Decodes an id from hex.
 pub(crate) fn unhex(text: &str) -> Vec<u8> {
     assert!(text.len().is_multiple_of(2), "{text}");
     text.as_bytes().chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()

@@ -1,4 +1,4 @@
-//! How a span ends: HTTP's and GenAI's conventions, one request each.
+//! Status and `error.type` of spans, by the HTTP and GenAI semantic conventions.
 
 use serde_json::{Value, json};
 use shiftgate::sim::{Behaviour, Fault, Sim};
@@ -14,7 +14,7 @@ struct Case {
     receiver: Receiver,
     running: Running,
     openai: Sim,
-    /// Held: it stops when it is dropped.
+    /// Kept alive: the server stops on drop.
     _qwen: Sim,
 }
 
@@ -101,7 +101,7 @@ async fn who_ended_an_attempt_is_told() {
     assert_eq!((server.status, second.status, second.get("shiftgate.cancelled_by")), (0, 0, &Value::Null));
 }
 
-/// Answers everybody with a thought and some usage, and then nothing more.
+/// Starts a server that sends a thought with usage and then stalls.
 async fn stalls_in_thought() -> (String, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -156,7 +156,7 @@ async fn a_breaker_that_opens_is_an_event() {
         assert_eq!(events, if opens { vec!["failover", "breaker_open"] } else { vec!["failover"] });
     }
     let answer = ask(&case.running, &chat("x", false), "").await;
-    // Decided as ever; somebody else answered.
+    // The decision stays; the baseline answered.
     let server = &case.spans(&answer, 2).await[0];
     assert_eq!(
         (server.get("shiftgate.decision.backend"), server.get("shiftgate.backend")),
@@ -174,7 +174,7 @@ async fn a_breaker_that_a_4xx_opens_is_an_event_too() {
     let case =
         Case::new(100.0, refuses, |text| text.replace("breaker = { enabled = false }", "breaker = { failures = 1 }"))
             .await;
-    // The baseline takes what the candidate refused, so it is the candidate's fault: known after the failover.
+    // The baseline accepts the request, so the 4xx was the candidate's fault: known only after the failover.
     let answer = ask(&case.running, &chat("x", false), "").await;
     assert_eq!((answer.status, answer.header("x-shiftgate-backend")), (200, Some("openai")));
     let spans = case.spans(&answer, 3).await;
@@ -204,7 +204,7 @@ async fn a_method_that_nobody_knows_is_other() {
     assert!(!case.receiver.holds("BREWBREW"));
 }
 
-/// Answers on every connection once, and hangs up on what comes after it.
+/// Starts a server that answers once per connection and closes it on the second request.
 async fn forgetful() -> (String, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());

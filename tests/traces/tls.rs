@@ -1,4 +1,4 @@
-//! A collector behind TLS, with an authority of its own and a client certificate: by gRPC and by HTTP.
+//! A collector behind TLS with a private CA and a client certificate, by gRPC and by HTTP.
 
 use shiftgate::sim::Behaviour;
 
@@ -7,8 +7,8 @@ use crate::receiver::Receiver;
 use crate::shape::*;
 use crate::support::*;
 
-/// Asks once through a sidecar that exports to `127.0.0.1`, whose certificate is for `name`; returns the spans that the
-/// collector got and those that were lost.
+/// Sends one request through a sidecar that exports to `127.0.0.1`, whose certificate is for `name`; returns the spans
+/// that the collector received and the number lost.
 async fn export(by_http: bool, name: &str, trusted: &Authority, used: &Authority) -> (usize, u64) {
     let receiver = Receiver::start().await;
     let plain = receiver.grpc().trim_start_matches("http://").parse().unwrap();

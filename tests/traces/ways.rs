@@ -1,4 +1,4 @@
-//! How traces get out: what the environment says of the way, and what of the process itself.
+//! Export settings from the environment: endpoint, protocol, resource; and spans of the process itself.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::shape::*;
 use crate::span::{ERROR, Span};
 use crate::support::*;
 
-/// One request's trace with this in `[telemetry]` and the environment.
+/// Returns the trace of one request with these lines in `[telemetry]` and this environment.
 async fn told(receiver: &Receiver, url: &str, env: &[(&'static str, String)]) -> Vec<Span> {
     let (openai, qwen) = pair(Behaviour::default()).await;
     let running = launch_traced(&traced(&openai, &qwen, url, ""), env).await;
@@ -93,7 +93,7 @@ async fn the_environment_may_turn_traces_off() {
         let running = launch_traced(&text, &[(off.0, off.1.to_owned())]).await;
         let answer = ask(&running, &chat("x", false), &traceparent(TRACE, true)).await;
         assert_eq!(answer.status, 200);
-        // Nobody records here, so the application's own span stays the parent.
+        // Nothing is recorded here, so the application's span stays the parent.
         assert_eq!(qwen.received()[0].headers["traceparent"], format!("00-{TRACE}-{APP}-01").as_str());
         finish(running).await;
         assert_eq!(*receiver.calls().borrow(), 0, "{off:?}");
@@ -105,7 +105,7 @@ async fn what_waits_is_out_at_the_end() {
     for mood in [Mood::Takes, Mood::Slow(Duration::from_millis(200)), Mood::UnavailableOnce] {
         let receiver = Receiver::start_as(mood).await;
         let (openai, qwen) = pair(Behaviour::default()).await;
-        // So late that only the end can have sent it.
+        // The export interval is so long that only the shutdown can have flushed the span.
         let late = [("OTEL_BSP_SCHEDULE_DELAY", "3600000".to_owned())];
         let env = move |name: &str| late.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let text = traced(&openai, &qwen, &receiver.grpc(), "");
@@ -174,7 +174,7 @@ async fn reloads_are_sampled_by_the_files_ratio_of_now() {
     let text = traced(&openai, &qwen, &receiver.grpc(), "sample = 0.0");
     std::fs::write(&path, &text).unwrap();
     let mut process = Process::of(binary().arg("--config").arg(&path).env("OTEL_BSP_SCHEDULE_DELAY", "20"));
-    // Each is decided by the ratio before it; the last one waits until that is in force.
+    // Each request is sampled by the ratio before it; the last one waits until the ratio is in force.
     for (generation, ratio) in [(2, "1.0"), (3, "0.9999999")] {
         std::fs::write(&path, text.replace("sample = 0.0", &format!("sample = {ratio}"))).unwrap();
         assert_eq!(process.line("rollout file reloaded")["generation"], generation);
@@ -184,7 +184,7 @@ async fn reloads_are_sampled_by_the_files_ratio_of_now() {
     let ended = tokio::task::spawn_blocking(move || process.child.wait().unwrap());
     assert!(ended.await.unwrap().success());
     let spans = receiver.spans();
-    // A file that is read twice for one change tells no generation.
+    // Reading a file twice for one change makes no second generation.
     let generations: Vec<_> =
         spans.iter().map(|span| span.get("shiftgate.generation")).filter(|one| !one.is_null()).collect();
     assert_eq!(generations, [&json!(3)], "{spans:#?}");
@@ -200,7 +200,7 @@ async fn a_reload_that_cannot_be_told_holds_up_no_request() {
         let bridge = Bridge::default();
         let listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(bridge.layer()));
         let options = Options { traces: true, bridge, ..Options::default() };
-        // So that the first call hangs for as long as this test may take.
+        // The first export hangs for as long as this test may take.
         let vars = [("OTEL_BSP_SCHEDULE_DELAY", "20"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "600000")];
         let env = move |name: &str| vars.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         let running = launch_in(env, &traced(&openai, &qwen, &url, ""), options).await;
@@ -208,7 +208,7 @@ async fn a_reload_that_cannot_be_told_holds_up_no_request() {
         until(receiver.calls(), |calls| *calls == 1).await;
         let answer = ask(&running, &chat("x", false), "").await;
         receiver.trace(answer.header("x-shiftgate-trace-id").unwrap(), 2).await;
-        // The reload's span and the drain's.
+        // One span of the reload and one of the drain.
         assert_eq!(finish(running).await.telemetry.dropped_shutdown.get(), 2);
         drop(listening);
     }
