@@ -23,6 +23,7 @@ const SAMPLED: &str = "all sampled";
 const WITHOUT: &str = "build without otlp";
 const OFF_PINNED: &str = "traces off, one CPU";
 const SAMPLED_PINNED: &str = "all sampled, one CPU";
+const PINNED: [&str; 2] = [OFF_PINNED, SAMPLED_PINNED];
 
 /// Starts every configuration. The origin is also the collector: it answers 200 to any request.
 pub(crate) fn start(folder: &Path, origin: SocketAddr) -> anyhow::Result<Vec<Target>> {
@@ -43,7 +44,7 @@ pub(crate) fn start(folder: &Path, origin: SocketAddr) -> anyhow::Result<Vec<Tar
         let listen = free()?;
         let file = folder.join(format!("{}.toml", name.replace([' ', ','], "-")));
         std::fs::write(&file, shiftgate(listen, origin, folder) + &telemetry)?;
-        let mut command = if [OFF_PINNED, SAMPLED_PINNED].contains(&name) {
+        let mut command = if PINNED.contains(&name) {
             let mut taskset = Command::new("taskset");
             taskset.args(["--cpu-list", "0"]).arg(program);
             taskset
@@ -82,7 +83,7 @@ pub(crate) fn measure(
     for target in targets {
         let values = cpu.values.get(target.name).map(Vec::as_slice).unwrap_or_default();
         let shown = crate::report::median(values).unwrap_or_default();
-        let off = if target.name == SAMPLED_PINNED { OFF_PINNED } else { OFF };
+        let off = if PINNED.contains(&target.name) { OFF_PINNED } else { OFF };
         text.push_str(&format!("\n| {} | {shown:.1} | {} |", target.name, spread(&cpu, target.name, off)));
     }
     Ok(text)
