@@ -10,7 +10,7 @@ use http::header::TRANSFER_ENCODING;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::pool::{Client, Http1};
+use super::kept::{Http1, Kept};
 
 /// A chunk with one byte and its frame.
 const LEAST_CHUNK: u64 = 6;
@@ -28,7 +28,7 @@ pub struct AnswerBody {
 
 #[derive(Debug)]
 enum Source {
-    Http1(Option<(Http1, Weak<Client>)>),
+    Http1(Option<(Http1, Weak<Kept>)>),
     Http2(#[expect(dead_code, reason = "held: it counts the stream")] Arc<()>),
 }
 
@@ -36,7 +36,7 @@ impl AnswerBody {
     /// `kept` is the connection, where it can be used again; `before` is what it had read before this answer.
     pub(super) fn http1(
         response: Response<Incoming>,
-        kept: Option<(Http1, Weak<Client>)>,
+        kept: Option<(Http1, Weak<Kept>)>,
         before: u64,
     ) -> Response<Self> {
         let passed = before.saturating_add(head_length(&response));
@@ -78,10 +78,10 @@ impl AnswerBody {
 
     fn release(&mut self) {
         if let Source::Http1(conn) = &mut self.source
-            && let Some((conn, client)) = conn.take()
-            && let Some(client) = client.upgrade()
+            && let Some((conn, kept)) = conn.take()
+            && let Some(kept) = kept.upgrade()
         {
-            client.give_back(conn);
+            kept.give_back(conn);
         }
     }
 }

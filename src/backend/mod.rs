@@ -9,6 +9,7 @@ mod error;
 mod facts;
 pub mod headers;
 mod io;
+mod kept;
 mod pool;
 mod request_body;
 mod resolve;

@@ -1,12 +1,9 @@
-//! The connections of one backend: kept while idle, reused newest first, closed before the server would.
-//!
-//! Bound: at most [`MAX_IDLE`] idle connections; open ones are bounded by the process' requests in flight.
+//! The client of one backend: a request on a kept connection or on a new one.
 
-use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -19,81 +16,23 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use super::answer::AnswerBody;
 use super::connect::Connector;
 use super::error::Failure;
-use super::io::{BytesRead, Counted};
+use super::io::Counted;
+use super::kept::{Http1, Kept, Shared, retirement};
 use super::request_body::RequestBody;
-use crate::stats::{BackendStats, Permit, lock};
+use crate::stats::{BackendStats, Permit};
 
-/// Idle connections kept for one backend.
-const MAX_IDLE: usize = 256;
-/// Streams that share one h2 connection; a further one opens the next.
-const MAX_STREAMS: usize = 80;
-/// And of what the server allows at most so many hundredths: a stream too many would wait for another's end.
-const STREAMS_PERCENT: usize = 80;
-/// A connection older than this, and up to a fifth more or less, is not used again: balancers and changed addresses
-/// get their due, and not from all connections at once.
-const MAX_AGE: Duration = Duration::from_secs(300);
-/// How often idle connections are looked at. With uvicorn's five seconds and our three there is room for one tick.
-const TICK: Duration = Duration::from_secs(1);
-/// Answer heads above this are refused.
+/// Largest head of an answer, in bytes; a larger one is a failure.
 const MAX_HEAD: u32 = 64 * 1024;
-/// Of an answer that is not taken on so much is read ahead; it holds the largest head.
+/// Read-ahead limit, in bytes, while the client is not reading. At least [`MAX_HEAD`].
 const MAX_BUFFER: usize = MAX_HEAD as usize + 8 * 1024;
-/// A pooled connection that is not ready at once is given this long before a new one is opened instead.
-const SETTLE: Duration = Duration::from_millis(50);
 
-/// One backend's connections.
+/// A client that shares its connections with its clones' requests.
 #[derive(Debug)]
 pub struct Client {
     connector: Connector,
     h2: bool,
-    keepalive: Duration,
-    idle: Mutex<VecDeque<Idle>>,
-    shared: Mutex<Vec<Shared>>,
-    reaping: AtomicBool,
+    kept: Arc<Kept>,
     stats: Arc<BackendStats>,
-}
-
-#[derive(Debug)]
-struct Idle {
-    conn: Http1,
-    since: Instant,
-}
-
-#[derive(Debug)]
-pub(super) struct Http1 {
-    sender: http1::SendRequest<RequestBody>,
-    pub(super) read: BytesRead,
-    retire: Instant,
-}
-
-/// An h2 connection; how many streams use it is how often `alive` is held beside the pool's own.
-#[derive(Debug)]
-struct Shared {
-    sender: http2::SendRequest<RequestBody>,
-    alive: Arc<()>,
-    /// Streams that the server allows at once, as it last said.
-    allowed: Arc<AtomicUsize>,
-    idle_since: Instant,
-    retire: Instant,
-}
-
-impl Http1 {
-    fn is_done(&self) -> bool {
-        self.sender.is_closed() || Instant::now() >= self.retire
-    }
-}
-
-impl Shared {
-    fn has_room(&self) -> bool {
-        let allowed = (self.allowed.load(Relaxed).saturating_mul(STREAMS_PERCENT) / 100).max(1);
-        // The pool's own handle is one.
-        Arc::strong_count(&self.alive) <= MAX_STREAMS.min(allowed)
-    }
-}
-
-/// When a connection that is opened now has become old.
-fn retirement() -> Instant {
-    Instant::now() + MAX_AGE.mul_f64(rand::random_range(0.8..1.2))
 }
 
 /// An answer and where it came from.
@@ -113,26 +52,18 @@ pub struct SendError {
 
 impl Client {
     pub fn new(connector: Connector, h2: bool, keepalive: Duration, stats: Arc<BackendStats>) -> Arc<Self> {
-        Arc::new(Self {
-            connector,
-            h2,
-            keepalive,
-            idle: Mutex::default(),
-            shared: Mutex::default(),
-            reaping: AtomicBool::new(false),
-            stats,
-        })
+        Arc::new(Self { connector, h2, kept: Kept::new(keepalive), stats })
     }
 
     /// Sends one request on a kept connection, or on a new one; `fresh` insists on a new one.
     pub async fn send(self: &Arc<Self>, request: Request<RequestBody>, fresh: bool) -> Result<Answer, SendError> {
         if self.h2
             && !fresh
-            && let Some((sender, alive)) = self.shared_conn()
+            && let Some((sender, alive)) = self.kept.stream()
         {
             return Box::pin(self.exchange_h2(sender, alive, request, true)).await;
         }
-        if !fresh && let Some(conn) = self.checkout().await {
+        if !fresh && let Some(conn) = self.kept.checkout().await {
             return self.exchange(conn, request, true).await;
         }
         // Opening is rare and its future large: kept off the future of every request.
@@ -191,10 +122,9 @@ impl Client {
                 drop(running.await);
             });
             let alive = Arc::new(());
-            let (idle_since, retire) = (Instant::now(), retirement());
-            let shared = Shared { sender: sender.clone(), alive: Arc::clone(&alive), allowed, idle_since, retire };
-            lock(&self.shared).push(shared);
-            self.reap();
+            let (idle_since, retire_at) = (Instant::now(), retirement());
+            let shared = Shared { sender: sender.clone(), alive: Arc::clone(&alive), allowed, idle_since, retire_at };
+            self.kept.share(shared);
             return Ok(Opened::Http2(sender, alive));
         }
         let (sender, conn) =
@@ -203,29 +133,7 @@ impl Client {
             let _open = guard;
             drop(conn.await);
         });
-        Ok(Opened::Http1(Http1 { sender, read, retire: retirement() }))
-    }
-
-    async fn checkout(&self) -> Option<Http1> {
-        loop {
-            let Idle { mut conn, since } = lock(&self.idle).pop_back()?;
-            if since.elapsed() >= self.keepalive || conn.is_done() {
-                continue;
-            }
-            // The last answer's end may reach us before the connection's own task has tidied up.
-            if conn.sender.is_ready() || matches!(tokio::time::timeout(SETTLE, conn.sender.ready()).await, Ok(Ok(()))) {
-                return Some(conn);
-            }
-        }
-    }
-
-    fn shared_conn(&self) -> Option<(http2::SendRequest<RequestBody>, Arc<()>)> {
-        let mut shared = lock(&self.shared);
-        shared.retain(|conn| !conn.sender.is_closed());
-        let now = Instant::now();
-        let conn = shared.iter_mut().find(|conn| now < conn.retire && conn.has_room())?;
-        conn.idle_since = now;
-        Some((conn.sender.clone(), Arc::clone(&conn.alive)))
+        Ok(Opened::Http1(Http1 { sender, read, retire_at: retirement() }))
     }
 
     async fn exchange(
@@ -234,12 +142,12 @@ impl Client {
         request: Request<RequestBody>,
         reused: bool,
     ) -> Result<Answer, SendError> {
-        let Http1 { sender, read, retire } = conn;
+        let Http1 { sender, read, retire_at } = conn;
         let before = read.get();
         let (sent, sender) = answer_on(sender, request).await;
         match sent {
             Ok(response) => {
-                let kept = sender.map(|sender| (Http1 { sender, read, retire }, Arc::downgrade(self)));
+                let kept = sender.map(|sender| (Http1 { sender, read, retire_at }, Arc::downgrade(&self.kept)));
                 Ok(Answer { response: AnswerBody::http1(response, kept, before), reused })
             }
             Err(error) => {
@@ -284,61 +192,9 @@ impl Client {
         }
     }
 
-    pub(super) fn give_back(self: &Arc<Self>, conn: Http1) {
-        if conn.is_done() {
-            return;
-        }
-        let mut idle = lock(&self.idle);
-        if idle.len() >= MAX_IDLE {
-            idle.pop_front();
-        }
-        idle.push_back(Idle { conn, since: Instant::now() });
-        drop(idle);
-        self.reap();
-    }
-
-    /// Closes what has been idle for too long, from a task that lives while there is something idle.
-    fn reap(self: &Arc<Self>) {
-        if self.reaping.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let client = Arc::downgrade(self);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(TICK).await;
-                let Some(client) = client.upgrade() else { return };
-                if client.reap_now() {
-                    client.reaping.store(false, Ordering::Release);
-                    // Between the look and the store a connection may have come back to a pool without a reaper.
-                    if client.is_empty() || client.reaping.swap(true, Ordering::AcqRel) {
-                        return;
-                    }
-                }
-            }
-        });
-    }
-
-    fn reap_now(&self) -> bool {
-        let keepalive = self.keepalive;
-        lock(&self.idle).retain(|idle| idle.since.elapsed() < keepalive && !idle.conn.is_done());
-        lock(&self.shared).retain_mut(|conn| {
-            if Arc::strong_count(&conn.alive) > 1 {
-                conn.idle_since = Instant::now();
-            }
-            // Running streams keep an old connection open; it takes no new ones.
-            !conn.sender.is_closed() && conn.idle_since.elapsed() < keepalive && Instant::now() < conn.retire
-        });
-        self.is_empty()
-    }
-
-    /// Connections that are open and that no request uses.
+    /// Number of open connections that no request uses.
     pub fn idle(&self) -> usize {
-        let shared = lock(&self.shared).iter().filter(|conn| Arc::strong_count(&conn.alive) == 1).count();
-        lock(&self.idle).len() + shared
-    }
-
-    fn is_empty(&self) -> bool {
-        lock(&self.idle).is_empty() && lock(&self.shared).is_empty()
+        self.kept.idle()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::choose::{Body, Choice, FileOnly, Instead, Request, Salts, Shares, UNI
 use crate::config::{Config, Secrets};
 use crate::model::header::SHIFTGATE_BACKEND;
 use crate::model::{BackendId, Reason, Refusal};
-use crate::translate::{self, Action, TranslateInput, Pinned, TranslateError, Translated};
+use crate::translate::{self, Action, Pinned, TranslateError, TranslateInput, Translated};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
 
@@ -208,7 +208,14 @@ fn pinned_by(config: &Config, choice: &Choice, (body, scan, endpoint): Asked<'_>
     let candidates = config[choice.route()].percent.iter().filter(|(_, percent)| percent.hundredths() > 0);
     let mut found = candidates.filter_map(|(backend, _)| {
         let backend = &config[*backend];
-        translate::pin_exactly(&TranslateInput { body, scan, endpoint, backend, is_baseline: false, max_model_len: None })
+        translate::pin_exactly(&TranslateInput {
+            body,
+            scan,
+            endpoint,
+            backend,
+            is_baseline: false,
+            max_model_len: None,
+        })
     });
     found.find(|found| found.pin == pin).map(|found| pinned_step(&found))
 }

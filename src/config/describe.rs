@@ -116,7 +116,12 @@ fn key(key: &ApiKey) -> String {
 fn models(backend: &Backend) -> String {
     if backend.models.is_empty() {
         let tgi = "\"tgi\" is sent, since this server takes any other name for that of an adapter";
-        return if backend.engine.facts().own_model_name.is_some() { tgi } else { "the application's name is sent unchanged" }.to_owned();
+        return if backend.engine.facts().own_model_name.is_some() {
+            tgi
+        } else {
+            "the application's name is sent unchanged"
+        }
+        .to_owned();
     }
     let pairs: Vec<String> =
         backend.models.iter().map(|(pattern, name)| format!("{} → {name}", pattern.as_str())).collect();

@@ -14,7 +14,7 @@ use crate::backend::{RequestBody, Target};
 use crate::model::header::TRACEPARENT;
 use crate::model::{SpanId, TraceContext};
 use crate::outcome::{LegKind, Role, Trail};
-use crate::translate::{self, AnswerSpec, TranslateInput, Ledger, Owner, TranslateError};
+use crate::translate::{self, AnswerSpec, Ledger, Owner, TranslateError, TranslateInput};
 use crate::wire::scan::Scan;
 
 /// Largest answer held whole where nothing else is said, in bytes.

@@ -5,10 +5,14 @@
 
 mod exchange;
 mod follow;
+mod intervals;
 mod learn;
+mod length;
+mod pause;
 mod poll;
 pub mod probe;
 mod prometheus;
 mod signals;
 
-pub use follow::{BackendMonitor, PollIntervals};
+pub use follow::BackendMonitor;
+pub use intervals::PollIntervals;

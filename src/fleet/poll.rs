@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, Uri};
 use tokio::task::JoinSet;
 
 use super::exchange::{Question, key_of};
-use super::follow::PollIntervals;
+use super::intervals::PollIntervals;
 use super::signals::{Page, Rate, Signals};
 use crate::backend::{Client, Target};
 use crate::config::BackendUrl;

@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use super::intake::MAX_FIELDS;
-use super::{Proxy, connection, respond};
+use super::shared::Proxy;
+use super::{connection, respond};
 use crate::config::Listen;
 use http::StatusCode;
 

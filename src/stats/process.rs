@@ -51,6 +51,9 @@ impl Reloads {
     }
 }
 
+/// The reason of connections refused at `limits.connections`, before there is a request.
+const REFUSED_CONNECTIONS: &str = "refused:connections";
+
 /// Everything counted in this process.
 #[derive(Debug, Default)]
 pub struct Stats {
@@ -142,10 +145,11 @@ impl Stats {
         Limit::ALL.iter().zip(&self.shed).map(|(limit, count)| (limit.as_str(), count.get())).collect()
     }
 
-    /// Requests that shiftgate answered itself, by reason.
+    /// Requests that shiftgate answered itself, and connections that it refused, by reason.
     pub fn refused(&self) -> BTreeMap<&'static str, u64> {
         let reasons = Refusal::ALL.into_iter().map(|refusal| Reason::Refused(refusal).as_str());
-        reasons.zip(self.refused.iter().map(Count::get)).collect()
+        let requests = reasons.zip(self.refused.iter().map(Count::get));
+        requests.chain([(REFUSED_CONNECTIONS, self.refused_connections.get())]).collect()
     }
 
     /// Ended requests by how they ended.

@@ -8,10 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::scanner::Source;
 use crate::{assert_none, sources};
 
-/// Rooms that still have a circle.
-const UNTIL_CLEAN: &[&str] =
-    &["admin", "backend", "cli", "config", "fleet", "live", "otlp", "proxy", "sim", "telemetry", "translate"];
-
 type Module = Vec<String>;
 type Imports = BTreeMap<Module, BTreeSet<Module>>;
 
@@ -87,16 +83,8 @@ fn told(circle: &[&Module]) -> String {
 fn no_import_circle_inside_a_room() {
     let sources = sources();
     let rooms: BTreeSet<&str> = sources.iter().map(|source| source.module()[0]).collect();
-    let (mut wrong, mut clean) = (Vec::new(), Vec::new());
-    for room in rooms {
-        let circles = circles(&imports(&sources, room));
-        match (circles.is_empty(), UNTIL_CLEAN.contains(&room)) {
-            (false, false) => wrong.extend(circles),
-            (true, true) => clean.push(format!("{room} has no circle: take it off UNTIL_CLEAN")),
-            _ => {}
-        }
-    }
-    assert_none(&[wrong, clean].concat());
+    let wrong: Vec<String> = rooms.into_iter().flat_map(|room| circles(&imports(&sources, room))).collect();
+    assert_none(&wrong);
 }
 
 #[track_caller]

@@ -120,7 +120,6 @@ async fn stalls_in_thought() -> (String, tokio::task::JoinHandle<()>) {
 }
 
 #[tokio::test]
-#[ignore = "B1"]
 async fn a_candidate_that_stalls_in_a_stripped_thought_is_idle() {
     let (url, serving) = stalls_in_thought().await;
     let case = Case::new(100.0, Behaviour::default(), |text| {

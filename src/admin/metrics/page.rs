@@ -4,7 +4,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use super::Format;
+use super::format::Format;
 use crate::stats::{Exemplar, View};
 
 pub(super) type Labels = Vec<(&'static str, String)>;

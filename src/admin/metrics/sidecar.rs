@@ -8,8 +8,6 @@ use crate::stats::Stats;
 
 /// Why connections of applications are ended or not taken.
 const CLOSED: [&str; 5] = ["not_accepted", "malformed", "slow_head", "idle", "slow_reader"];
-/// Whole connections over `limits.connections`, which are refused before there is a request.
-const CONNECTIONS: &str = "refused:connections";
 
 pub(super) fn families(view: &View) -> Vec<Family> {
     let stats = &view.stats;
@@ -25,11 +23,9 @@ pub(super) fn families(view: &View) -> Vec<Family> {
 }
 
 fn requests(stats: &Stats) -> Vec<Family> {
-    let mut refused = stats.refused();
+    let refused = stats.refused();
     let mut shed = stats.sheds();
-    let connections = stats.refused_connections.get();
-    refused.insert(CONNECTIONS, connections);
-    shed.insert("limits.connections", connections);
+    shed.insert("limits.connections", stats.refused_connections.get());
     vec![
         Family::new("shiftgate_requests_ended", "Requests by how they ended", by("end", [], stats.ended())),
         Family::new(

@@ -1,0 +1,89 @@
+//! The length of a server's context, in tokens, as the server itself tells it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode, Uri};
+use serde_json::Value;
+
+use super::exchange::{Question, key_of};
+use crate::backend::Target;
+use crate::model::ContextLength;
+use crate::outcome::{LegKind, Role, Trail};
+
+/// Time that the server's answer gets.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Limit, in bytes, of the server's answer; a larger one tells nothing.
+const MAX_ANSWER: u64 = 4 << 20;
+
+/// The server is not there yet, or busy.
+#[derive(Debug)]
+pub(super) struct NoAnswer;
+
+/// Asks the server; `None` where it tells no length.
+pub(super) async fn ask_length(target: &Target) -> Result<Option<u64>, NoAnswer> {
+    let Some(question) = length_question(target) else { return Ok(None) };
+    let labels = (&target.labels, &target.stats);
+    let mut trail = Trail::new(LegKind::Probe, Role::Candidate, labels, "", false);
+    let answer = question.ask(&target.client, &mut trail).await.map_err(|_| NoAnswer)?;
+    if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(NoAnswer);
+    }
+    Ok(length_in(&answer.body, |id| target.config.models.iter().any(|(_, name)| name == id)))
+}
+
+/// What the server says now of its context.
+pub(super) async fn length(target: &Target) -> Option<u64> {
+    ask_length(target).await.unwrap_or_default()
+}
+
+/// The question for the server's context. TGI's list of models does not tell lengths; its `/info` beside the API does.
+fn length_question(target: &Target) -> Option<Question> {
+    let path = target.config.url.path.as_str();
+    let uri = match target.config.engine.facts().context_length {
+        ContextLength::Unasked => return None,
+        ContextLength::Models => target.uri_for(&Uri::from_static("/v1/models"))?,
+        ContextLength::Info => format!("{}/info", path.strip_suffix("/v1").unwrap_or(path)).parse::<Uri>().ok()?,
+    };
+    Some(Question {
+        method: Method::GET,
+        uri,
+        host: target.host.clone(),
+        key: key_of(target),
+        body: Bytes::new(),
+        deadline: ANSWER_TIMEOUT,
+        max_answer: MAX_ANSWER,
+    })
+}
+
+/// The shortest of the models that are asked for; of all, when none of these is in the list.
+fn length_in(body: &[u8], is_ours: impl Fn(&str) -> bool) -> Option<u64> {
+    let said: Value = serde_json::from_slice(body).ok()?;
+    if let Some(length) = said.get("max_total_tokens").and_then(Value::as_u64) {
+        return Some(length);
+    }
+    let length = |model: &Value| Some((is_ours(model.get("id")?.as_str()?), model.get("max_model_len")?.as_u64()?));
+    let models: Vec<(bool, u64)> = said.get("data")?.as_array()?.iter().filter_map(length).collect();
+    let ours = models.iter().any(|(ours, _)| *ours);
+    models.iter().filter(|(is, _)| *is || !ours).map(|(_, length)| *length).filter(|length| *length > 0).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_is_that_of_the_models_asked_for() {
+        let list = br#"{"data":[{"id":"a","max_model_len":4096},{"id":"b","max_model_len":32768},{"id":"lora","max_model_len":null}]}"#;
+        for (ours, expected) in [(vec!["b"], 32_768), (vec!["a", "b"], 4096), (vec!["x"], 4096), (vec!["lora"], 4096)] {
+            assert_eq!(length_in(list, |id| ours.contains(&id)), Some(expected), "{ours:?}");
+        }
+        let info = br#"{"model_id":"Qwen","max_input_tokens":32767,"max_total_tokens":32768}"#;
+        assert_eq!(length_in(info, |_| false), Some(32_768));
+        for nothing in
+            ["", "[]", "{}", r#"{"data":[]}"#, r#"{"data":[{"id":"a"}]}"#, r#"{"data":[{"id":"a","max_model_len":0}]}"#]
+        {
+            assert_eq!(length_in(nothing.as_bytes(), |_| true), None, "{nothing}");
+        }
+    }
+}
