@@ -54,7 +54,7 @@ const KNOWN: [&str; 37] = [
     "verbosity",
     "web_search_options",
 ];
-/// OpenAI's ids are never longer, and it takes none that are.
+/// Limit of a call's id, in characters; a longer one is refused.
 const MAX_ID: usize = 40;
 
 fn error(status: u16, kind: &str, message: &str, param: Option<&str>, code: Option<&str>) -> Refusal {
@@ -106,6 +106,7 @@ fn response_settings(fields: &RequestFields<'_>, error: Value) -> Value {
         "top_logprobs": 0, "top_p": 1.0})
 }
 
+/// The simulated OpenAI.
 pub(super) struct OpenAi;
 
 impl Simulator for OpenAi {
@@ -235,7 +236,8 @@ fn tools(request: &ApiRequest<'_>) -> Option<Refusal> {
     None
 }
 
-/// The models that think take one limit and no sampling; the others know no effort.
+/// Returns the refusal of fields that the model does not support: reasoning models have one limit and no sampling, older
+/// ones no effort.
 fn by_model(request: &ApiRequest<'_>) -> Option<Refusal> {
     let name = request.text("model").unwrap_or_default();
     let thinks = (name.starts_with("gpt-5") && !name.starts_with("gpt-5-chat"))
@@ -276,7 +278,7 @@ fn format(request: &ApiRequest<'_>) -> Option<Refusal> {
     }
 }
 
-/// The ids of calls in the history.
+/// Returns the refusal of a call id in the history that is too long.
 fn ids(request: &ApiRequest<'_>) -> Option<Refusal> {
     let messages = request.list("messages")?;
     messages.iter().enumerate().find_map(|(at, message)| {
@@ -297,6 +299,7 @@ fn ids(request: &ApiRequest<'_>) -> Option<Refusal> {
     })
 }
 
+/// Returns the dated name of a model.
 fn dated(model: &str) -> String {
     match model {
         "gpt-4o" => "gpt-4o-2024-08-06".to_owned(),

@@ -15,7 +15,7 @@ use crate::sim::stamp::Stamp;
 use crate::sim::step::Step;
 
 const FINGERPRINT: &str = "vllm-0.32.0-61aecc63";
-/// Of the recorded server's toy model.
+/// Size of the vocabulary of the recorded server's toy model.
 const VOCABULARY: u64 = 2048;
 
 fn id(number: u64) -> String {
@@ -26,7 +26,7 @@ fn bad(message: impl Into<String>, param: Option<&str>) -> Refusal {
     error(400, "BadRequestError", message, param)
 }
 
-/// What pydantic says, as vLLM hands it on.
+/// Returns pydantic's problems in vLLM's envelope.
 fn invalid(problems: &[String], param: &str) -> Refusal {
     let plural = if problems.len() == 1 { "" } else { "s" };
     let message = format!("{} validation error{plural}:\n  {}", problems.len(), problems.join("\n  "));
@@ -73,6 +73,7 @@ fn response_settings(fields: &RequestFields<'_>, _error: Value) -> Value {
     settings
 }
 
+/// The simulated vLLM.
 pub(super) struct Vllm;
 
 impl Simulator for Vllm {
@@ -411,7 +412,7 @@ fn stream(params: &GenerationParams, outputs: &[Output], number: u64, created: u
     }
     for (index, one) in outputs.iter().enumerate() {
         let mut deltas = deltas(params, one, number);
-        // An answer cut at its limit says so with its last token; otherwise the end token brings an event of its own.
+        // An answer cut at its limit has the finish reason at its last token; otherwise the end token has its own event.
         let cut = finish(params, one) == "length";
         let (last, logprobs) = deltas.pop_if(|_| cut).unwrap_or_else(|| (json!({}), Value::Null));
         for (delta, logprobs) in deltas {
@@ -437,6 +438,7 @@ fn stream(params: &GenerationParams, outputs: &[Output], number: u64, created: u
     steps
 }
 
+/// Returns deltas with their logprobs.
 fn deltas(params: &GenerationParams, output: &Output, number: u64) -> Vec<(Value, Value)> {
     let entry =
         |token: &String| params.top_logprobs.map_or(Value::Null, |top| json!({"content": [logprob(token, top)]}));
