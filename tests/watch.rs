@@ -1,4 +1,4 @@
-//! Every way in which people and machines save a file ends with its last state being applied, a hundred times in a row.
+//! Every way of saving a file ends with its last state being applied, a hundred times in a row.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its shared steps too")]
 
@@ -14,25 +14,25 @@ use tempfile::TempDir;
 
 const ROUNDS: usize = 100;
 
-/// Far beyond what a busy machine needs, so that only a lost save runs into it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of one reading. Far more than a busy machine needs, so that only a lost save reaches it.
+const READING_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// No poll comes within a test: what is noticed is noticed by events.
+/// Timing without a poll within a test: changes are noticed by events.
 const EVENTS: Timing =
     Timing { debounce: Duration::from_millis(2), settle: Duration::from_millis(1), poll: HOUR, events: true };
 
-/// No event comes: what is noticed is noticed by the poll.
+/// Timing without events: changes are noticed by the poll.
 const POLL: Timing = Timing { poll: Duration::from_millis(5), events: false, ..EVENTS };
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-struct Stage {
-    /// With symlinks resolved; removed at the end.
+struct TestFolder {
+    /// Path with symlinks resolved; removed at the end.
     root: PathBuf,
     _guard: TempDir,
 }
 
-impl Stage {
+impl TestFolder {
     fn new() -> Self {
         let guard = tempfile::tempdir().unwrap();
         Self { root: guard.path().canonicalize().unwrap(), _guard: guard }
@@ -50,12 +50,13 @@ impl Stage {
     }
 }
 
-struct Applied {
+/// A running watcher and its readings.
+struct TestWatcher {
     readings: Receiver<Reading>,
     handle: WatchHandle,
 }
 
-impl Applied {
+impl TestWatcher {
     fn watching(main: &Path, timing: Timing) -> Self {
         Self::with_files(main, &[], timing)
     }
@@ -73,10 +74,10 @@ impl Applied {
 
     #[track_caller]
     fn next(&self) -> Reading {
-        match self.readings.recv_timeout(PATIENCE) {
+        match self.readings.recv_timeout(READING_TIMEOUT) {
             Ok(reading) => reading,
-            Err(RecvTimeoutError::Timeout) => panic!("the save was never noticed"),
-            Err(RecvTimeoutError::Disconnected) => panic!("the watcher has died"),
+            Err(RecvTimeoutError::Timeout) => panic!("the save was not noticed"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the watcher has ended"),
         }
     }
 
@@ -85,7 +86,7 @@ impl Applied {
         assert_eq!(String::from_utf8(self.next().unwrap()).unwrap(), text);
     }
 
-    /// For saves with steps between, whose states may be seen too.
+    /// Waits for this text; earlier readings may show states between.
     #[track_caller]
     fn until(&self, text: &str) {
         while !matches!(self.next(), Ok(bytes) if bytes == text.as_bytes()) {}
@@ -101,7 +102,7 @@ impl Applied {
         assert_eq!(self.next().unwrap_err().kind(), ErrorKind::NotFound);
     }
 
-    /// Nothing of an older state follows the last one.
+    /// Stops the watcher; nothing may have been applied after the last reading.
     #[track_caller]
     fn end(self) {
         drop(self.handle);
@@ -116,7 +117,7 @@ fn list_of(also: Vec<PathBuf>, sender: SyncSender<Reading>) -> impl FnMut(Readin
     }
 }
 
-/// Of the same length each time: nothing but its time and its bytes tells one from the next.
+/// Returns a text of the same length for each round, so that only time and bytes differ.
 fn text(round: usize) -> String {
     format!("percent = {round:03}\n")
 }
@@ -134,14 +135,14 @@ fn swap_link(target: &str, link: &Path) {
 }
 
 fn in_place(timing: Timing) {
-    let stage = Stage::new();
-    let main = stage.file("rollout.toml", "start");
-    let applied = Applied::watching(&main, timing);
+    let folder = TestFolder::new();
+    let main = folder.file("rollout.toml", "start");
+    let watched = TestWatcher::watching(&main, timing);
     for round in 0..ROUNDS {
         fs::write(&main, text(round)).unwrap();
-        applied.until(&text(round));
+        watched.until(&text(round));
     }
-    applied.end();
+    watched.end();
 }
 
 #[test]
@@ -155,14 +156,14 @@ fn save_in_place_without_events() {
 }
 
 fn as_sed(timing: Timing) {
-    let stage = Stage::new();
-    let main = stage.file("rollout.toml", "start");
-    let applied = Applied::watching(&main, timing);
+    let folder = TestFolder::new();
+    let main = folder.file("rollout.toml", "start");
+    let watched = TestWatcher::watching(&main, timing);
     for round in 0..ROUNDS {
         replace(&main, &text(round));
-        applied.expect(&text(round));
+        watched.expect(&text(round));
     }
-    applied.end();
+    watched.end();
 }
 
 #[test]
@@ -177,35 +178,35 @@ fn save_by_rename_without_events() {
 
 #[test]
 fn save_as_vim_does() {
-    let stage = Stage::new();
-    let main = stage.file("rollout.toml", "start");
-    let applied = Applied::watching(&main, EVENTS);
+    let folder = TestFolder::new();
+    let main = folder.file("rollout.toml", "start");
+    let watched = TestWatcher::watching(&main, EVENTS);
     for round in 0..ROUNDS {
-        fs::rename(&main, stage.path("rollout.toml~")).unwrap();
+        fs::rename(&main, folder.path("rollout.toml~")).unwrap();
         fs::write(&main, text(round)).unwrap();
-        fs::remove_file(stage.path("rollout.toml~")).unwrap();
-        applied.until(&text(round));
+        fs::remove_file(folder.path("rollout.toml~")).unwrap();
+        watched.until(&text(round));
     }
-    applied.end();
+    watched.end();
 }
 
 fn configmap(timing: Timing) {
-    let stage = Stage::new();
-    stage.file("..2026_start/rollout.toml", "start");
-    symlink("..2026_start", stage.path("..data")).unwrap();
-    let main = stage.path("rollout.toml");
+    let folder = TestFolder::new();
+    folder.file("..2026_start/rollout.toml", "start");
+    symlink("..2026_start", folder.path("..data")).unwrap();
+    let main = folder.path("rollout.toml");
     symlink("..data/rollout.toml", &main).unwrap();
-    let applied = Applied::watching(&main, timing);
+    let watched = TestWatcher::watching(&main, timing);
     let mut last = "..2026_start".to_owned();
     for round in 0..ROUNDS {
         let dated = format!("..2026_{round:03}");
-        stage.file(&format!("{dated}/rollout.toml"), &text(round));
-        swap_link(&dated, &stage.path("..data"));
-        fs::remove_dir_all(stage.path(&last)).unwrap();
+        folder.file(&format!("{dated}/rollout.toml"), &text(round));
+        swap_link(&dated, &folder.path("..data"));
+        fs::remove_dir_all(folder.path(&last)).unwrap();
         last = dated;
-        applied.expect(&text(round));
+        watched.expect(&text(round));
     }
-    applied.end();
+    watched.end();
 }
 
 #[test]
@@ -219,17 +220,17 @@ fn swap_of_a_configmap_without_events() {
 }
 
 fn gone_and_back(timing: Timing) {
-    let stage = Stage::new();
-    let main = stage.file("rollout.toml", "start");
-    let applied = Applied::watching(&main, timing);
+    let folder = TestFolder::new();
+    let main = folder.file("rollout.toml", "start");
+    let watched = TestWatcher::watching(&main, timing);
     for round in 0..ROUNDS {
         fs::remove_file(&main).unwrap();
-        applied.expect_missing();
+        watched.expect_missing();
         replace(&main, &text(round));
-        // Not a second NotFound: a file that stays away is said once.
-        applied.expect(&text(round));
+        // No second NotFound: a missing file is reported once.
+        watched.expect(&text(round));
     }
-    applied.end();
+    watched.end();
 }
 
 #[test]
@@ -242,7 +243,7 @@ fn deletion_and_return_without_events() {
     gone_and_back(POLL);
 }
 
-/// What editors leave beside the file: each step is a hint, none is a change.
+/// Writes files beside the main file, as editors do: each write is a hint, none is a change.
 fn noise(main: &Path) {
     for round in 0..ROUNDS {
         fs::write(main.with_file_name(".rollout.toml.swp"), text(round)).unwrap();
@@ -251,81 +252,81 @@ fn noise(main: &Path) {
 }
 
 #[test]
-fn a_missing_file_is_said_once() {
+fn a_missing_file_is_reported_once() {
     for timing in [EVENTS, POLL] {
-        let stage = Stage::new();
-        let main = stage.file("rollout.toml", "start");
-        let applied = Applied::watching(&main, timing);
+        let folder = TestFolder::new();
+        let main = folder.file("rollout.toml", "start");
+        let watched = TestWatcher::watching(&main, timing);
         fs::remove_file(&main).unwrap();
-        applied.expect_missing();
+        watched.expect_missing();
         noise(&main);
         replace(&main, "back");
-        applied.expect("back");
-        applied.end();
+        watched.expect("back");
+        watched.end();
     }
 }
 
 #[test]
 fn a_torn_write_ends_whole() {
-    let stage = Stage::new();
-    let main = stage.file("rollout.toml", "start");
-    let applied = Applied::watching(&main, EVENTS);
+    let folder = TestFolder::new();
+    let main = folder.file("rollout.toml", "start");
+    let watched = TestWatcher::watching(&main, EVENTS);
     for round in 0..ROUNDS {
         let whole = text(round);
         let (half, rest) = whole.split_at(whole.len() / 2);
         let mut file = File::create(&main).unwrap();
         file.write_all(half.as_bytes()).unwrap();
-        applied.until(half);
+        watched.until(half);
         file.write_all(rest.as_bytes()).unwrap();
-        applied.expect(&whole);
+        watched.expect(&whole);
     }
-    applied.end();
+    watched.end();
 }
 
 #[test]
 fn a_write_in_many_pieces_ends_whole() {
-    let stage = Stage::new();
-    let main = stage.file("rollout.toml", "start");
-    let applied = Applied::watching(&main, EVENTS);
+    let folder = TestFolder::new();
+    let main = folder.file("rollout.toml", "start");
+    let watched = TestWatcher::watching(&main, EVENTS);
     for round in 0..ROUNDS {
         let whole = text(round).repeat(20);
         let mut file = File::create(&main).unwrap();
         for piece in whole.as_bytes().chunks(7) {
             file.write_all(piece).unwrap();
         }
-        applied.until(&whole);
+        watched.until(&whole);
     }
-    applied.end();
+    watched.end();
 }
 
 #[test]
 fn an_empty_file_is_handed_over_empty() {
-    let stage = Stage::new();
-    let main = stage.file("rollout.toml", "start");
-    let applied = Applied::watching(&main, EVENTS);
+    let folder = TestFolder::new();
+    let main = folder.file("rollout.toml", "start");
+    let watched = TestWatcher::watching(&main, EVENTS);
     for round in 0..ROUNDS {
         fs::write(&main, "").unwrap();
-        applied.expect("");
+        watched.expect("");
         replace(&main, &text(round));
-        applied.expect(&text(round));
+        watched.expect(&text(round));
     }
-    applied.end();
+    watched.end();
 }
 
 fn key_file(timing: Timing) {
-    let stage = Stage::new();
-    let main = stage.file("rollout.toml", "main");
-    let key = stage.file("secrets/key", "start");
-    let applied = Applied::with_files(&main, std::slice::from_ref(&key), timing);
+    let folder = TestFolder::new();
+    let main = folder.file("rollout.toml", "main");
+    let key = folder.file("secrets/key", "start");
+    let watched = TestWatcher::with_files(&main, std::slice::from_ref(&key), timing);
     // The caller may have read the key before it was watched.
-    applied.expect("main");
+    watched.expect("main");
     for round in 0..ROUNDS {
         replace(&key, &text(round));
-        applied.expect("main");
+        watched.expect("main");
     }
     fs::remove_file(&key).unwrap();
-    applied.expect("main");
-    applied.end();
+    watched.expect("main");
+    watched.end();
 }
 
 #[test]
@@ -340,10 +341,10 @@ fn a_changed_key_is_a_change_without_events() {
 
 #[test]
 fn the_list_of_further_files_follows_the_file() {
-    let stage = Stage::new();
-    let main = stage.file("rollout.toml", "key-0");
+    let folder = TestFolder::new();
+    let main = folder.file("rollout.toml", "key-0");
     let (sender, readings) = sync_channel(1024);
-    let root = stage.root.clone();
+    let root = folder.root.clone();
     let apply = move |reading: Reading| {
         let name = String::from_utf8(reading.unwrap()).unwrap();
         sender.send((name.clone(), fs::read_to_string(root.join(&name)).ok())).unwrap();
@@ -353,37 +354,37 @@ fn the_list_of_further_files_follows_the_file() {
     for round in 1..=ROUNDS {
         let name = format!("key-{round}");
         let until = |wanted: Option<&str>| {
-            while readings.recv_timeout(PATIENCE).unwrap() != (name.clone(), wanted.map(str::to_owned)) {}
+            while readings.recv_timeout(READING_TIMEOUT).unwrap() != (name.clone(), wanted.map(str::to_owned)) {}
         };
         replace(&main, &name);
         until(None);
-        stage.file(&format!("{name}.fresh"), "secret");
-        fs::rename(stage.path(&format!("{name}.fresh")), stage.path(&name)).unwrap();
+        folder.file(&format!("{name}.fresh"), "secret");
+        fs::rename(folder.path(&format!("{name}.fresh")), folder.path(&name)).unwrap();
         until(Some("secret"));
     }
     drop(handle);
 }
 
 fn linked_elsewhere(timing: Timing) {
-    let stage = Stage::new();
-    let target = stage.file("elsewhere/shared.toml", "start");
-    fs::create_dir(stage.path("here")).unwrap();
-    let main = stage.path("here/rollout.toml");
+    let folder = TestFolder::new();
+    let target = folder.file("elsewhere/shared.toml", "start");
+    fs::create_dir(folder.path("here")).unwrap();
+    let main = folder.path("here/rollout.toml");
     symlink("../elsewhere/shared.toml", &main).unwrap();
-    let applied = Applied::watching(&main, timing);
+    let watched = TestWatcher::watching(&main, timing);
     for round in 0..ROUNDS {
         replace(&target, &text(round));
-        applied.expect(&text(round));
+        watched.expect(&text(round));
     }
-    // The link itself may be pointed elsewhere, or be replaced by a file.
-    stage.file("third/other.toml", "other");
+    // The link may get another target, or be replaced by a file.
+    folder.file("third/other.toml", "other");
     swap_link("../third/other.toml", &main);
-    applied.expect("other");
-    replace(&stage.path("third/other.toml"), "other again");
-    applied.expect("other again");
+    watched.expect("other");
+    replace(&folder.path("third/other.toml"), "other again");
+    watched.expect("other again");
     replace(&main, "a file");
-    applied.expect("a file");
-    applied.end();
+    watched.expect("a file");
+    watched.end();
 }
 
 #[test]
@@ -398,73 +399,73 @@ fn a_link_to_another_folder_without_events() {
 
 #[test]
 fn a_link_among_the_folders() {
-    let stage = Stage::new();
-    stage.file("release-start/rollout.toml", "start");
-    symlink("release-start", stage.path("current")).unwrap();
-    let applied = Applied::watching(&stage.path("current/rollout.toml"), EVENTS);
+    let folder = TestFolder::new();
+    folder.file("release-start/rollout.toml", "start");
+    symlink("release-start", folder.path("current")).unwrap();
+    let watched = TestWatcher::watching(&folder.path("current/rollout.toml"), EVENTS);
     for round in 0..ROUNDS {
         let release = format!("release-{round}");
-        stage.file(&format!("{release}/rollout.toml"), &text(round));
-        swap_link(&release, &stage.path("current"));
-        applied.expect(&text(round));
-        replace(&stage.path(&release).join("rollout.toml"), "edited");
-        applied.expect("edited");
+        folder.file(&format!("{release}/rollout.toml"), &text(round));
+        swap_link(&release, &folder.path("current"));
+        watched.expect(&text(round));
+        replace(&folder.path(&release).join("rollout.toml"), "edited");
+        watched.expect("edited");
     }
-    applied.end();
+    watched.end();
 }
 
 fn folder_anew(timing: Timing) {
-    let stage = Stage::new();
-    let main = stage.file("conf/rollout.toml", "start");
-    let applied = Applied::watching(&main, timing);
+    let folder = TestFolder::new();
+    let main = folder.file("conf/rollout.toml", "start");
+    let watched = TestWatcher::watching(&main, timing);
     for round in 0..ROUNDS {
-        fs::remove_dir_all(stage.path("conf")).unwrap();
-        // Half of the time the watcher sees the folder missing; the other half it only finds another one there.
+        fs::remove_dir_all(folder.path("conf")).unwrap();
+        // In half of the rounds the watcher sees the folder missing, in the others it finds another one there.
         if round % 2 == 0 {
-            applied.until_missing();
+            watched.until_missing();
         }
-        stage.file("conf/rollout.toml", &text(round));
-        applied.until(&text(round));
-        // Only a folder that is watched again tells of this.
+        folder.file("conf/rollout.toml", &text(round));
+        watched.until(&text(round));
+        // Only a folder that is watched again sends an event for this.
         replace(&main, "edited");
-        applied.expect("edited");
+        watched.expect("edited");
     }
-    applied.end();
+    watched.end();
 }
 
 #[test]
-fn a_folder_removed_and_made_anew() {
+fn a_folder_removed_and_made_again() {
     folder_anew(EVENTS);
 }
 
 #[test]
-fn a_folder_removed_and_made_anew_without_events() {
+fn a_folder_removed_and_made_again_without_events() {
     folder_anew(POLL);
 }
 
 #[test]
 fn a_folder_moved_away_and_another_put_there() {
-    let stage = Stage::new();
-    let main = stage.file("conf/rollout.toml", "start");
-    let applied = Applied::watching(&main, EVENTS);
+    let folder = TestFolder::new();
+    let main = folder.file("conf/rollout.toml", "start");
+    let watched = TestWatcher::watching(&main, EVENTS);
     for round in 0..ROUNDS {
-        fs::rename(stage.path("conf"), stage.path(&format!("old-{round}"))).unwrap();
-        applied.until_missing();
-        stage.file("next/rollout.toml", &text(round));
-        fs::rename(stage.path("next"), stage.path("conf")).unwrap();
-        applied.expect(&text(round));
+        fs::rename(folder.path("conf"), folder.path(&format!("old-{round}"))).unwrap();
+        watched.until_missing();
+        folder.file("next/rollout.toml", &text(round));
+        fs::rename(folder.path("next"), folder.path("conf")).unwrap();
+        watched.expect(&text(round));
         replace(&main, "edited");
-        applied.expect("edited");
+        watched.expect("edited");
     }
-    applied.end();
+    watched.end();
 }
 
 #[test]
-fn what_does_not_change_the_bytes_is_not_applied() {
+fn a_save_of_the_same_bytes_is_not_applied() {
     for timing in [EVENTS, POLL] {
-        let stage = Stage::new();
-        let main = stage.file("rollout.toml", "first");
-        let applied = Applied::watching(&main, timing);
+        let folder = TestFolder::new();
+        let main = folder.file("rollout.toml", "first");
+        let watched = TestWatcher::watching(&main, timing);
         for (now, next) in [("first", "second"), ("second", "third")] {
             for _ in 0..ROUNDS {
                 File::options().append(true).open(&main).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
@@ -472,41 +473,41 @@ fn what_does_not_change_the_bytes_is_not_applied() {
             }
             noise(&main);
             replace(&main, next);
-            applied.expect(next);
+            watched.expect(next);
         }
-        applied.end();
+        watched.end();
     }
 }
 
 #[test]
 fn a_save_before_the_watcher_stood_is_noticed() {
     for timing in [EVENTS, Timing { events: false, ..EVENTS }] {
-        let stage = Stage::new();
+        let folder = TestFolder::new();
         for round in 0..ROUNDS {
-            let main = stage.file("rollout.toml", &text(round));
-            let applied = Applied::started(&main, &[], b"what the caller had read", timing);
-            applied.expect(&text(round));
-            applied.end();
+            let main = folder.file("rollout.toml", &text(round));
+            let watched = TestWatcher::started(&main, &[], b"what the caller had read", timing);
+            watched.expect(&text(round));
+            watched.end();
         }
     }
 }
 
 #[test]
 fn a_save_while_the_watcher_starts_is_noticed() {
-    let stage = Stage::new();
-    let main = stage.file("rollout.toml", "start");
+    let folder = TestFolder::new();
+    let main = folder.file("rollout.toml", "start");
     for round in 0..ROUNDS {
-        let applied = Applied::watching(&main, EVENTS);
+        let watched = TestWatcher::watching(&main, EVENTS);
         replace(&main, &text(round));
-        applied.expect(&text(round));
-        applied.end();
+        watched.expect(&text(round));
+        watched.end();
     }
 }
 
 #[test]
 fn a_save_while_the_last_one_is_applied_is_noticed() {
-    let stage = Stage::new();
-    let main = stage.file("rollout.toml", "start");
+    let folder = TestFolder::new();
+    let main = folder.file("rollout.toml", "start");
     let (sender, readings) = sync_channel(1024);
     let (go, gate) = sync_channel::<()>(0);
     let apply = move |reading: Reading| {
@@ -517,45 +518,45 @@ fn a_save_while_the_last_one_is_applied_is_noticed() {
     let handle = watch(main.clone(), Vec::new(), b"start", EVENTS, apply).unwrap();
     for round in 0..ROUNDS {
         replace(&main, "first");
-        assert_eq!(readings.recv_timeout(PATIENCE).unwrap().unwrap(), b"first");
+        assert_eq!(readings.recv_timeout(READING_TIMEOUT).unwrap().unwrap(), b"first");
         replace(&main, &text(round));
         go.send(()).unwrap();
-        assert_eq!(readings.recv_timeout(PATIENCE).unwrap().unwrap(), text(round).as_bytes());
+        assert_eq!(readings.recv_timeout(READING_TIMEOUT).unwrap().unwrap(), text(round).as_bytes());
         go.send(()).unwrap();
     }
     drop(handle);
 }
 
 #[test]
-fn asked_to_reload_it_applies_the_same_bytes_again() {
-    let stage = Stage::new();
-    let main = stage.file("rollout.toml", "same");
-    let applied = Applied::watching(&main, Timing { events: false, ..EVENTS });
+fn a_requested_reload_applies_the_same_bytes_again() {
+    let folder = TestFolder::new();
+    let main = folder.file("rollout.toml", "same");
+    let watched = TestWatcher::watching(&main, Timing { events: false, ..EVENTS });
     for _ in 0..ROUNDS {
-        applied.handle.reload_now();
-        applied.expect("same");
+        watched.handle.reload_now();
+        watched.expect("same");
     }
-    applied.end();
+    watched.end();
 }
 
 #[test]
-fn what_is_no_file_is_an_error_and_no_hang() {
-    let stage = Stage::new();
-    let main = stage.path("rollout.toml");
+fn a_path_that_is_not_a_file_is_an_error_and_does_not_hang() {
+    let folder = TestFolder::new();
+    let main = folder.path("rollout.toml");
     fs::create_dir(&main).unwrap();
-    let applied = Applied::watching(&main, EVENTS);
-    assert_eq!(applied.next().unwrap_err().kind(), ErrorKind::IsADirectory);
+    let watched = TestWatcher::watching(&main, EVENTS);
+    assert_eq!(watched.next().unwrap_err().kind(), ErrorKind::IsADirectory);
     fs::remove_dir(&main).unwrap();
-    applied.until_missing();
+    watched.until_missing();
     fs::write(&main, "a file").unwrap();
-    applied.until("a file");
-    applied.end();
+    watched.until("a file");
+    watched.end();
 }
 
 #[test]
 fn dropping_the_handle_from_within_does_not_hang() -> io::Result<()> {
-    let stage = Stage::new();
-    let main = stage.file("rollout.toml", "start");
+    let folder = TestFolder::new();
+    let main = folder.file("rollout.toml", "start");
     let (give, take) = sync_channel::<WatchHandle>(1);
     let (sender, readings) = sync_channel(1);
     let apply = move |_: Reading| {
@@ -565,8 +566,8 @@ fn dropping_the_handle_from_within_does_not_hang() -> io::Result<()> {
     };
     give.send(watch(main.clone(), Vec::new(), b"start", EVENTS, apply)?).unwrap();
     replace(&main, "next");
-    readings.recv_timeout(PATIENCE).unwrap();
+    readings.recv_timeout(READING_TIMEOUT).unwrap();
     // The thread ends, and with it what `apply` holds.
-    assert_eq!(readings.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
+    assert_eq!(readings.recv_timeout(READING_TIMEOUT), Err(RecvTimeoutError::Disconnected));
     Ok(())
 }

@@ -1,17 +1,17 @@
 //! The lines of a Prometheus page (text format 0.0.4, and OpenMetrics as far as it is the same).
 //!
-//! Owns: one sample at a time, borrowed from the page. Refuses: meaning. A line that is no sample is passed over.
+//! Owns: one sample at a time, borrowed from the page. Refuses: meaning. A line that is not a sample is skipped.
 
 /// One line of a page.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Sample<'a> {
     pub(super) name: &'a str,
-    /// Between the braces.
+    /// Text between the braces.
     labels: &'a str,
     pub(super) value: f64,
 }
 
-/// The samples of a page whose values are numbers, in its order.
+/// Returns the samples of a page whose values are finite, in the order of the page.
 pub(super) fn samples(page: &str) -> impl Iterator<Item = Sample<'_>> {
     page.lines().filter_map(sample).filter(|sample| sample.value.is_finite())
 }
@@ -27,12 +27,12 @@ fn sample(line: &str) -> Option<Sample<'_>> {
         Some(inside) => inside.split_at_checked(labels_end(inside)?)?,
         None => ("", rest),
     };
-    // What follows the value is a time or an exemplar.
+    // A time or an exemplar may follow the value.
     let value = rest.trim_start_matches('}').split_whitespace().next()?;
     Some(Sample { name, labels, value: value.parse().ok()? })
 }
 
-/// Where the closing brace is that stands in no label's value.
+/// Returns the place of the closing brace, which is not within a label's value.
 fn labels_end(inside: &str) -> Option<usize> {
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in inside.bytes().enumerate() {
@@ -48,7 +48,7 @@ fn labels_end(inside: &str) -> Option<usize> {
 }
 
 impl<'a> Sample<'a> {
-    /// A label's value as it is written. Those that are looked for hold nothing that would be escaped.
+    /// Returns a label's value as it is written. Escapes are not resolved: no label that is read here has any.
     pub(super) fn label(&self, name: &str) -> Option<&'a str> {
         let mut rest = self.labels;
         loop {
@@ -64,6 +64,7 @@ impl<'a> Sample<'a> {
     }
 }
 
+/// Returns the place of the closing quote.
 fn value_end(value: &str) -> Option<usize> {
     let mut escaped = false;
     value.bytes().position(|byte| {

@@ -1,6 +1,6 @@
-//! What the pages of each server software mean: names of metrics to what a reading holds.
+//! The meaning of each engine's metrics page: from names of metrics to a reading.
 //!
-//! Owns: the table of names, how series and servers add up. Adding an engine is adding rows.
+//! Owns: the table of names, and the sums over series and servers. Adding an engine is adding rows.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,115 +10,120 @@ use serde::Deserialize;
 use super::prometheus::{Sample, samples};
 use crate::health::Reading;
 
-/// Counters are compared over so long: engines that count at a request's end would look idle in between.
+/// Length of the window over which a counter's rate is taken. Engines that count at a request's end would look idle in a
+/// shorter one.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Points kept within the window, far more than polls in it.
+/// Limit of points in the window; beyond it the oldest is dropped. Far more than polls in the window.
 const MAX_POINTS: usize = 64;
+/// Bytes of a MiB.
 const MIB: f64 = 1_048_576.0;
 
-/// What a series says.
+/// Quantity that a series measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Says {
+enum Quantity {
     Waiting,
     Running,
     KvUsage,
     KvUsed,
     KvMax,
-    /// Tokens generated since the server began.
+    /// Tokens generated since the server started.
     Generated,
-    /// Tokens generated in a second, as the server measures it.
+    /// Tokens generated per second, as the server measures it.
     Throughput,
     GpuUsed,
     GpuFree,
     GpuTotal,
     GpuUtilization,
-    /// What the engine itself holds of the GPUs: asked where no exporter tells of the GPUs.
+    /// GPU memory that the engine holds, for servers without a GPU exporter.
     EngineMemory,
 }
 
-/// Name, a label that has to have this value, what it says, and what one of its unit is.
-type Row = (&'static str, Option<(&'static str, &'static str)>, Says, f64);
+/// Name, a label that has to have this value, the quantity, and the factor to its unit.
+type MetricRow = (&'static str, Option<(&'static str, &'static str)>, Quantity, f64);
 
 const TRITON_REQUESTS: &str = "nv_trt_llm_request_metrics";
 const TRITON_BLOCKS: &str = "nv_trt_llm_kv_cache_block_metrics";
 const KIND: &str = "request_type";
 const BLOCKS: &str = "kv_cache_block_type";
 
-const TABLE: [Row; 32] = [
-    ("vllm:num_requests_waiting", None, Says::Waiting, 1.0),
-    ("vllm:num_requests_running", None, Says::Running, 1.0),
-    ("vllm:kv_cache_usage_perc", None, Says::KvUsage, 1.0),
-    ("vllm:gpu_cache_usage_perc", None, Says::KvUsage, 1.0),
-    ("vllm:generation_tokens_total", None, Says::Generated, 1.0),
-    ("sglang:num_queue_reqs", None, Says::Waiting, 1.0),
-    ("sglang:num_running_reqs", None, Says::Running, 1.0),
-    ("sglang:token_usage", None, Says::KvUsage, 1.0),
-    ("sglang:generation_tokens_total", None, Says::Generated, 1.0),
-    ("sglang:gen_throughput", None, Says::Throughput, 1.0),
-    ("trtllm_num_requests_waiting", None, Says::Waiting, 1.0),
-    ("trtllm_num_requests_running", None, Says::Running, 1.0),
-    ("trtllm_kv_cache_utilization", None, Says::KvUsage, 1.0),
-    ("trtllm_generation_tokens_total", None, Says::Generated, 1.0),
-    ("trtllm_gpu_memory_usage_bytes", None, Says::EngineMemory, 1.0),
-    (TRITON_REQUESTS, Some((KIND, "waiting")), Says::Waiting, 1.0),
-    (TRITON_REQUESTS, Some((KIND, "scheduled")), Says::Running, 1.0),
-    (TRITON_BLOCKS, Some((BLOCKS, "fraction")), Says::KvUsage, 1.0),
-    (TRITON_BLOCKS, Some((BLOCKS, "used")), Says::KvUsed, 1.0),
-    (TRITON_BLOCKS, Some((BLOCKS, "max")), Says::KvMax, 1.0),
-    ("nv_trt_llm_runtime_memory_metrics", Some(("memory_type", "gpu")), Says::EngineMemory, 1.0),
-    ("nv_gpu_memory_used_bytes", None, Says::GpuUsed, 1.0),
-    ("nv_gpu_memory_total_bytes", None, Says::GpuTotal, 1.0),
-    ("nv_gpu_utilization", None, Says::GpuUtilization, 1.0),
-    ("tgi_queue_size", None, Says::Waiting, 1.0),
-    ("tgi_batch_current_size", None, Says::Running, 1.0),
-    ("tgi_request_generated_tokens_sum", None, Says::Generated, 1.0),
-    ("DCGM_FI_DEV_FB_USED", None, Says::GpuUsed, MIB),
-    ("DCGM_FI_DEV_FB_FREE", None, Says::GpuFree, MIB),
-    ("DCGM_FI_DEV_FB_TOTAL", None, Says::GpuTotal, MIB),
-    ("DCGM_FI_DEV_GPU_UTIL", None, Says::GpuUtilization, 0.01),
-    ("vllm:avg_generation_throughput_toks_per_s", None, Says::Throughput, 1.0),
+/// Every metric that is read.
+const TABLE: [MetricRow; 32] = [
+    ("vllm:num_requests_waiting", None, Quantity::Waiting, 1.0),
+    ("vllm:num_requests_running", None, Quantity::Running, 1.0),
+    ("vllm:kv_cache_usage_perc", None, Quantity::KvUsage, 1.0),
+    ("vllm:gpu_cache_usage_perc", None, Quantity::KvUsage, 1.0),
+    ("vllm:generation_tokens_total", None, Quantity::Generated, 1.0),
+    ("sglang:num_queue_reqs", None, Quantity::Waiting, 1.0),
+    ("sglang:num_running_reqs", None, Quantity::Running, 1.0),
+    ("sglang:token_usage", None, Quantity::KvUsage, 1.0),
+    ("sglang:generation_tokens_total", None, Quantity::Generated, 1.0),
+    ("sglang:gen_throughput", None, Quantity::Throughput, 1.0),
+    ("trtllm_num_requests_waiting", None, Quantity::Waiting, 1.0),
+    ("trtllm_num_requests_running", None, Quantity::Running, 1.0),
+    ("trtllm_kv_cache_utilization", None, Quantity::KvUsage, 1.0),
+    ("trtllm_generation_tokens_total", None, Quantity::Generated, 1.0),
+    ("trtllm_gpu_memory_usage_bytes", None, Quantity::EngineMemory, 1.0),
+    (TRITON_REQUESTS, Some((KIND, "waiting")), Quantity::Waiting, 1.0),
+    (TRITON_REQUESTS, Some((KIND, "scheduled")), Quantity::Running, 1.0),
+    (TRITON_BLOCKS, Some((BLOCKS, "fraction")), Quantity::KvUsage, 1.0),
+    (TRITON_BLOCKS, Some((BLOCKS, "used")), Quantity::KvUsed, 1.0),
+    (TRITON_BLOCKS, Some((BLOCKS, "max")), Quantity::KvMax, 1.0),
+    ("nv_trt_llm_runtime_memory_metrics", Some(("memory_type", "gpu")), Quantity::EngineMemory, 1.0),
+    ("nv_gpu_memory_used_bytes", None, Quantity::GpuUsed, 1.0),
+    ("nv_gpu_memory_total_bytes", None, Quantity::GpuTotal, 1.0),
+    ("nv_gpu_utilization", None, Quantity::GpuUtilization, 1.0),
+    ("tgi_queue_size", None, Quantity::Waiting, 1.0),
+    ("tgi_batch_current_size", None, Quantity::Running, 1.0),
+    ("tgi_request_generated_tokens_sum", None, Quantity::Generated, 1.0),
+    ("DCGM_FI_DEV_FB_USED", None, Quantity::GpuUsed, MIB),
+    ("DCGM_FI_DEV_FB_FREE", None, Quantity::GpuFree, MIB),
+    ("DCGM_FI_DEV_FB_TOTAL", None, Quantity::GpuTotal, MIB),
+    ("DCGM_FI_DEV_GPU_UTIL", None, Quantity::GpuUtilization, 0.01),
+    ("vllm:avg_generation_throughput_toks_per_s", None, Quantity::Throughput, 1.0),
 ];
 
-/// What all series of one kind add up to.
+/// Sum and maximum over all series of one quantity.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Total {
+struct SeriesTotal {
     sum: f64,
     max: f64,
     series: u32,
 }
 
-/// One page, or several together.
+/// Totals of one page, or of several.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Signals([Total; 12]);
+pub(super) struct Signals([SeriesTotal; 12]);
 
-/// TensorRT-LLM's own page: a list of what it did in each of its last iterations, oldest first.
+/// One entry of TensorRT-LLM's own page, a list of its last iterations, oldest first.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Iteration {
     num_active_requests: Option<f64>,
     num_queued_requests: Option<f64>,
     gpu_mem_usage: Option<f64>,
-    kv_cache_stats: Option<Blocks>,
+    kv_cache_stats: Option<CacheBlocks>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Blocks {
+struct CacheBlocks {
     used_num_blocks: Option<f64>,
     max_num_blocks: Option<f64>,
 }
 
-/// What one answer of a server turned out to be.
+/// A parsed page.
 #[derive(Debug, PartialEq)]
 pub(super) enum Page {
+    /// A page with known metrics.
     Signals(Box<Signals>),
-    /// No iteration since the last time: what was known stays.
+    /// No iteration since the last poll: the last values hold.
     NothingNew,
-    /// Not one name that is known.
+    /// A page without a known metric.
     Foreign,
 }
 
 impl Page {
+    /// Parses a page: JSON of TensorRT-LLM, or Prometheus' format.
     pub(super) fn read(text: &str) -> Self {
         if text.trim_start().starts_with(['[', '{']) {
             return iterations(text);
@@ -143,16 +148,16 @@ fn iterations(text: &str) -> Page {
         },
     };
     let mut signals = Signals::default();
-    let blocks = last.kv_cache_stats.unwrap_or(Blocks { used_num_blocks: None, max_num_blocks: None });
-    for (says, value) in [
-        (Says::Waiting, last.num_queued_requests),
-        (Says::Running, last.num_active_requests),
-        (Says::EngineMemory, last.gpu_mem_usage),
-        (Says::KvUsed, blocks.used_num_blocks),
-        (Says::KvMax, blocks.max_num_blocks),
+    let blocks = last.kv_cache_stats.unwrap_or(CacheBlocks { used_num_blocks: None, max_num_blocks: None });
+    for (quantity, value) in [
+        (Quantity::Waiting, last.num_queued_requests),
+        (Quantity::Running, last.num_active_requests),
+        (Quantity::EngineMemory, last.gpu_mem_usage),
+        (Quantity::KvUsed, blocks.used_num_blocks),
+        (Quantity::KvMax, blocks.max_num_blocks),
     ] {
         if let Some(value) = value {
-            signals.add(says, value);
+            signals.add(quantity, value);
         }
     }
     if signals == Signals::default() { Page::Foreign } else { Page::Signals(Box::new(signals)) }
@@ -160,85 +165,90 @@ fn iterations(text: &str) -> Page {
 
 impl Signals {
     fn take(&mut self, sample: &Sample<'_>) {
-        for (name, label, says, unit) in &TABLE {
+        for (name, label, quantity, unit) in &TABLE {
             if *name == sample.name && label.is_none_or(|(key, value)| sample.label(key) == Some(value)) {
-                self.add(*says, sample.value * unit);
+                self.add(*quantity, sample.value * unit);
             }
         }
     }
 
-    fn add(&mut self, says: Says, value: f64) {
+    fn add(&mut self, quantity: Quantity, value: f64) {
         let value = value.max(0.0);
-        let total = &mut self.0[says as usize];
-        *total = Total { sum: total.sum + value, max: total.max.max(value), series: total.series + 1 };
+        let total = &mut self.0[quantity as usize];
+        *total = SeriesTotal { sum: total.sum + value, max: total.max.max(value), series: total.series + 1 };
     }
 
-    fn sum(&self, says: Says) -> Option<f64> {
-        let total = self.0[says as usize];
+    fn sum(&self, quantity: Quantity) -> Option<f64> {
+        let total = self.0[quantity as usize];
         (total.series > 0).then_some(total.sum)
     }
 
-    /// Tokens generated since the server began.
+    /// Number of tokens generated since the server started.
     pub(super) fn generated(&self) -> Option<f64> {
-        self.sum(Says::Generated)
+        self.sum(Quantity::Generated)
     }
 
-    /// `counted` is what the counter says; a server's own measure is of its last work, however long ago that was.
+    /// Returns the server's own measure if it is busy, else `counted`, the rate of its counter. The own measure of an idle
+    /// server is that of its last work.
     pub(super) fn tokens_per_second(&self, counted: Option<f64>) -> Option<f64> {
-        let works = self.sum(Says::Running).is_some_and(|running| running > 0.0);
-        self.sum(Says::Throughput).filter(|_| works).or(counted)
+        let works = self.sum(Quantity::Running).is_some_and(|running| running > 0.0);
+        self.sum(Quantity::Throughput).filter(|_| works).or(counted)
     }
 
+    /// Adds the totals of another page.
     pub(super) fn and(mut self, other: &Self) -> Self {
         for (total, more) in self.0.iter_mut().zip(&other.0) {
-            *total =
-                Total { sum: total.sum + more.sum, max: total.max.max(more.max), series: total.series + more.series };
+            *total = SeriesTotal {
+                sum: total.sum + more.sum,
+                max: total.max.max(more.max),
+                series: total.series + more.series,
+            };
         }
         self
     }
 
-    /// The throughput is each server's own, added up by the caller.
+    /// Returns the reading. The caller adds up the throughput of the servers.
     pub(super) fn reading(&self, tokens_per_second: Option<f64>) -> Reading {
         let ratio = |part: Option<f64>, of: Option<f64>| match (part, of) {
             (Some(part), Some(of)) if of > 0.0 => Some(part / of),
             _ => None,
         };
-        let kv = self.0[Says::KvUsage as usize];
-        let utilization = self.0[Says::GpuUtilization as usize];
-        let (used, free) = (self.sum(Says::GpuUsed), self.sum(Says::GpuFree));
+        let kv = self.0[Quantity::KvUsage as usize];
+        let utilization = self.0[Quantity::GpuUtilization as usize];
+        let (used, free) = (self.sum(Quantity::GpuUsed), self.sum(Quantity::GpuFree));
         Reading {
-            waiting: self.sum(Says::Waiting),
-            running: self.sum(Says::Running),
+            waiting: self.sum(Quantity::Waiting),
+            running: self.sum(Quantity::Running),
             kv_usage: (kv.series > 0)
                 .then_some(kv.max)
-                .or_else(|| ratio(self.sum(Says::KvUsed), self.sum(Says::KvMax))),
+                .or_else(|| ratio(self.sum(Quantity::KvUsed), self.sum(Quantity::KvMax))),
             tokens_per_second,
-            gpu_memory_used: used.or_else(|| self.sum(Says::EngineMemory)),
-            gpu_memory_total: self.sum(Says::GpuTotal).or_else(|| Some(used? + free?)),
+            gpu_memory_used: used.or_else(|| self.sum(Quantity::EngineMemory)),
+            gpu_memory_total: self.sum(Quantity::GpuTotal).or_else(|| Some(used? + free?)),
             gpu_utilization: (utilization.series > 0).then(|| utilization.sum / f64::from(utilization.series)),
         }
     }
 }
 
-/// A counter's growth in a second.
+/// Rate of a counter, from its values within the window.
 #[derive(Debug, Default)]
 pub(super) struct Rate(VecDeque<(Instant, f64)>);
 
 impl Rate {
-    /// A counter that is smaller than before began anew: what it was says nothing of what it is.
+    /// Adds a value. A smaller one than before means a restart and discards the earlier values.
     pub(super) fn count(&mut self, now: Instant, total: f64) {
         if self.0.back().is_some_and(|(_, last)| total < *last) {
             self.0.clear();
         }
         let old = |(at, _): &(Instant, f64)| now.saturating_duration_since(*at) > WINDOW;
-        // The point before the window stays: without it a slow poll would leave nothing to compare with.
+        // The point before the window stays: with slow polls it is the only one to compare with.
         while self.0.len() > MAX_POINTS || self.0.get(1).is_some_and(old) {
             self.0.pop_front();
         }
         self.0.push_back((now, total));
     }
 
-    /// `None` before there are two points.
+    /// Returns the rate per second; `None` before there are two values.
     pub(super) fn per_second(&self) -> Option<f64> {
         let ((from, first), (to, last)) = (self.0.front()?, self.0.back()?);
         let seconds = to.saturating_duration_since(*from).as_secs_f64();
@@ -322,14 +332,14 @@ mod tests {
     }
 
     #[test]
-    fn blocks_stand_in_for_a_fraction_that_is_not_told() {
+    fn blocks_stand_in_for_an_absent_fraction() {
         let page = "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"used\"} 10\n\
                     nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"max\"} 40\n";
         assert_eq!(read(page).kv_usage, Some(0.25));
     }
 
     #[test]
-    fn what_no_engine_says_is_not_a_reading() {
+    fn a_page_of_another_server_is_not_a_reading() {
         for page in ["", "<html>", "go_goroutines 7\n", "{}", "[{}]", "{\"detail\":\"Not Found\"}", "[1]"] {
             assert_eq!(Page::read(page), Page::Foreign, "{page}");
         }
@@ -352,13 +362,13 @@ mod tests {
         rate.count(at(2), 1400.0);
         assert_eq!(rate.per_second(), Some(200.0));
         rate.count(at(4), 0.0);
-        assert_eq!(rate.per_second(), None, "the server began anew");
+        assert_eq!(rate.per_second(), None, "the server restarted");
         rate.count(at(6), 100.0);
         assert_eq!(rate.per_second(), Some(50.0));
         for second in [8, 10, 12, 14, 16, 18] {
             rate.count(at(second), 100.0);
         }
-        assert_eq!(rate.per_second(), Some(0.0), "what is older than the window does not count");
+        assert_eq!(rate.per_second(), Some(0.0), "values before the window do not count");
         for _ in 0..1000 {
             rate.count(at(18), 100.0);
         }

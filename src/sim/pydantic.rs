@@ -1,12 +1,12 @@
-//! How servers written in Python check a request's types, and how they tell what is wrong with them.
+//! Type checks of servers written in Python, and their error messages.
 
 use serde_json::{Map, Value};
 
-/// One problem, as pydantic describes it.
+/// One problem, in pydantic's terms.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
     kind: &'static str,
-    /// Already in Python's notation, without the leading `'body'`.
+    /// Path to the value, in Python's notation, without the leading `'body'`.
     at: String,
     message: String,
     input: Value,
@@ -32,18 +32,19 @@ impl Problem {
         Self::new("extra_forbidden", at, "Extra inputs are not permitted", input.clone())
     }
 
-    /// Not one of these words.
+    /// A value that is not one of the allowed words.
     pub(super) fn literal(at: &[&dyn Place], allowed: &str, input: &Value) -> Self {
         Self::new("literal_error", at, format!("Input should be {allowed}"), input.clone())
             .context("expected", repr_text(allowed))
     }
 
-    /// A validator of the server's own found the whole body wrong.
+    /// A body that a validator of the server itself refuses.
     pub(super) fn value_error(message: &str, body: &Map<String, Value>) -> Self {
         Self::new("value_error", &[], format!("Value error, {message}"), Value::Object(body.clone()))
             .context("error", format!("ValueError({})", repr_text(message)))
     }
 
+    /// Returns the problem as Python prints it.
     pub(super) fn text(&self) -> String {
         let comma = if self.at.is_empty() { "," } else { "" };
         let mut text = format!(
@@ -61,8 +62,9 @@ impl Problem {
     }
 }
 
-/// A part of the path to a problem.
+/// A part of the path to a value.
 pub(super) trait Place {
+    /// Returns the part in Python's notation.
     fn repr(&self) -> String;
 }
 
@@ -78,12 +80,12 @@ impl Place for usize {
     }
 }
 
-/// `[{…}, {…}]`
+/// Returns a list of problems as Python prints it: `[{…}, {…}]`.
 pub(super) fn list(problems: &[Problem]) -> String {
     format!("[{}]", problems.iter().map(Problem::text).collect::<Vec<_>>().join(", "))
 }
 
-/// A value in Python's notation.
+/// Returns a value in Python's notation.
 pub(super) fn repr(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),
@@ -108,7 +110,7 @@ fn repr_text(text: &str) -> String {
     }
 }
 
-/// What a field has to be.
+/// Type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Bool,
@@ -119,10 +121,10 @@ pub(super) enum Kind {
     Map,
 }
 
-/// The type of a top-level field, and whether null will do.
+/// Name and type of a top-level field, and true if null is allowed.
 pub(super) type Field = (&'static str, Kind, bool);
 
-/// Problems with the types of the fields that are there, in the order of `fields`.
+/// Returns the problems with the types of the present fields, in the order of `fields`.
 pub(super) fn types(body: &Map<String, Value>, fields: &[Field]) -> Vec<Problem> {
     fields
         .iter()
@@ -134,7 +136,7 @@ pub(super) fn types(body: &Map<String, Value>, fields: &[Field]) -> Vec<Problem>
         .collect()
 }
 
-/// What pydantic finds wrong where it is lenient: `"4"` is a number to it, 4.0 an integer.
+/// Returns pydantic's problem with a value. Pydantic is lenient: `"4"` is a number to it, 4.0 an integer.
 fn wrong(kind: Kind, value: &Value) -> Option<(&'static str, &'static str)> {
     match (kind, value) {
         (Kind::Bool, Value::Bool(_)) | (Kind::Text, Value::String(_)) => None,
@@ -167,18 +169,18 @@ fn wrong(kind: Kind, value: &Value) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// The body is no JSON: where, and the problem in this server's words.
+/// Returns the problem of a body that is not JSON; `why` is the reason in the server's words.
 pub(super) fn invalid_json(body: &[u8], why: &str) -> Problem {
     let problem = Problem::new("json_invalid", &[&body.len()], "JSON decode error", Value::Object(Map::new()));
     problem.context("error", repr_text(why))
 }
 
-/// There is no body.
+/// Returns the problem of an absent body.
 pub(super) fn no_body() -> Problem {
     Problem::missing(&[], &Value::Null)
 }
 
-/// The tools of a request, one by one: what is missing in them, and with `strict` what is too much.
+/// Returns the fields that are missing in the tools of a request and, with `strict`, those that are unknown.
 pub(super) fn tools(body: &Map<String, Value>, strict: bool) -> Vec<Problem> {
     let mut problems = Vec::new();
     let tools = body.get("tools").and_then(Value::as_array);
@@ -189,7 +191,7 @@ pub(super) fn tools(body: &Map<String, Value>, strict: bool) -> Vec<Problem> {
         match tool.get("function") {
             None => problems.push(Problem::missing(&[&"tools", &at, &"function"], tool)),
             Some(function) if function.get("name").is_none() => {
-                // SGLang hands on the order of the keys, and shows that it does.
+                // SGLang adds the order of the keys to a tool, and its message shows it.
                 let mut shown = function.clone();
                 if let (false, Some(fields)) = (strict, shown.as_object_mut()) {
                     let keys = fields.keys().cloned().map(Value::String).collect();
@@ -217,7 +219,7 @@ pub(super) fn tools(body: &Map<String, Value>, strict: bool) -> Vec<Problem> {
     problems
 }
 
-/// A `stop` that is neither a text nor a list of texts: in which of the two it fails first is the server's choice.
+/// Returns the problems of a `stop` that is neither a text nor a list; `list_first` is their order.
 pub(super) fn stop(body: &Map<String, Value>, list_first: bool) -> Vec<Problem> {
     let Some(stop) = body.get("stop").filter(|stop| !stop.is_null() && !stop.is_string() && !stop.is_array()) else {
         return Vec::new();

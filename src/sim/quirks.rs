@@ -2,7 +2,7 @@
 
 use super::config::Template;
 
-/// How a request turns the model's thinking on and off, where its template has a choice.
+/// The field that turns the model's thinking on and off, if its template has the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ThinkingSwitch {
     /// The model never thinks.
@@ -17,7 +17,7 @@ pub(super) enum ThinkingSwitch {
     Field,
 }
 
-/// Where a request says which form its answer has to have.
+/// The field that prescribes the form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FormatStyle {
     /// OpenAI's `response_format`.
@@ -28,7 +28,7 @@ pub(super) enum FormatStyle {
     Grammar,
 }
 
-/// How many tools one answer may call.
+/// Number of tools that one answer may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ParallelCalls {
     /// One.
@@ -44,9 +44,9 @@ pub(super) enum ParallelCalls {
 /// Effect of an empty stop string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EmptyStop {
-    /// It is ignored.
+    /// The string is ignored.
     Ignored,
-    /// It is found at once.
+    /// The string is found at once.
     AtOnce,
     /// The answer stops after its first token.
     AfterFirstToken,
@@ -59,9 +59,13 @@ pub(super) struct Quirks {
     pub(super) template: Template,
     /// True if the model sees images unless configured otherwise.
     pub(super) vision: bool,
+    /// Switch of the model's thinking.
     pub(super) thinking: ThinkingSwitch,
+    /// Style of a prescribed form.
     pub(super) format: FormatStyle,
+    /// Number of calls in one answer.
     pub(super) parallel_calls: ParallelCalls,
+    /// Effect of an empty stop string.
     pub(super) empty_stop: EmptyStop,
     /// True if a stop string is looked for in the thought too.
     pub(super) stops_in_thought: bool,
@@ -98,6 +102,7 @@ pub(super) struct Quirks {
 }
 
 impl Quirks {
+    /// Behaviour of most engines.
     pub(super) const NONE: Self = Self {
         template: Template::Qwen3,
         vision: false,

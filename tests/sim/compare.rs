@@ -1,4 +1,4 @@
-//! Two answers to one request, and what differs between them.
+//! Recorded exchanges, and the differences between two answers to one request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -12,12 +12,12 @@ use tokio::net::TcpStream;
 #[derive(Deserialize)]
 pub(crate) struct Exchange {
     pub(crate) name: String,
-    pub(crate) request: Asked,
-    pub(crate) response: Answered,
+    pub(crate) request: RecordedRequest,
+    pub(crate) response: RecordedAnswer,
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct RecordedRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     #[serde(default)]
@@ -26,17 +26,17 @@ pub(crate) struct Asked {
 }
 
 #[derive(Deserialize, Clone)]
-pub(crate) struct Answered {
+pub(crate) struct RecordedAnswer {
     #[serde(default)]
     pub(crate) status: u16,
     #[serde(default)]
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) chunks: Vec<(f64, String)>,
-    /// It equals the answer of this name.
+    /// Name of the exchange whose answer this one equals.
     pub(crate) same_as: Option<String>,
 }
 
-impl Answered {
+impl RecordedAnswer {
     fn text(&self) -> String {
         self.chunks.iter().map(|(_, text)| text.as_str()).collect()
     }
@@ -46,10 +46,10 @@ impl Answered {
     }
 }
 
-/// The exchanges of a recording, each with its whole answer.
+/// Reads the exchanges of a recording, each with its whole answer.
 pub(crate) fn exchanges(text: &str) -> Vec<Exchange> {
     let mut all: Vec<Exchange> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let answers: BTreeMap<String, Answered> =
+    let answers: BTreeMap<String, RecordedAnswer> =
         all.iter().map(|exchange| (exchange.name.clone(), exchange.response.clone())).collect();
     for exchange in &mut all {
         if let Some(name) = &exchange.response.same_as {
@@ -59,7 +59,7 @@ pub(crate) fn exchanges(text: &str) -> Vec<Exchange> {
     all
 }
 
-/// Every path of a value with the type found there; entries of a list are taken together.
+/// Collects every path of a value with its type; entries of a list have one path.
 fn shape(value: &Value, path: &str, into: &mut BTreeSet<String>) {
     let kind = match value {
         Value::Null => "null",
@@ -83,7 +83,7 @@ fn shapes(value: &Value) -> BTreeSet<String> {
     into
 }
 
-/// The events of a stream by shape, repeats told once; the reasons to finish in order.
+/// Returns the shapes of a stream's events, without repeats, and the finish reasons in order.
 fn events(text: &str) -> (Vec<BTreeSet<String>>, Vec<String>) {
     let (mut seen, mut finished) = (Vec::new(), Vec::new());
     for event in text.split("\n\n").filter(|event| !event.is_empty() && *event != ":") {
@@ -107,7 +107,7 @@ fn events(text: &str) -> (Vec<BTreeSet<String>>, Vec<String>) {
     (seen, finished)
 }
 
-pub(crate) async fn ask(address: SocketAddr, request: &Asked) -> (u16, String, String) {
+pub(crate) async fn send(address: SocketAddr, request: &RecordedRequest) -> (u16, String, String) {
     let body = request.body.clone().unwrap_or_default();
     let headers: String = request.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let text = format!(
@@ -142,7 +142,7 @@ fn dechunked(mut rest: &str) -> String {
     body
 }
 
-/// Differences between two answers to one request, in words.
+/// Describes the differences between two answers to one request.
 pub(crate) fn differences(exchange: &Exchange, (status, kind, body): &(u16, String, String)) -> Vec<String> {
     let recorded = &exchange.response;
     let text = recorded.text();
@@ -170,7 +170,7 @@ pub(crate) fn differences(exchange: &Exchange, (status, kind, body): &(u16, Stri
         }
         return found;
     }
-    // Some recordings of long answers are cut; their beginning has to do.
+    // Some recordings of long answers are cut, so only their beginning is compared.
     if text.starts_with('{') && serde_json::from_str::<Value>(&text).is_err() {
         let beginning = |text: &str| text.chars().take(28).collect::<String>();
         if !exchange.name.starts_with("n_") && beginning(&text) != beginning(body) {
@@ -190,7 +190,7 @@ pub(crate) fn differences(exchange: &Exchange, (status, kind, body): &(u16, Stri
     found
 }
 
-/// What refusals say has to agree too: all of it but positions, places of files, and what was too long to record.
+/// Compares the messages of refusals, without positions and the places of files.
 fn words_differ(ours: &Value, theirs: &Value) -> Vec<String> {
     let pointers = ["/error", "/error/message", "/message", "/type", "/code", "/param", "/detail", "/error_type"];
     let mut found = Vec::new();
@@ -209,7 +209,7 @@ fn words_differ(ours: &Value, theirs: &Value) -> Vec<String> {
     found
 }
 
-/// The first line and what was found, without what depends on the machine.
+/// Returns the first two lines, without parts that depend on the machine.
 fn plain(text: &str) -> String {
     let text = text.split("\n\n  File ").next().unwrap_or(text);
     let text = text.split(" at line ").next().unwrap_or(text);
@@ -217,7 +217,7 @@ fn plain(text: &str) -> String {
     text.lines().take(2).map(|line| line.replace(digits, "0")).collect::<Vec<_>>().join("\n")
 }
 
-/// Refusals of which only the form is ours: many kinds of message or schema are tried there, one after the other.
+/// Refusals of which only the form is compared: real servers list many kinds of message or schema in them.
 const OTHER_WORDS: [&str; 9] = [
     "role_missing",
     "tools_bad_schema",
@@ -230,7 +230,7 @@ const OTHER_WORDS: [&str; 9] = [
     "tools_cut",
 ];
 
-/// Shorter than every limit that the recorded answers stayed below, longer than those they were cut at.
+/// Answers of this many tokens. The count has to be below the limits that recorded answers kept, and above those they hit.
 pub(crate) fn tokens(count: u32) -> Behaviour {
     Behaviour { tokens: (count, count), ..Behaviour::default() }
 }

@@ -1,4 +1,4 @@
-//! The simulated servers against what the real ones answered to the same requests: status, type, fields, nulls,
+//! The simulated servers compared with recorded answers of real ones to the same requests: status, type, fields, nulls,
 //! framing, refusals. Words, ids, counts and times may differ.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]

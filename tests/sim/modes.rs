@@ -1,19 +1,19 @@
-//! What no recording shows: OpenAI, DashScope, the common server, templates, metrics and faults.
+//! Behaviour without recordings: OpenAI, DashScope, the common server, templates, metrics and faults.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use shiftgate::sim::{self, Behaviour, Fault, Load, SimConfig, Template, Wire};
 
-use crate::compare::{Asked, ask, faulty, tokens};
+use crate::compare::{RecordedRequest, faulty, send, tokens};
 
-fn post(path: &str, body: &Value) -> Asked {
+fn post(path: &str, body: &Value) -> RecordedRequest {
     let headers = BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]);
-    Asked { method: "POST".to_owned(), path: path.to_owned(), headers, body: Some(body.to_string()) }
+    RecordedRequest { method: "POST".to_owned(), path: path.to_owned(), headers, body: Some(body.to_string()) }
 }
 
-/// A chat about `text`, with these fields too.
-fn chat(text: &str, more: Value) -> Asked {
+/// Returns a chat about `text` with further fields.
+fn chat(text: &str, more: Value) -> RecordedRequest {
     let mut body = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": text}]});
     for (name, field) in more.as_object().unwrap() {
         body[name.as_str()] = field.clone();
@@ -21,8 +21,8 @@ fn chat(text: &str, more: Value) -> Asked {
     post("/v1/chat/completions", &body)
 }
 
-async fn answer(server: &sim::Sim, asked: &Asked) -> (u16, Value) {
-    let (status, _, body) = ask(server.address(), asked).await;
+async fn answer(server: &sim::Sim, request: &RecordedRequest) -> (u16, Value) {
+    let (status, _, body) = send(server.address(), request).await;
     (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
 }
 
@@ -30,8 +30,8 @@ async fn answer(server: &sim::Sim, asked: &Asked) -> (u16, Value) {
 async fn the_same_question_gets_the_same_words() {
     let server = sim::start(SimConfig::new(Wire::OpenAi), Behaviour::default()).await.unwrap();
     let said = |answer: (u16, Value)| answer.1["choices"][0]["message"]["content"].to_string();
-    let asked = chat("q", json!({}));
-    assert_eq!(said(answer(&server, &asked).await), said(answer(&server, &asked).await));
+    let request = chat("q", json!({}));
+    assert_eq!(said(answer(&server, &request).await), said(answer(&server, &request).await));
     let (status, refused) = answer(&server, &chat("q", json!({"top_k": 3}))).await;
     assert_eq!(status, 400);
     let message = refused["error"]["message"].as_str().unwrap();
@@ -116,7 +116,7 @@ async fn dashscope_and_the_common_server_are_strict() {
             400,
         ),
     ] {
-        assert_eq!(ask(dashscope.address(), &chat("q", more.clone())).await.0, status, "{more}");
+        assert_eq!(send(dashscope.address(), &chat("q", more.clone())).await.0, status, "{more}");
     }
     for (more, status) in [
         (json!({}), 200),
@@ -130,7 +130,7 @@ async fn dashscope_and_the_common_server_are_strict() {
         (json!({"stream_options": {"include_usage": true}}), 400),
         (json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}]}), 400),
     ] {
-        assert_eq!(ask(compatible.address(), &chat("q", more.clone())).await.0, status, "{more}");
+        assert_eq!(send(compatible.address(), &chat("q", more.clone())).await.0, status, "{more}");
     }
 }
 
@@ -152,8 +152,9 @@ async fn metrics_have_each_servers_own_names() {
         (Wire::Tgi, "/metrics", ["tgi_batch_current_size", "tgi_queue_size", "tgi_request_count"]),
     ] {
         let server = sim::start(SimConfig::new(wire), Behaviour { load, ..tokens(7) }).await.unwrap();
-        let page = Asked { method: "GET".to_owned(), path: path.to_owned(), headers: BTreeMap::new(), body: None };
-        let (status, kind, text) = ask(server.address(), &page).await;
+        let page =
+            RecordedRequest { method: "GET".to_owned(), path: path.to_owned(), headers: BTreeMap::new(), body: None };
+        let (status, kind, text) = send(server.address(), &page).await;
         assert!(status == 200 && kind.starts_with("text/plain"), "{wire:?}: {status} {kind}");
         let value = |name: &str| {
             let mut lines = text.lines().filter(|line| line.starts_with(name));
@@ -162,8 +163,8 @@ async fn metrics_have_each_servers_own_names() {
         assert_eq!(value(lines[0]), "3.0", "{wire:?}");
         assert_eq!(value(lines[1]), "5.0", "{wire:?}");
         assert_eq!(value(lines[2]), if wire == Wire::Tgi { "0.0" } else { "0.5" }, "{wire:?}");
-        let gpu = Asked { path: "/dcgm/metrics".to_owned(), ..page };
-        assert!(ask(server.address(), &gpu).await.2.contains("DCGM_FI_DEV_FB_USED{"));
+        let gpu = RecordedRequest { path: "/dcgm/metrics".to_owned(), ..page };
+        assert!(send(server.address(), &gpu).await.2.contains("DCGM_FI_DEV_FB_USED{"));
     }
 }
 
@@ -208,9 +209,9 @@ async fn faults_show_in_an_answers_text() {
     server.set(faulty(Fault::NoDone));
     let mut stream = off;
     stream["stream"] = json!(true);
-    let (_, _, text) = ask(server.address(), &chat("q", stream.clone())).await;
+    let (_, _, text) = send(server.address(), &chat("q", stream.clone())).await;
     assert!(text.contains("finish_reason\":\"stop") && !text.contains("[DONE]"), "{text}");
     server.set(faulty(Fault::NoFinish));
-    let (_, _, text) = ask(server.address(), &chat("q", stream)).await;
+    let (_, _, text) = send(server.address(), &chat("q", stream)).await;
     assert!(!text.contains("finish_reason\":\"stop") && text.contains("[DONE]"), "{text}");
 }

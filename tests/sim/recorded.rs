@@ -1,15 +1,15 @@
-//! Every recorded exchange that can be sent again.
+//! Replay of every recorded exchange that can be sent again.
 
 use shiftgate::sim::{self, Behaviour, Fault, SimConfig, Template, Wire};
 
-use crate::compare::{ask, differences, exchanges, faulty, tokens};
+use crate::compare::{differences, exchanges, faulty, send, tokens};
 
-/// By its name, or by the beginning of it when that ends in `_`.
+/// True if `wanted` is the name, or a prefix of it that ends in `_`.
 fn is_named(name: &str, wanted: &str) -> bool {
     name == wanted || (wanted.ends_with('_') && name.starts_with(wanted))
 }
 
-/// Compares every exchange that is not left out; how many there were, and what differs.
+/// Compares every exchange that is not left out; returns their number and the differences.
 async fn compare(text: &str, server: &sim::Sim, left_out: &[(&str, &str)]) -> (usize, Vec<String>) {
     let (mut compared, mut wrong) = (0, Vec::new());
     for exchange in exchanges(text) {
@@ -18,7 +18,7 @@ async fn compare(text: &str, server: &sim::Sim, left_out: &[(&str, &str)]) -> (u
             continue;
         }
         compared += 1;
-        let ours = ask(server.address(), &exchange.request).await;
+        let ours = send(server.address(), &exchange.request).await;
         wrong.extend(differences(&exchange, &ours).into_iter().map(|found| format!("{}: {found}", exchange.name)));
     }
     (compared, wrong)
@@ -112,14 +112,14 @@ async fn trtllm_is_as_recorded() {
     assert_as_recorded(compare(include_str!("../data/trtllm.jsonl"), &server, &[]).await, 68);
 }
 
-/// Compares the exchanges of these names with a server that is and behaves so.
+/// Compares the exchanges of these names with a server of this configuration and behaviour.
 async fn compare_named(text: &str, names: &[&str], config: SimConfig, behaviour: Behaviour) -> Vec<String> {
     let server = sim::start(config, behaviour).await.unwrap();
     let mut wrong = Vec::new();
     for name in names {
         let exchange = exchanges(text).into_iter().find(|exchange| exchange.name == *name);
         let exchange = exchange.unwrap_or_else(|| panic!("{name} was not recorded"));
-        let ours = ask(server.address(), &exchange.request).await;
+        let ours = send(server.address(), &exchange.request).await;
         wrong.extend(differences(&exchange, &ours).into_iter().map(|found| format!("{name}: {found}")));
     }
     wrong

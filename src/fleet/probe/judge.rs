@@ -1,4 +1,4 @@
-//! What an answer of the backend says of a feature. Pure: status and bytes in, a finding out.
+//! Judges the answer of a backend to a request of one feature. Pure: status and bytes in, a finding out.
 
 use http::StatusCode;
 use serde_json::Value;
@@ -9,21 +9,23 @@ use crate::fleet::exchange::Answer;
 use crate::wire::error_body::ApiError;
 use crate::wire::sse::Framer;
 
-/// What was found of a feature.
+/// Result of one request of a feature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// `native`: as OpenAI does it. `advise`: a flag of the server would make it better.
+    /// The feature works. `native`: without translation. `advise`: a flag of the server would improve it.
     Good {
         native: bool,
         advise: bool,
+        /// Note for the report; may be empty.
         detail: &'static str,
     },
+    /// The feature does not work, for this reason.
     Bad(String),
-    /// The translation does not send it.
+    /// The translation does not send such requests, for this reason.
     Pinned(&'static str),
-    /// Nothing was learned: the server was busy, or away.
+    /// The server was busy or unreachable, so nothing is known.
     Silent(String),
-    /// The server wants a key that we have not.
+    /// The server refused the key with this status.
     Locked(StatusCode),
 }
 
@@ -35,7 +37,7 @@ fn bad(detail: &str) -> Finding {
     Bad(detail.to_owned())
 }
 
-/// An answer to one request of this feature.
+/// Judges an answer to one request of this feature.
 pub(super) fn judge(feature: Feature, answer: &Answer) -> Finding {
     match answer.status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Locked(answer.status),
@@ -52,7 +54,7 @@ pub(super) fn judge(feature: Feature, answer: &Answer) -> Finding {
         Feature::ToolsStreamed | Feature::Usage => return streamed(feature, answer),
         _ => {}
     }
-    let Ok(said) = serde_json::from_slice::<Value>(&answer.body) else { return bad("its answer is no JSON") };
+    let Ok(said) = serde_json::from_slice::<Value>(&answer.body) else { return bad("its answer is not JSON") };
     if feature == Feature::Responses {
         return responses(&said);
     }
@@ -75,7 +77,7 @@ pub(super) fn judge(feature: Feature, answer: &Answer) -> Finding {
     }
 }
 
-/// Status and the first words of why.
+/// Returns the status and the backend's message.
 fn refusal(answer: &Answer) -> String {
     let status = answer.status.as_u16();
     format!("{status}: {}", ApiError::of_backend(status, &answer.body).message)
@@ -86,12 +88,12 @@ fn tool_call(name: Option<&str>, arguments: &str, text: &str, repaired: bool) ->
         let as_text = text.contains("<tool_call>") || text.contains("get_weather");
         return bad(if as_text { "the call came as text" } else { "no call came" });
     }
-    let Ok(arguments) = serde_json::from_str::<Value>(arguments) else { return bad("its arguments are no JSON") };
+    let Ok(arguments) = serde_json::from_str::<Value>(arguments) else { return bad("its arguments are not JSON") };
     if arguments["city"].as_str().is_none_or(str::is_empty) {
         return bad("its arguments are lost");
     }
     match repaired {
-        true => Good { native: false, advise: false, detail: "its finish_reason is mended" },
+        true => Good { native: false, advise: false, detail: "its finish_reason is corrected" },
         false => WORKS,
     }
 }
@@ -99,7 +101,7 @@ fn tool_call(name: Option<&str>, arguments: &str, text: &str, repaired: bool) ->
 fn json_object(text: &str) -> Finding {
     match serde_json::from_str(text) {
         Ok(Value::Object(_)) => WORKS,
-        _ => bad("the text is no JSON object"),
+        _ => bad("the text is not a JSON object"),
     }
 }
 
@@ -107,10 +109,11 @@ fn json_schema(text: &str) -> Finding {
     match serde_json::from_str::<Value>(text) {
         Ok(said) if said["city"].is_string() && said["code"] == CODE => WORKS,
         Ok(_) => bad("the schema is not followed"),
-        Err(_) => bad("the text is no JSON"),
+        Err(_) => bad("the text is not JSON"),
     }
 }
 
+/// Returns the thought, from either field.
 fn reasoning(message: &Value) -> &str {
     let of = |name: &str| message[name].as_str().filter(|text| !text.is_empty());
     of("reasoning_content").or_else(|| of("reasoning")).unwrap_or_default()
@@ -118,10 +121,10 @@ fn reasoning(message: &Value) -> &str {
 
 fn thinking(message: &Value, text: &str) -> Finding {
     if text.trim_start().starts_with("<think>") {
-        return Good { native: false, advise: true, detail: "it stands in the text, and is cut out" };
+        return Good { native: false, advise: true, detail: "it comes in the text, and is removed" };
     }
     if text.contains("</think>") {
-        return bad("its end stands in the text, where a stream cannot be cut");
+        return bad("only its end tag comes in the text, which cannot be removed from a stream");
     }
     match (reasoning(message).is_empty(), text.is_empty()) {
         (false, _) => Good { native: false, advise: false, detail: "it comes apart from the text" },
@@ -134,7 +137,7 @@ fn responses(said: &Value) -> Finding {
     let has_output = said["output"].as_array().is_some_and(|items| !items.is_empty());
     match said["object"] == "response" && has_output {
         true => WORKS,
-        false => bad("its answer is no response with output"),
+        false => bad("its answer is not a response with output"),
     }
 }
 
@@ -147,14 +150,15 @@ fn streamed(feature: Feature, answer: &Answer) -> Finding {
         return if busy { Silent(message.to_owned()) } else { bad(message) };
     }
     if events.is_empty() {
-        return bad("there is no event in its stream");
+        return bad("its stream has no event");
     }
     if feature == Feature::Usage {
-        let told = events.iter().any(|event| event["usage"]["prompt_tokens"].as_u64().is_some_and(|count| count > 0));
-        return if told { WORKS } else { bad("no usage comes: its streams cannot be priced") };
+        let has_usage =
+            events.iter().any(|event| event["usage"]["prompt_tokens"].as_u64().is_some_and(|count| count > 0));
+        return if has_usage { WORKS } else { bad("its streams have no usage, so their cost is unknown") };
     }
     let choices = || events.iter().map(|event| &event["choices"][0]);
-    // Older TGI sends one call, not a list of them.
+    // Older TGI sends one call instead of a list.
     let calls = || choices().map(|choice| &choice["delta"]["tool_calls"]).map(|calls| calls.get(0).unwrap_or(calls));
     let name = calls().find_map(|call| call["function"]["name"].as_str());
     let arguments: String = calls().filter_map(|call| call["function"]["arguments"].as_str()).collect();
@@ -163,13 +167,13 @@ fn streamed(feature: Feature, answer: &Answer) -> Finding {
     tool_call(name, &arguments, &text, finish != Some("tool_calls"))
 }
 
-/// A request that is wrong: a client's error, in OpenAI's envelope or in one that is made into it.
+/// Judges the answer to an invalid request, which has to be a 4xx. Another envelope than OpenAI's is translated.
 fn error_shape(answer: &Answer) -> Finding {
     if answer.status.is_success() {
-        return bad("it took a temperature that is no number");
+        return bad("it accepts a temperature that is not a number");
     }
     if answer.status.is_server_error() {
-        return bad("a client's mistake is a server's error there");
+        return bad("it answers an invalid request with a 5xx");
     }
     let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let error = &said["error"];
@@ -181,10 +185,10 @@ fn error_shape(answer: &Answer) -> Finding {
     Good { native, advise: false, detail: if native { "" } else { "its envelope is made OpenAI's" } }
 }
 
-/// A prompt over the context.
+/// Judges the answer to a prompt that is longer than the context.
 fn context(answer: &Answer) -> Finding {
     if answer.status.is_success() {
-        return bad("a prompt over its context is taken: it may be cut unseen");
+        return bad("it accepts a prompt over its context, and may cut it");
     }
     if answer.status.is_server_error() {
         return Bad(refusal(answer));
@@ -231,15 +235,15 @@ mod tests {
             (Feature::Tools, message(call, "tool_calls"), "works"),
             (Feature::Tools, message(call, "stop"), "translated"),
             (Feature::Tools, message(&lost, "tool_calls"), "bad: its arguments are lost"),
-            (Feature::Tools, message(&torn, "tool_calls"), "bad: its arguments are no JSON"),
+            (Feature::Tools, message(&torn, "tool_calls"), "bad: its arguments are not JSON"),
             (Feature::Tools, text("<tool_call>\n{\"name\": \"get_weather\"}"), "bad: the call came as text"),
             (Feature::Tools, text("I do not know."), "bad: no call came"),
             (Feature::JsonObject, text("{\"city\":\"Paris\"}"), "works"),
-            (Feature::JsonObject, text("```json\n{}\n```"), "bad: the text is no JSON object"),
-            (Feature::JsonObject, text("[1]"), "bad: the text is no JSON object"),
+            (Feature::JsonObject, text("```json\n{}\n```"), "bad: the text is not a JSON object"),
+            (Feature::JsonObject, text("[1]"), "bad: the text is not a JSON object"),
             (Feature::JsonSchema, text("{\"city\":\"Paris\",\"code\":\"QX-17\"}"), "works"),
             (Feature::JsonSchema, text("{\"city\":\"Paris\",\"code\":\"FR\"}"), "bad: the schema is not followed"),
-            (Feature::JsonSchema, text("Paris"), "bad: the text is no JSON"),
+            (Feature::JsonSchema, text("Paris"), "bad: the text is not JSON"),
             (Feature::Developer, text("Four"), "works"),
             (Feature::Developer, text(""), "bad: an empty answer"),
             (Feature::Thinking, text("4"), "works"),
@@ -247,7 +251,7 @@ mod tests {
             (
                 Feature::Thinking,
                 text("hm\n</think>\n\n4"),
-                "bad: its end stands in the text, where a stream cannot be cut",
+                "bad: only its end tag comes in the text, which cannot be removed from a stream",
             ),
             (Feature::Thinking, message(r#"{"content":"4","reasoning":"hm"}"#, "stop"), "translated"),
             (Feature::Thinking, message(r#"{"content":null,"reasoning_content":"hm"}"#, "length"), "translated"),
@@ -255,12 +259,12 @@ mod tests {
             (
                 Feature::Responses,
                 answer(200, r#"{"object":"response","output":[]}"#),
-                "bad: its answer is no response with output",
+                "bad: its answer is not a response with output",
             ),
             (Feature::Responses, answer(404, r#"{"detail":"Not Found"}"#), "bad: 404: Not Found"),
             (Feature::Developer, answer(401, ""), "locked: 401"),
             (Feature::Developer, answer(503, ""), "silent: 503: the backend answered 503"),
-            (Feature::Developer, answer(200, "<html>"), "bad: its answer is no JSON"),
+            (Feature::Developer, answer(200, "<html>"), "bad: its answer is not JSON"),
         ] {
             assert_eq!(word(&judge(feature, &answer)), expected, "{feature:?} {answer:?}");
         }
@@ -287,9 +291,9 @@ mod tests {
                 "bad: no tools",
             ),
             (Feature::ToolsStreamed, vec![r#"{"error":{"message":"full","code":503}}"#, "[DONE]"], "silent: full"),
-            (Feature::ToolsStreamed, vec![], "bad: there is no event in its stream"),
+            (Feature::ToolsStreamed, vec![], "bad: its stream has no event"),
             (Feature::Usage, vec![first, usage, "[DONE]"], "works"),
-            (Feature::Usage, vec![first, "[DONE]"], "bad: no usage comes: its streams cannot be priced"),
+            (Feature::Usage, vec![first, "[DONE]"], "bad: its streams have no usage, so their cost is unknown"),
         ] {
             assert_eq!(word(&judge(feature, &stream(&events))), expected, "{events:?}");
         }
@@ -307,10 +311,10 @@ mod tests {
                 "translated",
             ),
             (Feature::ErrorShape, 422, "Failed to deserialize", "translated"),
-            (Feature::ErrorShape, 200, "{}", "bad: it took a temperature that is no number"),
-            (Feature::ErrorShape, 500, "", "bad: a client's mistake is a server's error there"),
+            (Feature::ErrorShape, 200, "{}", "bad: it accepts a temperature that is not a number"),
+            (Feature::ErrorShape, 500, "", "bad: it answers an invalid request with a 5xx"),
             (Feature::Context, 400, own, "translated"),
-            (Feature::Context, 200, "{}", "bad: a prompt over its context is taken: it may be cut unseen"),
+            (Feature::Context, 200, "{}", "bad: it accepts a prompt over its context, and may cut it"),
             (
                 Feature::Tools,
                 400,

@@ -1,4 +1,4 @@
-//! The strictest common server: it takes what every OpenAI-compatible endpoint takes, and refuses all else.
+//! The strictest common server: it accepts what every OpenAI-compatible endpoint accepts, and refuses the rest.
 
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use crate::sim::simulator::{AnswerSummary, ApiRequest, Refusal, Simulator};
 use crate::sim::stamp::Stamp;
 use crate::sim::step::Step;
 
+/// Top-level fields of a chat request; any other is refused.
 const KNOWN: [&str; 13] = [
     "model",
     "messages",
@@ -31,6 +32,7 @@ const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
 
 const QUIRKS: Quirks = Quirks { template: Template::Qwen25, ..Quirks::NONE };
 
+/// The simulated common server.
 pub(super) struct Compatible;
 
 fn error(status: u16, kind: &str, message: &str) -> Refusal {
@@ -212,7 +214,7 @@ fn usage(params: &GenerationParams, outputs: &[Output]) -> Value {
         "total_tokens": params.prompt_tokens + completion})
 }
 
-/// It makes no ids of calls.
+/// Returns the calls, whose ids are empty.
 fn calls(params: &GenerationParams) -> Vec<Value> {
     let call = |call: &Call| json!({"id": "", "type": "function", "function": {"name": call.name, "arguments": call.arguments}});
     params.calls.iter().map(call).collect()

@@ -1,5 +1,5 @@
-//! DashScope's OpenAI-compatible mode, as its documentation and its users describe it; nothing of it was recorded.
-//! Where neither tells, it is strict: a field that is not documented is refused.
+//! DashScope's OpenAI-compatible mode, as its documentation and its users describe it, without recordings. It is strict:
+//! a field that is not documented is refused.
 
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use crate::sim::simulator::{AnswerSummary, ApiRequest, Refusal, Simulator};
 use crate::sim::stamp::Stamp;
 use crate::sim::step::Step;
 
+/// Top-level fields of a chat request; any other is refused.
 const KNOWN: [&str; 27] = [
     "model",
     "messages",
@@ -43,6 +44,7 @@ const KNOWN: [&str; 27] = [
     "enable_search",
 ];
 const ROLES: [&str; 5] = ["system", "assistant", "user", "tool", "function"];
+/// Limit of `max_tokens`; a larger one is refused, as are larger values of the next two.
 const MAX_OUTPUT: u64 = 65_536;
 const MAX_TOP: f64 = 5.0;
 const MAX_SEED: i64 = 2_147_483_647;
@@ -50,6 +52,7 @@ const MAX_SEED: i64 = 2_147_483_647;
 const QUIRKS: Quirks =
     Quirks { thinking: ThinkingSwitch::Field, parallel_calls: ParallelCalls::OnRequest, ..Quirks::NONE };
 
+/// The simulated DashScope.
 pub(super) struct DashScope;
 
 fn error(status: u16, kind: &str, message: &str, code: &str) -> Refusal {
@@ -325,6 +328,7 @@ fn logprobs(params: &GenerationParams, tokens: &[String]) -> Value {
         .map_or(Value::Null, |top| json!({"content": tokens.iter().map(|token| entry(token, top)).collect::<Vec<_>>()}))
 }
 
+/// Returns deltas with their logprobs.
 fn deltas(params: &GenerationParams, output: &Output, stamp: Stamp) -> Vec<(Value, Value)> {
     let thought =
         output.reasoning.iter().map(|token| (json!({"content": null, "reasoning_content": token}), Value::Null));
@@ -341,7 +345,7 @@ fn deltas(params: &GenerationParams, output: &Output, stamp: Stamp) -> Vec<(Valu
             (json!({"content": null, "reasoning_content": null, "tool_calls": [call]}), Value::Null)
         };
         deltas.push(delta(&call_id(stamp, at), json!({"name": call.name, "arguments": ""})));
-        // Later parts have an empty id.
+        // Further parts of a call have an empty id.
         deltas.extend(pieces(&call.arguments).iter().map(|part| delta("", json!({"arguments": part}))));
     }
     deltas

@@ -1,4 +1,4 @@
-//! SGLang 0.5's answers: its six error bodies, its nulls, its streams, as the recorded server gave them.
+//! SGLang 0.5's answers: its nulls and its streams, as the recorded server gave them.
 
 mod refuse;
 
@@ -15,7 +15,7 @@ use crate::sim::simulator::{self, AnswerSummary, ApiRequest, Refusal, Reply, Sim
 use crate::sim::stamp::Stamp;
 use crate::sim::step::Step;
 
-/// The id of the end token, which stopped what nothing else did.
+/// Id of the end token, the `matched_stop` of an answer that no stop string ended.
 const END: u64 = 2;
 
 const QUIRKS: Quirks = Quirks {
@@ -60,6 +60,7 @@ fn response_tool(tool: &Value) -> Value {
         "tools": null, "defer_loading": null, "format": null})
 }
 
+/// The simulated SGLang.
 pub(super) struct Sglang;
 
 impl Simulator for Sglang {
@@ -153,14 +154,14 @@ impl Simulator for Sglang {
         refuse::broken(body, path)
     }
 
-    fn refuse_content_type(&self, path: &str) -> Option<Refusal> {
-        Some(refuse::foreign(path))
+    fn refuse_content_type(&self, _path: &str) -> Option<Refusal> {
+        Some(refuse::content_type())
     }
 
     fn late_error(&self) -> Vec<Step> {
-        let told =
+        let error =
             event(500, "InternalServerError", "Internal server error\n  File \"/sglang/srt/managers/scheduler.py\"");
-        vec![Step::event(&told, false), Step::done()]
+        vec![Step::event(&error, false), Step::done()]
     }
 
     fn models(&self, config: &SimConfig, stamp: Stamp) -> Value {
@@ -220,6 +221,7 @@ impl Simulator for Sglang {
     }
 }
 
+/// Returns the error event of a stream.
 fn event(code: u16, kind: &str, message: &str) -> Value {
     json!({"error": {"object": "error", "message": message, "type": kind, "param": null, "code": code}})
 }
@@ -267,7 +269,7 @@ fn logprob(token: &str, top: u64) -> Value {
     entry
 }
 
-/// The tokens of the thought are among them.
+/// Returns the logprobs, those of the thought included.
 fn logprobs(params: &GenerationParams, output: &Output) -> Value {
     let tokens = output.reasoning.iter().chain(&output.tokens);
     params
@@ -307,7 +309,7 @@ fn stream(params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Vec<St
         };
         finishes.push(chunk(index, json!({"reasoning_content": null}), null.clone(), json!(finish), matched));
     }
-    // All choices end before the first one says so.
+    // The finish reasons follow after the tokens of all choices.
     steps.extend(finishes.iter().map(|event| Step::event(event, false)));
     if params.include_usage {
         let event = json!({"id": id, "object": "chat.completion.chunk", "created": stamp.created,
@@ -318,13 +320,13 @@ fn stream(params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Vec<St
     steps
 }
 
-/// Of an answer that goes on, and of what is no chat.
+/// Returns the usage of an unfinished chat, or of a completion.
 fn brief_usage(params: &GenerationParams, spent: u64) -> Value {
     json!({"prompt_tokens": params.prompt_tokens, "total_tokens": params.prompt_tokens + spent, "completion_tokens": spent,
         "reasoning_tokens": 0})
 }
 
-/// Deltas with their logprobs; those of a tool parser say `usage: null`.
+/// Returns deltas with their logprobs, and true for those of the tool parser, which have `usage: null`.
 fn deltas(params: &GenerationParams, output: &Output, stamp: Stamp) -> Vec<(Value, Value, bool)> {
     let entry =
         |token: &String| params.top_logprobs.map_or(Value::Null, |top| json!({"content": [logprob(token, top)]}));

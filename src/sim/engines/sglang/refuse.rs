@@ -1,4 +1,4 @@
-//! What SGLang refuses, in its own words.
+//! SGLang's refusals: its six error bodies, in its own words.
 
 use serde_json::{Map, Value, json};
 
@@ -6,10 +6,11 @@ use crate::sim::prompt::{self, IMAGES};
 use crate::sim::pydantic::{self, Field, Kind, Problem};
 use crate::sim::simulator::{ApiRequest, Refusal};
 
-/// In every message about a wrong type.
+/// Path that every message about a wrong type contains.
 const FILE: &str = "/usr/local/lib/python3.12/dist-packages/sglang/srt/entrypoints/http_server.py";
-/// Of the recorded server's toy model.
+/// Size of the vocabulary of the recorded server's toy model.
 const VOCABULARY: u64 = 2048;
+/// Limit of stop strings; more are refused.
 const MAX_STOPS: usize = 32;
 
 const CHAT: [Field; 15] = [
@@ -45,6 +46,7 @@ const RESPONSE: [Field; 4] = [
 ];
 const EFFORTS: [&str; 8] = ["none", "minimal", "low", "medium", "high", "xhigh", "ultra", "max"];
 
+/// Returns a refusal without the `error` envelope.
 pub(super) fn flat(status: u16, kind: &str, message: &str) -> Refusal {
     let code = status;
     Refusal::json(status, json!({"object": "error", "message": message, "type": kind, "param": null, "code": code}))
@@ -54,7 +56,7 @@ fn bad(message: impl AsRef<str>) -> Refusal {
     flat(400, "BadRequestError", message.as_ref())
 }
 
-/// Where a path is served, as the traceback in a message says.
+/// Returns line and function that serve a path, for the traceback in a message.
 fn place(path: &str) -> (u32, &'static str) {
     match path {
         "/v1/responses" => (2066, "v1_responses_request"),
@@ -63,7 +65,7 @@ fn place(path: &str) -> (u32, &'static str) {
     }
 }
 
-/// Every problem is told twice, with the server's own file in between.
+/// Returns pydantic's problems in SGLang's envelope. The message has them twice, with a traceback in between.
 fn invalid(problems: &[Problem], path: &str) -> Refusal {
     let (line, function) = place(path);
     let plural = if problems.len() == 1 { "" } else { "s" };
@@ -95,7 +97,7 @@ pub(super) fn broken(body: &[u8], path: &str) -> Refusal {
     invalid(&[pydantic::invalid_json(body, why)], path)
 }
 
-pub(super) fn foreign(_path: &str) -> Refusal {
+pub(super) fn content_type() -> Refusal {
     let problem = "{'loc': ['header', 'content-type'], 'msg': \"Unsupported Media Type: Only 'application/json' is \
         allowed\", 'type': 'value_error'}";
     flat(400, "Bad Request", &format!("1 validation error:\n  {problem} [{problem}]"))
@@ -114,7 +116,7 @@ pub(super) fn chat(request: &ApiRequest<'_>) -> Option<Refusal> {
         .or_else(|| template(request))
 }
 
-/// What pydantic finds.
+/// Returns the problems that pydantic finds.
 fn problems(body: &Map<String, Value>) -> Vec<Problem> {
     let mut problems = Vec::new();
     if !body.contains_key("messages") {
@@ -134,7 +136,7 @@ fn problems(body: &Map<String, Value>) -> Vec<Problem> {
     problems
 }
 
-/// The kinds of parts it knows; every other one is told of at a length of 39,000 characters by the real server.
+/// Known types of content parts. The real server's message about any other has 39,000 characters; this one is short.
 const PARTS: [&str; 6] = ["text", "image_url", "video_url", "audio_url", "input_audio", "thinking"];
 
 const ROLES: [&str; 8] = ["system", "user", "assistant", "tool", "function", "developer", "latest_reminder", "root"];
@@ -294,7 +296,7 @@ fn shape(request: &ApiRequest<'_>) -> Option<Refusal> {
         .map(|(_, kind)| bad(format!("Model only supports text input; received unsupported content type '{kind}'.")))
 }
 
-/// Three texts for three ways of being too long.
+/// Returns the refusal of a prompt, a limit, or a sum of both above the context: each has its own message.
 fn length(request: &ApiRequest<'_>) -> Option<Refusal> {
     let most = request.config.max_model_len;
     let limit = request.field("max_completion_tokens").or_else(|| request.field("max_tokens"));
@@ -369,18 +371,20 @@ fn template(request: &ApiRequest<'_>) -> Option<Refusal> {
     prompt::raised(request.body, request.config.template).map(|raised| flat(400, "BadRequest", raised))
 }
 
+/// Returns a refusal in OpenAI's envelope.
 fn nested(status: u16, message: &str, param: Option<&str>) -> Refusal {
     let kind = "invalid_request_error";
     Refusal::json(status, json!({"error": {"message": message, "type": kind, "param": param, "code": status}}))
 }
 
-/// Nothing is stored, so nothing can be request for.
+/// Returns the refusal of every use of stored responses.
 pub(super) fn no_store(param: &str) -> Refusal {
     let message = "Response store is disabled. Stateful Responses require --enable-response-store on a standalone \
         server; response storage is unavailable in PD mode.";
     nested(400, message, Some(param))
 }
 
+/// Returns the refusal of `/v1/embeddings`.
 pub(super) fn no_embeddings() -> Refusal {
     let message = "This model does not appear to be an embedding model by default. Please add `--is-embedding` when \
         launching the server or try another model.";

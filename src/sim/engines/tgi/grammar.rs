@@ -1,14 +1,15 @@
-//! What TGI makes no regular expression of.
+//! Grammars and schemas that TGI cannot compile to a regular expression.
 
 use serde_json::Value;
 
 use crate::sim::simulator::ApiRequest;
 
+/// Levels of a schema that are followed; a deeper one is refused as one that refers to itself.
 const MAX_DEPTH: u8 = 24;
 const KINDS: [&str; 7] = ["object", "array", "string", "number", "integer", "boolean", "null"];
 const FORMATS: [&str; 4] = ["date-time", "time", "date", "uuid"];
 
-/// Why a grammar, or the schema of a tool's parameters, cannot be used.
+/// Returns the problem with a grammar, or with the schema of a tool's parameters.
 pub(super) fn refuse(request: &ApiRequest<'_>) -> Option<String> {
     if let Some(format) = request.field("response_format") {
         let value = format.get("value")?;
@@ -23,7 +24,7 @@ pub(super) fn refuse(request: &ApiRequest<'_>) -> Option<String> {
     }
     request.list("tools").into_iter().flatten().find_map(|tool| {
         let parameters = tool.pointer("/function/parameters").or_else(|| tool.pointer("/function/arguments"))?;
-        // The parameters are put into a larger schema, whose root has no definitions.
+        // TGI puts the parameters into a larger schema, whose root has no definitions.
         compile(parameters, None, 0).map(|problem| format!("cannot compile regex from schema: {problem}"))
     })
 }
@@ -39,7 +40,7 @@ fn schema(schema: &Value) -> Option<String> {
     compile(schema, Some(schema), 0).map(|problem| format!("cannot compile regex from schema: {problem}"))
 }
 
-/// A type that JSON Schema does not know.
+/// Returns a type that JSON Schema does not have.
 fn bad_kind(value: &Value, depth: u8) -> Option<String> {
     let deeper = |value: &Value| if depth < MAX_DEPTH { bad_kind(value, depth + 1) } else { None };
     match value {
@@ -52,8 +53,9 @@ fn bad_kind(value: &Value, depth: u8) -> Option<String> {
     }
 }
 
+/// Returns the problem that the compiler reports.
 fn compile(schema: &Value, root: Option<&Value>, depth: u8) -> Option<String> {
-    // The real router overflows its stack here, and takes everybody down with it.
+    // The real router overflows its stack here and crashes.
     if depth > MAX_DEPTH {
         return Some("a schema that refers to itself".to_owned());
     }

@@ -1,5 +1,5 @@
-//! The answers of Text Generation Inference 3.3, as its recorded router gave them: an empty id, the stop string left in
-//! the text, streamed calls without an end.
+//! The answers of Text Generation Inference 3.3, as its recorded router gave them: an empty id, the stop string in the
+//! text, streamed calls without an end.
 
 mod grammar;
 mod refuse;
@@ -17,10 +17,11 @@ use crate::sim::stamp::Stamp;
 use crate::sim::step::Step;
 
 const FINGERPRINT: &str = "3.3.6-dev0-native";
+/// Name that answers have when the request names no model.
 const SERVED: &str = "Qwen/Qwen3-235B-A22B";
-/// What the hidden run that wants no tool costs.
+/// Tokens of the hidden run that decides against a tool.
 const HIDDEN_RUN: u64 = 17;
-/// Tokens of the object around a call, more than other servers have there.
+/// Tokens of the object around a call, beyond those of other servers.
 const WRAPPING: u64 = 8;
 
 const QUIRKS: Quirks = Quirks {
@@ -41,6 +42,7 @@ const QUIRKS: Quirks = Quirks {
     ..Quirks::NONE
 };
 
+/// The simulated TGI.
 pub(super) struct Tgi;
 
 impl Simulator for Tgi {
@@ -125,11 +127,11 @@ impl Simulator for Tgi {
     fn by_status(&self, status: u16) -> Refusal {
         match status {
             401 | 404 | 405 => Refusal::empty(status),
-            429 => refuse::told(429, "Model is overloaded", "overloaded"),
-            424 => refuse::told(424, DIED, "generation"),
-            500 => refuse::told(500, "Incomplete generation", "incomplete_generation"),
+            429 => refuse::streamable(429, "Model is overloaded", "overloaded"),
+            424 => refuse::streamable(424, DIED, "generation"),
+            500 => refuse::streamable(500, "Incomplete generation", "incomplete_generation"),
             503 => refuse::plain(503, "unhealthy", "healthcheck"),
-            status => refuse::told(status, "Input validation error: refused", "validation"),
+            status => refuse::streamable(status, "Input validation error: refused", "validation"),
         }
     }
 
@@ -202,9 +204,10 @@ impl Simulator for Tgi {
     }
 }
 
+/// Message of a shard that failed.
 const DIED: &str = "Request failed during generation: Server error: CUDA out of memory. Tried to allocate 20.00 MiB.";
 
-/// What was request for comes back, unless it was nothing.
+/// Returns the model's name in the answer: the requested one, unless it is empty or `tgi`.
 fn named(params: &GenerationParams) -> &str {
     match params.model.as_str() {
         "" | "tgi" => SERVED,
@@ -217,7 +220,7 @@ fn usage(params: &GenerationParams, completion: u64) -> Value {
         "total_tokens": params.prompt_tokens + completion})
 }
 
-/// Without bytes.
+/// Returns the logprobs, which have no `bytes`.
 fn logprobs(params: &GenerationParams, tokens: &[String]) -> Value {
     let one = |token: &str| json!({"token": token, "logprob": -0.25_f64});
     let entry = |token: &String, top: u64| {
@@ -230,12 +233,14 @@ fn logprobs(params: &GenerationParams, tokens: &[String]) -> Value {
         .map_or(Value::Null, |top| json!({"content": tokens.iter().map(|token| entry(token, top)).collect::<Vec<_>>()}))
 }
 
+/// Returns one event of a chat.
 fn event(params: &GenerationParams, stamp: Stamp, choices: Value) -> Value {
     json!({"object": "chat.completion.chunk", "id": "", "created": stamp.created, "model": named(params),
         "system_fingerprint": FINGERPRINT, "choices": choices, "usage": null})
 }
 
-/// The end token has an event of its own, with no text; an answer that was cut says so with its last token.
+/// Returns the events of a text. The end token has its own event without text; an answer that was cut has the finish
+/// reason at its last token.
 fn text(params: &GenerationParams, outputs: &[Output], choice: impl Fn(Value, Value, Value) -> Value) -> Vec<Step> {
     let Some(one) = outputs.first() else { return Vec::new() };
     let ended = one.finish == "stop";
@@ -254,7 +259,7 @@ fn text(params: &GenerationParams, outputs: &[Output], choice: impl Fn(Value, Va
     steps
 }
 
-/// Ids count on from the last one of the history; after a foreign one they are UUIDs.
+/// Returns the id of a call: one more than the last id of the history, or a UUID if that is not a number.
 fn call_id(params: &GenerationParams, stamp: Stamp) -> String {
     match params.last_call_id.as_deref().map(str::parse::<u64>) {
         None => "0".to_owned(),
@@ -263,6 +268,7 @@ fn call_id(params: &GenerationParams, stamp: Stamp) -> String {
     }
 }
 
+/// Returns the events of a call, which have no finish reason unless the limit cut it.
 fn call(params: &GenerationParams, stamp: Stamp, choice: impl Fn(Value, Value, Value) -> Value) -> Vec<Step> {
     let Some(call) = params.calls.first() else { return Vec::new() };
     let id = call_id(params, stamp);
@@ -285,6 +291,7 @@ fn call(params: &GenerationParams, stamp: Stamp, choice: impl Fn(Value, Value, V
     each.collect()
 }
 
+/// Returns the page at `/info`.
 fn info(config: &SimConfig) -> Value {
     json!({"model_id": config.served(), "model_sha": null, "model_pipeline_tag": null,
         "max_concurrent_requests": 128, "max_best_of": 2, "max_stop_sequences": 4,

@@ -1,5 +1,5 @@
-//! What TGI's router refuses: types as serde reads them, then tools and template, then ranges. The last are told to a
-//! streamed request in its stream.
+//! Refusals of TGI's router: of types as serde reads them, then of tools and template, then of ranges. A streamed request
+//! gets the last ones in its stream.
 
 use serde_json::{Map, Value, json};
 
@@ -7,29 +7,35 @@ use super::grammar;
 use crate::sim::prompt;
 use crate::sim::simulator::{ApiRequest, Refusal};
 
+/// Limit of a body, in bytes; a larger one is refused.
 const MAX_BODY: usize = 2_000_000;
+/// Limit of stop strings; more are refused.
 const MAX_STOPS: usize = 4;
+/// Limit of `top_logprobs`; a larger one is refused.
 const MAX_TOP_TOKENS: u64 = 5;
-/// As much of a limit as is held against the context.
+/// Largest part of a token limit that counts against the context.
 const CHECKED_LIMIT: u64 = 1024;
 
+/// Returns a refusal that never comes in a stream.
 pub(super) fn plain(status: u16, message: &str, kind: &str) -> Refusal {
     Refusal::json(status, json!({"error": message, "error_type": kind}))
 }
 
-/// Whatever went wrong, the event says 422.
+/// Returns the error event of a stream. It has status 422 for every error.
 pub(super) fn event(message: &str) -> Value {
     json!({"error": {"message": message, "http_status_code": 422}})
 }
 
-pub(super) fn told(status: u16, message: &str, kind: &str) -> Refusal {
+/// Returns a refusal that a streamed request gets in its stream.
+pub(super) fn streamable(status: u16, message: &str, kind: &str) -> Refusal {
     plain(status, message, kind).in_stream(event(message))
 }
 
 fn validation(message: impl AsRef<str>) -> Refusal {
-    told(422, &format!("Input validation error: {}", message.as_ref()), "validation")
+    streamable(422, &format!("Input validation error: {}", message.as_ref()), "validation")
 }
 
+/// Returns serde's refusal of a body of this size, in bytes.
 pub(super) fn wrong_type(problem: &str, size: usize) -> Refusal {
     let text = format!("Failed to deserialize the JSON body into the target type: {problem} at line 1 column {size}");
     Refusal::text(422, text)
@@ -53,7 +59,7 @@ pub(super) fn chat(request: &ApiRequest<'_>) -> Option<Refusal> {
         .or_else(|| grammar::refuse(request).map(validation))
 }
 
-/// What serde calls a value of the wrong type.
+/// Returns serde's words for a value of the wrong type.
 fn kind(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -66,7 +72,7 @@ fn kind(value: &Value) -> String {
     }
 }
 
-/// The first field that serde would stumble over.
+/// Returns serde's first problem with a chat.
 fn types(body: &Map<String, Value>) -> Option<String> {
     let found = body.iter().find_map(|(name, value)| field(name, value));
     let twice = body.contains_key("max_tokens") && body.contains_key("max_completion_tokens");
@@ -75,6 +81,7 @@ fn types(body: &Map<String, Value>) -> Option<String> {
         .or_else(|| (!body.contains_key("messages")).then(|| "missing field `messages`".to_owned()))
 }
 
+/// Returns serde's problem with a field.
 fn field(name: &str, value: &Value) -> Option<String> {
     let (fits, wanted) = match name {
         "messages" => return messages(value),
@@ -170,7 +177,7 @@ fn tool_choice(value: &Value) -> Option<String> {
     (!fits).then(|| "tool_choice: data did not match any variant of untagged enum ToolTypeDeserializer".to_owned())
 }
 
-/// TGI's own grammars, not OpenAI's formats.
+/// Checks TGI's own grammars; OpenAI's formats are problems.
 fn response_format(value: &Value) -> Option<String> {
     if value.is_null() {
         return None;
@@ -213,7 +220,7 @@ fn ranges(request: &ApiRequest<'_>) -> Option<Refusal> {
     if request.number("temperature").is_some_and(|temperature| temperature < 0.0) {
         return Some(validation("`temperature` must be strictly positive"));
     }
-    // A presence penalty is taken for a repetition penalty, from 2 on.
+    // The router uses the presence penalty plus 2 as the repetition penalty.
     if request.number("presence_penalty").is_some_and(|penalty| penalty + 2.0 <= 0.0) {
         return Some(validation("`repetition_penalty` must be strictly positive"));
     }

@@ -1,4 +1,4 @@
-//! TensorRT-LLM's answers, as the source of its server has them; only its refusals were ever recorded.
+//! TensorRT-LLM's answers, as the source of its server has them; only its refusals were recorded.
 
 mod refuse;
 
@@ -40,6 +40,7 @@ const RESPONSES: Dialect = Dialect {
     tool: plain_tool,
 };
 
+/// The simulated TensorRT-LLM.
 pub(super) struct Trtllm;
 
 impl Simulator for Trtllm {
@@ -102,7 +103,6 @@ impl Simulator for Trtllm {
         Some(Refusal::text(500, "Internal Server Error"))
     }
 
-    /// It has no event for it: the connection ends.
     fn late_error(&self) -> Vec<Step> {
         let error = json!({"error": {"object": "error", "message": "Internal server error",
             "type": "InternalServerError", "param": null, "code": 500}});
@@ -153,7 +153,7 @@ fn usage(params: &GenerationParams, completion: u64) -> Value {
         "completion_tokens": completion, "prompt_tokens_details": {"cached_tokens": 0}})
 }
 
-/// 46 characters long, more than OpenAI takes back.
+/// Returns an id of 46 characters, more than OpenAI accepts in a history.
 fn call_id(stamp: Stamp, at: usize) -> String {
     format!("chatcmpl-tool-{}", stamp.hex(at + 1, 32))
 }
@@ -180,7 +180,7 @@ fn logprobs(params: &GenerationParams, output: &Output) -> Value {
         .map_or(Value::Null, |top| json!({"content": tokens.map(|token| logprob(token, top)).collect::<Vec<_>>()}))
 }
 
-/// Nulls are left out of every event but the one with the usage.
+/// Returns the events. Fields that are null are absent.
 fn stream(params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Vec<Step> {
     let id = format!("chatcmpl-{}", stamp.number);
     let chunk = |index: usize, delta: Value| {
@@ -214,6 +214,7 @@ fn stream(params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Vec<St
     steps
 }
 
+/// Returns deltas with their logprobs.
 fn deltas(params: &GenerationParams, output: &Output, stamp: Stamp) -> Vec<(Value, Option<Value>)> {
     let entry = |token: &String| params.top_logprobs.map(|top| json!({"content": [logprob(token, top)]}));
     let thought = output
@@ -231,7 +232,7 @@ fn deltas(params: &GenerationParams, output: &Output, stamp: Stamp) -> Vec<(Valu
     for (at, call) in params.calls.iter().enumerate() {
         let parts = pieces(&call.arguments);
         if params.tool_choice == ToolChoice::Named {
-            // All that the model says is taken for the arguments, and nobody makes an id.
+            // The server takes the whole text for the arguments and makes no id.
             deltas.extend(parts.iter().map(|part| {
                 let function = json!({"name": call.name, "arguments": part});
                 (json!({"tool_calls": [{"index": at, "type": "function", "function": function}]}), None)

@@ -1,4 +1,4 @@
-//! What TensorRT-LLM refuses: whatever its definitions of a request do not name.
+//! TensorRT-LLM's refusals: first of every field that its definition of a request does not name.
 
 use serde_json::{Map, Value, json};
 
@@ -6,6 +6,7 @@ use crate::sim::prompt::{self, IMAGES};
 use crate::sim::pydantic::{self, Field, Kind, Problem};
 use crate::sim::simulator::{ApiRequest, Refusal};
 
+/// Fields of a chat whose type is checked.
 const CHAT: [Field; 15] = [
     ("messages", Kind::List, false),
     ("model", Kind::Text, false),
@@ -23,7 +24,7 @@ const CHAT: [Field; 15] = [
     ("parallel_tool_calls", Kind::Bool, true),
     ("chat_template_kwargs", Kind::Map, true),
 ];
-/// Fields that are known and whose type is not looked at here.
+/// Known fields of a chat whose type is not checked here.
 const MORE: [&str; 43] = [
     "max_completion_tokens",
     "prompt_token_ids",
@@ -69,6 +70,7 @@ const MORE: [&str; 43] = [
     "mm_processor_kwargs",
     "suffix",
 ];
+/// Fields of a completion whose type is checked.
 const COMPLETION: [Field; 5] = [
     ("model", Kind::Text, false),
     ("prompt", Kind::Text, false),
@@ -76,6 +78,7 @@ const COMPLETION: [Field; 5] = [
     ("n", Kind::Int, false),
     ("temperature", Kind::Float, true),
 ];
+/// Known fields of a completion whose type is not checked here.
 const COMPLETION_MORE: [&str; 14] = [
     "best_of",
     "echo",
@@ -93,9 +96,10 @@ const COMPLETION_MORE: [&str; 14] = [
     "user",
 ];
 const FORMATS: [&str; 7] = ["text", "json", "json_schema", "json_object", "regex", "ebnf", "structural_tag"];
+/// Size of the vocabulary of Qwen3.
 const VOCABULARY: u64 = 151_936;
 
-/// What its own handlers say.
+/// Returns a refusal of the server's own handlers, without the `error` envelope.
 pub(super) fn flat(status: u16, kind: &str, message: &str) -> Refusal {
     let code = status;
     Refusal::json(status, json!({"object": "error", "message": message, "type": kind, "param": null, "code": code}))
@@ -105,6 +109,7 @@ fn bad(message: impl AsRef<str>) -> Refusal {
     flat(400, "BadRequestError", message.as_ref())
 }
 
+/// Returns pydantic's problems.
 fn invalid(problems: &[Problem]) -> Refusal {
     Refusal::json(400, json!({"error": pydantic::list(problems)}))
 }
@@ -121,7 +126,7 @@ pub(super) fn broken(body: &[u8]) -> Refusal {
 
 pub(super) fn chat(request: &ApiRequest<'_>) -> Option<Refusal> {
     let body = request.body;
-    // A validator before the types ends it alone.
+    // A problem of the validator that runs before the types is the only one reported.
     if let Some(message) = before(body) {
         return Some(invalid(&[Problem::value_error(message, body)]));
     }
@@ -132,6 +137,7 @@ pub(super) fn chat(request: &ApiRequest<'_>) -> Option<Refusal> {
     later(request)
 }
 
+/// Returns the problem of the validator that runs before the types.
 fn before(body: &Map<String, Value>) -> Option<&'static str> {
     let truthy = |name: &str| match body.get(name) {
         Some(Value::Array(items)) => !items.is_empty(),
@@ -153,6 +159,7 @@ fn before(body: &Map<String, Value>) -> Option<&'static str> {
     truthy("suffix").then_some("suffix is not supported")
 }
 
+/// Returns the problems that pydantic finds.
 fn problems(body: &Map<String, Value>) -> Vec<Problem> {
     let mut problems = Vec::new();
     let whole = Value::Object(body.clone());
@@ -172,7 +179,7 @@ fn problems(body: &Map<String, Value>) -> Vec<Problem> {
     problems
 }
 
-/// Of the two limits one is the other's name: beside each other the second one is too much.
+/// Returns the unknown fields. `max_completion_tokens` is an alias of `max_tokens`, and unknown beside it.
 fn extras(body: &Map<String, Value>, known: impl Fn(&str) -> bool) -> Vec<Problem> {
     let both = body.contains_key("max_tokens");
     let unknown = |key: &&String| !known(key) || (both && *key == "max_completion_tokens");
@@ -261,7 +268,7 @@ fn effort(body: &Map<String, Value>) -> Vec<Problem> {
     ]
 }
 
-/// What the handler finds once the request is well formed.
+/// Returns the refusal of the handler, which checks a request whose types are right.
 fn later(request: &ApiRequest<'_>) -> Option<Refusal> {
     let turns = prompt::turns(request.body);
     if !request.config.vision && turns.iter().any(|turn| turn.has(&IMAGES)) {
@@ -270,7 +277,7 @@ fn later(request: &ApiRequest<'_>) -> Option<Refusal> {
     if let Some(raised) = prompt::raised(request.body, request.config.template) {
         return Some(bad(raised));
     }
-    // AnswerSummary to the engine, it would end the server.
+    // A real server passes it to the engine, which then crashes.
     if request.number("top_k").is_some_and(|top_k| top_k < 0.0) {
         return Some(bad("top_k must be >= 0"));
     }
