@@ -1,8 +1,8 @@
-//! What is probed, and the server's flag that would help where it does not work.
+//! Features that are probed, and the flags that make them work.
 
 use crate::model::{Engine, Family, MissingFeatures};
 
-/// One question of the probe.
+/// Feature that the probe asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
     Models,
@@ -20,7 +20,7 @@ pub enum Feature {
 }
 
 impl Feature {
-    /// In the order in which they are asked; the first tells whether anybody is there.
+    /// All features, in the order in which they are probed. The first shows whether the server answers.
     pub const ALL: [Self; 12] = [
         Self::Models,
         Self::Developer,
@@ -53,7 +53,7 @@ impl Feature {
         }
     }
 
-    /// What requests are pinned by when this does not work.
+    /// Returns the missing feature that requests are pinned by if this does not work.
     pub const fn lack(self) -> Option<MissingFeatures> {
         match self {
             Self::Tools => Some(MissingFeatures::TOOLS),
@@ -71,7 +71,7 @@ impl Feature {
         }
     }
 
-    /// The field of a request whose rewriting makes this work.
+    /// Returns the field of a request whose rewriting makes this work; empty if there is none.
     pub(super) const fn field(self) -> &'static str {
         match self {
             Self::Developer | Self::LateSystem => "messages",
@@ -83,12 +83,12 @@ impl Feature {
         }
     }
 
-    /// Of OpenAI itself some things need not be asked, and one would cost much.
+    /// True if this engine is asked. OpenAI is not asked for thoughts, nor for its context, which would be expensive.
     pub(super) const fn is_asked(self, engine: Engine) -> bool {
         !(matches!(self, Self::Thinking | Self::Context) && engine.facts().speaks_openai)
     }
 
-    /// How the server or the file would have to be changed.
+    /// Returns the change to the server or the file that makes the feature work.
     pub(super) fn hint(self, engine: Engine, family: Option<Family>) -> Option<&'static str> {
         let hints = &engine.facts().hints;
         match self {
