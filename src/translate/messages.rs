@@ -65,7 +65,7 @@ impl<'a> MessageDraft<'a> {
     /// Returns the draft, which is made on the first call.
     fn draft(&mut self) -> &mut Draft<'a> {
         let raw = self.raw;
-        self.draft.get_or_insert_with(|| Draft::parse(raw).unwrap_or_else(|| Draft::empty()))
+        self.draft.get_or_insert_with(|| Draft::parse(raw).unwrap_or_else(Draft::empty))
     }
 
     fn is_changed(&self) -> bool {

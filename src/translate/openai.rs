@@ -141,7 +141,7 @@ pub(super) fn usage(rewrite: &mut Rewrite<'_>) {
     if !applies || has_usage {
         return;
     }
-    let mut options = asked.unwrap_or_else(|| Draft::empty());
+    let mut options = asked.unwrap_or_else(Draft::empty);
     options.set("include_usage", "true");
     let options = options.to_json();
     rewrite.draft.set("stream_options", options);

@@ -5,17 +5,29 @@ use crate::model::{Engine, Family, MissingFeatures};
 /// Feature that the probe asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
+    /// List of models at `/v1/models`.
     Models,
+    /// Message of the role `developer`.
     Developer,
+    /// System message after the first message.
     LateSystem,
+    /// Tool call.
     Tools,
+    /// Tool call in a stream.
     ToolsStreamed,
+    /// `response_format` of any JSON object.
     JsonObject,
+    /// `response_format` of a JSON schema.
     JsonSchema,
+    /// Thinking that can be turned on and off.
     Thinking,
+    /// Token counts at the end of a stream.
     Usage,
+    /// Error in OpenAI's envelope.
     ErrorShape,
+    /// Error for a prompt that is longer than the context.
     Context,
+    /// `/v1/responses`.
     Responses,
 }
 
@@ -36,6 +48,7 @@ impl Feature {
         Self::Responses,
     ];
 
+    /// Returns the name in reports of the probe.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Models => "models",
