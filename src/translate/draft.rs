@@ -1,10 +1,8 @@
-//! A JSON object being rewritten: what is not touched keeps its bytes.
+//! JSON object being rewritten: untouched values keep their bytes.
 
 use std::borrow::Cow;
 
-use serde_json::Value;
-
-use crate::wire::scan;
+use super::json::{self, push_quoted};
 
 /// Fields in their order, each value as JSON text.
 #[derive(Debug, Clone)]
@@ -14,32 +12,37 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Of fields as they were scanned. Of a name that stands there twice the last counts, as in other readers.
-    pub(super) fn of(scanned: &[(Cow<'a, str>, &'a serde_json::value::RawValue)]) -> Self {
-        let mut draft = Self { fields: Vec::with_capacity(scanned.len() + 4), changed: false };
-        for (name, value) in scanned {
-            let value = Cow::Borrowed(value.get());
-            match draft.fields.iter_mut().find(|(known, _)| known == name) {
+    /// Makes a draft of an object's fields. The last value of a repeated name counts, as in other readers.
+    pub(super) fn of(fields: impl IntoIterator<Item = (Cow<'a, str>, &'a str)>) -> Self {
+        let mut draft = Self { fields: Vec::with_capacity(8), changed: false };
+        for (name, value) in fields {
+            let value = Cow::Borrowed(value);
+            match draft.fields.iter_mut().find(|(known, _)| *known == name) {
                 Some(entry) => {
                     entry.1 = value;
                     draft.changed = true;
                 }
-                None => draft.fields.push((name.clone(), value)),
+                None => draft.fields.push((name, value)),
             }
         }
         draft
     }
 
-    /// Of the text of an object.
+    /// Makes a draft without fields.
+    pub(super) const fn empty() -> Self {
+        Self { fields: Vec::new(), changed: false }
+    }
+
+    /// Reads the text of an object; `None` if it is something else.
     pub(super) fn parse(json: &'a str) -> Option<Self> {
-        scan::object(json).map(|fields| Self::of(&fields))
+        json::fields(json).map(Self::of)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_ref())
     }
 
-    /// The same with the life of the text it was read from, where the value is still that.
+    /// Returns the value with the lifetime of the text it was read from; `None` if it was replaced.
     pub(super) fn borrowed(&self, name: &str) -> Option<&'a str> {
         self.fields.iter().find(|(known, _)| known == name).and_then(|(_, value)| match value {
             Cow::Borrowed(text) => Some(*text),
@@ -52,7 +55,7 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn string(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.get(name).and_then(scan::string)
+        self.get(name).and_then(json::string)
     }
 
     pub(super) fn number(&self, name: &str) -> Option<f64> {
@@ -66,7 +69,7 @@ impl<'a> Draft<'a> {
         text.parse().ok().or_else(|| text.parse().ok().and_then(of_float))
     }
 
-    /// Replaces the value, or adds the field at the end. Nothing happens where it is the same already.
+    /// Replaces the value, or adds the field at the end. An equal value is not a change.
     pub(super) fn set(&mut self, name: &'static str, value: impl Into<Cow<'a, str>>) {
         let value = value.into();
         match self.fields.iter_mut().find(|(known, _)| known == name) {
@@ -83,7 +86,7 @@ impl<'a> Draft<'a> {
         Some(self.fields.remove(at).1)
     }
 
-    /// Keeps the fields that `wanted` names.
+    /// Keeps the fields for which `wanted` returns true.
     pub(super) fn retain(&mut self, mut wanted: impl FnMut(&str, &str) -> bool) {
         let before = self.fields.len();
         self.fields.retain(|(name, value)| wanted(name, value));
@@ -115,53 +118,10 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn push_quoted(json: &mut String, text: &str) {
-    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        json.push('"');
-        json.push_str(text);
-        json.push('"');
-    } else {
-        json.push_str(&quoted(text));
-    }
-}
-
-/// A JSON string.
-pub(super) fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
-}
-
-/// JSON strings put together, in the bytes they came in: a JavaScript client cuts characters in half, and the text of
-/// such a string cannot be read.
-pub(super) fn joined<'t>(strings: impl Iterator<Item = &'t str>, between: &str) -> String {
-    let mut all = String::from("\"");
-    for (at, string) in strings.enumerate() {
-        if at > 0 {
-            all.push_str(between);
-        }
-        all.push_str(string.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default());
-    }
-    all.push('"');
-    all
-}
-
-/// A JSON array of items that are JSON already.
-pub(super) fn array<T: AsRef<str>>(items: &[T]) -> String {
-    let length: usize = items.iter().map(|item| item.as_ref().len() + 1).sum();
-    let mut json = String::with_capacity(length + 2);
-    json.push('[');
-    for (at, item) in items.iter().enumerate() {
-        if at > 0 {
-            json.push(',');
-        }
-        json.push_str(item.as_ref());
-    }
-    json.push(']');
-    json
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::translate::json::quoted;
 
     #[test]
     fn what_is_not_touched_keeps_its_bytes() {

@@ -5,21 +5,23 @@ use std::borrow::Cow;
 use crate::model::Pin;
 use crate::wire::error_body::ApiError;
 
-/// Why there is nothing to send.
+/// Reason for which there is nothing to send.
 #[derive(Debug, Clone)]
 pub enum TranslateError {
-    /// This backend cannot do it: another one has to.
+    /// This backend cannot serve the request; another one may.
     Pinned(Pinned),
-    /// Nobody can: the application is told.
+    /// No backend can serve the request; the application receives this error.
     Invalid(Box<ApiError>),
 }
 
-/// What a backend cannot do.
+/// Feature of a request that a backend does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pinned {
+    /// Reason as routes and metrics name it.
     pub pin: Pin,
-    /// The field that asks for it.
+    /// Field that asks for the feature.
     pub field: Cow<'static, str>,
+    /// Reason in words, for the application.
     pub why: &'static str,
 }
 
@@ -36,7 +38,7 @@ impl TranslateError {
 }
 
 impl Pinned {
-    /// What the application is told when no backend can.
+    /// Returns the error for an application whose request no backend can serve: 400 `unsupported_feature`.
     pub fn to_error(&self) -> ApiError {
         let message = format!("{}, and no other backend may serve this request", self.why);
         let mut error = ApiError::invalid_request(message, Some("unsupported_feature"));

@@ -1,32 +1,33 @@
-//! What a request asks for that a backend cannot do, told without translating it: before the draw, so that shares are
-//! shares of what could go either way.
+//! Features that a request needs and a backend lacks, found without translating the request. They are found before the
+//! draw, so that a share is a share of the requests that could go to either backend.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder};
-use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::draft::Draft;
 use super::error::Pinned;
 use super::format::{self, Format};
 use super::input::TranslateInput;
-use super::table::{self, Rule};
+use super::json;
+use super::table::{self, Rule, Table};
 use super::tools::{self, ToolChoice};
 use super::{messages, parts, responses, sampling, tokens};
 use crate::config::LogprobsPolicy;
 use crate::model::{FormatBesideTools, JsonSchemaFormat, MissingFeatures, Pin};
 use crate::wire::endpoint::Endpoint;
-use crate::wire::scan::{self, Scan};
+use crate::wire::scan::Scan;
 
-/// Above this share of its context a backend is not asked: the estimate is one.
+/// Share of a backend's context above which it is not asked. Below 1, because token counts are estimates.
 const CONTEXT_SHARE: f64 = 0.9;
-/// Every part, call and item of a conversation says its kind.
+/// Name that each part, call and item of a conversation has.
 static TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"type\""));
-/// What stands behind it in a chat that is text, with or without calls of functions.
+/// Values of that name in chats of text and function calls.
 const PLAIN_KINDS: [&str; 3] = ["\"text\"", "\"function\"", "\"refusal\""];
 
-/// Why `input.backend` cannot serve the request, as far as that shows without translating.
+/// Returns the reason for which `input.backend` cannot serve the request, if it shows without translating.
 pub fn pin(input: &TranslateInput<'_>) -> Option<Pinned> {
     if input.backend.model_for(input.scan.model().map(AsRef::as_ref).unwrap_or_default()).is_none() {
         return found(Pin::Model, "model", "the backend's `models` does not name this model");
@@ -35,12 +36,12 @@ pub fn pin(input: &TranslateInput<'_>) -> Option<Pinned> {
         return None;
     }
     let seen = match input.endpoint {
-        Endpoint::ChatCompletions => by_table(input, table::CHAT)
+        Endpoint::ChatCompletions => by_table(input, &table::CHAT)
             .or_else(|| numbers(input))
             .or_else(|| chat_tools(input))
             .or_else(|| response_format(input))
             .or_else(|| conversation(input, "messages")),
-        Endpoint::Responses => by_table(input, table::RESPONSES)
+        Endpoint::Responses => by_table(input, &table::RESPONSES)
             .or_else(|| hosted_tools(input))
             .or_else(|| text_format(input))
             .or_else(|| included(input))
@@ -50,7 +51,7 @@ pub fn pin(input: &TranslateInput<'_>) -> Option<Pinned> {
     seen.or_else(|| context(input))
 }
 
-/// What a probe may have found not to work.
+/// Returns the features of this request that a probe may have found missing.
 pub fn needs(scan: &Scan<'_>, endpoint: Endpoint) -> MissingFeatures {
     let mut needs = MissingFeatures::NONE;
     if endpoint == Endpoint::Responses {
@@ -70,22 +71,22 @@ fn found(pin: Pin, field: impl Into<Cow<'static, str>>, why: &'static str) -> Op
     Some(Pinned { pin, field: field.into(), why })
 }
 
-fn by_table(input: &TranslateInput<'_>, table: &'static [table::FieldRow]) -> Option<Pinned> {
-    for row in table {
+fn by_table(input: &TranslateInput<'_>, table: &Table) -> Option<Pinned> {
+    for row in table.rows() {
         if let Rule::Pin(pin) = row.rule(input.backend.engine)
             && input.scan.has(row.name)
         {
             return found(pin, row.name, "only OpenAI has this");
         }
     }
-    let unknown = |listed: &&String| input.scan.has(listed) && table::find(table, listed).is_none();
+    let unknown = |listed: &&String| input.scan.has(listed) && table.find(listed).is_none();
     let listed = input.backend.translation.pin_on_unknown.iter().find(unknown)?;
     found(Pin::UnknownField, listed.clone(), "it is listed in pin_on_unknown")
 }
 
 fn numbers(input: &TranslateInput<'_>) -> Option<Pinned> {
     let facts = input.backend.engine.facts();
-    let text = |field| input.scan.get(field).map(serde_json::value::RawValue::get);
+    let text = |field| input.scan.get(field).map(RawValue::get);
     let is_many = |n: &str| n.parse::<f64>().is_ok_and(|n| n > 1.0);
     if facts.one_choice && text("n").is_some_and(is_many) {
         return found(Pin::Choices, "n", "the backend gives one choice only");
@@ -105,19 +106,23 @@ fn numbers(input: &TranslateInput<'_>) -> Option<Pinned> {
     None
 }
 
-#[derive(Deserialize)]
-struct Typed<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<Cow<'a, str>>,
+/// Returns the type of each tool; none if a tool is not an object, or its type not text.
+fn types(tools: Option<&RawValue>) -> Vec<Cow<'_, str>> {
+    let tools = tools.and_then(|tools| json::items(tools.get())).unwrap_or_default();
+    tools.into_iter().map(type_of).collect::<Option<_>>().unwrap_or_default()
 }
 
-fn kinds(list: Option<&serde_json::value::RawValue>) -> Vec<String> {
-    let kinds: Vec<Typed<'_>> = list.and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default();
-    kinds.into_iter().map(|one| one.kind.unwrap_or_default().into_owned()).collect()
+/// Returns the type of an object, which is empty if it has none; `None` if the type is not text.
+fn type_of(object: &str) -> Option<Cow<'_, str>> {
+    let fields = json::fields(object)?;
+    match fields.iter().rfind(|(name, _)| name == "type") {
+        None | Some((_, "null")) => Some(Cow::Borrowed("")),
+        Some((_, kind)) => json::string(kind),
+    }
 }
 
 fn chat_tools(input: &TranslateInput<'_>) -> Option<Pinned> {
-    let kinds = kinds(input.scan.get("tools"));
+    let kinds = types(input.scan.get("tools"));
     if let Some(at) = kinds.iter().position(|kind| kind != "function") {
         return found(Pin::Tools, format!("tools[{at}]"), "the backend knows functions only");
     }
@@ -149,7 +154,7 @@ fn response_format(input: &TranslateInput<'_>) -> Option<Pinned> {
 }
 
 fn hosted_tools(input: &TranslateInput<'_>) -> Option<Pinned> {
-    let of_tool = kinds(input.scan.get("tools")).iter().enumerate().find_map(|(at, kind)| {
+    let of_tool = types(input.scan.get("tools")).iter().enumerate().find_map(|(at, kind)| {
         let (pin, why) = responses::tool_pin(kind)?;
         found(pin, format!("tools[{at}]"), why)
     });
@@ -180,7 +185,7 @@ fn included(input: &TranslateInput<'_>) -> Option<Pinned> {
     found(Pin::Stateful, "include", "what is encrypted only its maker can read")
 }
 
-/// Told without taking the messages apart: whatever says its kind is text or a function.
+/// True if every `"type"` in the messages is text or a function, without taking the messages apart.
 fn is_plain(messages: &str) -> bool {
     TYPE.find_iter(messages.as_bytes()).all(|at| {
         let after = messages.get(at + TYPE.needle().len()..).unwrap_or_default().trim_start();
@@ -189,16 +194,16 @@ fn is_plain(messages: &str) -> bool {
     })
 }
 
-/// Parts that are more than text, and items that only their maker knows.
+/// Finds parts that the backend does not take, and items that only OpenAI knows.
 fn conversation(input: &TranslateInput<'_>, field: &'static str) -> Option<Pinned> {
     let text = input.scan.get(field)?.get();
     let is_chat = input.endpoint != Endpoint::Responses;
     if is_chat && is_plain(text) {
         return None;
     }
-    let items = scan::list(text)?;
+    let items = json::items(text)?;
     items.iter().enumerate().find_map(|(at, item)| {
-        let item = Draft::parse(item.get())?;
+        let item = Draft::parse(item)?;
         let encrypted = item.get("encrypted_content").is_some_and(|content| content != "null");
         let kind = item.string("type").unwrap_or_default();
         if encrypted || kind == "item_reference" {
@@ -207,15 +212,15 @@ fn conversation(input: &TranslateInput<'_>, field: &'static str) -> Option<Pinne
         if !is_chat && !responses::knows(&kind) {
             return found(Pin::Hosted, format!("{field}[{at}]"), "only OpenAI knows this kind of item");
         }
-        let calls = item.get("tool_calls").and_then(scan::list).unwrap_or_default();
-        if let Some(call) = calls.iter().position(|call| messages::is_custom(call.get())) {
+        let calls = item.get("tool_calls").and_then(json::items).unwrap_or_default();
+        if let Some(call) = calls.iter().position(|call| messages::is_custom(call)) {
             let field = format!("{field}[{at}].tool_calls[{call}]");
             return found(Pin::Tools, field, "the backend knows functions only");
         }
         let role = item.string("role").unwrap_or_default();
         let in_system = matches!(role.as_ref(), "system" | "developer");
         ["content", "output"].iter().filter(|of| !is_chat || **of == "content").find_map(|of| {
-            kinds_of_parts(&item, of).iter().enumerate().find_map(|(part, kind)| {
+            types_of_parts(&item, of).iter().enumerate().find_map(|(part, kind)| {
                 let (pin, why) = parts::pin(kind, in_system, input.backend)?;
                 found(pin, format!("{field}[{at}].{of}[{part}]"), why)
             })
@@ -223,19 +228,25 @@ fn conversation(input: &TranslateInput<'_>, field: &'static str) -> Option<Pinne
     })
 }
 
-fn kinds_of_parts(message: &Draft<'_>, of: &str) -> Vec<String> {
-    let Some(parts) = message.get(of).and_then(scan::list) else { return Vec::new() };
-    let kind = |part: &&serde_json::value::RawValue| {
-        Some(Draft::parse(part.get())?.string("type").unwrap_or_default().into_owned())
-    };
-    parts.iter().map(|part| kind(part).unwrap_or_else(|| "text".to_owned())).collect()
+/// Returns the types of a message's parts; a part that is not an object counts as text.
+fn types_of_parts<'m>(message: &'m Draft<'_>, of: &str) -> Vec<Cow<'m, str>> {
+    let parts = message.get(of).and_then(json::items).unwrap_or_default();
+    let kind = |part: &'m str| if part.starts_with('{') { type_of(part).unwrap_or_default() } else { "text".into() };
+    parts.into_iter().map(kind).collect()
 }
 
 fn context(input: &TranslateInput<'_>) -> Option<Pinned> {
     let context = input.backend.translation.max_model_len.or(input.max_model_len)?;
-    let text = |field| input.scan.get(field).map_or("", serde_json::value::RawValue::get);
+    let text = |field| input.scan.get(field).map_or("", RawValue::get);
     let field = if input.endpoint == Endpoint::Responses { "input" } else { "messages" };
-    // The bytes of an image are no tokens.
+    let prompt = [field, "tools", "functions", "instructions"];
+    #[expect(clippy::cast_precision_loss, reason = "tokens of a bounded body")]
+    let is_over = |tokens: u64| tokens as f64 > CONTEXT_SHARE * context as f64;
+    let bytes: usize = prompt.iter().map(|field| text(field).len()).sum();
+    if !is_over(tokens::at_most(bytes as u64)) {
+        return None;
+    }
+    // The bytes of an image are not tokens.
     let has_images = input.backend.translation.vision
         && ["image_url", "input_image"]
             .iter()
@@ -243,8 +254,9 @@ fn context(input: &TranslateInput<'_>) -> Option<Pinned> {
     if has_images {
         return None;
     }
-    let prompt = [field, "tools", "functions", "instructions"];
-    #[expect(clippy::cast_precision_loss, reason = "tokens of a bounded body")]
-    let over = tokens::at_least(prompt.iter().map(|field| text(field))) as f64 > CONTEXT_SHARE * context as f64;
-    if over { found(Pin::Context, field, "the prompt is longer than the backend's context") } else { None }
+    if is_over(tokens::at_least(prompt.iter().map(|field| text(field)))) {
+        found(Pin::Context, field, "the prompt is longer than the backend's context")
+    } else {
+        None
+    }
 }

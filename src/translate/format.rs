@@ -2,21 +2,21 @@
 
 use std::borrow::Cow;
 
-use super::draft::{Draft, array, joined, quoted};
+use super::draft::Draft;
 use super::error::TranslateError;
+use super::json::{self, array, joined, quoted};
 use super::ledger::Action;
 use super::rewrite::Rewrite;
 use super::schema;
 use crate::model::{Family, JsonObjectFormat, JsonSchemaFormat, Pin};
-use crate::wire::scan;
 
-/// TGI's grammars by schema give only the properties they name, so an object of any kind is asked for as text of this
-/// form. A regular expression has to end somewhere, and each level makes it four times as long.
+/// Levels of nesting in the regular expression for any JSON object, which TGI's grammars by schema cannot express.
+/// Each level makes it four times as long; deeper objects are not generated.
 const ANY_OBJECT_DEPTH: usize = 2;
 const JSON_OBJECT: &str = "{\"type\":\"json_object\"}";
 const JSON_HINT: &str = "Reply in JSON.";
 
-/// What is asked for.
+/// Format that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Unset,
@@ -84,7 +84,7 @@ fn json_object(rewrite: &mut Rewrite<'_>) {
     }
 }
 
-/// DashScope wants the word in the messages, and no thinking.
+/// Adds the word "JSON", which DashScope requires in the messages, and turns thinking off.
 fn say_json(rewrite: &mut Rewrite<'_>) {
     rewrite.plan.enable = Some(false);
     rewrite.plan.thinks = false;
@@ -96,11 +96,11 @@ fn say_json(rewrite: &mut Rewrite<'_>) {
     }
 }
 
-/// Adds to the system message, or makes one.
+/// Appends to the first system message, or inserts one.
 fn add_to_system(rewrite: &mut Rewrite<'_>, text: &str) {
     let Some(messages) = rewrite.draft.get("messages").map(str::to_owned) else { return };
-    let Some(items) = scan::list(&messages) else { return };
-    let mut all: Vec<Cow<'_, str>> = items.iter().map(|item| Cow::Borrowed(item.get())).collect();
+    let Some(items) = json::items(&messages) else { return };
+    let mut all: Vec<Cow<'_, str>> = items.into_iter().map(Cow::Borrowed).collect();
     let first = all
         .first()
         .and_then(|first| Draft::parse(first))
@@ -191,7 +191,7 @@ fn schema_as_instruction(rewrite: &mut Rewrite<'_>, schema: &str) {
     rewrite.note("response_format", Action::Flagged, "json_object, and the schema as an instruction");
 }
 
-/// A regular expression of a JSON object with values nested so deep.
+/// Returns a regular expression for JSON objects of [`ANY_OBJECT_DEPTH`] levels.
 fn any_object() -> String {
     const WS: &str = "[ \\n\\t]{0,4}";
     const STRING: &str = "\"([^\"\\\\\\x00-\\x1f]|\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-fA-F]{4})*\"";

@@ -1,4 +1,4 @@
-//! Ids that carry whose they are: the next turn finds its backend without anything being stored, in any replica.
+//! Ids that name their backend: any replica finds the backend of the next turn, and nothing is stored.
 //!
 //! A tool call's id is `call_q_` and 22 characters of base64url: 4 bytes for the backend's name, 12 for the call.
 //! A response's is `resp_q_`, 8 hex digits for the backend's name, `_`, and the backend's own id.
@@ -14,11 +14,12 @@ const CALL: &str = "call_q_";
 const RESPONSE: &str = "resp_q_";
 const OWNER_BYTES: usize = 4;
 
-/// A backend, as ids name it.
+/// Tag by which ids name a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Owner(u32);
 
 impl Owner {
+    /// Returns the tag of the backend with this name: 32 bits of its hash.
     pub fn of(backend: &str) -> Self {
         let mut hasher = SipHasher24::new_with_keys(0, 0);
         hasher.write(b"owner");
@@ -29,7 +30,7 @@ impl Owner {
     }
 }
 
-/// The id of a tool call that `owner` made, told apart by `seed` (of the answer), choice and place in it.
+/// Returns the id of a tool call by `owner`, unique for `seed` (of the answer), the choice and the place in it.
 pub fn call_id(owner: Owner, seed: u128, choice: u64, place: u64) -> String {
     let mut hasher = SipHasher128::new_with_keys(0, 0);
     hasher.write(&seed.to_le_bytes());
@@ -40,19 +41,19 @@ pub fn call_id(owner: Owner, seed: u128, choice: u64, place: u64) -> String {
     format!("{CALL}{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Whose call this is; `None` for ids that are not ours.
+/// Returns the backend that made this call; `None` if the id was not made by [`call_id`].
 pub fn owner_of_call(id: &str) -> Option<Owner> {
     let bytes = URL_SAFE_NO_PAD.decode(id.strip_prefix(CALL)?).ok().filter(|bytes| bytes.len() == 16)?;
     let tag = bytes.get(..OWNER_BYTES)?.try_into().ok()?;
     Some(Owner(u32::from_be_bytes(tag)))
 }
 
-/// The id under which the application knows `owner`'s response.
+/// Returns the id under which the application knows a response of `owner`.
 pub fn response_id(owner: Owner, own: &str) -> String {
     format!("{RESPONSE}{:08x}_{own}", owner.0)
 }
 
-/// Whose response this is, and what its owner calls it; `None` for ids that are not ours.
+/// Returns the backend of this response and the backend's own id; `None` if the id was not made by [`response_id`].
 pub fn owner_of_response(id: &str) -> Option<(Owner, &str)> {
     let (tag, own) = id.strip_prefix(RESPONSE)?.split_once('_')?;
     let tag = Some(tag).filter(|tag| tag.len() == 8)?;

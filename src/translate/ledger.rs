@@ -1,25 +1,32 @@
-//! What was done to a request, field by field.
+//! Record of the changes to a request, field by field.
 
 use std::borrow::Cow;
 
 use super::field_id::{FieldId, FieldSet};
 
-/// What became of a field.
+/// Kind of change to a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
+    /// Sent as it came.
     Passed,
+    /// Sent under another name.
     Renamed,
+    /// Not sent.
     Dropped,
+    /// Sent with another value.
     Rewritten,
-    /// Sent, but it means less there.
+    /// Sent, but the backend treats it differently.
     Flagged,
+    /// Not served by the backend that was chosen, so that another one gets the request.
     Pinned,
 }
 
 impl Action {
+    /// All actions, in the order of their numbers.
     pub const ALL: [Self; 6] =
         [Self::Passed, Self::Renamed, Self::Dropped, Self::Rewritten, Self::Flagged, Self::Pinned];
 
+    /// Returns the value of the label `action` on /metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Passed => "passed",
@@ -39,7 +46,7 @@ pub struct Step {
     pub field: Cow<'static, str>,
     /// What was done to it.
     pub action: Action,
-    /// What it became, or why.
+    /// New value, or the reason.
     pub detail: Cow<'static, str>,
     id: FieldId,
 }
@@ -74,7 +81,7 @@ impl Ledger {
         }
     }
 
-    /// Notes each of these top-level fields as passed that has no step.
+    /// Notes as passed each of these top-level fields that has no step.
     pub(super) fn note_untouched<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
         let (touched, before) = (self.touched, self.steps.len());
         for name in names {
@@ -99,8 +106,8 @@ impl Ledger {
         self.steps.iter().map(|step| (step.id, step.action))
     }
 
-    /// `renamed=max_completion_tokens dropped=logit_bias,store`: all that was not merely passed, by what was done to
-    /// it; `None` where there is nothing to say.
+    /// Returns `renamed=max_completion_tokens dropped=logit_bias,store`: the changed fields by action, at most
+    /// [`MAX_SUMMARY`] bytes; `None` if nothing changed.
     pub fn summary(&self) -> Option<String> {
         let mut text = String::new();
         for action in Action::ALL.into_iter().filter(|action| *action != Action::Passed) {
@@ -124,19 +131,19 @@ impl Ledger {
     }
 }
 
-/// Steps that most requests stay below.
+/// Capacity that is enough for the steps of most requests.
 const USUAL_STEPS: usize = 12;
-/// An unknown field's name is shown up to this length.
+/// Limit, in characters, on the name of an unknown field; the rest is cut off.
 const MAX_NAME: usize = 64;
-/// A header's value is not longer.
+/// Limit, in bytes, on the summary, which is sent in a header. Actions that do not fit are left out.
 const MAX_SUMMARY: usize = 2048;
 
-/// A name that the application chose, fit to be shown.
+/// Returns a name that the application chose in printable ASCII, cut to [`MAX_NAME`].
 pub(super) fn shown(name: &str) -> String {
     name.chars().take(MAX_NAME).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
 }
 
-/// The field of the top level that a path is below.
+/// Returns the top-level field of a path.
 fn top(field: &str) -> &str {
     field.split(['[', '.']).next().unwrap_or_default()
 }

@@ -1,14 +1,13 @@
-//! The conversation as Qwen's chat templates take it.
+//! Conversations as Qwen's chat templates take them.
 //!
-//! They know three roles and one system message, at the beginning; some raise where no user has spoken.
+//! The templates know three roles and one system message, at the beginning. Some fail if there is no user message.
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
-use super::draft::{Draft, array, joined, quoted};
+use super::draft::Draft;
 use super::error::TranslateError;
 use super::ids;
+use super::json::{self, Fields, array, joined, quoted};
 use super::ledger::Action;
 use super::parts::{self, Content};
 use super::rewrite::Rewrite;
@@ -16,24 +15,24 @@ use crate::config::LateSystem;
 use crate::model::{Family, Pin};
 use crate::wire::scan;
 
-/// What a message may have; everything else is an extra of some server or of OpenAI.
+/// Keys of a message that servers take; other keys are extras of OpenAI or of a server.
 const KEYS: [&str; 5] = ["role", "content", "name", "tool_calls", "tool_call_id"];
-/// BackendError for a user who has said nothing.
+/// Content of the user message that is added where there is none.
 const CONTINUE: &str = "\"Continue.\"";
-/// A text of nothing, as JSON.
+/// Empty text, as JSON.
 const EMPTY: &str = "\"\"";
 
-/// One message, and its text as it came.
+/// Message being rewritten, and its text as it came.
 struct MessageDraft<'a> {
-    /// `None` where it is nothing but a role and a text, which is most of them: there is nothing to do then.
+    /// `None` if the message has only a role and a text, like most messages: it needs no rewriting.
     draft: Option<Draft<'a>>,
     raw: &'a str,
     role: Cow<'a, str>,
 }
 
-/// The role of a message that has only that and a text.
-fn plain_role(fields: &[(Cow<'_, str>, &RawValue)]) -> Option<&'static str> {
-    let value = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.get());
+/// Returns the role of a message that has only a role and a text.
+fn plain_role(fields: &[(Cow<'_, str>, &str)]) -> Option<&'static str> {
+    let value = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
     if fields.len() != 2 || !value("content")?.starts_with('"') {
         return None;
     }
@@ -46,28 +45,27 @@ fn plain_role(fields: &[(Cow<'_, str>, &RawValue)]) -> Option<&'static str> {
 }
 
 impl<'a> MessageDraft<'a> {
-    /// `content` is JSON.
+    /// Makes a message; `content` is JSON.
     fn new(role: &'static str, content: impl Into<Cow<'a, str>>) -> Self {
-        let mut draft = Draft::of(&[]);
+        let mut draft = Draft::empty();
         draft.set("role", quoted(role));
         draft.set("content", content);
         Self { draft: Some(draft), raw: "", role: Cow::Borrowed(role) }
     }
 
-    fn read(raw: &'a str) -> Option<Self> {
-        let fields = scan::object(raw)?;
+    fn read(raw: &'a str, fields: Fields<'a>) -> Option<Self> {
         if let Some(role) = plain_role(&fields) {
             return Some(Self { draft: None, raw, role: Cow::Borrowed(role) });
         }
-        let draft = Draft::of(&fields);
+        let draft = Draft::of(fields);
         let role = draft.string("role")?.into_owned();
         Some(Self { draft: Some(draft), raw, role: Cow::Owned(role) })
     }
 
-    /// To be written to.
+    /// Returns the draft, which is made on the first call.
     fn draft(&mut self) -> &mut Draft<'a> {
         let raw = self.raw;
-        self.draft.get_or_insert_with(|| Draft::parse(raw).unwrap_or_else(|| Draft::of(&[])))
+        self.draft.get_or_insert_with(|| Draft::parse(raw).unwrap_or_else(Draft::empty))
     }
 
     fn is_changed(&self) -> bool {
@@ -79,12 +77,12 @@ impl<'a> MessageDraft<'a> {
         self.draft().set("role", quoted(role));
     }
 
-    /// As JSON.
+    /// Returns the content as JSON text; empty if it is not text.
     fn text(&mut self) -> String {
         self.draft().get("content").filter(|text| text.starts_with('"')).unwrap_or(EMPTY).to_owned()
     }
 
-    /// Nothing in it would be lost with all but its text.
+    /// True if the content is text or missing, so that merging the text loses nothing.
     fn has_text(&mut self) -> bool {
         self.draft().get("content").is_none_or(|content| content == "null" || content.starts_with('"'))
     }
@@ -101,13 +99,14 @@ impl<'a> MessageDraft<'a> {
     }
 }
 
-/// Rewrites `messages`. What is no list of objects is left for the server to refuse.
+/// Rewrites `messages`. A value that is not a list of objects is left for the server to refuse.
 pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     let Some(messages) = rewrite.draft.borrowed("messages") else { return Ok(()) };
-    let Some(items) = scan::list(messages) else { return Ok(()) };
-    let mut turns = Vec::with_capacity(items.len() + 1);
-    for (at, item) in items.iter().enumerate() {
-        let Some(mut turn) = MessageDraft::read(item.get()) else { return Ok(()) };
+    let Some(items) = json::objects(messages) else { return Ok(()) };
+    let (mut turns, mut count) = (Vec::with_capacity(8), 0);
+    for (at, item) in items.enumerate() {
+        let Some(mut turn) = item.and_then(|(raw, fields)| MessageDraft::read(raw, fields)) else { return Ok(()) };
+        count += 1;
         if turn.draft.is_some() {
             let before = one(rewrite, &mut turn, at)?;
             turns.extend(before);
@@ -125,7 +124,7 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
             "the last message is the assistant's: this server reads that differently",
         );
     }
-    if reshaped || turns.len() != items.len() || turns.iter().any(MessageDraft::is_changed) {
+    if reshaped || turns.len() != count || turns.iter().any(MessageDraft::is_changed) {
         let all: Vec<Cow<'_, str>> = turns.iter().map(MessageDraft::json).collect();
         let json = array(&all);
         rewrite.draft.set("messages", json);
@@ -133,7 +132,7 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     Ok(())
 }
 
-/// What one message needs; returns one to be put before it.
+/// Rewrites one message; returns a message to be inserted before it.
 fn one<'a>(
     rewrite: &mut Rewrite<'_>,
     turn: &mut MessageDraft<'a>,
@@ -154,7 +153,7 @@ fn one<'a>(
     Ok(None)
 }
 
-/// What is said to have been dropped, by the key's name.
+/// Field that the ledger names when a key is dropped, by the key.
 const EXTRAS: [(&str, &str); 7] = [
     ("refusal", "messages[].refusal"),
     ("annotations", "messages[].annotations"),
@@ -166,7 +165,7 @@ const EXTRAS: [(&str, &str); 7] = [
 ];
 const OTHER_EXTRA: &str = "messages[].other";
 
-/// Keys that messages do not have there, and lists of calls that hold none.
+/// Removes keys that the servers do not take, and empty lists of calls.
 fn without_extras(rewrite: &mut Rewrite<'_>, draft: &mut Draft<'_>) {
     let ledger = &mut rewrite.ledger;
     draft.retain(|name, value| {
@@ -198,7 +197,7 @@ fn content(rewrite: &mut Rewrite<'_>, turn: &mut MessageDraft<'_>, at: usize) ->
     Ok(())
 }
 
-/// `function_call` of an older assistant message becomes the call that it is.
+/// Rewrites the older `function_call` of an assistant message as a tool call.
 fn calls_of_functions(rewrite: &mut Rewrite<'_>, turn: &mut MessageDraft<'_>, at: usize) {
     let Some(call) = turn.draft().get("function_call").and_then(Draft::parse) else { return };
     let name = call.get("name").unwrap_or("\"\"").to_owned();
@@ -213,19 +212,18 @@ fn calls_of_functions(rewrite: &mut Rewrite<'_>, turn: &mut MessageDraft<'_>, at
     rewrite.note("messages[].function_call", Action::Renamed, "tool_calls");
 }
 
-/// Calls as each server takes them, and nothing beside them that would lose them.
+/// Rewrites tool calls for the engine, and moves text that would make it forget them into a message before.
 fn assistant<'a>(
     rewrite: &mut Rewrite<'_>,
     turn: &mut MessageDraft<'a>,
     at: usize,
 ) -> Result<Option<MessageDraft<'a>>, TranslateError> {
-    let listed = turn.draft().get("tool_calls").and_then(scan::list);
-    if let Some(call) = listed.as_ref().and_then(|calls| calls.iter().position(|call| is_custom(call.get()))) {
+    let listed = turn.draft().get("tool_calls").and_then(json::items);
+    if let Some(call) = listed.as_ref().and_then(|calls| calls.iter().position(|call| is_custom(call))) {
         let field = format!("messages[{at}].tool_calls[{call}]");
         return Err(TranslateError::pinned(Pin::Tools, field, "the backend knows functions only"));
     }
-    let calls =
-        listed.map(|calls| calls.iter().map(|call| one_call(rewrite, call.get())).collect::<Vec<Cow<'_, str>>>());
+    let calls = listed.map(|calls| calls.iter().map(|call| one_call(rewrite, call)).collect::<Vec<Cow<'_, str>>>());
     let rewritten =
         calls.as_ref().and_then(|calls| calls.iter().any(|call| matches!(call, Cow::Owned(_))).then(|| array(calls)));
     let has_calls = calls.is_some_and(|calls| !calls.is_empty());
@@ -250,7 +248,7 @@ fn assistant<'a>(
     Ok(Some(MessageDraft::new("assistant", text)))
 }
 
-/// A call of a custom tool, which has a text for arguments.
+/// True if this is the call of a custom tool, whose arguments are free text.
 pub(super) fn is_custom(call: &str) -> bool {
     Draft::parse(call).is_some_and(|call| call.string("type").as_deref() == Some("custom"))
 }
@@ -278,7 +276,7 @@ fn arguments(rewrite: &mut Rewrite<'_>, function: &mut Draft<'_>) {
     if rewrite.backend.engine.facts().arguments_as_object {
         // Sent as text they reach the prompt quoted twice.
         if let Some(object) = scan::object(&text) {
-            let object = Draft::of(&object).to_json();
+            let object = Draft::of(object.into_iter().map(|(name, value)| (name, value.get()))).to_json();
             function.set("arguments", object);
             rewrite.note("messages[].tool_calls", Action::Rewritten, "arguments as an object");
         }
@@ -288,13 +286,13 @@ fn arguments(rewrite: &mut Rewrite<'_>, function: &mut Draft<'_>) {
     }
 }
 
-/// The older role `function` answers the call before it.
+/// Rewrites the older role `function` as the result of the call before it.
 fn link_functions(rewrite: &mut Rewrite<'_>, turns: &mut [MessageDraft<'_>]) {
     let mut last: Option<String> = None;
     for (at, turn) in turns.iter_mut().enumerate() {
         if turn.role == "assistant" {
-            let calls = turn.draft.as_ref().and_then(|draft| draft.get("tool_calls")).and_then(scan::list);
-            let first = calls.and_then(|calls| calls.first().and_then(|call| Draft::parse(call.get())));
+            let calls = turn.draft.as_ref().and_then(|draft| draft.get("tool_calls")).and_then(json::items);
+            let first = calls.and_then(|calls| calls.first().and_then(|call| Draft::parse(call)));
             if let Some(id) = first.and_then(|call| call.string("id").map(Cow::into_owned)) {
                 last = Some(id);
             }
@@ -308,7 +306,7 @@ fn link_functions(rewrite: &mut Rewrite<'_>, turns: &mut [MessageDraft<'_>]) {
     }
 }
 
-/// Newer templates raise where there is no user.
+/// Adds a user message where there is none, which newer templates refuse.
 fn let_a_user_speak(rewrite: &mut Rewrite<'_>, turns: &mut Vec<MessageDraft<'_>>) -> bool {
     let raises = matches!(rewrite.backend.family, Some(Family::Qwen35 | Family::Qwen38));
     if !raises || turns.is_empty() || turns.iter().any(|turn| turn.role == "user") {
@@ -327,7 +325,7 @@ fn let_a_user_speak(rewrite: &mut Rewrite<'_>, turns: &mut Vec<MessageDraft<'_>>
     true
 }
 
-/// One system message, at the beginning.
+/// Merges system messages into one at the beginning.
 fn consolidate(rewrite: &mut Rewrite<'_>, turns: &mut Vec<MessageDraft<'_>>) -> bool {
     let systems = turns.iter().filter(|turn| turn.is_system()).count();
     let at_the_beginning = turns.iter().take_while(|turn| turn.is_system()).count();

@@ -1,10 +1,10 @@
-//! A request of OpenAI's API made into one that another engine serves, and that engine's answer made into OpenAI's.
+//! Translation of OpenAI requests for other engines, and of the engines' answers into OpenAI's.
 //!
-//! Owns: what differs between engines. Refuses: I/O, clocks, randomness; ids and times are handed in. Invariant: a
-//! request that needs no rule keeps its bytes, and whatever is changed stands in the [`Ledger`].
+//! Owns: the differences between engines in requests and answers. Refuses: I/O, clocks, randomness; ids and times are
+//! passed in. Invariant: a request that needs no rule keeps its bytes, and every change stands in the [`Ledger`].
 //!
-//! A new field is a row of `table`, a new engine a column there; what takes more than a letter is in the module that
-//! the row names.
+//! A new field is a row of `table`. A new engine is a column there and a constant in `model::engine`. Rules that need
+//! more than a letter are in the module that the row names.
 
 pub mod answer;
 mod answer_spec;
@@ -15,6 +15,7 @@ mod field_id;
 mod format;
 mod ids;
 mod input;
+mod json;
 mod ledger;
 mod messages;
 mod openai;

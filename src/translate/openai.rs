@@ -1,17 +1,17 @@
-//! A candidate that speaks OpenAI's own API: only what some of its models refuse, and what is Qwen's, is taken away.
+//! Requests for a candidate that speaks OpenAI's API: fields that its model refuses and fields of Qwen are removed.
 
 use std::borrow::Cow;
 
 use super::answer_spec::Kind;
-use super::draft::{Draft, array, quoted};
+use super::draft::Draft;
 use super::ids;
+use super::json::{self, array, quoted};
 use super::ledger::{Action, shown};
 use super::rewrite::Rewrite;
 use super::table::REFUSED_PREFIX;
 use super::thinking::is_reasoning_model;
-use crate::wire::scan;
 
-/// OpenAI refuses longer ids of calls; servers of other engines make them.
+/// Limit, in bytes, on call ids at OpenAI. Other engines make longer ids, which are replaced by hashes.
 const MAX_CALL_ID: usize = 40;
 const QWEN_ONLY: [&str; 7] = [
     "top_k",
@@ -22,12 +22,12 @@ const QWEN_ONLY: [&str; 7] = [
     "thinking_budget",
     "enable_thinking",
 ];
-/// What models that think refuse.
+/// Fields that reasoning models refuse.
 const REFUSED_BY_REASONING: [&str; 5] = ["top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"];
-/// Of a message's keys, those that OpenAI does not know.
+/// Keys of a message that OpenAI does not know.
 const NOT_OPENAIS: [&str; 2] = ["reasoning", "reasoning_content"];
 
-/// `model` is the backend's name for the model.
+/// Rewrites a request; `model` is the backend's name for the model.
 pub(super) fn all(rewrite: &mut Rewrite<'_>, model: &str) {
     for name in QWEN_ONLY {
         rewrite.drop_field(name, "OpenAI has nothing like it");
@@ -71,11 +71,11 @@ fn for_reasoning(rewrite: &mut Rewrite<'_>, model: &str) {
 
 fn messages(rewrite: &mut Rewrite<'_>) {
     let Some(messages) = rewrite.draft.borrowed("messages") else { return };
-    let Some(items) = scan::list(messages) else { return };
+    let Some(items) = json::items(messages) else { return };
     let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     let mut changed = false;
     for item in items {
-        let Some(mut draft) = Draft::parse(item.get()) else { return };
+        let Some(mut draft) = Draft::parse(item) else { return };
         for name in NOT_OPENAIS {
             if draft.remove(name).is_some() {
                 rewrite.note(format!("messages[].{name}"), Action::Dropped, "OpenAI does not know it");
@@ -83,14 +83,14 @@ fn messages(rewrite: &mut Rewrite<'_>) {
         }
         short_ids(rewrite, &mut draft);
         changed |= draft.is_changed();
-        rewritten.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item.get()) });
+        rewritten.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item) });
     }
     if changed {
         rewrite.draft.set("messages", array(&rewritten));
     }
 }
 
-/// The same long id becomes the same short one, in the call and in its result.
+/// Replaces long call ids, the same id by the same hash in the call and in its result.
 fn short_ids(rewrite: &mut Rewrite<'_>, message: &mut Draft<'_>) {
     let owner = rewrite.answer_spec.owner;
     let short = |id: &str| {
@@ -106,10 +106,10 @@ fn short_ids(rewrite: &mut Rewrite<'_>, message: &mut Draft<'_>) {
         any = true;
     }
     if let Some(calls) = message.get("tool_calls").map(str::to_owned)
-        && let Some(calls) = scan::list(&calls)
+        && let Some(calls) = json::items(&calls)
     {
         let each = calls.iter().map(|call| {
-            let mut draft = Draft::parse(call.get())?;
+            let mut draft = Draft::parse(call)?;
             let id = draft.string("id").and_then(|id| short(&id))?;
             draft.set("id", quoted(&id));
             Some(draft.to_json())
@@ -119,7 +119,7 @@ fn short_ids(rewrite: &mut Rewrite<'_>, message: &mut Draft<'_>) {
             let all: Vec<Cow<'_, str>> = each
                 .into_iter()
                 .zip(&calls)
-                .map(|(new, old)| new.map_or_else(|| Cow::Borrowed(old.get()), Cow::Owned))
+                .map(|(new, old)| new.map_or_else(|| Cow::Borrowed(*old), Cow::Owned))
                 .collect();
             let json = array(&all);
             message.set("tool_calls", json);
@@ -131,7 +131,7 @@ fn short_ids(rewrite: &mut Rewrite<'_>, message: &mut Draft<'_>) {
     }
 }
 
-/// Streams ask for their usage, so that they can be priced.
+/// Makes a stream report its usage, so that it can be priced.
 pub(super) fn usage(rewrite: &mut Rewrite<'_>) {
     let asked = rewrite.draft.get("stream_options").and_then(Draft::parse);
     let has_usage = asked.as_ref().is_some_and(|options| options.get("include_usage") == Some("true"));
@@ -141,7 +141,7 @@ pub(super) fn usage(rewrite: &mut Rewrite<'_>) {
     if !applies || has_usage {
         return;
     }
-    let mut options = asked.unwrap_or_else(|| Draft::of(&[]));
+    let mut options = asked.unwrap_or_else(Draft::empty);
     options.set("include_usage", "true");
     let options = options.to_json();
     rewrite.draft.set("stream_options", options);

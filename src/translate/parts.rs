@@ -1,26 +1,26 @@
-//! The parts of a message's content: text becomes one string, images stay where the backend sees, the rest is pinned.
+//! Parts of a message's content: texts become one string, images stay if the backend takes them, others are pinned.
 
 use std::borrow::Cow;
 
-use super::draft::{Draft, array, joined};
+use super::draft::Draft;
 use super::error::TranslateError;
+use super::json::{self, array, joined};
 use super::ledger::Action;
 use super::rewrite::Rewrite;
 use crate::config::Backend;
 use crate::model::{ImageDetail, Pin};
-use crate::wire::scan;
 
-/// What a list of parts amounts to.
+/// Content of a list of parts.
 pub(super) enum Content {
-    /// Only text: its parts joined with a newline, as JSON. Servers join with a newline, a space or nothing.
+    /// Text only: the parts joined by a newline, as JSON. Servers themselves join by a newline, a space or nothing.
     Text(String),
-    /// Something else too; the new text where it had to change.
+    /// Not only text; the new JSON if a part changed.
     Parts(Option<String>),
-    /// No list of parts: the server will say so.
+    /// Not a list of parts; the server refuses it.
     Unclear,
 }
 
-/// Why a part of this kind cannot be sent to this backend.
+/// Returns the reason for which a part of this type cannot be sent to this backend.
 pub(super) fn pin(kind: &str, in_system: bool, backend: &Backend) -> Option<(Pin, &'static str)> {
     match kind {
         "text" | "refusal" | "input_text" | "output_text" => None,
@@ -40,25 +40,25 @@ pub(super) fn pin(kind: &str, in_system: bool, backend: &Backend) -> Option<(Pin
     }
 }
 
-/// Reads and rewrites the parts in `json`, which stand at `field`.
+/// Rewrites the parts in `json`, the value at `field`.
 pub(super) fn read(
     rewrite: &mut Rewrite<'_>,
     json: &str,
     field: &str,
     in_system: bool,
 ) -> Result<Content, TranslateError> {
-    let Some(items) = scan::list(json) else { return Ok(Content::Unclear) };
+    let Some(items) = json::items(json) else { return Ok(Content::Unclear) };
     let mut texts: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     let mut only_text = true;
     for (at, item) in items.iter().enumerate() {
         // Some clients write a bare string for a part of text.
-        if item.get().starts_with('"') {
-            texts.push(Cow::Borrowed(item.get()));
-            rewritten.push(Cow::Borrowed(item.get()));
+        if item.starts_with('"') {
+            texts.push(Cow::Borrowed(item));
+            rewritten.push(Cow::Borrowed(item));
             continue;
         }
-        let Some(mut part) = Draft::parse(item.get()) else { return Ok(Content::Unclear) };
+        let Some(mut part) = Draft::parse(item) else { return Ok(Content::Unclear) };
         let kind = part.string("type").unwrap_or_default().into_owned();
         if let Some((pin, why)) = pin(&kind, in_system, rewrite.backend) {
             return Err(TranslateError::pinned(pin, format!("{field}[{at}]"), why));
@@ -79,7 +79,7 @@ pub(super) fn read(
                 texts.push(Cow::Owned(text));
             }
         }
-        rewritten.push(if part.is_changed() { Cow::Owned(part.to_json()) } else { Cow::Borrowed(item.get()) });
+        rewritten.push(if part.is_changed() { Cow::Owned(part.to_json()) } else { Cow::Borrowed(item) });
     }
     if only_text {
         return Ok(Content::Text(joined(texts.iter().map(AsRef::as_ref), "\\n")));
@@ -88,7 +88,7 @@ pub(super) fn read(
     Ok(Content::Parts(changed.then(|| array(&rewritten))))
 }
 
-/// As JSON; `None` where it is something else than text.
+/// Returns a part's text as JSON; `None` if the field is not text.
 fn text_of(part: &Draft<'_>, field: &str) -> Option<String> {
     match part.get(field) {
         None | Some("null") => Some("\"\"".to_owned()),
@@ -97,7 +97,7 @@ fn text_of(part: &Draft<'_>, field: &str) -> Option<String> {
 }
 
 fn text_part(text: &str) -> Draft<'static> {
-    let mut part = Draft::of(&[]);
+    let mut part = Draft::empty();
     part.set("type", "\"text\"");
     part.set("text", text.to_owned());
     part

@@ -1,18 +1,19 @@
-//! The order of work on one request: allow-list, then the modules, each of which looks after its fields.
+//! Order of work on one request: allow-list, then the modules, each of which rewrites its fields.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 
 use super::answer_spec::{AnswerSpec, Kind};
-use super::draft::{Draft, quoted};
+use super::draft::Draft;
 use super::error::{Pinned, TranslateError};
 use super::field_id::FieldId;
 use super::ids::Owner;
 use super::input::TranslateInput;
+use super::json::quoted;
 use super::ledger::{Action, Ledger, shown};
 use super::rewrite::Rewrite;
-use super::table::{self, FieldRow, Rule};
+use super::table::{self, Rule, Table};
 use super::thinking_plan::ThinkingPlan;
 use super::{features, format, messages, openai, responses, sampling, thinking, tokens, tools};
 use crate::config::Backend;
@@ -20,17 +21,20 @@ use crate::model::{FormatBesideTools, Pin};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::splice;
 
-/// As the backend gets it.
+/// Request as the backend receives it.
 #[derive(Debug, Clone)]
 pub struct Translated {
+    /// Body of the request.
     pub body: Bytes,
-    /// The model as the backend calls it.
+    /// The backend's name for the model.
     pub model: String,
+    /// Changes that were made.
     pub ledger: Ledger,
+    /// Specification of the answer to the application.
     pub answer_spec: AnswerSpec,
 }
 
-/// Makes a request into the one that `input.backend` is sent.
+/// Translates a request for `input.backend`.
 pub fn request(input: &TranslateInput<'_>) -> Result<Translated, TranslateError> {
     let (backend, scan) = (input.backend, input.scan);
     let app_model = scan.model().map(AsRef::as_ref).unwrap_or_default();
@@ -48,7 +52,7 @@ pub fn request(input: &TranslateInput<'_>) -> Result<Translated, TranslateError>
     };
     let mut rewrite = Rewrite {
         backend,
-        draft: Draft::of(scan.fields()),
+        draft: Draft::of(scan.fields().iter().map(|(name, value)| (name.clone(), value.get()))),
         ledger: Ledger::default(),
         answer_spec: AnswerSpec {
             streamed: scan.stream(),
@@ -72,7 +76,8 @@ pub fn request(input: &TranslateInput<'_>) -> Result<Translated, TranslateError>
     finish(input, rewrite, model)
 }
 
-/// The same, exactly: where only the translation itself can tell, it is made and thrown away.
+/// Returns the exact reason for which `input.backend` cannot serve the request. Where [`features::pin`] cannot tell,
+/// the request is translated and the result thrown away.
 pub fn pin_exactly(input: &TranslateInput<'_>) -> Option<Pinned> {
     if let Some(pinned) = features::pin(input) {
         return Some(pinned);
@@ -101,10 +106,10 @@ fn served_name<'a>(backend: &'a Backend, app_model: &'a str) -> &'a str {
 }
 
 fn for_qwen(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
-    let table = match rewrite.answer_spec.kind {
-        Kind::Chat => table::CHAT,
-        Kind::Responses => table::RESPONSES,
-        Kind::Completions => table::COMPLETIONS,
+    let table: &Table = match rewrite.answer_spec.kind {
+        Kind::Chat => &table::CHAT,
+        Kind::Responses => &table::RESPONSES,
+        Kind::Completions => &table::COMPLETIONS,
     };
     allow_list(rewrite, table)?;
     match rewrite.answer_spec.kind {
@@ -131,12 +136,12 @@ fn for_qwen(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     Ok(())
 }
 
-/// Nulls go, what the table does not let pass goes, what it pins or refuses ends here.
-fn allow_list(rewrite: &mut Rewrite<'_>, table: &'static [FieldRow]) -> Result<(), TranslateError> {
+/// Removes nulls and fields that the table drops; fails on a field that the table pins or refuses.
+fn allow_list(rewrite: &mut Rewrite<'_>, table: &Table) -> Result<(), TranslateError> {
     let mut stop = None;
     let (engine, translation, ledger) = (rewrite.backend.engine, &rewrite.backend.translation, &mut rewrite.ledger);
     rewrite.draft.retain(|name, value| {
-        let row = table::find(table, name);
+        let row = table.find(name);
         let shown = || row.map_or_else(|| Cow::Owned(shown(name)), |row| Cow::Borrowed(row.name));
         if value == "null" {
             ledger.note(shown(), Action::Dropped, NULL);
@@ -171,9 +176,9 @@ fn allow_list(rewrite: &mut Rewrite<'_>, table: &'static [FieldRow]) -> Result<(
     stop.map_or(Ok(()), Err)
 }
 
-/// Why a field was dropped that said nothing.
+/// Detail of a dropped null.
 const NULL: &str = "null";
-/// The same of one that said what is so anyway; SDKs and frameworks send such defaults.
+/// Detail of a dropped default, as SDKs and frameworks send them.
 const SAYS_NOTHING: &str = "it says nothing";
 
 fn finish(input: &TranslateInput<'_>, mut rewrite: Rewrite<'_>, model: &str) -> Result<Translated, TranslateError> {
@@ -200,20 +205,20 @@ fn is_silent_change(action: Action, field: &str, detail: &str) -> bool {
         Action::Flagged => true,
         Action::Dropped if detail == NULL || detail == SAYS_NOTHING => false,
         Action::Dropped if field == responses::VERBOSITY => true,
-        Action::Dropped => [table::CHAT, table::RESPONSES, table::COMPLETIONS]
+        Action::Dropped => [&table::CHAT, &table::RESPONSES, &table::COMPLETIONS]
             .iter()
-            .find_map(|table| table::find(table, field))
+            .find_map(|table| table.find(field))
             .map_or_else(|| !is_below_the_top(field), |row| row.matters),
         Action::Passed | Action::Renamed | Action::Rewritten | Action::Pinned => false,
     }
 }
 
-/// `messages[].name` is a part of a field that the tables know; `foo.bar` may be a field of the application's own.
+/// True for parts of fields in the tables, such as `messages[].name`; `foo.bar` may be an unknown field of that name.
 fn is_below_the_top(field: &str) -> bool {
     field.contains(['.', '[']) && FieldId::of(field) != FieldId::OTHER
 }
 
-/// Nothing but the model's name changes: every other byte stays.
+/// Replaces the model's name and keeps every other byte.
 fn renamed_only(input: &TranslateInput<'_>, rewrite: Rewrite<'_>, model: &str) -> Translated {
     let span = input.scan.model_span().filter(|_| input.scan.model().is_some() && model != rewrite.answer_spec.model);
     let body = span.map_or_else(|| input.body.clone(), |span| splice::replace(input.body, span, model));

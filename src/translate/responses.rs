@@ -1,21 +1,21 @@
-//! A stateless `/v1/responses`: its items by the same rules as messages.
+//! Requests to a stateless `/v1/responses`: items follow the same rules as messages.
 
 use std::borrow::Cow;
 
-use super::draft::{Draft, array, joined, quoted};
+use super::draft::Draft;
 use super::error::TranslateError;
 use super::ids;
+use super::json::{self, array, joined, quoted};
 use super::ledger::Action;
 use super::parts;
 use super::rewrite::Rewrite;
 use super::tools::{ToolChoice, choice};
 use crate::model::{Family, Pin};
-use crate::wire::scan;
 
-/// What `verbosity` is called here.
+/// Name of `verbosity` in this API.
 pub(super) const VERBOSITY: &str = "text.verbosity";
 
-/// Tools that OpenAI itself runs.
+/// Returns the reason for which a tool of this type is pinned: OpenAI runs it, or its arguments are free text.
 pub(super) fn tool_pin(kind: &str) -> Option<(Pin, &'static str)> {
     match kind {
         "function" => None,
@@ -24,7 +24,7 @@ pub(super) fn tool_pin(kind: &str) -> Option<(Pin, &'static str)> {
     }
 }
 
-/// Items that every server takes, and thoughts, which are left out.
+/// True for items that every server takes, and for thoughts, which are left out.
 pub(super) fn knows(item: &str) -> bool {
     matches!(item, "" | "message" | "reasoning" | "function_call" | "function_call_output")
 }
@@ -40,7 +40,7 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     format(rewrite)
 }
 
-/// The backend knows its response by its own id.
+/// Replaces the application's id of a response by the backend's own.
 fn own_id(rewrite: &mut Rewrite<'_>) {
     let Some(id) = rewrite.draft.string("previous_response_id").map(Cow::into_owned) else { return };
     if let Some((owner, own)) = ids::owner_of_response(&id)
@@ -53,13 +53,13 @@ fn own_id(rewrite: &mut Rewrite<'_>) {
 
 fn input(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     let Some(input) = rewrite.draft.borrowed("input").filter(|input| input.starts_with('[')) else { return Ok(()) };
-    let Some(items) = scan::list(input) else { return Ok(()) };
+    let Some(items) = json::items(input) else { return Ok(()) };
     let mut kept: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     let mut system: Vec<String> = Vec::new();
     let mut changed = false;
     let mut has_user = false;
     for (at, item) in items.iter().enumerate() {
-        let Some(mut draft) = Draft::parse(item.get()) else { return Ok(()) };
+        let Some(mut draft) = Draft::parse(item) else { return Ok(()) };
         let kind = draft.string("type").unwrap_or(Cow::Borrowed("message")).into_owned();
         match kind.as_str() {
             "message" => {
@@ -95,7 +95,7 @@ fn input(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
             changed = true;
             rewrite.note("input[]", Action::Rewritten, "only what an item has");
         }
-        kept.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item.get()) });
+        kept.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item) });
     }
     let raises = matches!(rewrite.backend.family, Some(Family::Qwen35 | Family::Qwen38));
     if raises && !has_user {
@@ -116,7 +116,7 @@ fn input(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     Ok(())
 }
 
-/// Checks and tidies a message; its text, as JSON, where it is all text.
+/// Rewrites a message; returns its text as JSON if it has only text.
 fn message(
     rewrite: &mut Rewrite<'_>,
     draft: &mut Draft<'_>,
@@ -128,11 +128,11 @@ fn message(
     if content.starts_with('"') {
         return Ok(Some(content));
     }
-    let Some(items) = scan::list(&content) else { return Ok(None) };
+    let Some(items) = json::items(&content) else { return Ok(None) };
     let mut texts = Vec::with_capacity(items.len());
     let in_system = matches!(role, "developer" | "system");
     for (part, item) in items.iter().enumerate() {
-        let Some(part_draft) = Draft::parse(item.get()) else { return Ok(None) };
+        let Some(part_draft) = Draft::parse(item) else { return Ok(None) };
         let kind = part_draft.string("type").unwrap_or_default();
         if let Some((pin, why)) = parts::pin(&kind, in_system, rewrite.backend) {
             return Err(TranslateError::pinned(pin, format!("input[{at}].content[{part}]"), why));
@@ -147,7 +147,7 @@ fn message(
     Ok(text)
 }
 
-/// A part's text, as JSON.
+/// Returns a part's text as JSON.
 fn text_of(part: &Draft<'_>) -> Option<String> {
     let text = part.get("text").or_else(|| part.get("refusal"))?;
     text.starts_with('"').then(|| text.to_owned())
@@ -163,13 +163,13 @@ fn call(rewrite: &mut Rewrite<'_>, draft: &mut Draft<'_>) {
     }
 }
 
-/// A result in parts becomes one text, as a message does.
+/// Joins the parts of a call's result to one text.
 fn output(rewrite: &mut Rewrite<'_>, draft: &mut Draft<'_>, at: usize) -> Result<(), TranslateError> {
     let parts = draft.get("output").unwrap_or_default().to_owned();
-    let Some(items) = scan::list(&parts) else { return Ok(()) };
+    let Some(items) = json::items(&parts) else { return Ok(()) };
     let mut texts = Vec::with_capacity(items.len());
     for (part, item) in items.iter().enumerate() {
-        let Some(item) = Draft::parse(item.get()) else { return Ok(()) };
+        let Some(item) = Draft::parse(item) else { return Ok(()) };
         if let Some((pin, why)) = parts::pin(&item.string("type").unwrap_or_default(), false, rewrite.backend) {
             return Err(TranslateError::pinned(pin, format!("input[{at}].output[{part}]"), why));
         }
@@ -184,7 +184,7 @@ fn output(rewrite: &mut Rewrite<'_>, draft: &mut Draft<'_>, at: usize) -> Result
 fn tools(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     let chosen = rewrite.draft.get("tool_choice").map(str::to_owned);
     let tools = rewrite.draft.get("tools").map_or_else(|| "[]".to_owned(), str::to_owned);
-    let Some(items) = scan::list(&tools) else { return Ok(()) };
+    let Some(items) = json::items(&tools) else { return Ok(()) };
     if items.is_empty() {
         if chosen.is_some_and(|chosen| !matches!(chosen.as_str(), "\"auto\"" | "\"none\"")) {
             return Err(TranslateError::invalid("tool_choice", "tool_choice is only allowed when tools are specified"));
@@ -200,7 +200,7 @@ fn tools(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     });
     let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
-        let Some(mut draft) = Draft::parse(item.get()) else { return Ok(()) };
+        let Some(mut draft) = Draft::parse(item) else { return Ok(()) };
         if let Some((pin, why)) = tool_pin(&draft.string("type").unwrap_or_default()) {
             return Err(TranslateError::pinned(pin, format!("tools[{at}]"), why));
         }
@@ -211,7 +211,7 @@ fn tools(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
         if allowed.as_ref().is_some_and(|(_, names)| !names.contains(&*name)) {
             continue;
         }
-        rewritten.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item.get()) });
+        rewritten.push(if draft.is_changed() { Cow::Owned(draft.to_json()) } else { Cow::Borrowed(item) });
     }
     if let Some((required, _)) = &allowed {
         if rewritten.is_empty() {
@@ -242,7 +242,7 @@ fn tools(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     Ok(())
 }
 
-/// `text` holds the format, and a verbosity that only OpenAI has.
+/// Rewrites `text`, which holds the format and a verbosity that only OpenAI has.
 fn format(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     let Some(text) = rewrite.draft.get("text").map(str::to_owned) else { return Ok(()) };
     let Some(mut text) = Draft::parse(&text) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! A request while it is being rewritten: what the modules read and write.
+//! State of a request while the modules rewrite it.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use super::ledger::{Action, Ledger};
 use super::thinking_plan::ThinkingPlan;
 use crate::config::Backend;
 
-/// A translation under way.
+/// Request being rewritten.
 pub(super) struct Rewrite<'a> {
     pub(super) backend: &'a Backend,
     pub(super) draft: Draft<'a>,
@@ -28,7 +28,7 @@ impl Rewrite<'_> {
         self.ledger.note(field, action, detail);
     }
 
-    /// Removes a field and says why, where it is there.
+    /// Removes a field, if it is there, and notes the reason.
     pub(super) fn drop_field(&mut self, name: &'static str, why: &'static str) {
         if self.draft.remove(name).is_some() {
             self.note(name, Action::Dropped, why);

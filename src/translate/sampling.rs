@@ -1,20 +1,20 @@
-//! Numbers that steer the sampling, and how many answers of which kind are asked for.
+//! Fields that control sampling, the number of choices, stop strings and log probabilities.
 
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
 use super::answer_spec::Kind;
-use super::draft::{Draft, array, quoted};
+use super::draft::Draft;
 use super::error::TranslateError;
+use super::json::{self, array, quoted};
 use super::ledger::Action;
 use super::rewrite::Rewrite;
 use super::table;
 use crate::config::LogprobsPolicy;
 use crate::model::{Family, Pin, Seeds};
-use crate::wire::scan;
 
-/// The smallest `top_p` that servers take who refuse 0.
+/// Sent instead of `top_p: 0` to servers that refuse it; as good as 0.
 const TINY: &str = "1e-6";
-/// Below it a thinking model repeats itself; its makers' own setting is used instead.
+/// Temperature below which a thinking model repeats itself; its makers' preset is sent instead.
 const TOO_COLD: f64 = 0.3;
 
 pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
@@ -54,9 +54,9 @@ fn choices(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     Ok(())
 }
 
-/// The strings of a `stop`, without empty ones; `None` where it is neither string nor list of strings.
+/// Returns the strings of `stop`; `None` if it is neither a string nor a list of strings.
 fn stop_strings(text: &str) -> Option<Vec<String>> {
-    if let Some(one) = scan::string(text) {
+    if let Some(one) = json::string(text) {
         return Some(vec![one.into_owned()]);
     }
     serde_json::from_str(text).ok()
@@ -164,7 +164,7 @@ fn temperature(rewrite: &mut Rewrite<'_>) {
     }
 }
 
-/// What Qwen's makers give for thinking: greedy decoding makes it loop.
+/// Sets the sampling that Qwen's makers recommend for thinking, which loops under greedy decoding.
 fn preset(rewrite: &mut Rewrite<'_>) {
     let warm = match rewrite.backend.family {
         Some(Family::Qwen35 | Family::Qwen38) => "1.0",
@@ -191,7 +191,7 @@ fn top_p(rewrite: &mut Rewrite<'_>) {
     }
 }
 
-/// Whether one token is forced or forbidden outright: ids are those of OpenAI's tokenizer.
+/// True if a token is forced or forbidden outright: token ids are those of OpenAI's tokenizer.
 pub(super) fn forces_a_token(bias: &str) -> bool {
     struct Forces;
     impl<'de> Visitor<'de> for Forces {

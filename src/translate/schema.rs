@@ -1,10 +1,11 @@
-//! JSON Schemas as TGI compiles them: no list of types, no references in tools, and never one to itself.
+//! JSON Schemas for TGI, which compiles no lists of types, no references in tools, and no recursion.
 
 use serde_json::{Map, Value};
 
-/// References multiply what they stand for; a schema that grows beyond this many is not sent.
+/// Limit on the nodes of a schema after references are replaced, which can double at each level. A larger one is
+/// pinned.
 const MAX_NODES: usize = 10_000;
-/// Schemas within schemas, so deep.
+/// Limit on references that are followed within each other; a deeper schema is pinned.
 const MAX_DEPTH: usize = 64;
 
 const SELF: &str = "the schema refers to itself, which the backend does not survive";
@@ -19,8 +20,8 @@ struct SchemaWalk<'s> {
     open: Vec<String>,
 }
 
-/// The schema as text where it had to change; an error says why the backend cannot take it. Tools have their
-/// references put in place; elsewhere they are understood, and a schema there needs `properties`.
+/// Returns the schema as text if it had to change, or the reason for which the backend cannot take it. References are
+/// replaced in tools; elsewhere the backend follows them, but needs `properties`.
 pub(super) fn for_tgi(schema: &str, is_tool: bool) -> Result<Option<String>, &'static str> {
     let root: Value = serde_json::from_str(schema).map_err(|_| "the schema is nested too deeply")?;
     if !is_tool && root.get("properties").is_none() {
@@ -109,7 +110,7 @@ impl SchemaWalk<'_> {
         Ok(resolved)
     }
 
-    /// `type: [a, b]` becomes `anyOf` of a schema for each.
+    /// Rewrites `type: [a, b]` as `anyOf` with a schema for each.
     fn one_type(&mut self, mut schema: Map<String, Value>) -> Value {
         let Some(types) = schema.get("type").and_then(Value::as_array).cloned() else { return Value::Object(schema) };
         self.changed = true;

@@ -1,11 +1,14 @@
-//! The allow-list: what becomes of each field of a chat request, engine by engine.
+//! Allow-list: the treatment of each field of a request, by engine.
 //!
-//! A field that stands in no row is dropped. `P` passes, `D` drops, `W` is looked after by the module named beside it,
-//! `X` is refused, and a pin sends the whole request to the baseline.
+//! A field without a row is dropped. `P` passes the field, `D` drops it, `W` leaves it to the module named beside it,
+//! `X` refuses the request, and a pin sends the request to the baseline.
 
+use std::sync::LazyLock;
+
+use super::field_id::FieldId;
 use crate::model::{Engine, Pin};
 
-/// What happens to a field.
+/// Treatment of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
     Pass,
@@ -16,10 +19,19 @@ pub(super) enum Rule {
     Refuse,
 }
 
+/// Rows of one API, and where each field has its row.
+#[derive(Debug)]
+pub(super) struct Table {
+    rows: &'static [FieldRow],
+    /// Number of the row, counted from 1; 0 where the field has none.
+    places: [u8; FieldId::COUNT],
+}
+
+/// Treatment of one field, by engine.
 #[derive(Debug)]
 pub(super) struct FieldRow {
     pub(super) name: &'static str,
-    /// Dropping it can change the answer: not done in silence under `translate = "strict"`.
+    /// Dropping the field can change the answer, so `translate = "strict"` pins the request instead.
     pub(super) matters: bool,
     rules: [Rule; 6],
 }
@@ -31,7 +43,7 @@ const X: Rule = Rule::Refuse;
 const AUDIO: Rule = Rule::Pin(Pin::Audio);
 const HOSTED: Rule = Rule::Pin(Pin::Hosted);
 
-/// Of fields that servers once constrained answers by; today they ignore them in silence.
+/// Prefix of fields by which servers once constrained answers. They ignore such fields today, so these are refused.
 pub(super) const REFUSED_PREFIX: &str = "guided_";
 
 const fn row(name: &'static str, rules: [Rule; 6]) -> FieldRow {
@@ -42,9 +54,9 @@ const fn matters(name: &'static str, rules: [Rule; 6]) -> FieldRow {
     FieldRow { name, matters: true, rules }
 }
 
-/// Of `/v1/chat/completions`.
+/// Fields of `/v1/chat/completions`.
 #[rustfmt::skip]
-pub(super) const CHAT: &[FieldRow] = &[
+pub(super) static CHAT: LazyLock<Table> = LazyLock::new(|| Table::new(const { &[
     //                               vllm sglang tgi trtllm dashscope compatible
     row("model",                     [W, W, W, W, W, W]), // request
     row("messages",                  [W, W, W, W, W, W]), // messages
@@ -97,11 +109,11 @@ pub(super) const CHAT: &[FieldRow] = &[
     row("guided_grammar",            [X, X, X, X, X, X]),
     row("guided_decoding_backend",   [X, X, X, X, X, X]),
     row("guided_whitespace_pattern", [X, X, X, X, X, X]),
-];
+] }));
 
-/// Of a stateless `/v1/responses`; TGI and `compatible` do not have it.
+/// Fields of a stateless `/v1/responses`. TGI does not have it.
 #[rustfmt::skip]
-pub(super) const RESPONSES: &[FieldRow] = &[
+pub(super) static RESPONSES: LazyLock<Table> = LazyLock::new(|| Table::new(const { &[
     //                               vllm sglang tgi trtllm dashscope compatible
     row("model",                     [W, W, W, W, W, W]), // request
     row("input",                     [W, W, W, W, W, W]), // responses
@@ -135,11 +147,11 @@ pub(super) const RESPONSES: &[FieldRow] = &[
     row("top_k",                     [P, P, D, W, P, D]), // sampling
     row("min_p",                     [P, P, D, P, D, D]),
     row("repetition_penalty",        [P, P, D, P, P, D]),
-];
+] }));
 
-/// Of `/v1/completions`: no chat template, so nothing but names differs.
+/// Fields of `/v1/completions`, which has no chat template.
 #[rustfmt::skip]
-pub(super) const COMPLETIONS: &[FieldRow] = &[
+pub(super) static COMPLETIONS: LazyLock<Table> = LazyLock::new(|| Table::new(const { &[
     //                               vllm sglang tgi trtllm dashscope compatible
     row("model",                     [W, W, W, W, W, W]), // request
     row("prompt",                    [P, P, P, P, P, P]),
@@ -162,7 +174,7 @@ pub(super) const COMPLETIONS: &[FieldRow] = &[
     row("top_k",                     [P, P, D, W, P, D]), // sampling
     row("min_p",                     [P, P, D, P, D, D]),
     row("repetition_penalty",        [P, P, D, P, P, D]),
-];
+] }));
 
 impl FieldRow {
     pub(super) const fn rule(&self, engine: Engine) -> Rule {
@@ -179,29 +191,47 @@ impl FieldRow {
     }
 }
 
-pub(super) fn find(table: &'static [FieldRow], name: &str) -> Option<&'static FieldRow> {
-    table.iter().find(|row| row.name == name)
+impl Table {
+    fn new(rows: &'static [FieldRow]) -> Self {
+        let mut places = [0; FieldId::COUNT];
+        for (row, number) in rows.iter().zip(1..) {
+            if let Some(place) = places.get_mut(FieldId::named(row.name).index()) {
+                *place = number;
+            }
+        }
+        Self { rows, places }
+    }
+
+    pub(super) const fn rows(&self) -> &'static [FieldRow] {
+        self.rows
+    }
+
+    /// Returns the row of the field with this name.
+    pub(super) fn find(&self, name: &str) -> Option<&'static FieldRow> {
+        let id = FieldId::named(name);
+        let number = self.places.get(id.index()).filter(|_| id != FieldId::OTHER)?;
+        self.rows.get(usize::from(*number).checked_sub(1)?)
+    }
 }
 
 /// True if this engine is sent `top_k`.
 pub(super) fn takes_top_k(engine: Engine) -> bool {
-    find(CHAT, "top_k").is_some_and(|row| row.rule(engine) != Rule::Drop)
+    CHAT.find("top_k").is_some_and(|row| row.rule(engine) != Rule::Drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::translate::field_id::FieldId;
 
     #[test]
     fn each_field_has_one_row() {
-        for table in [CHAT, RESPONSES, COMPLETIONS] {
-            let mut names: Vec<_> = table.iter().map(|row| row.name).collect();
+        for table in [&CHAT, &RESPONSES, &COMPLETIONS] {
+            let mut names: Vec<_> = table.rows.iter().map(|row| row.name).collect();
             names.sort_unstable();
             let all = names.len();
             names.dedup();
             assert_eq!(names.len(), all);
-            assert!(table.iter().all(|row| FieldId::of(row.name).name() == row.name), "all are counted by name");
+            assert!(table.rows.iter().all(|row| table.find(row.name).is_some_and(|found| found.name == row.name)));
         }
     }
 }

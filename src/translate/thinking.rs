@@ -1,18 +1,18 @@
-//! Whether and how hard the model shall think: OpenAI's effort in the words of each template and engine.
+//! OpenAI's reasoning effort in the terms of each chat template and engine.
 //!
-//! Open Qwen models think unless told otherwise; an application written for gpt-4o expects none of it.
+//! Open Qwen models think by default; an application written for gpt-4o expects no thoughts.
 
 use std::borrow::Cow;
 
 use super::answer_spec::Kind;
-use super::draft::{Draft, quoted};
+use super::draft::Draft;
+use super::json::{self, quoted};
 use super::ledger::Action;
 use super::rewrite::Rewrite;
 use super::thinking_plan::ThinkingPlan;
 use crate::model::{Family, ThinkingSwitch};
-use crate::wire::scan;
 
-/// Models of OpenAI that think.
+/// True if this is an OpenAI model that thinks.
 pub(super) fn is_reasoning_model(name: &str) -> bool {
     (name.starts_with("gpt-5") && !name.starts_with("gpt-5-chat"))
         || ["o1", "o3", "o4"]
@@ -20,7 +20,7 @@ pub(super) fn is_reasoning_model(name: &str) -> bool {
             .any(|series| name.strip_prefix(series).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')))
 }
 
-/// The map: template family, the application's model, its effort.
+/// Returns the plan for a template family, the kind of the application's model, and its effort.
 fn mapped(family: Option<Family>, reasoning_model: bool, effort: Option<&str>) -> ThinkingPlan {
     let hybrid = |enable: bool, effort| ThinkingPlan { enable: Some(enable), effort, thinks: enable, own_words: false };
     match (family, effort) {
@@ -41,7 +41,7 @@ fn mapped(family: Option<Family>, reasoning_model: bool, effort: Option<&str>) -
 
 const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
-/// Decides, before the modules that may overrule it.
+/// Sets the plan, before the modules that may overrule it.
 pub(super) fn plan(rewrite: &mut Rewrite<'_>) {
     let effort = match rewrite.answer_spec.kind {
         Kind::Responses => rewrite
@@ -64,7 +64,7 @@ pub(super) fn plan(rewrite: &mut Rewrite<'_>) {
     }
 }
 
-/// What the application itself says to the template.
+/// Returns the switch that the application itself set for the template.
 fn own_switch(draft: &Draft<'_>) -> Option<bool> {
     let of = |text: &str| match text {
         "true" => Some(true),
@@ -88,7 +88,7 @@ pub(super) fn apply(rewrite: &mut Rewrite<'_>) {
     rewrite.answer_spec.thinking_off = rewrite.plan.enable == Some(false) && switch != ThinkingSwitch::Unknown;
 }
 
-/// What a family's template reads; `None` where the template is not known.
+/// Returns the arguments that a family's template reads; `None` if the template is not known.
 const fn template_reads(family: Option<Family>) -> Option<&'static [&'static str]> {
     match family {
         None => None,
@@ -99,7 +99,7 @@ const fn template_reads(family: Option<Family>) -> Option<&'static [&'static str
     }
 }
 
-/// TensorRT-LLM refuses what the template does not read.
+/// Removes arguments that the template does not read, which TensorRT-LLM refuses.
 fn guard(rewrite: &mut Rewrite<'_>) {
     let Some(reads) = template_reads(rewrite.backend.family) else { return };
     const WHY: &str = "this model's template does not read it";
@@ -129,29 +129,29 @@ fn template_switch(rewrite: &mut Rewrite<'_>) {
     let has_plan = plan.enable.is_some() || plan.effort.is_some();
     take_effort(rewrite, has_plan, "chat_template_kwargs");
     let own = rewrite.draft.get("chat_template_kwargs").map(str::to_owned);
-    let mut kwargs = Draft::of(&[]);
+    let mut kwargs = Draft::empty();
     if let Some(enable) = plan.enable {
         kwargs.set("enable_thinking", if enable { "true" } else { "false" });
     }
     if let Some(effort) = plan.effort.filter(|_| plan.enable != Some(false)) {
         kwargs.set("reasoning_effort", quoted(effort));
     }
-    let mut told = kwargs.to_json();
+    let mut ours = kwargs.to_json();
     if let Some(switch) = rewrite.draft.remove("enable_thinking") {
         rewrite.note("enable_thinking", Action::Renamed, "chat_template_kwargs.enable_thinking");
         kwargs.set("enable_thinking", switch.into_owned());
-        told = kwargs.to_json();
+        ours = kwargs.to_json();
     }
     let merged = match own.as_deref() {
-        None => told.clone(),
-        Some(own) => match merge(&told, own) {
+        None => ours.clone(),
+        Some(own) => match merge(&ours, own) {
             Some(merged) => merged,
             // Not an object: the server says so better.
             None => return,
         },
     };
     if merged != "{}" && own.as_deref() != Some(merged.as_str()) {
-        rewrite.note("chat_template_kwargs", Action::Rewritten, told);
+        rewrite.note("chat_template_kwargs", Action::Rewritten, ours);
         rewrite.draft.set("chat_template_kwargs", merged);
     }
     if rewrite.answer_spec.kind == Kind::Responses && facts.switch_in_effort && has_plan {
@@ -161,11 +161,11 @@ fn template_switch(rewrite: &mut Rewrite<'_>) {
     }
 }
 
-/// `ours` with what `own` says over it, in its own bytes: of a name that stands there twice the last counts.
+/// Merges two objects; fields of `own` replace those of `ours` and keep their bytes.
 fn merge(ours: &str, own: &str) -> Option<String> {
-    let mut fields = scan::object(ours)?;
-    fields.extend(scan::object(own)?);
-    Some(Draft::of(&fields).to_json())
+    let mut fields = json::fields(ours)?;
+    fields.extend(json::fields(own)?);
+    Some(Draft::of(fields).to_json())
 }
 
 fn take_effort(rewrite: &mut Rewrite<'_>, has_plan: bool, becomes: &'static str) {
@@ -180,7 +180,7 @@ fn take_effort(rewrite: &mut Rewrite<'_>, has_plan: bool, becomes: &'static str)
     }
 }
 
-/// Its own fields at the top level; what stands in `chat_template_kwargs` has no effect there.
+/// Writes DashScope's fields at the top level, where `chat_template_kwargs` has no effect.
 fn top_level_switch(rewrite: &mut Rewrite<'_>) {
     if rewrite.draft.remove("chat_template_kwargs").is_some() {
         if rewrite.plan.own_words {

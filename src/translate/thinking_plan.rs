@@ -1,14 +1,14 @@
 //! Decision on whether and how hard the model thinks, which several modules may overrule.
 
-/// What the model is told.
+/// Instruction to the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct ThinkingPlan {
-    /// `None`: its template knows no switch.
+    /// Whether the model thinks; `None` if its template has no switch.
     pub(super) enable: Option<bool>,
-    /// Of families that know degrees.
+    /// Effort, for families that have degrees of it.
     pub(super) effort: Option<&'static str>,
-    /// It will think, as far as one can tell.
+    /// The model is expected to think.
     pub(super) thinks: bool,
-    /// The application said it in the server's own words.
+    /// The application set the switch itself, in the server's own field.
     pub(super) own_words: bool,
 }

@@ -1,4 +1,4 @@
-//! How much may be generated: one field of two, bounds of model and context.
+//! Limit on generated tokens: one field out of two, within the bounds of the model and its context.
 
 use super::answer_spec::Kind;
 use super::error::TranslateError;
@@ -6,17 +6,17 @@ use super::ledger::Action;
 use super::rewrite::Rewrite;
 use crate::model::Pin;
 
-/// Characters of a token, cautiously: Qwen's tokenizer needs fewer tokens than this says.
+/// Characters per token. Qwen's tokenizer needs fewer tokens than this estimate.
 const CHARS_PER_TOKEN: u64 = 3;
 
-/// Tokens of a prompt, at least.
+/// Returns a lower estimate of the tokens of a prompt.
 pub(super) fn at_least<'t>(texts: impl Iterator<Item = &'t str>) -> u64 {
     let chars: usize = texts.map(|text| text.chars().count()).sum();
     chars as u64 / CHARS_PER_TOKEN
 }
 
-/// The same by bytes, which is more where the text is not Latin: there a token is a character or two.
-const fn at_most(bytes: u64) -> u64 {
+/// Returns an upper estimate by bytes. It is higher for text that is not Latin, where a token is a character or two.
+pub(super) const fn at_most(bytes: u64) -> u64 {
     bytes / CHARS_PER_TOKEN
 }
 
@@ -69,7 +69,7 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     Ok(())
 }
 
-/// The most that may be asked for, where asking for more is refused.
+/// Returns the largest limit that the server takes; `None` if it takes any.
 fn bound(rewrite: &Rewrite<'_>) -> Result<Option<u64>, TranslateError> {
     let facts = rewrite.backend.engine.facts();
     let written = rewrite.backend.translation.max_output_tokens.or(facts.max_output_tokens);

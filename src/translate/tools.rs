@@ -1,37 +1,37 @@
-//! Tools, which of them may be chosen, and the older functions.
+//! Tools, the choice among them, and the older functions.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::draft::{Draft, array, quoted};
+use super::draft::Draft;
 use super::error::TranslateError;
 use super::format::{self, Format};
+use super::json::{self, array, quoted};
 use super::ledger::Action;
 use super::rewrite::Rewrite;
 use super::schema;
 use crate::model::{FormatBesideTools, ParallelCalls, Pin};
-use crate::wire::scan;
 
 const NO_PARAMETERS: &str = "{\"type\":\"object\",\"properties\":{}}";
 
-/// What `tool_choice` says.
+/// Value of `tool_choice`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ToolChoice {
     Auto,
     None,
     Required,
     Named(String),
-    /// Some of the tools, and the mode among them.
+    /// Some of the tools; `required` if one of these must be called.
     Allowed {
         required: bool,
         names: HashSet<String>,
     },
-    /// Nothing that other servers know.
+    /// A choice that only OpenAI knows.
     Other,
 }
 
 pub(super) fn choice(text: &str) -> ToolChoice {
-    if let Some(word) = scan::string(text) {
+    if let Some(word) = json::string(text) {
         return match word.as_ref() {
             "auto" => ToolChoice::Auto,
             "none" => ToolChoice::None,
@@ -49,9 +49,9 @@ pub(super) fn choice(text: &str) -> ToolChoice {
         Some("allowed_tools") => {
             let nested = choice.get("allowed_tools").and_then(Draft::parse);
             let allowed = nested.as_ref().unwrap_or(&choice);
-            let tools = allowed.get("tools").and_then(scan::list).unwrap_or_default();
-            let named = |tool: &&serde_json::value::RawValue| {
-                let tool = Draft::parse(tool.get())?;
+            let tools = allowed.get("tools").and_then(json::items).unwrap_or_default();
+            let named = |tool: &&str| {
+                let tool = Draft::parse(tool)?;
                 of_function(&tool).or_else(|| tool.string("name").map(Cow::into_owned))
             };
             let names = tools.iter().filter_map(named).collect();
@@ -67,7 +67,7 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     let chosen = rewrite.draft.get("tool_choice").map_or(ToolChoice::Auto, choice);
     let Some(tools) = tools else { return without_tools(rewrite, &chosen) };
     // Not a list: the server will say so.
-    let Some(items) = scan::list(&tools) else { return Ok(()) };
+    let Some(items) = json::items(&tools) else { return Ok(()) };
     if items.is_empty() {
         rewrite.drop_field("tools", "it is empty");
         return without_tools(rewrite, &chosen);
@@ -90,7 +90,7 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     let mut names = Vec::with_capacity(items.len());
     let mut rewritten: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
-        let (name, tool) = one(rewrite, item.get(), at, forces)?;
+        let (name, tool) = one(rewrite, item, at, forces)?;
         if allowed.is_none_or(|allowed| allowed.contains(&name)) {
             names.push(name);
             rewritten.push(tool);
@@ -114,12 +114,12 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     Ok(())
 }
 
-/// OpenAI's older spelling, which these servers ignore in silence.
+/// Rewrites `functions`, OpenAI's older spelling, which these servers ignore.
 fn functions(rewrite: &mut Rewrite<'_>) {
     if let Some(functions) = rewrite.draft.remove("functions") {
-        let items = scan::list(&functions).unwrap_or_default();
+        let items = json::items(&functions).unwrap_or_default();
         let tools: Vec<String> =
-            items.iter().map(|item| format!("{{\"type\":\"function\",\"function\":{}}}", item.get())).collect();
+            items.iter().map(|item| format!("{{\"type\":\"function\",\"function\":{}}}", item)).collect();
         if !rewrite.draft.has("tools") {
             rewrite.draft.set("tools", array(&tools));
             rewrite.answer_spec.functions = !tools.is_empty();
@@ -168,7 +168,7 @@ fn check_format(rewrite: &Rewrite<'_>, format: Format, forces: bool) -> Result<(
     Ok(())
 }
 
-/// One tool by the allow-list; its name.
+/// Rewrites one tool; returns its name and JSON.
 fn one<'t>(
     rewrite: &mut Rewrite<'_>,
     tool: &'t str,
@@ -258,14 +258,14 @@ fn named(function: &str) -> String {
     format!("{{\"type\":\"function\",\"function\":{{\"name\":{}}}}}", quoted(function))
 }
 
-/// Several calls in one answer.
+/// Sets whether one answer may have several calls.
 fn parallel(rewrite: &mut Rewrite<'_>) {
-    let said = rewrite.draft.get("parallel_tool_calls").map(str::to_owned);
-    rewrite.answer_spec.one_call = said.as_deref() == Some("false");
-    match (rewrite.backend.engine.facts().parallel_calls, said.as_deref()) {
-        (ParallelCalls::Never, said) => {
+    let asked = rewrite.draft.get("parallel_tool_calls").map(str::to_owned);
+    rewrite.answer_spec.one_call = asked.as_deref() == Some("false");
+    match (rewrite.backend.engine.facts().parallel_calls, asked.as_deref()) {
+        (ParallelCalls::Never, asked) => {
             rewrite.draft.remove("parallel_tool_calls");
-            if said == Some("false") {
+            if asked == Some("false") {
                 rewrite.note("parallel_tool_calls", Action::Dropped, "it never makes more than one call");
             } else {
                 rewrite.note("parallel_tool_calls", Action::Flagged, "it never makes more than one call");

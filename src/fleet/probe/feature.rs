@@ -1,26 +1,38 @@
-//! What is probed, and the server's flag that would help where it does not work.
+//! Features that are probed, and the flags that make them work.
 
 use crate::model::{Engine, Family, MissingFeatures};
 
-/// One question of the probe.
+/// Feature that the probe asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
+    /// List of models at `/v1/models`.
     Models,
+    /// Message of the role `developer`.
     Developer,
+    /// System message after the first message.
     LateSystem,
+    /// Tool call.
     Tools,
+    /// Tool call in a stream.
     ToolsStreamed,
+    /// `response_format` of any JSON object.
     JsonObject,
+    /// `response_format` of a JSON schema.
     JsonSchema,
+    /// Thinking that can be turned on and off.
     Thinking,
+    /// Token counts at the end of a stream.
     Usage,
+    /// Error in OpenAI's envelope.
     ErrorShape,
+    /// Error for a prompt that is longer than the context.
     Context,
+    /// `/v1/responses`.
     Responses,
 }
 
 impl Feature {
-    /// In the order in which they are asked; the first tells whether anybody is there.
+    /// All features, in the order in which they are probed. The first shows whether the server answers.
     pub const ALL: [Self; 12] = [
         Self::Models,
         Self::Developer,
@@ -36,6 +48,7 @@ impl Feature {
         Self::Responses,
     ];
 
+    /// Returns the name in reports of the probe.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Models => "models",
@@ -53,7 +66,7 @@ impl Feature {
         }
     }
 
-    /// What requests are pinned by when this does not work.
+    /// Returns the missing feature that requests are pinned by if this does not work.
     pub const fn lack(self) -> Option<MissingFeatures> {
         match self {
             Self::Tools => Some(MissingFeatures::TOOLS),
@@ -71,7 +84,7 @@ impl Feature {
         }
     }
 
-    /// The field of a request whose rewriting makes this work.
+    /// Returns the field of a request whose rewriting makes this work; empty if there is none.
     pub(super) const fn field(self) -> &'static str {
         match self {
             Self::Developer | Self::LateSystem => "messages",
@@ -83,12 +96,12 @@ impl Feature {
         }
     }
 
-    /// Of OpenAI itself some things need not be asked, and one would cost much.
+    /// True if this engine is asked. OpenAI is not asked for thoughts, nor for its context, which would be expensive.
     pub(super) const fn is_asked(self, engine: Engine) -> bool {
         !(matches!(self, Self::Thinking | Self::Context) && engine.facts().speaks_openai)
     }
 
-    /// How the server or the file would have to be changed.
+    /// Returns the change to the server or the file that makes the feature work.
     pub(super) fn hint(self, engine: Engine, family: Option<Family>) -> Option<&'static str> {
         let hints = &engine.facts().hints;
         match self {

@@ -1,7 +1,7 @@
-//! What a backend refused or failed with, in OpenAI's envelope and status.
+//! Errors of backends in OpenAI's envelope and status.
 //!
-//! Owns: every engine's way to say no. Invariant: of a backend's words at most one short line is passed on, and nothing
-//! of what it says about its keys and models.
+//! Owns: the dialects of errors. Invariant: of a backend's message at most one short line is passed on, and nothing
+//! about its keys and models.
 
 use std::borrow::Cow;
 
@@ -10,11 +10,11 @@ use serde_json::Value;
 use crate::model::{Engine, ErrorDialect};
 use crate::wire::error_body::ApiError;
 
-/// Of a backend's message at most so many characters are passed on.
+/// Limit, in characters, on a backend's message; the rest is cut off.
 const MAX_MESSAGE: usize = 2000;
 const MAX_NAME: usize = 64;
 
-/// Texts by which engines say that a request does not fit their context.
+/// Texts by which engines report that a request does not fit their context.
 const OVER_CONTEXT: [&str; 9] = [
     "maximum context length is",
     "cannot be greater than max_model_len",
@@ -27,21 +27,23 @@ const OVER_CONTEXT: [&str; 9] = [
     "context_length_exceeded",
 ];
 
-/// A backend's refusal or failure as an OpenAI client may be told it.
+/// Error of a backend, fit to be sent to an OpenAI client.
 #[derive(Debug, Clone)]
 pub struct BackendError {
+    /// Status for the client.
     pub status: u16,
+    /// Error for the client, in OpenAI's envelope.
     pub error: ApiError,
-    /// Not the client's fault, though the backend answered 4xx.
+    /// The backend answered 4xx, but not because of the client.
     pub unusable: bool,
-    /// The request does not fit the backend's context.
+    /// The request does not fit into the backend's context.
     pub context: bool,
-    /// Our configuration's fault: the key, the model's name, the URL, the bill.
+    /// The configuration is wrong: the key, the model's name, the URL; or a bill was not paid.
     pub misconfigured: bool,
 }
 
 impl BackendError {
-    /// The application knows the model by the name that it asked for.
+    /// Replaces the model's name in the message by the name that the application used.
     pub fn rename_model(&mut self, served: &str, asked: &str) {
         let in_name = |c: char| c.is_ascii_alphanumeric() || "-_/:.".contains(c);
         let pieces = self.error.message.split_inclusive(|c| !in_name(c));
@@ -53,7 +55,7 @@ impl BackendError {
     }
 }
 
-/// What was found in a body or an error event.
+/// Fields of an error body or event.
 #[derive(Default)]
 struct ErrorFields {
     message: String,
@@ -61,11 +63,11 @@ struct ErrorFields {
     code: Option<String>,
     /// TGI's `error_type`.
     kind: String,
-    /// The status as an error event tells it.
+    /// Status that an error event contains.
     status: Option<u16>,
 }
 
-/// The error for a body that came with a status other than 2xx.
+/// Reads the body of an answer whose status is not 2xx.
 pub fn refusal(engine: Engine, status: u16, body: &[u8]) -> BackendError {
     let found = match serde_json::from_slice::<Value>(body) {
         Ok(value) => ErrorFields::of(&value),
@@ -74,14 +76,14 @@ pub fn refusal(engine: Engine, status: u16, body: &[u8]) -> BackendError {
     found.judge(engine, status)
 }
 
-/// The error for an event that says one, or for a 200 that does.
+/// Reads an error event, or the body of a 200 that is an error.
 pub(super) fn of_event(engine: Engine, data: &[u8]) -> BackendError {
     let found = serde_json::from_slice::<Value>(data).map(|value| ErrorFields::of(&value)).unwrap_or_default();
     let status = found.status.unwrap_or(500);
     found.judge(engine, status)
 }
 
-/// An answer that came with 200 and is none.
+/// Returns the error for an answer that came with 200 and cannot be used: 502 `upstream_error`.
 pub(super) fn failed(message: &'static str) -> BackendError {
     BackendError {
         status: 502,
@@ -92,7 +94,8 @@ pub(super) fn failed(message: &'static str) -> BackendError {
     }
 }
 
-/// A proxy's page is no message, and of a body that was cut (some are 39,000 characters) only its message is one.
+/// Returns the message of a body that is not JSON: none for a proxy's HTML page, the `message` for JSON that was cut
+/// off (some bodies have 39,000 characters).
 fn plain(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     match text.trim_start().bytes().next() {
@@ -102,7 +105,7 @@ fn plain(body: &[u8]) -> String {
     }
 }
 
-/// Up to its first line's end, which is all that is passed on.
+/// Returns the first line of the `message` in JSON that was cut off.
 fn torn_message(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("\"message\":")?;
     let rest = rest.trim_start().strip_prefix('"')?;
@@ -127,7 +130,7 @@ impl ErrorFields {
         }
     }
 
-    fn judge(self, engine: Engine, told: u16) -> BackendError {
+    fn judge(self, engine: Engine, answered: u16) -> BackendError {
         let code = self.code.as_deref().unwrap_or_default();
         let has = |word: &str| code == word || self.message.contains(word);
         if OVER_CONTEXT.iter().any(|text| has(text)) {
@@ -142,26 +145,26 @@ impl ErrorFields {
             error.code = Some("content_filter".into());
             return BackendError { status: 400, error, unusable: false, context: false, misconfigured: false };
         }
-        // An id that the application gave is its own affair; any other 404 is about the model or the path.
+        // A 404 for an id that the application sent is the client's error; any other is about the model or the path.
         let is_own_id = self.param.as_deref().is_some_and(|param| param.ends_with("response_id"));
-        if (matches!(told, 401..=405) && !is_own_id) || (dashscope && (has("Arrearage") || has("InvalidApiKey"))) {
-            let message = format!("the backend refused shiftgate's key, model or path ({told})");
+        if (matches!(answered, 401..=405) && !is_own_id) || (dashscope && (has("Arrearage") || has("InvalidApiKey"))) {
+            let message = format!("the backend refused shiftgate's key, model or path ({answered})");
             let error = ApiError::server(message, "upstream_misconfigured");
             return BackendError { status: 502, error, unusable: true, context: false, misconfigured: true };
         }
-        // DashScope's word for it, where its status is lost in a stream's 200.
+        // A stream's status is 200, so DashScope's code tells that it is throttled.
         let throttled = dashscope && (code.starts_with("Throttling") || code == "limit_requests");
         let status = match dialect {
             _ if throttled => 429,
-            ErrorDialect::Tgi => self.tgi_status(told),
-            ErrorDialect::Status | ErrorDialect::DashScope => shown_status(told),
+            ErrorDialect::Tgi => self.tgi_status(answered),
+            ErrorDialect::Status | ErrorDialect::DashScope => shown_status(answered),
         };
-        let unusable = told < 500 && status >= 500;
+        let unusable = answered < 500 && status >= 500;
         BackendError { status, error: self.error(status), unusable, context: false, misconfigured: false }
     }
 
-    /// TGI says 422 whatever went wrong, above all in its streams.
-    fn tgi_status(&self, told: u16) -> u16 {
+    /// Returns the status by the message, since TGI answers 422 for every error, above all in its streams.
+    fn tgi_status(&self, answered: u16) -> u16 {
         let says = |text: &str| self.message.starts_with(text);
         if says("Tool error: Failed to parse generated text")
             || says("Request failed during generation")
@@ -172,7 +175,7 @@ impl ErrorFields {
         } else if says("Model is overloaded") || self.kind == "overloaded" {
             429
         } else {
-            shown_status(told)
+            shown_status(answered)
         }
     }
 
@@ -188,7 +191,7 @@ impl ErrorFields {
         ApiError { message, kind, param: self.param(), code: own.or_else(|| usual.map(Into::into)) }
     }
 
-    /// As OpenAI names fields; a place in the JSON text is none.
+    /// Returns the field as OpenAI names it; `None` for a position in the JSON text.
     fn param(&self) -> Option<String> {
         let param = self.param.as_deref()?;
         let param = param.strip_prefix("body.").unwrap_or(param);
@@ -197,7 +200,7 @@ impl ErrorFields {
     }
 }
 
-/// OpenAI's codes are words in small letters.
+/// True for lower-case words, as OpenAI's codes are.
 fn is_openai_code(code: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     !code.is_empty()
@@ -206,16 +209,16 @@ fn is_openai_code(code: &str) -> bool {
         && !code.starts_with(|c: char| c.is_ascii_digit())
 }
 
-const fn shown_status(told: u16) -> u16 {
-    match told {
+const fn shown_status(answered: u16) -> u16 {
+    match answered {
         422 | 501 => 400,
         424 => 500,
-        400..=599 => told,
+        400..=599 => answered,
         _ => 502,
     }
 }
 
-/// Without the paths of the server's files.
+/// Returns the first line without paths of the server's files.
 fn first_line(message: &str) -> String {
     let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let is_path = |word: &&str| {

@@ -1,4 +1,4 @@
-//! Tool calls of a stream, made anew from what any engine sends: first who is called, then the arguments.
+//! Tool calls of a stream, rewritten in OpenAI's order: first the function's name, then the arguments.
 
 use bytes::{BufMut, BytesMut};
 
@@ -10,13 +10,13 @@ use crate::model::Engine;
 use crate::translate::answer_spec::AnswerSpec;
 use crate::translate::ids::{call_id, owner_of_call};
 
-/// More calls than this in one choice are not kept track of.
+/// Limit on the calls of one choice; later calls are dropped and noted.
 const MAX_CALLS: u64 = 128;
 
-/// Arguments that come before the name are kept up to this length.
+/// Limit, in bytes, on arguments that come before the name; more are dropped and noted.
 const MAX_EARLY: usize = 4 << 10;
 
-/// What a call adds to the stream.
+/// Part of a call that an event adds.
 pub(super) enum CallPart {
     Begin { place: u64, id: String, name: String },
     Arguments { place: u64, text: String },
@@ -37,7 +37,7 @@ struct CallState {
     only_braces: bool,
 }
 
-/// The id under which the application knows a call: one that is ours already stays.
+/// Returns the id under which the application knows a call. An id made here before is kept.
 pub(super) fn shown_id(own: Option<&str>, spec: &AnswerSpec, ids: &Ids, choice: u64, place: u64) -> String {
     match own {
         Some(own) if owner_of_call(own) == Some(spec.owner) => own.to_owned(),
@@ -46,12 +46,12 @@ pub(super) fn shown_id(own: Option<&str>, spec: &AnswerSpec, ids: &Ids, choice: 
 }
 
 impl Calls {
-    /// Whether the application was told of one.
+    /// True if a call was sent to the application.
     pub(super) fn any(&self) -> bool {
         self.0.iter().any(|call| call.announced)
     }
 
-    /// What `call` adds, at most two parts.
+    /// Returns the parts that `call` adds, at most two.
     pub(super) fn push(
         &mut self,
         call: &Call<'_>,
@@ -96,8 +96,8 @@ impl Calls {
         [begin, (!text.is_empty()).then_some(CallPart::Arguments { place, text })]
     }
 
-    /// Where the server gives no index: a new id is a new call, and so is a name where there are no ids; anything else
-    /// belongs to the last one.
+    /// Returns the place of a call without an index. A new id begins a new call, and so does a name where there are no
+    /// ids; anything else belongs to the last call.
     fn place_of(&self, own: Option<&str>, name: &str) -> u64 {
         let Some(last) = self.0.last() else { return 0 };
         let is_new = match (own, last.own_id.as_deref()) {
@@ -116,7 +116,7 @@ impl Calls {
         &mut self.0[at]
     }
 
-    /// The calls are over: what is missing to make them whole.
+    /// Returns the parts that complete the calls when no more come.
     pub(super) fn finish(&mut self, engine: Engine, notes: &mut Notes) -> Vec<CallPart> {
         let mut parts = Vec::new();
         for call in &mut self.0 {
@@ -134,12 +134,12 @@ impl Calls {
 }
 
 impl CallPart {
-    /// As a field of a delta, in the spelling that the application used.
+    /// Appends the part as a field of a delta, in the spelling that the application used.
     pub(super) fn put(&self, out: &mut BytesMut, functions: bool) {
         match (self, functions) {
             (Self::Begin { place, id, name }, false) => {
                 out.put_slice(b"\"tool_calls\":[{\"index\":");
-                put_number(out, place);
+                put_number(out, *place);
                 out.put_slice(b",\"id\":");
                 put_text(out, id);
                 out.put_slice(b",\"type\":\"function\",\"function\":{\"name\":");
@@ -148,7 +148,7 @@ impl CallPart {
             }
             (Self::Arguments { place, text }, false) => {
                 out.put_slice(b"\"tool_calls\":[{\"index\":");
-                put_number(out, place);
+                put_number(out, *place);
                 out.put_slice(b",\"function\":{\"arguments\":");
                 put_text(out, text);
                 out.put_slice(b"}}]");

@@ -1,4 +1,4 @@
-//! A chat stream, event by event.
+//! Rewriting of a chat stream, event by event.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,32 +14,32 @@ use super::ids::Ids;
 use super::logprobs;
 use super::notes::Note;
 use super::progress::Progress;
-use super::read::{Answer, Choice, Message, Text};
+use super::read::{Answer, Choice, Message, Text, parse};
 use super::usage::TokenCounts;
 use crate::config::ReasoningPolicy;
 use crate::translate::answer_spec::AnswerSpec;
 
-/// OpenAI's own bound on `n`.
+/// Limit on the choices of one answer, as OpenAI's on `n`; further choices are dropped and noted.
 const MAX_CHOICES: u64 = 128;
 
-/// Log probabilities of text that is held back are kept up to this many bytes.
+/// Limit, in bytes, on log probabilities of text that is held back; above it all of them are dropped.
 const MAX_LOGPROBS: usize = 256 << 10;
 
 pub(super) struct Chat {
     spec: Arc<AnswerSpec>,
     ids: Ids,
-    /// Made from the first chunk, so that all have the same id.
+    /// Made from the first chunk, so that all chunks have the same id.
     writer: Option<ChunkWriter>,
     choices: Vec<ChatChoice>,
     counts: Option<TokenCounts>,
 }
 
-/// What the application was told of one choice.
+/// State of one choice as the application has received it.
 struct ChatChoice {
     index: u64,
     has_role: bool,
     is_finished: bool,
-    /// Its answer comes in the field for thoughts.
+    /// The answer comes in the field for thoughts.
     moved: bool,
     filter: Filter,
     calls: Calls,
@@ -75,7 +75,7 @@ impl Chat {
             self.complete(progress, out);
             return;
         }
-        let Ok(answer) = serde_json::from_slice::<Answer<'_>>(data) else {
+        let Ok(answer) = parse::<Answer<'_>>(data) else {
             progress.fail(backend_error::failed("the backend sent an event that is no JSON"), out);
             return;
         };
@@ -83,9 +83,9 @@ impl Chat {
             progress.fail(backend_error::of_event(self.spec.engine, data), out);
             return;
         }
-        let said = |text: &Option<Text<'_>>| text.as_ref().map(|text| text.0.clone().into_owned());
+        let text = |text: &Option<Text<'_>>| text.as_ref().map(|text| text.0.clone().into_owned());
         if progress.seen.told.model.is_none() {
-            progress.seen.told.name(said(&answer.id).as_deref(), said(&answer.model).as_deref());
+            progress.seen.told.name(text(&answer.id).as_deref(), text(&answer.model).as_deref());
         }
         if let Some(counts) = answer.usage.and_then(|usage| TokenCounts::read(usage.get())) {
             progress.seen.usage = Some(counts.seen());
@@ -98,7 +98,7 @@ impl Chat {
         let writer = self.writer.get_or_insert_with(|| ChunkWriter::new(&answer, &self.spec, &self.ids));
         for choice in answer.choices.unwrap_or_default() {
             let index = choice.index.unwrap_or(0);
-            let at = match self.choices.iter().position(|told| told.index == index) {
+            let at = match self.choices.iter().position(|state| state.index == index) {
                 Some(at) => at,
                 None if index < MAX_CHOICES => {
                     self.choices.push(ChatChoice::new(index));
@@ -109,9 +109,9 @@ impl Chat {
                     continue;
                 }
             };
-            if let Some(told) = self.choices.get_mut(at) {
-                let mut turn = ChoiceEvent { spec: &self.spec, ids: &self.ids, writer, told, progress, out };
-                turn.take(choice, now);
+            if let Some(state) = self.choices.get_mut(at) {
+                let mut part = ChoiceEvent { spec: &self.spec, ids: &self.ids, writer, state, progress, out };
+                part.take(choice, now);
             }
             if progress.ended {
                 return;
@@ -119,17 +119,17 @@ impl Chat {
         }
     }
 
-    /// Whether every choice said why it ended.
+    /// True if every choice has a reason for its end.
     pub(super) fn has_finished(&self) -> bool {
-        !self.choices.is_empty() && self.choices.iter().all(|told| told.is_finished)
+        !self.choices.is_empty() && self.choices.iter().all(|state| state.is_finished)
     }
 
-    /// A choice of which nothing came yet is still to come.
+    /// True if all choices that were asked for have ended.
     pub(super) fn is_over(&self) -> bool {
         self.choices.len() as u64 >= self.spec.choices && self.has_finished()
     }
 
-    /// Everything came: what the server left out is added.
+    /// Completes the stream after its last event, adding what the server left out.
     pub(super) fn complete(&mut self, progress: &mut Progress, out: &mut BytesMut) {
         if progress.ended {
             return;
@@ -138,10 +138,10 @@ impl Chat {
             progress.fail(backend_error::failed("the backend ended the answer without having begun it"), out);
             return;
         };
-        for told in &mut self.choices {
-            let mut turn = ChoiceEvent { spec: &self.spec, ids: &self.ids, writer, told, progress, out };
-            let reason = ended(turn.told.calls.any(), turn.spec);
-            turn.finish(reason);
+        for state in &mut self.choices {
+            let mut part = ChoiceEvent { spec: &self.spec, ids: &self.ids, writer, state, progress, out };
+            let reason = ended(part.state.calls.any(), part.spec);
+            part.finish(reason);
         }
         match self.counts {
             Some(counts) if self.spec.usage_chunk => writer.put_usage(out, counts),
@@ -154,19 +154,19 @@ impl Chat {
     }
 }
 
-/// One choice's part of one event.
+/// Part of one event that concerns one choice.
 struct ChoiceEvent<'t> {
     spec: &'t AnswerSpec,
     ids: &'t Ids,
     writer: &'t ChunkWriter,
-    told: &'t mut ChatChoice,
+    state: &'t mut ChatChoice,
     progress: &'t mut Progress,
     out: &'t mut BytesMut,
 }
 
 impl ChoiceEvent<'_> {
     fn take(&mut self, choice: Choice<'_>, now: Instant) {
-        if self.told.is_finished {
+        if self.state.is_finished {
             return;
         }
         let mut message = choice.message.unwrap_or_default();
@@ -175,7 +175,7 @@ impl ChoiceEvent<'_> {
             self.progress.generated(now);
             self.send(&Delta { refusal: Some(refusal), ..Delta::default() }, true);
         }
-        if self.told.filter.is_cut() {
+        if self.state.filter.is_cut() {
             self.progress.notes.add(Note::StopCut);
             self.progress.seen.has_reason = true;
             self.finish("stop");
@@ -186,7 +186,7 @@ impl ChoiceEvent<'_> {
         if let Some(reason) = reason {
             self.progress.seen.told.reason(reason);
         }
-        match finish(reason, self.told.calls.any(), self.spec, &mut self.progress.notes) {
+        match finish(reason, self.state.calls.any(), self.spec, &mut self.progress.notes) {
             Some(FinishReason::Failed) => {
                 self.progress.fail(backend_error::failed("the backend gave the answer up"), self.out);
             }
@@ -194,29 +194,29 @@ impl ChoiceEvent<'_> {
                 self.progress.seen.has_reason = true;
                 self.finish(reason);
             }
-            // Beside a call OpenAI's first delta has no text, so where one may come the first waits for what it says.
-            None if !self.told.has_role && !self.spec.tools => self.send(&Delta::default(), false),
+            // OpenAI's first delta has no text beside a call, so with tools the first delta waits for its content.
+            None if !self.state.has_role && !self.spec.tools => self.send(&Delta::default(), false),
             None => {}
         }
     }
 
-    /// The text and the thought of an event; a text that shows nothing sends nothing.
+    /// Takes the text and the thought of an event; a text that shows nothing sends nothing.
     fn texts(&mut self, message: &Message<'_>, raw: Option<&serde_json::value::RawValue>, now: Instant) {
         let (mut content, mut thought) = (message.content(), message.reasoning());
         if !content.is_empty() || !thought.is_empty() {
             self.progress.generated(now);
         }
         if !thought.is_empty() {
-            self.told.filter.thought_passed();
-            // Once the answer has begun where answers belong, what else comes is a thought after all.
-            if self.spec.thinking_off && content.is_empty() && (!self.told.filter.in_text() || self.told.moved) {
-                self.told.moved = true;
+            self.state.filter.thought_passed();
+            // Once the answer has begun in its own field, the field for thoughts holds thoughts.
+            if self.spec.thinking_off && content.is_empty() && (!self.state.filter.in_text() || self.state.moved) {
+                self.state.moved = true;
                 self.progress.notes.add(Note::ReasoningMoved);
                 (content, thought) = (thought, "");
             }
         }
-        let pieces = self.told.filter.push(content, &self.spec.stop);
-        if self.told.filter.found_thought() {
+        let pieces = self.state.filter.push(content, &self.spec.stop);
+        if self.state.filter.found_thought() {
             self.progress.notes.add(Note::ThinkText);
         }
         self.keep_logprobs(raw, &pieces.shown);
@@ -232,44 +232,44 @@ impl ChoiceEvent<'_> {
             return;
         }
         self.watch(text);
-        let logprobs = std::mem::take(&mut self.told.logprobs);
+        let logprobs = std::mem::take(&mut self.state.logprobs);
         self.send(&Delta { content: Some(text), logprobs: &logprobs, ..Delta::default() }, true);
     }
 
-    /// Only told, not undone: what was sent cannot be called back.
+    /// Notes tags in text that is shown. They are not removed, since what was sent cannot be taken back.
     fn watch(&mut self, text: &str) {
-        self.told.orphan.push(text);
-        if self.told.orphan.found {
+        self.state.orphan.push(text);
+        if self.state.orphan.found {
             self.progress.notes.add(Note::OrphanThink);
         }
         if self.spec.tools {
-            self.told.call_text.push(text);
-            if self.told.call_text.found {
+            self.state.call_text.push(text);
+            if self.state.call_text.found {
                 self.progress.notes.add(Note::ToolCallText);
             }
         }
     }
 
-    /// Those of a thought go with it, those of text wait until it is shown.
+    /// Drops the log probabilities of a thought, and keeps those of text until it is shown.
     fn keep_logprobs(&mut self, raw: Option<&serde_json::value::RawValue>, shown: &str) {
         let entries = raw.map(|raw| logprobs::joined(&logprobs::entries(Some(raw)))).unwrap_or_default();
-        let told = &mut *self.told;
-        let is_hidden = shown.is_empty() && told.filter.hides();
-        if is_hidden || told.logprobs.len() + entries.len() > MAX_LOGPROBS {
-            told.logprobs.clear();
+        let state = &mut *self.state;
+        let is_hidden = shown.is_empty() && state.filter.hides();
+        if is_hidden || state.logprobs.len() + entries.len() > MAX_LOGPROBS {
+            state.logprobs.clear();
             return;
         }
-        if !told.logprobs.is_empty() && !entries.is_empty() {
-            told.logprobs.push(b',');
+        if !state.logprobs.is_empty() && !entries.is_empty() {
+            state.logprobs.push(b',');
         }
-        told.logprobs.extend_from_slice(&entries);
+        state.logprobs.extend_from_slice(&entries);
     }
 
     fn calls(&mut self, message: &mut Message<'_>, now: Instant) {
         for call in message.take_calls() {
             self.progress.generated(now);
-            let index = self.told.index;
-            let parts = self.told.calls.push(&call, (self.spec, self.ids), index, &mut self.progress.notes);
+            let index = self.state.index;
+            let parts = self.state.calls.push(&call, (self.spec, self.ids), index, &mut self.progress.notes);
             for part in parts.into_iter().flatten() {
                 self.call(&part);
             }
@@ -277,30 +277,30 @@ impl ChoiceEvent<'_> {
     }
 
     fn call(&mut self, part: &CallPart) {
-        self.told.logprobs.clear();
+        self.state.logprobs.clear();
         self.send(&Delta { call: Some(part), ..Delta::default() }, true);
     }
 
     fn send(&mut self, delta: &Delta<'_>, shows: bool) {
-        self.writer.put(self.out, self.told.index, !self.told.has_role, delta);
-        self.told.has_role = true;
+        self.writer.put(self.out, self.state.index, !self.state.has_role, delta);
+        self.state.has_role = true;
         self.progress.shown |= shows;
     }
 
-    /// Sends what was held back, then why the choice ended.
+    /// Sends what was held back, then the reason for the end.
     fn finish(&mut self, reason: &str) {
-        if self.told.is_finished {
+        if self.state.is_finished {
             return;
         }
-        let held = self.told.filter.flush();
+        let held = self.state.filter.flush();
         self.show(&held);
-        for part in self.told.calls.finish(self.spec.engine, &mut self.progress.notes) {
+        for part in self.state.calls.finish(self.spec.engine, &mut self.progress.notes) {
             self.call(&part);
         }
-        if !self.told.has_role {
+        if !self.state.has_role {
             self.send(&Delta::default(), false);
         }
-        self.told.is_finished = true;
+        self.state.is_finished = true;
         self.send(&Delta { finish: Some(reason), ..Delta::default() }, false);
     }
 }

@@ -1,4 +1,4 @@
-//! Answers of the older `/v1/completions`: text without roles, calls or thoughts.
+//! Answers of `/v1/completions`: text without roles, calls or thoughts.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,9 +19,9 @@ use crate::translate::answer_spec::AnswerSpec;
 use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::observe::told_by;
 
-/// More choices of one answer than this are not told apart: several prompts times `n`.
+/// Limit on the choices of one answer, which are prompts times `n`; further choices are dropped and noted.
 const MAX_CHOICES: usize = 1024;
-/// Ends of a turn that some servers leave in the text.
+/// End-of-turn tokens that some servers leave in the text.
 const END_OF_TURN: [&str; 2] = ["<|im_end|>", "<|endoftext|>"];
 
 struct CompletionChoice {
@@ -34,7 +34,7 @@ pub(super) struct Completions {
     spec: Arc<AnswerSpec>,
     ids: Ids,
     stops: Vec<String>,
-    /// What every chunk begins with, from the first one on.
+    /// Fields that begin every chunk, taken from the first.
     head: Option<Map<String, Value>>,
     choices: Vec<CompletionChoice>,
     counts: Option<TokenCounts>,
@@ -44,7 +44,7 @@ fn stops_of(spec: &AnswerSpec) -> Vec<String> {
     spec.stop.iter().cloned().chain(END_OF_TURN.map(str::to_owned)).collect()
 }
 
-/// Without choices and usage.
+/// Returns the fields of an answer other than choices and usage.
 fn head_of(answer: &Value, spec: &AnswerSpec, ids: &Ids) -> Map<String, Value> {
     let own = answer.get("id").and_then(Value::as_str).filter(|own| is_plain_id(own));
     let id = match own {
@@ -72,7 +72,7 @@ fn usage_json(counts: TokenCounts) -> Value {
     serde_json::from_slice(&json).unwrap_or(Value::Null)
 }
 
-/// An answer in one piece.
+/// Rewrites an unstreamed answer.
 pub(super) fn whole(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     let Ok(answer) = serde_json::from_slice::<Value>(body) else {
         return Err(Unusable::Garbled("the body is no JSON object"));
@@ -101,7 +101,7 @@ pub(super) fn whole(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, 
         let index = one.get("index").and_then(Value::as_u64).unwrap_or(at as u64);
         choices.push((index, choice(index, &shown, one.get("logprobs"), Some(reason))));
     }
-    // Several prompts come back in the order in which they ended.
+    // Choices of several prompts come in the order in which they ended.
     choices.sort_by_key(|(index, _)| *index);
     let counts = counts_of(&answer);
     if counts.is_none() {
@@ -123,7 +123,7 @@ impl Completions {
     }
 
     pub(super) fn has_finished(&self) -> bool {
-        !self.choices.is_empty() && self.choices.iter().all(|told| told.finished)
+        !self.choices.is_empty() && self.choices.iter().all(|state| state.finished)
     }
 
     pub(super) fn event(&mut self, data: &[u8], now: Instant, progress: &mut Progress, out: &mut BytesMut) {
@@ -140,8 +140,8 @@ impl Completions {
             progress.fail(backend_error::of_event(self.spec.engine, data), out);
             return;
         }
-        let said = |name: &str| answer.get(name).and_then(Value::as_str);
-        progress.seen.told.name(said("id"), said("model"));
+        let text = |name: &str| answer.get(name).and_then(Value::as_str);
+        progress.seen.told.name(text("id"), text("model"));
         if let Some(counts) = counts_of(&answer) {
             progress.seen.usage = Some(counts.seen());
             self.counts = Some(counts);
@@ -156,7 +156,7 @@ impl Completions {
 
     fn take(&mut self, answer: &Value, one: &Value, now: Instant, progress: &mut Progress, out: &mut BytesMut) {
         let index = one.get("index").and_then(Value::as_u64).unwrap_or(0);
-        if !self.choices.iter().any(|told| told.index == index) {
+        if !self.choices.iter().any(|state| state.index == index) {
             if self.choices.len() == MAX_CHOICES {
                 progress.notes.add(Note::OverBound);
                 return;
@@ -164,16 +164,16 @@ impl Completions {
             self.choices.push(CompletionChoice { index, filter: Filter::default(), finished: false });
         }
         let head = self.head.get_or_insert_with(|| head_of(answer, &self.spec, &self.ids));
-        let Some(told) = self.choices.iter_mut().find(|told| told.index == index) else { return };
-        if told.finished {
+        let Some(state) = self.choices.iter_mut().find(|state| state.index == index) else { return };
+        if state.finished {
             return;
         }
         let text = one.get("text").and_then(Value::as_str).unwrap_or_default();
         if !text.is_empty() {
             progress.generated(now);
         }
-        let mut shown = told.filter.push(text, &self.stops).shown.into_owned();
-        let cut = told.filter.is_cut();
+        let mut shown = state.filter.push(text, &self.stops).shown.into_owned();
+        let cut = state.filter.is_cut();
         let given = one.get("finish_reason").and_then(Value::as_str);
         if let Some(reason) = given {
             progress.seen.told.reason(reason);
@@ -193,8 +193,8 @@ impl Completions {
             progress.notes.add(Note::StopCut);
         }
         if reason.is_some() {
-            told.finished = true;
-            shown.push_str(&told.filter.flush());
+            state.finished = true;
+            shown.push_str(&state.filter.flush());
         }
         if shown.is_empty() && reason.is_none() {
             return;
@@ -208,7 +208,7 @@ impl Completions {
         put_event(out, chunk);
     }
 
-    /// Everything came: what the server left out is added.
+    /// Completes the stream after its last event, adding what the server left out.
     pub(super) fn complete(&mut self, progress: &mut Progress, out: &mut BytesMut) {
         if progress.ended {
             return;
@@ -217,12 +217,12 @@ impl Completions {
             progress.fail(backend_error::failed("the backend ended the answer without having begun it"), out);
             return;
         };
-        for told in self.choices.iter_mut().filter(|told| !told.finished) {
-            told.finished = true;
-            let rest = told.filter.flush();
+        for state in self.choices.iter_mut().filter(|state| !state.finished) {
+            state.finished = true;
+            let rest = state.filter.flush();
             progress.shown |= !rest.is_empty();
             let mut chunk = head.clone();
-            chunk.insert("choices".to_owned(), json!([choice(told.index, &rest, None, Some("stop"))]));
+            chunk.insert("choices".to_owned(), json!([choice(state.index, &rest, None, Some("stop"))]));
             put_event(out, chunk);
         }
         match self.counts {
@@ -262,8 +262,8 @@ mod tests {
         };
         let ids = Ids { seed: 7, created: 1_795_000_000 };
         let body = br#"{"choices":[{"index":0,"text":"a","finish_reason":"stop"}]}"#;
-        let told = whole(&spec, &ids, body).unwrap();
-        assert!(told.notes.has(Note::UsageUnsure) && !String::from_utf8(told.body).unwrap().contains("usage"));
+        let state = whole(&spec, &ids, body).unwrap();
+        assert!(state.notes.has(Note::UsageUnsure) && !String::from_utf8(state.body).unwrap().contains("usage"));
         let (mut stream, mut progress) = (Completions::new(Arc::new(spec), ids), Progress::default());
         let mut out = BytesMut::new();
         for event in [&body[..], b"[DONE]"] {

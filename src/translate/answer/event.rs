@@ -1,4 +1,4 @@
-//! One event of a chat stream as it leaves: everything around the delta is made once for the stream.
+//! Events of a chat stream as they are sent: everything around the delta is made once per stream.
 
 use bytes::{BufMut, BytesMut};
 
@@ -12,23 +12,23 @@ use crate::translate::answer_spec::AnswerSpec;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
-/// What an event adds to a choice.
+/// Additions of one event to a choice.
 #[derive(Default)]
 pub(super) struct Delta<'a> {
     pub(super) content: Option<&'a str>,
     pub(super) thought: Option<&'a str>,
     pub(super) refusal: Option<&'a str>,
     pub(super) call: Option<&'a CallPart>,
-    /// Entries joined by commas.
+    /// JSON entries joined by commas.
     pub(super) logprobs: &'a [u8],
     pub(super) finish: Option<&'a str>,
 }
 
 #[derive(Debug)]
 pub(super) struct ChunkWriter {
-    /// Up to the choices.
+    /// Chunk up to the choices.
     head: Vec<u8>,
-    /// After them.
+    /// Chunk after the choices.
     tail: &'static [u8],
     functions: bool,
     policy: ReasoningPolicy,
@@ -40,16 +40,16 @@ impl ChunkWriter {
         head.put_slice(b"data: {\"id\":");
         put_text(&mut head, &ids.chat(first.id.as_ref().map(|id| id.0.as_ref())));
         head.put_slice(b",\"object\":\"chat.completion.chunk\",\"created\":");
-        put_number(&mut head, first.created().unwrap_or(ids.created));
+        put_number(&mut head, first.created().unwrap_or(ids.created).unsigned_abs());
         head.put_slice(b",\"model\":");
         put_text(&mut head, &spec.model);
         head.put_slice(b",\"service_tier\":null,\"system_fingerprint\":null,\"choices\":[");
-        // Asked for usage, OpenAI says null in all chunks but the one that tells it.
+        // With usage asked for, OpenAI sends null in all chunks but the last.
         let tail: &[u8] = if spec.usage_chunk { b"],\"usage\":null}\n\n" } else { b"]}\n\n" };
         Self { head: head.to_vec(), tail, functions: spec.functions, policy: spec.reasoning }
     }
 
-    /// An event about the choice `index`; its `first` one says the role.
+    /// Appends an event about the choice `index`; the `first` one has the role.
     pub(super) fn put(&self, out: &mut BytesMut, index: u64, first: bool, delta: &Delta<'_>) {
         out.put_slice(&self.head);
         out.put_slice(b"{\"index\":");
@@ -92,7 +92,7 @@ impl ChunkWriter {
         out.put_slice(self.tail);
     }
 
-    /// The chunk without choices that OpenAI sends last to those who asked for it.
+    /// Appends the chunk without choices that carries the usage, where it was asked for.
     pub(super) fn put_usage(&self, out: &mut BytesMut, counts: TokenCounts) {
         out.put_slice(&self.head);
         out.put_slice(b"],\"usage\":");
@@ -105,7 +105,7 @@ pub(super) fn put_done(out: &mut BytesMut) {
     out.put_slice(DONE);
 }
 
-/// The fields in which a thought is told to the application.
+/// Returns the fields in which the application receives thoughts.
 pub(super) const fn reasoning_fields(policy: ReasoningPolicy) -> &'static [&'static str] {
     match policy {
         ReasoningPolicy::Strip => &[],

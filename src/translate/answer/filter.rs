@@ -1,14 +1,13 @@
-//! The text of one choice: thoughts taken out of its beginning, stop strings enforced.
+//! Filter for the text of one choice: removes thoughts from its beginning and enforces stop strings.
 //!
-//! Invariant: what is held back is a beginning of `<think>` with the blanks before it, or a beginning of a stop
-//! string, never more.
+//! Invariant: it holds back only a beginning of `<think>` with the blanks before it, or a beginning of a stop string.
 
 use std::borrow::Cow;
 
 const OPEN: &str = "<think>";
 const CLOSE: &str = "</think>";
 
-/// Blanks that are held back before a possible `<think>`.
+/// Limit, in bytes, on blanks held back before a possible `<think>`; more of them are text.
 const MAX_BLANKS: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,20 +17,20 @@ enum FilterState {
     Start,
     Thinking,
     Text,
-    /// A stop string came: nothing follows.
+    /// A stop string came; the rest is dropped.
     Cut,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     state: FilterState,
-    /// Text whose meaning the next piece decides.
+    /// Text that may be the beginning of a tag or stop string.
     held: String,
     after_thought: bool,
     thought_in_text: bool,
 }
 
-/// What a piece of text turned out to be.
+/// Text and thought in a piece of an answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Pieces<'a> {
     pub(super) shown: Cow<'a, str>,
@@ -39,7 +38,7 @@ pub(super) struct Pieces<'a> {
 }
 
 impl Filter {
-    /// The server told a thought apart itself: newlines that follow it are dropped.
+    /// Tells the filter that the server separated a thought itself, so that newlines after it are dropped.
     pub(super) fn thought_passed(&mut self) {
         if self.state == FilterState::Start {
             self.after_thought = true;
@@ -50,12 +49,12 @@ impl Filter {
         matches!(self.state, FilterState::Cut)
     }
 
-    /// Whether what comes is a thought, or the blanks after one.
+    /// True inside a thought and the blanks after it.
     pub(super) const fn hides(&self) -> bool {
         matches!(self.state, FilterState::Thinking) || (matches!(self.state, FilterState::Start) && self.after_thought)
     }
 
-    /// Whether text has begun.
+    /// True once text has begun.
     pub(super) const fn in_text(&self) -> bool {
         matches!(self.state, FilterState::Text | FilterState::Cut)
     }
@@ -75,7 +74,7 @@ impl Filter {
         Pieces { shown: self.stop(pieces.shown, stops), thought: pieces.thought }
     }
 
-    /// The text is over: what was held back is text after all.
+    /// Returns the text that was held back, at the end of the answer.
     pub(super) fn flush(&mut self) -> String {
         let held = std::mem::take(&mut self.held);
         match self.state {
@@ -150,13 +149,14 @@ impl Filter {
     }
 }
 
-/// How much of the end of `text` is a beginning of `word`, but not all of it.
+/// Returns the number of bytes at the end of `text` that begin `word` without completing it.
 fn overlap(text: &str, word: &str) -> usize {
     let longest = word.len().saturating_sub(1).min(text.len());
     (1..=longest).rev().find(|length| word.get(..*length).is_some_and(|start| text.ends_with(start))).unwrap_or(0)
 }
 
-/// All the text of a whole answer, with what a stream could not undo: a thought whose beginning the prompt held.
+/// Text of a whole answer. Here a thought whose `<think>` stood in the prompt is removed too, unlike in a stream.
+#[derive(Default)]
 pub(super) struct SettledText {
     pub(super) shown: String,
     pub(super) thought: String,
@@ -166,6 +166,10 @@ pub(super) struct SettledText {
 }
 
 pub(super) fn settle(text: &str, after_thought: bool, stops: &[String]) -> SettledText {
+    // Without a tag, a stop string or blanks to be dropped everything is shown.
+    if !after_thought && stops.is_empty() && memchr::memchr(b'<', text.as_bytes()).is_none() {
+        return SettledText { shown: text.to_owned(), ..SettledText::default() };
+    }
     let (mut rest, mut after_thought) = (text.to_owned(), after_thought);
     let (mut thought, mut orphan, mut in_text) = (String::new(), false, false);
     loop {
@@ -189,14 +193,14 @@ pub(super) fn settle(text: &str, after_thought: bool, stops: &[String]) -> Settl
     SettledText { shown, thought, orphan, in_text, cut: filter.is_cut() }
 }
 
-/// Around a `</think>` that nothing opened and that is not quoted: an answer may speak of the tag.
+/// Splits at a `</think>` that nothing opened. A quoted one stays, since an answer may speak of the tag.
 fn orphan_close(text: &str) -> Option<(&str, &str)> {
     let (before, after) = text.split_once(CLOSE)?;
     let quoted = before.ends_with(['`', '"', '\'']) || after.starts_with(['`', '"', '\'']);
     (!quoted && !before.contains(OPEN)).then_some((before, after))
 }
 
-/// Looks for a word that begins with the only `<` in it, across pieces.
+/// Search across pieces for a word whose only `<` is its first byte.
 #[derive(Debug)]
 pub(super) struct WordWatch {
     word: &'static [u8],

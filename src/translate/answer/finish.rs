@@ -1,17 +1,17 @@
-//! Why an answer ended, in OpenAI's words.
+//! Reasons for the end of an answer, in OpenAI's terms.
 
 use super::notes::{Note, Notes};
 use crate::translate::answer_spec::AnswerSpec;
 
-/// What a server's reason to finish means.
+/// Meaning of a server's finish reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FinishReason {
     Reason(&'static str),
-    /// Not an end but a failure.
+    /// The backend failed.
     Failed,
 }
 
-/// `None` where the server gave no reason (TGI's streams of `/v1/completions` say `""`).
+/// Returns the finish reason; `None` if the server gave none (TGI's streams of `/v1/completions` send `""`).
 pub(super) fn finish(
     reason: Option<&str>,
     has_calls: bool,
@@ -19,7 +19,7 @@ pub(super) fn finish(
     notes: &mut Notes,
 ) -> Option<FinishReason> {
     let reason = match reason? {
-        // The word is what DashScope's own API says in the middle of an answer.
+        // DashScope's own API sends the word "null" in the middle of an answer.
         "" | "null" => return None,
         "abort" | "error" => return Some(FinishReason::Failed),
         "length" => "length",
@@ -33,7 +33,7 @@ pub(super) fn finish(
     Some(FinishReason::Reason(reason))
 }
 
-/// The reason of an answer that came to its own end: a tool forced by name is no decision to call it.
+/// Returns the reason of an answer that ended by itself. A tool forced by name is not the model's decision to call it.
 pub(super) const fn ended(has_calls: bool, spec: &AnswerSpec) -> &'static str {
     match (has_calls && !spec.forced, spec.functions) {
         (false, _) => "stop",

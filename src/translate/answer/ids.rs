@@ -1,19 +1,19 @@
-//! Ids and times of an answer whose server gave none.
+//! Ids and times of answers whose server sent none.
 
-/// Longer ids of a backend are not passed on.
+/// Limit, in bytes, on a backend's ids; a longer one is replaced.
 pub(super) const MAX_ID: usize = 128;
 
-/// What one answer is named after where its server gave no name.
+/// Source of the ids and times that a server left out of one answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Ids {
     /// Different for every answer.
     pub seed: u128,
-    /// Now, in seconds since 1970.
+    /// Time of the answer, in seconds since 1970.
     pub created: i64,
 }
 
 impl Ids {
-    /// The id of an answer of chat: the server's own as far as it can be told apart by it.
+    /// Returns the id of a chat answer, made from the server's own if that is a plain id.
     pub(super) fn chat(&self, own: Option<&str>) -> String {
         match own.filter(|own| is_plain_id(own)) {
             Some(own) if own.starts_with("chatcmpl-") => own.to_owned(),

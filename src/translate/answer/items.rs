@@ -1,4 +1,4 @@
-//! Objects of `/v1/responses`: the response and its items, with OpenAI's fields and no others.
+//! Objects of `/v1/responses`, the response and its items, with OpenAI's fields and no others.
 
 use serde_json::{Map, Value, json};
 
@@ -12,14 +12,14 @@ use crate::config::ReasoningPolicy;
 use crate::translate::answer_spec::AnswerSpec;
 use crate::translate::ids::{owner_of_response, response_id};
 
-/// More items than this in one answer are not kept track of.
+/// Limit on the items of one answer; later items are dropped.
 pub(super) const MAX_ITEMS: usize = 128;
 
-/// What stays of a tool that the response repeats.
+/// Fields of the tools that a response repeats.
 const FUNCTION: [&str; 5] = ["type", "name", "description", "parameters", "strict"];
 const OTHER_TOOL: [&str; 3] = ["type", "name", "description"];
 
-/// Fields that are passed as the server echoes them.
+/// Fields that are passed on as the server echoes them.
 const ECHOED: [&str; 9] = [
     "incomplete_details",
     "instructions",
@@ -32,11 +32,11 @@ const ECHOED: [&str; 9] = [
     "user",
 ];
 
-/// Reads and writes the objects of one answer.
+/// Rewriter for the objects of one answer.
 pub(super) struct ItemShaper<'a> {
     pub(super) spec: &'a AnswerSpec,
     pub(super) ids: &'a Ids,
-    /// In a stream the text was shown before it was whole: what needs all of it is left undone.
+    /// True in a stream, where text is sent before it is complete, so that repairs of the whole text are not possible.
     pub(super) streamed: bool,
 }
 
@@ -45,7 +45,7 @@ impl ItemShaper<'_> {
         self.spec.reasoning == ReasoningPolicy::Strip
     }
 
-    /// The id of the response: its owner's own one inside ours.
+    /// Returns the response's id, which contains the backend's own.
     fn response_id(&self, own: &str) -> String {
         if owner_of_response(own).is_some_and(|(owner, _)| owner == self.spec.owner) {
             return own.to_owned();
@@ -57,7 +57,7 @@ impl ItemShaper<'_> {
         }
     }
 
-    /// An item's id: the server's where it looks like OpenAI's.
+    /// Returns an item's id: the server's, if it looks like OpenAI's.
     pub(super) fn item_id(&self, own: Option<&str>, prefix: &str, index: u64) -> String {
         match own {
             Some(own) if own.starts_with(prefix) && is_plain_id(own) => own.to_owned(),
@@ -69,29 +69,30 @@ impl ItemShaper<'_> {
         shown_id(item.get("call_id").and_then(Value::as_str), self.spec, self.ids, 0, place)
     }
 
-    pub(super) fn response(&self, told: &Value, output: Vec<Value>) -> Value {
-        let text = |name: &str| told.get(name).and_then(Value::as_str);
-        let known = |name: &str| told.get(name).filter(|value| !value.is_null());
-        let created = told.get("created_at").and_then(Value::as_f64).filter(|seconds| *seconds >= 1e9);
-        let tools = self.tools(told);
+    pub(super) fn response(&self, original: &Value, output: Vec<Value>) -> Value {
+        let text = |name: &str| original.get(name).and_then(Value::as_str);
+        let known = |name: &str| original.get(name).filter(|value| !value.is_null());
+        let created = original.get("created_at").and_then(Value::as_f64).filter(|seconds| *seconds >= 1e9);
+        let tools = self.tools(original);
         let choice = known("tool_choice").filter(|_| !tools.is_empty()).cloned().unwrap_or_else(|| json!("auto"));
         let mut response = Map::new();
         response.insert("id".into(), self.response_id(text("id").unwrap_or_default()).into());
         response.insert("object".into(), "response".into());
-        let created = created.map_or_else(|| json!(self.ids.created), |_| told["created_at"].clone());
+        let created = created.map_or_else(|| json!(self.ids.created), |_| original["created_at"].clone());
         response.insert("created_at".into(), created);
         response.insert("status".into(), text("status").unwrap_or("completed").into());
         response.insert("background".into(), false.into());
         response.insert("error".into(), Value::Null);
         for name in ECHOED {
-            response.insert(name.into(), told.get(name).cloned().unwrap_or_default());
+            response.insert(name.into(), original.get(name).cloned().unwrap_or_default());
         }
         response.insert("model".into(), self.spec.model.clone().into());
         response.insert("output".into(), output.into());
-        let parallel = told.get("parallel_tool_calls").and_then(Value::as_bool);
+        let parallel = original.get("parallel_tool_calls").and_then(Value::as_bool);
         response.insert("parallel_tool_calls".into(), parallel.unwrap_or(true).into());
         response.insert("previous_response_id".into(), Value::Null);
-        let reasoning = known("reasoning").map_or(Value::Null, |told| told.get("effort").cloned().unwrap_or_default());
+        let reasoning =
+            known("reasoning").map_or(Value::Null, |original| original.get("effort").cloned().unwrap_or_default());
         response.insert("reasoning".into(), json!({"effort": reasoning, "summary": null}));
         response.insert("service_tier".into(), Value::Null);
         response.insert("store".into(), false.into());
@@ -105,15 +106,15 @@ impl ItemShaper<'_> {
         Value::Object(response)
     }
 
-    fn tools(&self, told: &Value) -> Vec<Value> {
-        let list = told.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    fn tools(&self, original: &Value) -> Vec<Value> {
+        let list = original.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let fields = |tool: &Value| if tool["type"] == "function" { &FUNCTION[..] } else { &OTHER_TOOL };
         list.iter().map(|tool| Value::Object(kept(tool, fields(tool)))).collect()
     }
 
-    /// The items that are shown, in order.
-    pub(super) fn output(&self, told: &Value, notes: &mut Notes) -> Vec<Value> {
-        let list = told.get("output").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    /// Returns the items that are shown, in order.
+    pub(super) fn output(&self, original: &Value, notes: &mut Notes) -> Vec<Value> {
+        let list = original.get("output").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let mut shown = Vec::new();
         let (mut after_thought, mut calls) = (false, 0);
         for (index, item) in (0_u64..).zip(list.iter().take(MAX_ITEMS)) {
@@ -143,7 +144,7 @@ impl ItemShaper<'_> {
         shown
     }
 
-    /// The answer of a server that was told not to think, and took it for a thought.
+    /// Returns the answer of a server that was told not to think and reported its answer as a thought.
     fn moved(&self, item: &Value, notes: &mut Notes) -> Option<Value> {
         let parts = item.get("content")?.as_array()?;
         let text: String = parts.iter().filter_map(|part| part.get("text")?.as_str()).collect();
@@ -167,7 +168,7 @@ impl ItemShaper<'_> {
         Value::Object(reasoning)
     }
 
-    /// A message, unless nothing of it is shown, and the calls that a server without a parser left in it.
+    /// Returns a message, unless nothing of it is shown, and the calls that a server without a parser left in its text.
     fn message(
         &self,
         item: &Value,
@@ -201,7 +202,7 @@ impl ItemShaper<'_> {
         (message, calls)
     }
 
-    /// A message of which something was shown already.
+    /// Returns a message of which a part was sent before.
     pub(super) fn shown_message(&self, item: &Value, index: u64, after_thought: bool, notes: &mut Notes) -> Value {
         let shown = self.message(item, index, after_thought, notes).0;
         let own = item.get("id").and_then(Value::as_str);
@@ -227,7 +228,7 @@ impl ItemShaper<'_> {
         shown
     }
 
-    /// A call, unless it is one too many.
+    /// Returns a call, unless only one was asked for and sent before.
     fn call(&self, item: &Value, index: u64, calls: &mut u64, notes: &mut Notes) -> Option<Value> {
         if *calls > 0 && self.spec.one_call {
             notes.add(Note::FirstCallOnly);

@@ -1,14 +1,18 @@
-//! JSON as it is written here: straight into the buffer that leaves.
+//! JSON written straight into the buffer that is sent.
 
 use bytes::{BufMut, BytesMut};
 
+use crate::translate::json::first_escaped;
+
+/// Digits of the largest number.
+const MAX_DIGITS: usize = 20;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// A text in quotes.
+/// Appends a text as a JSON string.
 pub(super) fn put_text(out: &mut BytesMut, text: &str) {
     out.put_u8(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\') {
+    while let Some(at) = first_escaped(rest) {
         let (plain, special) = rest.split_at(at);
         out.put_slice(plain);
         let Some((byte, after)) = special.split_first() else { break };
@@ -43,10 +47,18 @@ pub(super) fn put_text_or_null(out: &mut BytesMut, text: Option<&str>) {
     }
 }
 
-pub(super) fn put_number(out: &mut BytesMut, number: impl std::fmt::Display) {
-    use std::fmt::Write as _;
-    // Writing into memory that grows does not fail.
-    write!(out, "{number}").unwrap_or_default();
+pub(super) fn put_number(out: &mut BytesMut, number: u64) {
+    let mut digits = [b'0'; MAX_DIGITS];
+    let (mut rest, mut length) = (number, 0);
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        length += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.put_slice(digits.get(MAX_DIGITS - length..).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -60,6 +72,13 @@ mod tests {
             let mut out = BytesMut::new();
             put_text(&mut out, &text);
             prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+
+        #[test]
+        fn numbers_are_decimal(number in prop_oneof![Just(0), Just(u64::MAX), any::<u64>()]) {
+            let mut out = BytesMut::new();
+            put_number(&mut out, number);
+            prop_assert_eq!(out, number.to_string());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Log probabilities of tokens: OpenAI's fields, all of them, and no others.
+//! Log probabilities of tokens, with all of OpenAI's fields and no others.
 
 use std::borrow::Cow;
 
@@ -47,17 +47,17 @@ impl LogprobEntry<'_> {
     }
 }
 
-/// One for each token; none where there is nothing that OpenAI's clients could read.
+/// Returns an entry for each token; none if the value is not in OpenAI's format.
 pub(super) fn entries(raw: Option<&RawValue>) -> Vec<LogprobEntry<'_>> {
-    let told = raw.and_then(|raw| serde_json::from_str::<LogprobsField<'_>>(raw.get()).ok());
-    let mut entries = told.and_then(|told| told.content).unwrap_or_default();
+    let field = raw.and_then(|raw| serde_json::from_str::<LogprobsField<'_>>(raw.get()).ok());
+    let mut entries = field.and_then(|field| field.content).unwrap_or_default();
     for entry in &mut entries {
         entry.top_logprobs.get_or_insert_default();
     }
     entries
 }
 
-/// The entries with commas between, as they stand in the list.
+/// Returns the entries as JSON joined by commas, without brackets.
 pub(super) fn joined(entries: &[LogprobEntry<'_>]) -> Vec<u8> {
     // A list of texts and numbers always serialises.
     let list = serde_json::to_vec(entries).unwrap_or_default();

@@ -1,8 +1,8 @@
-//! A backend's answer made into the one that OpenAI would have given: ids, names, fields, framing, errors.
+//! Translation of a backend's answer into OpenAI's: ids, names, fields, framing, errors.
 //!
-//! Owns: the answer's side of the translation. Refuses: clocks, randomness, waiting; times and ids are handed in.
-//! Invariant: what leaves has OpenAI's fields and no others, however the answer was cut on its way, and an answer that
-//! went through once is not changed by going through again.
+//! Owns: the answer's side of the translation. Refuses: clocks, randomness, waiting; times and ids are passed in.
+//! Invariant: the result has OpenAI's fields and no others, however the answer was cut into chunks, and translating it
+//! again does not change it.
 
 mod backend_error;
 mod calls;

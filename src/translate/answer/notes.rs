@@ -1,33 +1,34 @@
-//! What was noticed while an answer was made OpenAI's: a closed set, so that it can label a metric.
+//! Notes on answers that had to be repaired: a closed set, so that they can label a metric.
 
-/// One thing noticed.
+/// Repair or defect of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Note {
-    /// The counts are missing, or those of another run.
+    /// The token counts are missing, or are those of another run.
     UsageUnsure,
-    /// A call came without the arguments, or the name, that the model gave it.
+    /// A call lost the arguments, or the name, that the model gave it.
     ArgumentsLost,
-    /// A thought ended in the text without having begun there.
+    /// A thought ended in the text without beginning there.
     OrphanThink,
     /// A thought stood in the text: the server's reasoning parser is missing.
     ThinkText,
     /// A call stood in the text: the server's tool parser is missing.
     ToolCallText,
-    /// Such a call was made one.
+    /// Such text was rewritten as a call.
     ToolCallRepaired,
     /// A stop string ended the text here.
     StopCut,
-    /// What the server called reasoning was the answer.
+    /// The server reported the answer as reasoning.
     ReasoningMoved,
     /// Calls after the first were dropped.
     FirstCallOnly,
-    /// The reason to finish was not OpenAI's.
+    /// The finish reason was not one of OpenAI's.
     FinishMapped,
-    /// More choices, calls or items than are kept track of.
+    /// Choices, calls or items above a limit were dropped.
     OverBound,
 }
 
 impl Note {
+    /// All notes, in the order of their bits in [`Notes`].
     pub const ALL: [Self; 11] = [
         Self::UsageUnsure,
         Self::ArgumentsLost,
@@ -42,6 +43,7 @@ impl Note {
         Self::OverBound,
     ];
 
+    /// Returns the value of the label `note` on /metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::UsageUnsure => "usage_unsure",
@@ -59,7 +61,7 @@ impl Note {
     }
 }
 
-/// All that was noticed in one answer.
+/// Notes on one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Notes(u16);
 
@@ -68,10 +70,12 @@ impl Notes {
         self.0 |= 1 << note as u16;
     }
 
+    /// True if `note` was made.
     pub const fn has(self, note: Note) -> bool {
         self.0 & (1 << note as u16) != 0
     }
 
+    /// Returns the notes that were made.
     pub fn iter(self) -> impl Iterator<Item = Note> {
         Note::ALL.into_iter().filter(move |note| self.has(*note))
     }

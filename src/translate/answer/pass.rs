@@ -1,4 +1,4 @@
-//! OpenAI's own stream, byte for byte, without the usage that was asked for here and not by the application.
+//! OpenAI's own stream, passed byte for byte without the usage that the application did not ask for.
 
 use std::time::Instant;
 
@@ -16,9 +16,9 @@ use crate::wire::sse::{MAX_EVENT, ends_event};
 pub(super) struct PassThrough {
     observer: Observer,
     strips: bool,
-    /// The event begun in an earlier chunk.
+    /// Event begun in an earlier chunk.
     begun: Vec<u8>,
-    /// What is begun is too long to be one of those that are changed.
+    /// The event is longer than those that are changed, and passes as it comes.
     is_long: bool,
 }
 
@@ -99,7 +99,7 @@ fn put_stripped(out: &mut BytesMut, event: &[u8]) {
     }
 }
 
-/// The object around its own field `usage` and the comma that belongs to it.
+/// Returns the object before and after its own field `usage` and the comma of that field.
 fn without_usage(object: &[u8]) -> Option<(&[u8], &[u8])> {
     let (start, end) = usage_span(object)?;
     let before = object.get(..start)?;
@@ -110,7 +110,7 @@ fn without_usage(object: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((before, after.trim_ascii_start().strip_prefix(b",").unwrap_or(after)))
 }
 
-/// Where the field stands: a walk over the top level only, as texts may hold anything.
+/// Returns the span of the field at the top level; texts may contain its name.
 fn usage_span(object: &[u8]) -> Option<(usize, usize)> {
     let (mut depth, mut at) = (0_u32, 0);
     let mut field: Option<usize> = None;

@@ -1,4 +1,4 @@
-//! How far a stream has come, whatever API it belongs to.
+//! Progress of a stream of any API.
 
 use std::time::Instant;
 
@@ -8,41 +8,41 @@ use super::backend_error::BackendError;
 use super::notes::Notes;
 use crate::wire::answer_facts::AnswerFacts;
 
-/// How far a stream has come.
+/// Progress of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) seen: AnswerFacts,
     pub(super) shown: bool,
     pub(super) notes: Notes,
-    /// Nothing is written any more.
+    /// The answer is complete or failed; later events are dropped.
     pub(super) ended: bool,
     pub(super) error: Option<BackendError>,
 }
 
 impl Progress {
-    /// A token came, of whatever kind.
+    /// Records that a token of any kind came.
     pub(super) fn generated(&mut self, now: Instant) {
         self.seen.first_content.get_or_insert(now);
     }
 
-    /// An event has been read. What comes after the reason for the end is not the model's.
+    /// Records the pace of an event, unless it comes after the finish reason and so not from the model.
     pub(super) fn paced(&mut self, was_finished: bool, now: Instant) {
         if self.seen.first_content.is_some() && !self.ended && !was_finished {
             self.seen.pace.get_or_insert_default().chunk(now);
         }
     }
 
-    /// The answer ends here. Before it showed anything another backend may still give it.
-    pub(super) fn fail(&mut self, said: BackendError, out: &mut BytesMut) {
+    /// Ends the answer with an error. It is sent only if something was shown: before that another backend may answer.
+    pub(super) fn fail(&mut self, error: BackendError, out: &mut BytesMut) {
         if self.shown {
-            out.put_slice(&said.error.to_event());
+            out.put_slice(&error.error.to_event());
         }
-        self.note_error(said);
+        self.note_error(error);
         self.ended = true;
     }
 
-    pub(super) fn note_error(&mut self, said: BackendError) {
+    pub(super) fn note_error(&mut self, error: BackendError) {
         self.seen.error_event = true;
-        self.error.get_or_insert(said);
+        self.error.get_or_insert(error);
     }
 }

@@ -1,4 +1,4 @@
-//! Answers of chat as engines write them, borrowed from the bytes they came in.
+//! Chat answers as engines write them, borrowed from the bytes they came in.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,16 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// A text. Half a surrogate pair (servers may cut between two events) is replaced, not refused.
+/// Reads JSON that may hold bytes that are not UTF-8, in texts only.
+pub(super) fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
+    // Checked once, names and numbers are not checked again one by one.
+    match std::str::from_utf8(json) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(json),
+    }
+}
+
+/// Text of a JSON string. Half a surrogate pair, as servers cut it between two events, is replaced.
 #[derive(Debug, Default)]
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
@@ -28,15 +37,20 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 
     fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-        Ok(String::from_utf8_lossy(bytes))
+        Ok(text_of_bytes(bytes))
     }
 
     fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(String::from_utf8_lossy(bytes).into_owned()))
+        Ok(Cow::Owned(text_of_bytes(bytes).into_owned()))
     }
 }
 
-/// A chunk of a stream, or a whole answer.
+fn text_of_bytes(bytes: &[u8]) -> Cow<'_, str> {
+    // Checking alone is faster than looking for bytes that have to be replaced.
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
+/// Chunk of a stream, or whole answer.
 #[derive(Deserialize)]
 pub(super) struct Answer<'a> {
     #[serde(borrow)]
@@ -63,7 +77,7 @@ impl Answer<'_> {
         is_flat || self.error.is_some() || self.object.as_ref().is_some_and(|object| object.0 == "error")
     }
 
-    /// When it was made, in seconds: milliseconds and zeros are not taken for it.
+    /// Returns the time in seconds since 1970; `None` for milliseconds and zeros.
     pub(super) fn created(&self) -> Option<i64> {
         let seconds = self.created?.get().parse().ok()?;
         (1_000_000_000..10_000_000_000).contains(&seconds).then_some(seconds)
@@ -82,7 +96,7 @@ pub(super) struct Choice<'a> {
     pub(super) finish_reason: Option<Text<'a>>,
 }
 
-/// A message, or what a chunk adds to it.
+/// Message, or the delta of a chunk.
 #[derive(Deserialize, Default)]
 pub(super) struct Message<'a> {
     #[serde(borrow)]
@@ -101,20 +115,20 @@ pub(super) struct Message<'a> {
 
 impl<'a> Message<'a> {
     pub(super) fn content(&self) -> &str {
-        said(self.content.as_ref())
+        text_of(self.content.as_ref())
     }
 
     pub(super) fn refusal(&self) -> Option<&str> {
-        Some(said(self.refusal.as_ref())).filter(|text| !text.is_empty())
+        Some(text_of(self.refusal.as_ref())).filter(|text| !text.is_empty())
     }
 
-    /// Some engines fill both fields with the same text.
+    /// Returns the thought. Some engines fill both fields with the same text.
     pub(super) fn reasoning(&self) -> &str {
-        let newer = said(self.reasoning.as_ref());
-        if newer.is_empty() { said(self.reasoning_content.as_ref()) } else { newer }
+        let newer = text_of(self.reasoning.as_ref());
+        if newer.is_empty() { text_of(self.reasoning_content.as_ref()) } else { newer }
     }
 
-    /// In either spelling.
+    /// Takes the calls, in either spelling.
     pub(super) fn take_calls(&mut self) -> Vec<Call<'a>> {
         let calls = self.tool_calls.take().map(|calls| calls.0).unwrap_or_default();
         match self.function_call.take() {
@@ -126,11 +140,11 @@ impl<'a> Message<'a> {
     }
 }
 
-fn said<'t>(text: Option<&'t Text<'_>>) -> &'t str {
+fn text_of<'t>(text: Option<&'t Text<'_>>) -> &'t str {
     text.map_or("", |text| &text.0)
 }
 
-/// A list, or (TGI up to 2.4) one call alone.
+/// List of calls, or one call alone (TGI up to 2.4).
 struct Calls<'a>(Vec<Call<'a>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Calls<'a> {
@@ -180,10 +194,10 @@ pub(super) struct Function<'a> {
 
 impl<'a> Function<'a> {
     pub(super) fn name(&self) -> &str {
-        said(self.name.as_ref())
+        text_of(self.name.as_ref())
     }
 
-    /// As text, also where the server wrote the object itself.
+    /// Returns the arguments as text, also if the server wrote an object.
     pub(super) fn arguments(&self) -> Cow<'a, str> {
         let Some(raw) = self.arguments else { return Cow::Borrowed("") };
         if raw.get().starts_with('"') {
@@ -193,7 +207,7 @@ impl<'a> Function<'a> {
     }
 }
 
-/// A text where there is one; anything else counts as none.
+/// Text, or any other value, which counts as none.
 #[derive(Default)]
 pub(super) struct Loose<'a>(pub(super) Option<Cow<'a, str>>);
 

@@ -1,11 +1,11 @@
-//! Calls that a server without a tool parser left in the text: Hermes' JSON, and Qwen's tags.
+//! Calls that a server without a tool parser left in the text, as Hermes' JSON or Qwen's tags.
 
 use serde_json::{Map, Value};
 
 const OPEN: &str = "<tool_call>";
 const CLOSE: &str = "</tool_call>";
 
-/// More calls than this in one text are text.
+/// Limit on the calls in one text; a text with more is left as it is.
 const MAX_CALLS: usize = 128;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) fn has_calls(text: &str) -> bool {
     text.contains(OPEN)
 }
 
-/// The text before the calls, and the calls, when everything after that text is calls and each can be read.
+/// Returns the text before the calls and the calls; `None` unless all that follows is calls that can be read.
 pub(super) fn repair(text: &str) -> Option<(String, Vec<TextCall>)> {
     let (before, mut rest) = text.split_once(OPEN)?;
     let mut calls = Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn repair(text: &str) -> Option<(String, Vec<TextCall>)> {
     }
 }
 
-/// `{"name": …, "arguments": {…}}`.
+/// Reads `{"name": …, "arguments": {…}}`.
 fn json_call(inside: &str) -> Option<TextCall> {
     let call: Map<String, Value> = serde_json::from_str(inside).ok()?;
     let name = call.get("name")?.as_str().filter(|name| !name.is_empty())?.to_owned();
@@ -46,7 +46,7 @@ fn json_call(inside: &str) -> Option<TextCall> {
     Some(TextCall { name, arguments })
 }
 
-/// `<function=name><parameter=key>value</parameter></function>`.
+/// Reads `<function=name><parameter=key>value</parameter></function>`.
 fn tagged_call(inside: &str) -> Option<TextCall> {
     let body = inside.trim().strip_prefix("<function=")?.strip_suffix("</function>")?;
     let (name, mut rest) = body.split_once('>')?;
@@ -67,7 +67,7 @@ fn tagged_call(inside: &str) -> Option<TextCall> {
     Some(TextCall { name, arguments: serde_json::to_string(&arguments).ok()? })
 }
 
-/// Texts stand there without quotes, everything else as JSON.
+/// Reads a parameter: text without quotes, or any other JSON value.
 fn read_value(text: &str) -> Value {
     match serde_json::from_str(text) {
         Ok(Value::String(_)) | Err(_) => Value::String(text.to_owned()),

@@ -14,6 +14,7 @@ use super::items::{ItemShaper, MAX_ITEMS, counts_of, message, text_part};
 use super::json::{put_number, put_text};
 use super::notes::{Note, Notes};
 use super::progress::Progress;
+use super::read::parse;
 use super::responses_event::{ResponsesEvent, parsed};
 use super::usage::TokenCounts;
 use super::whole_answer::{Unusable, Whole};
@@ -21,33 +22,33 @@ use crate::translate::answer_spec::AnswerSpec;
 use crate::wire::answer_facts::{AnswerFacts, AnswerIds};
 
 pub(super) fn whole(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
-    let told: Value = serde_json::from_slice(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;
-    let failed = told.get("status").and_then(Value::as_str) == Some("failed");
-    let is_error = told.get("object").and_then(Value::as_str) == Some("error");
-    if failed || is_error || told.get("error").is_some_and(|error| !error.is_null()) {
+    let original: Value = serde_json::from_slice(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;
+    let failed = original.get("status").and_then(Value::as_str) == Some("failed");
+    let is_error = original.get("object").and_then(Value::as_str) == Some("error");
+    if failed || is_error || original.get("error").is_some_and(|error| !error.is_null()) {
         return Err(Unusable::Error(of_event(spec.engine, body)));
     }
-    if !told.get("output").is_some_and(Value::is_array) {
+    if !original.get("output").is_some_and(Value::is_array) {
         return Err(Unusable::Garbled("the answer has no output"));
     }
     let mut notes = Notes::default();
     let shaper = ItemShaper { spec, ids, streamed: false };
-    let output = shaper.output(&told, &mut notes);
-    let counts = told.get("usage").and_then(counts_of);
+    let output = shaper.output(&original, &mut notes);
+    let counts = original.get("usage").and_then(counts_of);
     if counts.is_none() {
         notes.add(Note::UsageUnsure);
     }
     let mut seen = AnswerFacts { usage: counts.map(TokenCounts::seen), has_reason: true, ..AnswerFacts::default() };
-    know(&told, &mut seen.told);
-    let body = shaper.response(&told, output).to_string().into_bytes();
+    know(&original, &mut seen.told);
+    let body = shaper.response(&original, output).to_string().into_bytes();
     Ok(Whole { body, seen, notes })
 }
 
-fn know(response: &Value, told: &mut AnswerIds) {
-    let said = |name: &str| response.get(name).and_then(Value::as_str);
-    told.name(said("id"), said("model"));
-    if let Some(status) = said("status").filter(|status| matches!(*status, "completed" | "incomplete")) {
-        told.reason(status);
+fn know(response: &Value, ids: &mut AnswerIds) {
+    let text = |name: &str| response.get(name).and_then(Value::as_str);
+    ids.name(text("id"), text("model"));
+    if let Some(status) = text("status").filter(|status| matches!(*status, "completed" | "incomplete")) {
+        ids.reason(status);
     }
 }
 
@@ -55,20 +56,20 @@ pub(super) struct Responses {
     spec: Arc<AnswerSpec>,
     ids: Ids,
     items: Vec<ShownItem>,
-    /// Of the next event.
+    /// Sequence number of the next event.
     sequence: u64,
-    /// Of the next item that is shown.
+    /// Index of the next item that is shown.
     place: u64,
     calls: u64,
     after_thought: bool,
 }
 
-/// What the application was told of one item.
+/// State of one item as the application has received it.
 struct ShownItem {
-    /// As the server counts.
+    /// The server's index of the item.
     index: u64,
     id: String,
-    /// As the application counts; `None` while nothing of it was shown.
+    /// Index that the application receives; `None` while nothing of the item was shown.
     place: Option<u64>,
     kind: ItemKind,
 }
@@ -102,29 +103,30 @@ impl Responses {
             progress.seen.done = true;
             return;
         }
-        let Ok(event) = serde_json::from_slice::<ResponsesEvent<'_>>(data) else {
-            let says_error = serde_json::from_slice::<Value>(data).is_ok_and(|told| told.get("error").is_some());
-            let said = backend_error::failed("the backend sent an event that is none");
-            progress.fail(if says_error { of_event(self.spec.engine, data) } else { said }, out);
+        let Ok(event) = parse::<ResponsesEvent<'_>>(data) else {
+            let says_error =
+                serde_json::from_slice::<Value>(data).is_ok_and(|original| original.get("error").is_some());
+            let error = backend_error::failed("the backend sent an event that is none");
+            progress.fail(if says_error { of_event(self.spec.engine, data) } else { error }, out);
             return;
         };
         match event.kind.0.as_ref() {
             "response.failed" | "error" => progress.fail(of_event(self.spec.engine, data), out),
             "response.created" | "response.in_progress" | "response.queued" => {
-                let told = parsed(event.response);
-                self.know(&told, progress);
-                self.put_response(out, &event.kind.0, &told, Vec::new());
+                let original = parsed(event.response);
+                self.know(&original, progress);
+                self.put_response(out, &event.kind.0, &original, Vec::new());
             }
             "response.completed" | "response.incomplete" => {
-                let told = parsed(event.response);
-                self.know(&told, progress);
+                let original = parsed(event.response);
+                self.know(&original, progress);
                 if self.spec.thinking_off && !progress.shown && progress.seen.first_content.is_some() {
-                    // It came as a thought and was kept back: another backend may still give one.
+                    // The answer came as a thought and was not shown, so another backend may still give one.
                     progress.fail(backend_error::failed("the backend took its answer for a thought"), out);
                     return;
                 }
-                let output = self.shaper().output(&told, &mut progress.notes);
-                self.put_response(out, &event.kind.0, &told, output);
+                let output = self.shaper().output(&original, &mut progress.notes);
+                self.put_response(out, &event.kind.0, &original, output);
                 progress.seen.has_reason = true;
                 progress.ended = true;
             }
@@ -149,15 +151,15 @@ impl Responses {
         }
     }
 
-    fn know(&self, told: &Value, progress: &mut Progress) {
-        know(told, &mut progress.seen.told);
-        if let Some(counts) = told.get("usage").and_then(counts_of) {
+    fn know(&self, original: &Value, progress: &mut Progress) {
+        know(original, &mut progress.seen.told);
+        if let Some(counts) = original.get("usage").and_then(counts_of) {
             progress.seen.usage = Some(counts.seen());
         }
     }
 
-    fn put_response(&mut self, out: &mut BytesMut, kind: &str, told: &Value, output: Vec<Value>) {
-        let response = self.shaper().response(told, output);
+    fn put_response(&mut self, out: &mut BytesMut, kind: &str, original: &Value, output: Vec<Value>) {
+        let response = self.shaper().response(original, output);
         self.put(out, kind, |out| {
             out.put_slice(b",\"response\":");
             out.put_slice(response.to_string().as_bytes());
@@ -185,7 +187,7 @@ impl Responses {
         });
     }
 
-    /// An event inside the item at `at`; `None` when that is not shown.
+    /// Appends an event inside the item at `at`, if that is shown.
     fn put_inside(&mut self, out: &mut BytesMut, kind: &str, at: usize, fields: impl FnOnce(&mut BytesMut)) {
         let Some((id, place)) = self.items.get(at).and_then(|item| Some((item.id.clone(), item.place?))) else {
             return;
@@ -204,7 +206,7 @@ impl Responses {
         self.place - 1
     }
 
-    /// Where the item of this event stands; one that was not announced is a message.
+    /// Returns the place of the event's item. An item that was not announced is a message.
     fn at(&mut self, event: &ResponsesEvent<'_>, progress: &mut Progress) -> Option<usize> {
         let index = event.index();
         if let Some(at) = self.items.iter().position(|item| item.index == index) {
@@ -324,7 +326,7 @@ impl Responses {
         });
     }
 
-    /// The end of a text, or of the part around it.
+    /// Takes the end of a text, or of the part around it.
     fn text_done(&mut self, event: &ResponsesEvent<'_>, progress: &mut Progress, out: &mut BytesMut) {
         let Some(at) = self.at(event, progress) else { return };
         let Some(item) = self.items.get_mut(at) else { return };
@@ -378,8 +380,8 @@ impl Responses {
     fn arguments_done(&mut self, event: &ResponsesEvent<'_>, out: &mut BytesMut) {
         let index = event.index();
         let Some(at) = self.items.iter().position(|item| item.index == index) else { return };
-        let told = event.arguments.as_ref().map_or("", |text| &text.0);
-        let arguments = if told.is_empty() { "{}" } else { told };
+        let original = event.arguments.as_ref().map_or("", |text| &text.0);
+        let arguments = if original.is_empty() { "{}" } else { original };
         let Some(ShownItem { kind: ItemKind::Call { has_arguments, .. }, .. }) = self.items.get_mut(at) else { return };
         if !std::mem::replace(has_arguments, true) {
             self.put_arguments(at, arguments, out);
@@ -390,7 +392,7 @@ impl Responses {
         });
     }
 
-    /// What stands in a thought, where the application may see it.
+    /// Takes an event inside a thought, if the application may see it.
     fn thought(&mut self, event: &ResponsesEvent<'_>, progress: &mut Progress, out: &mut BytesMut) {
         let index = event.index();
         let Some(at) = self.items.iter().position(|item| item.index == index) else { return };
@@ -422,19 +424,19 @@ impl Responses {
         let index = event.index();
         let Some(item) = self.items.iter().find(|item| item.index == index) else { return };
         let Some(place) = item.place else { return };
-        let mut told = event.item();
-        if let Some(fields) = told.as_object_mut() {
+        let mut original = event.item();
+        if let Some(fields) = original.as_object_mut() {
             fields.insert("id".into(), item.id.clone().into());
         }
         let shown = match item.kind {
             ItemKind::Message { after_thought, .. } => {
-                self.shaper().shown_message(&told, index, after_thought, &mut progress.notes)
+                self.shaper().shown_message(&original, index, after_thought, &mut progress.notes)
             }
             ItemKind::Call { call, .. } => {
-                let arguments = told.get("arguments").and_then(Value::as_str).filter(|text| !text.is_empty());
-                self.shaper().call_item(&told, index, call, arguments.unwrap_or("{}"))
+                let arguments = original.get("arguments").and_then(Value::as_str).filter(|text| !text.is_empty());
+                self.shaper().call_item(&original, index, call, arguments.unwrap_or("{}"))
             }
-            ItemKind::Reasoning => self.shaper().reasoning(&told, index),
+            ItemKind::Reasoning => self.shaper().reasoning(&original, index),
             ItemKind::Hidden => return,
         };
         self.put_item(out, "response.output_item.done", place, &shown);

@@ -1,4 +1,4 @@
-//! An answer that comes as a stream, whatever API it belongs to.
+//! Rewriting of streamed answers of any API.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,21 +18,21 @@ use crate::translate::answer_spec::{AnswerSpec, Kind};
 use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::sse::Framer;
 
-/// What the proxy sends while a thought is kept back; SDKs skip it.
+/// Comment that the proxy sends while a thought is held back; SDKs skip it.
 pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
-/// How a stream came to its end.
+/// End of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The application has all of it.
+    /// The application has the whole answer.
     Complete,
     /// An error ended it: [`Stream::error`].
     Failed,
-    /// It stopped in the middle.
+    /// The stream broke off.
     Broke,
 }
 
-/// Rewrites a stream as it comes: every event leaves in the call that completed it.
+/// Rewriter of a stream. Each event leaves in the call that completed it.
 pub struct Stream {
     framer: Framer,
     rewriter: Rewriter,
@@ -47,14 +47,14 @@ enum Rewriter {
 }
 
 impl fmt::Debug for Stream {
-    /// Without what the answer says.
+    /// Formats the progress, and nothing of the answer's text.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Stream").field("progress", &self.progress).finish_non_exhaustive()
     }
 }
 
 impl Stream {
-    /// An answer of OpenAI's passes as it is, but for usage that the application did not ask for.
+    /// Makes a rewriter. OpenAI's own answers pass as they are, but for usage that the application did not ask for.
     pub fn new(spec: Arc<AnswerSpec>, ids: Ids) -> Self {
         let rewriter = match (spec.engine.facts().speaks_openai, spec.kind) {
             (true, _) => Rewriter::Pass(Box::new(PassThrough::new(!spec.usage_chunk && spec.kind != Kind::Responses))),
@@ -65,7 +65,7 @@ impl Stream {
         Self { framer: Framer::default(), rewriter, progress: Progress::default() }
     }
 
-    /// Appends what the events that `chunk` completes are for the application.
+    /// Rewrites the events that `chunk` completes and appends the result to `out`.
     pub fn push(&mut self, chunk: &[u8], now: Instant, out: &mut BytesMut) {
         let Self { framer, rewriter, progress } = self;
         match rewriter {
@@ -98,7 +98,7 @@ impl Stream {
         }
     }
 
-    /// The body ended as HTTP has it.
+    /// Ends the stream when its HTTP body has ended.
     pub fn end(&mut self, out: &mut BytesMut) -> Ending {
         let progress = &mut self.progress;
         match &mut self.rewriter {
@@ -116,39 +116,41 @@ impl Stream {
         }
     }
 
-    /// Whether nothing more will be shown, though the server may go on: every choice met a stop string.
+    /// True if nothing more will be shown, though the server may go on: every choice met a stop string.
     pub fn is_over(&self) -> bool {
         match &self.rewriter {
             Rewriter::Chat(chat) => chat.is_over(),
-            // Their servers know the stop strings, and end by themselves.
+            // Their servers enforce the stop strings and end by themselves.
             Rewriter::Completions(_) | Rewriter::Responses(_) | Rewriter::Pass(_) => self.progress.ended,
         }
     }
 
-    /// Whether the application may wait long for what comes, as thoughts are kept back; OpenAI's own stream is not added to.
+    /// True if thoughts may be held back for long, so that keep-alive comments are needed.
     pub const fn holds_back(&self) -> bool {
         !matches!(self.rewriter, Rewriter::Pass(_))
     }
 
+    /// Returns the facts that the events showed so far.
     pub const fn seen(&self) -> &AnswerFacts {
         &self.progress.seen
     }
 
-    /// Whether the application got something to see: a text, a call, a refusal, a thought that is passed on.
+    /// True if the application has received something to show: a text, a call, a refusal, or a thought.
     pub const fn has_shown(&self) -> bool {
         self.progress.shown
     }
 
-    /// The error that ended the stream. It was written only if something had been shown before.
+    /// Returns the error that ended the stream. It was sent only if something had been shown before.
     pub const fn error(&self) -> Option<&BackendError> {
         self.progress.error.as_ref()
     }
 
-    /// The model as the backend names it.
+    /// Returns the backend's name for the model.
     pub fn model(&self) -> Option<&str> {
         self.progress.seen.told.model.as_deref()
     }
 
+    /// Returns the notes made so far.
     pub const fn notes(&self) -> Notes {
         self.progress.notes
     }
@@ -233,7 +235,7 @@ mod tests {
             [&delta(r#"{"content":"a"}"#)[..], b"data: {\"error\":{\"message\":\"no\",\"code\":\"x\"}}\n\n"].concat();
         stream.push(&text, Instant::now(), &mut out);
         assert_eq!(out, text);
-        assert_eq!(stream.error().map(|said| said.error.message.as_str()), Some("no"));
+        assert_eq!(stream.error().map(|error| error.error.message.as_str()), Some("no"));
         assert_eq!(stream.end(&mut out), Ending::Failed);
     }
 }

@@ -1,4 +1,4 @@
-//! Counts of tokens as engines tell them, and as OpenAI does: both details always there, for code that reads them unasked.
+//! Token counts as engines report them, written as OpenAI's: with both details, which some code reads without a check.
 
 use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
@@ -23,7 +23,7 @@ struct UsageFields {
     #[serde(alias = "output_tokens")]
     completion_tokens: Option<u64>,
     total_tokens: Option<u64>,
-    /// SGLang's place for it.
+    /// SGLang's field for the tokens of thoughts.
     reasoning_tokens: Option<u64>,
     #[serde(alias = "input_tokens_details")]
     prompt_tokens_details: Option<UsageDetails>,
@@ -39,22 +39,22 @@ struct UsageDetails {
 }
 
 impl TokenCounts {
-    /// `None` where there are no counts to be read.
+    /// Reads the counts; `None` if there are none, or above [`MAX_TOKENS`].
     pub(super) fn read(json: &str) -> Option<Self> {
-        let told: UsageFields = serde_json::from_str(json).ok()?;
-        let (input, output) = (told.prompt_tokens?, told.completion_tokens.unwrap_or(0));
+        let fields: UsageFields = serde_json::from_str(json).ok()?;
+        let (input, output) = (fields.prompt_tokens?, fields.completion_tokens.unwrap_or(0));
         if input.max(output) > MAX_TOKENS {
             return None;
         }
-        let input_details = told.prompt_tokens_details.unwrap_or_default();
-        let reasoning = told.completion_tokens_details.and_then(|details| details.reasoning_tokens);
+        let input_details = fields.prompt_tokens_details.unwrap_or_default();
+        let reasoning = fields.completion_tokens_details.and_then(|details| details.reasoning_tokens);
         Some(Self {
             input,
             cached: input_details.cached_tokens,
             cache_written: input_details.cache_write_tokens.unwrap_or(0),
             output,
-            reasoning: reasoning.or(told.reasoning_tokens),
-            total: told.total_tokens.unwrap_or_else(|| input.saturating_add(output)),
+            reasoning: reasoning.or(fields.reasoning_tokens),
+            total: fields.total_tokens.unwrap_or_else(|| input.saturating_add(output)),
         })
     }
 
@@ -76,7 +76,7 @@ impl TokenCounts {
         out.put_slice(b",\"audio_tokens\":0,\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}");
     }
 
-    /// As `/v1/responses` tells them.
+    /// Returns the counts as `/v1/responses` writes them.
     pub(super) fn to_responses(self) -> serde_json::Value {
         serde_json::json!({
             "input_tokens": self.input,

@@ -1,4 +1,4 @@
-//! An answer that comes in one piece.
+//! Rewriting of unstreamed answers.
 
 use std::time::Instant;
 
@@ -13,16 +13,16 @@ use super::ids::Ids;
 use super::json::{put_number, put_text, put_text_or_null};
 use super::logprobs::{self, LogprobEntry};
 use super::notes::{Note, Notes};
-use super::read::{Answer, Choice, Message};
+use super::read::{Answer, Choice, Message, Text, parse};
 use super::repair::{self, TextCall};
 use super::usage::TokenCounts;
 use super::whole_answer::{Unusable, Whole};
 use super::{completions, responses};
 use crate::translate::answer_spec::{AnswerSpec, Kind};
-use crate::wire::answer_facts::AnswerFacts;
-use crate::wire::observe::{Observer, told_by, wrong_with};
+use crate::wire::answer_facts::{AnswerFacts, AnswerIds};
+use crate::wire::observe::{Observer, wrong_with};
 
-/// An answer that came with 200, made OpenAI's.
+/// Rewrites the body of an answer that came with 200 as OpenAI's.
 pub fn whole(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     if spec.engine.facts().speaks_openai {
         return untouched(body);
@@ -45,7 +45,7 @@ fn untouched(body: &[u8]) -> Result<Whole, Unusable> {
 }
 
 fn chat(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;
+    let answer: Answer<'_> = parse(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;
     if answer.is_error() {
         return Err(Unusable::Error(of_event(spec.engine, body)));
     }
@@ -54,12 +54,13 @@ fn chat(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     if choices.is_empty() {
         return Err(Unusable::Garbled("the answer has no choices"));
     }
+    let ids_of_answer = answer_ids(answer.id.as_ref(), answer.model.as_ref(), &choices);
     let mut notes = Notes::default();
     let mut out = BytesMut::with_capacity(body.len() + 512);
     out.put_slice(b"{\"id\":");
     put_text(&mut out, &ids.chat(answer.id.as_ref().map(|id| id.0.as_ref())));
     out.put_slice(b",\"object\":\"chat.completion\",\"created\":");
-    put_number(&mut out, created);
+    put_number(&mut out, created.unsigned_abs());
     out.put_slice(b",\"model\":");
     put_text(&mut out, &spec.model);
     out.put_slice(b",\"choices\":[");
@@ -82,18 +83,27 @@ fn chat(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     let seen = AnswerFacts {
         usage: counts.map(TokenCounts::seen),
         has_reason: true,
-        told: told_by(body),
+        told: ids_of_answer,
         ..AnswerFacts::default()
     };
     Ok(Whole { body: out.into(), seen, notes })
 }
 
-/// One choice, settled: what the application is told of it.
+fn answer_ids(id: Option<&Text<'_>>, model: Option<&Text<'_>>, choices: &[Choice<'_>]) -> AnswerIds {
+    let mut ids = AnswerIds::default();
+    ids.name(id.map(|id| id.0.as_ref()), model.map(|model| model.0.as_ref()));
+    for reason in choices.iter().filter_map(|choice| choice.finish_reason.as_ref()) {
+        ids.reason(&reason.0);
+    }
+    ids
+}
+
+/// Choice as the application receives it.
 struct SettledChoice {
     content: String,
     thought: String,
     calls: Vec<(Option<String>, TextCall)>,
-    /// The tokens spell a thought too.
+    /// The tokens include a thought.
     hid_thought: bool,
     cut: bool,
 }
@@ -161,13 +171,13 @@ fn settle_message(
         let written = TextCall { name: function.name().to_owned(), arguments: arguments.into_owned() };
         calls.push((call.id.0.map(std::borrow::Cow::into_owned), written));
     }
-    let (content, told) = (message.content(), message.reasoning());
+    let (content, reasoning) = (message.content(), message.reasoning());
     let ended_well = !matches!(reason, Some("length" | "content_filter"));
-    let moved = spec.thinking_off && content.is_empty() && !told.is_empty() && calls.is_empty() && ended_well;
+    let moved = spec.thinking_off && content.is_empty() && !reasoning.is_empty() && calls.is_empty() && ended_well;
     if moved {
         notes.add(Note::ReasoningMoved);
     }
-    let text = settle(if moved { told } else { content }, !told.is_empty(), &spec.stop);
+    let text = settle(if moved { reasoning } else { content }, !reasoning.is_empty(), &spec.stop);
     for (is_so, note) in [(text.orphan, Note::OrphanThink), (text.in_text, Note::ThinkText), (text.cut, Note::StopCut)]
     {
         if is_so {
@@ -187,8 +197,8 @@ fn settle_message(
         notes.add(Note::FirstCallOnly);
         calls.truncate(1);
     }
-    let hid_thought = !text.thought.is_empty() || (!told.is_empty() && !moved);
-    let thought = if moved || told.is_empty() { text.thought } else { told.to_owned() };
+    let hid_thought = !text.thought.is_empty() || (!reasoning.is_empty() && !moved);
+    let thought = if moved || reasoning.is_empty() { text.thought } else { reasoning.to_owned() };
     SettledChoice { content, thought, calls, hid_thought, cut: text.cut }
 }
 
@@ -217,7 +227,7 @@ fn put_calls(out: &mut BytesMut, spec: &AnswerSpec, ids: &Ids, choice: u64, call
     }
 }
 
-/// The entries of the tokens that are shown: none of a thought, none after a cut.
+/// Returns the entries of the tokens that are shown: none of a thought, none after a cut.
 fn shown_entries<'e>(
     entries: &'e [LogprobEntry<'e>],
     settled: &SettledChoice,
