@@ -12,3 +12,4 @@ pub mod pace;
 pub mod scan;
 pub mod splice;
 pub mod sse;
+pub mod usage;

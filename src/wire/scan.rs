@@ -1,7 +1,7 @@
-//! The top level of a request's body, read once and borrowed: field names and where their values stand.
+//! Reads the top level of a request's body: its field names, and their values as they are written.
 //!
-//! Owns: what a body says at its top. Refuses: building a tree of it. Invariant: the whole body is checked to be one
-//! JSON object, and a field that is acted on stands in it once.
+//! Owns: the fields of a body. Refuses: building a tree. Invariant: the whole body is checked to be one JSON object, and a
+//! field that is acted on occurs once.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,18 +12,18 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
-/// Fields that decide something: two of one name would be read differently by different servers.
+/// Fields that decide something. One that occurs twice is refused, since servers differ in which they read.
 const ACTED_ON: [&str; 9] =
     ["model", "stream", "store", "messages", "input", "previous_response_id", "conversation", "background", "tools"];
-/// OpenAI's largest request has some forty fields.
+/// Limit on the fields of one object; an object with more is refused. OpenAI's largest request has about forty.
 const MAX_FIELDS: usize = 256;
 
-/// Not one JSON object, or one that two servers could read differently.
+/// The body is not one JSON object, or two servers could read it differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not one JSON object with each field once")]
 pub struct Unparsable;
 
-/// A body's top level.
+/// The top level of a body.
 #[derive(Debug)]
 pub struct Scan<'a> {
     body: &'a [u8],
@@ -63,15 +63,18 @@ impl Scanned {
     }
 }
 
-/// Reads the top level of `body`.
+/// Scans the top level of `body`.
 pub fn scan(body: &[u8]) -> Result<Scan<'_>, Unparsable> {
-    // Checked once, not again for each value.
+    // UTF-8 is checked once here, not for each value.
     let json = std::str::from_utf8(body).map_err(|_| Unparsable)?;
     let mut reader = serde_json::Deserializer::from_str(json);
     let fields = reader.deserialize_map(Fields).map_err(|_| Unparsable)?;
     reader.end().map_err(|_| Unparsable)?;
-    for name in ACTED_ON {
-        if fields.iter().filter(|(field, _)| field == name).count() > 1 {
+    let mut seen = [false; ACTED_ON.len()];
+    for (name, _) in &fields {
+        if let Some(seen) = ACTED_ON.iter().position(|known| known == name).and_then(|at| seen.get_mut(at))
+            && std::mem::replace(seen, true)
+        {
             return Err(Unparsable);
         }
     }
@@ -101,7 +104,7 @@ impl<'de> Visitor<'de> for Fields {
     }
 }
 
-/// Borrowed where it has no escapes.
+/// Text that is borrowed unless it has escapes.
 struct Name<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {
@@ -123,38 +126,38 @@ impl<'de> Deserialize<'de> for Name<'de> {
     }
 }
 
-/// The fields of one JSON object, in its order; `None` when the text is none.
+/// Returns the fields of the JSON object that `json` begins with, in its order; `None` if it does not begin with one.
 pub fn object(json: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
     serde_json::Deserializer::from_str(json).deserialize_map(Fields).ok()
 }
 
-/// The items of one JSON array; `None` when the text is none.
+/// Returns the items of a JSON array; `None` if the text is not one.
 pub fn list(json: &str) -> Option<Vec<&RawValue>> {
     serde_json::from_str(json).ok()
 }
 
-/// The text of a JSON string; `None` when it is none.
+/// Decodes a JSON string; `None` if the text is not one.
 pub fn string(json: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Name<'_>>(json).ok().map(|name| name.0)
 }
 
 impl<'a> Scan<'a> {
-    /// In the body's order.
+    /// Returns all fields in the body's order.
     pub fn fields(&self) -> &[(Cow<'a, str>, &'a RawValue)] {
         &self.fields
     }
 
-    /// Of a name that stands there twice the last counts, as in other readers.
+    /// Returns the value of a field; the last one if it occurs twice, as in most parsers.
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.fields.iter().rfind(|(field, _)| field == name).map(|(_, value)| *value)
     }
 
-    /// `None` when it is absent, no string or empty.
+    /// Returns the model's name; `None` if it is missing, empty or not a string.
     pub fn model(&self) -> Option<&Cow<'a, str>> {
         self.model.as_ref()
     }
 
-    /// Where the model's value stands in the body, quotes included.
+    /// Returns the range of the model's value in the body, quotes included.
     pub fn model_span(&self) -> Option<Range<usize>> {
         let value = self.get("model")?.get().as_bytes();
         let start = (value.as_ptr() as usize).checked_sub(self.body.as_ptr() as usize)?;
@@ -162,24 +165,28 @@ impl<'a> Scan<'a> {
         (end <= self.body.len()).then_some(start..end)
     }
 
+    /// True if the request asks for a stream.
     pub fn stream(&self) -> bool {
         self.is_true("stream")
     }
 
+    /// True if the field is `true`.
     pub fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.get() == "true")
     }
 
+    /// True if the field is `false`.
     pub fn is_false(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.get() == "false")
     }
 
-    /// Present, and not null.
+    /// True if the field is present and not `null`.
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.get() != "null")
     }
 
-    /// The scalar at a path such as `metadata.session_id`; strings as they are, numbers and booleans as written.
+    /// Returns the scalar at a path such as `metadata.session_id`: strings decoded, numbers and booleans as written; `None`
+    /// for an empty string, `null`, an object or an array.
     pub fn field(&self, path: &[String]) -> Option<Cow<'a, str>> {
         let (first, rest) = path.split_first()?;
         let mut value = self.get(first)?;
