@@ -10,16 +10,16 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue};
-use shiftgate::choose::{Body, FileOnly, Request, Salts, Shares, choose};
-use shiftgate::config::{self, Config, Secrets};
-use shiftgate::model::{Engine, Family};
-use shiftgate::translate::answer::{Ids, Stream};
-use shiftgate::translate::{self, AnswerSpec, Kind, Owner, TranslateInput};
-use shiftgate::wire::endpoint::Endpoint;
-use shiftgate::wire::observe::Observer;
-use shiftgate::wire::scan::scan;
-use shiftgate::wire::splice;
-use shiftgate::wire::sse::Framer;
+use shiftgate::api::choose::{Body, FileOnly, Request, Salts, Shares, choose};
+use shiftgate::api::config::{self, Config, Secrets};
+use shiftgate::api::model::{Engine, Family};
+use shiftgate::api::translate::answer::{Ids, Stream};
+use shiftgate::api::translate::{self, AnswerSpec, Kind, Owner, TranslateInput};
+use shiftgate::api::wire::endpoint::Endpoint;
+use shiftgate::api::wire::observe::Observer;
+use shiftgate::api::wire::scan::scan;
+use shiftgate::api::wire::splice;
+use shiftgate::api::wire::sse::Framer;
 
 const EVENT: &[u8] = b"data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\
     \"created\":1760000000,\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"},\

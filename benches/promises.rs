@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use shiftgate::sim::{self, Behaviour, Fault, Sim, SimConfig, Wire};
+use shiftgate::api::sim::{self, Behaviour, Fault, Sim, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -10,10 +10,10 @@
 use std::io::BufRead;
 use std::path::Path;
 
-use shiftgate::app::{App, Options};
-use shiftgate::config::{self, Secrets};
-use shiftgate::live::Source;
-use shiftgate::sim::{self, Behaviour, Sim, SimConfig, Template, Wire};
+use shiftgate::api::app::{App, Options};
+use shiftgate::api::config::{self, Secrets};
+use shiftgate::api::live::Source;
+use shiftgate::api::sim::{self, Behaviour, Sim, SimConfig, Template, Wire};
 
 type Failed = Box<dyn std::error::Error>;
 

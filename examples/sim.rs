@@ -7,9 +7,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use shiftgate::config::Telemetry;
-use shiftgate::demo::Servers;
-use shiftgate::sim::{self, Behaviour, SimConfig, Wire};
+use shiftgate::api::config::Telemetry;
+use shiftgate::api::demo::Servers;
+use shiftgate::api::sim::{self, Behaviour, SimConfig, Wire};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]

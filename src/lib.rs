@@ -36,24 +36,25 @@
 //! before its first content is followed by the baseline. At the end its story is told once: to the counters, the log, the
 //! metrics and, where it is traced, to [`otlp`].
 
-pub mod admin;
-pub mod app;
-pub mod backend;
-pub mod choose;
-pub mod cli;
-pub mod config;
-pub mod demo;
-pub mod exchange;
-pub mod fleet;
-pub mod health;
-pub mod live;
-pub mod model;
+pub(crate) mod admin;
+pub mod api;
+pub(crate) mod app;
+pub(crate) mod backend;
+pub(crate) mod choose;
+pub(crate) mod cli;
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod exchange;
+pub(crate) mod fleet;
+pub(crate) mod health;
+pub(crate) mod live;
+pub(crate) mod model;
 #[cfg_attr(not(feature = "otlp"), path = "otlp/absent.rs")]
-pub mod otlp;
-pub mod outcome;
-pub mod proxy;
-pub mod sim;
-pub mod stats;
-pub mod telemetry;
-pub mod translate;
-pub mod wire;
+pub(crate) mod otlp;
+pub(crate) mod outcome;
+pub(crate) mod proxy;
+pub(crate) mod sim;
+pub(crate) mod stats;
+pub(crate) mod telemetry;
+pub(crate) mod translate;
+pub(crate) mod wire;

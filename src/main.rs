@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    shiftgate::cli::main()
+    shiftgate::api::main()
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use shiftgate::config::{self, ApiKey, Config, ConfigError, Secrets};
-use shiftgate::model::Percent;
+use shiftgate::api::config::{self, ApiKey, Config, ConfigError, Secrets};
+use shiftgate::api::model::Percent;
 
 const CANARY: &str = "canary-7f3";
 

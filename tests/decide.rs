@@ -7,11 +7,11 @@ use std::path::Path;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::sync::Arc;
 
-use shiftgate::choose::{Body, Choice, FileOnly, Request, Salts, Shares, choose};
-use shiftgate::config::{self, Config, Secrets};
-use shiftgate::model::BackendId;
-use shiftgate::wire::endpoint::Endpoint;
-use shiftgate::wire::scan;
+use shiftgate::api::choose::{Body, Choice, FileOnly, Request, Salts, Shares, choose};
+use shiftgate::api::config::{self, Config, Secrets};
+use shiftgate::api::model::BackendId;
+use shiftgate::api::wire::endpoint::Endpoint;
+use shiftgate::api::wire::scan;
 
 const FILE: &str = r#"
 [rollout]

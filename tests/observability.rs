@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shiftgate::sim::Fault;
+use shiftgate::api::sim::Fault;
 use support::{Running, behaviour, chat, file, launch, pair, raw};
 
 #[expect(dead_code, reason = "shared with the tests of the sidecar, which need more of it")]

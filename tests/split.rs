@@ -4,8 +4,8 @@
 
 use proptest::prelude::*;
 use serde::Deserialize;
-use shiftgate::choose::{Intervals, Purpose, Salt, UNITS, unit};
-use shiftgate::model::{BackendId, Percent};
+use shiftgate::api::choose::{Intervals, Purpose, Salt, UNITS, unit};
+use shiftgate::api::model::{BackendId, Percent};
 
 /// Backends by their positions.
 const B: [BackendId; 4] = [BackendId::new(0), BackendId::new(1), BackendId::new(2), BackendId::new(3)];

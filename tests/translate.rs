@@ -12,10 +12,10 @@ use bytes::Bytes;
 use http::Method;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use shiftgate::config::{self, Backend, Secrets};
-use shiftgate::translate::{self, TranslateError, TranslateInput, Translated};
-use shiftgate::wire::endpoint::Endpoint;
-use shiftgate::wire::scan;
+use shiftgate::api::config::{self, Backend, Secrets};
+use shiftgate::api::translate::{self, TranslateError, TranslateInput, Translated};
+use shiftgate::api::wire::endpoint::Endpoint;
+use shiftgate::api::wire::scan;
 
 fn backend(case: &Value) -> Backend {
     let text = |name: &str, default: &str| case.get(name).and_then(Value::as_str).unwrap_or(default).to_owned();

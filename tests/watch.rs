@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
-use shiftgate::live::watch::{Reading, Timing, WatchHandle, watch};
+use shiftgate::api::live::watch::{Reading, Timing, WatchHandle, watch};
 use tempfile::TempDir;
 
 const ROUNDS: usize = 100;

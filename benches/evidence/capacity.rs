@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use shiftgate::sim::{self, Behaviour, Fault, Sim, SimConfig, Wire};
+use shiftgate::api::sim::{self, Behaviour, Fault, Sim, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use shiftgate::sim::{self, Behaviour, Fault, Sim, SimConfig, Wire};
+use shiftgate::api::sim::{self, Behaviour, Fault, Sim, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use shiftgate::sim::{self, Behaviour, Fault, SimConfig, Wire};
+use shiftgate::api::sim::{self, Behaviour, Fault, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::ensure;
-use shiftgate::sim::{self, Behaviour, Fault, SimConfig, Wire};
+use shiftgate::api::sim::{self, Behaviour, Fault, SimConfig, Wire};
 
 use crate::faults::text;
 use crate::sidecar::{Sidecar, ask, chat, many};

@@ -14,12 +14,12 @@ use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use shiftgate::choose;
-use shiftgate::config::{self, Config, Secrets};
-use shiftgate::wire::framing::Framing;
-use shiftgate::wire::observe::Observer;
-use shiftgate::wire::sse::Framer;
-use shiftgate::wire::{endpoint::Endpoint, head, scan, splice};
+use shiftgate::api::choose;
+use shiftgate::api::config::{self, Config, Secrets};
+use shiftgate::api::wire::framing::Framing;
+use shiftgate::api::wire::observe::Observer;
+use shiftgate::api::wire::sse::Framer;
+use shiftgate::api::wire::{endpoint::Endpoint, head, scan, splice};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// An I/O that returns these bytes, then end of file; writes are discarded.

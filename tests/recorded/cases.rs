@@ -6,10 +6,10 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shiftgate::config::ReasoningPolicy;
-use shiftgate::model::Engine;
-use shiftgate::translate::answer::{Ending, Notes, Unusable, refusal, whole};
-use shiftgate::translate::{AnswerSpec, Kind, Owner, call_id};
+use shiftgate::api::config::ReasoningPolicy;
+use shiftgate::api::model::Engine;
+use shiftgate::api::translate::answer::{Ending, Notes, Unusable, refusal, whole};
+use shiftgate::api::translate::{AnswerSpec, Kind, Owner, call_id};
 
 use super::{IDS, OTHER_IDS, Run, events, run, schema, wants};
 
@@ -93,7 +93,7 @@ impl Case {
     }
 
     #[track_caller]
-    fn failed(&self, said: &shiftgate::translate::answer::BackendError) {
+    fn failed(&self, said: &shiftgate::api::translate::answer::BackendError) {
         let expected = self.error.as_ref().unwrap_or_else(|| panic!("{}: {said:?}", self.row));
         assert_eq!(
             (said.status, said.error.code.as_deref(), said.unusable),

@@ -12,9 +12,9 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use serde_json::Value;
-use shiftgate::model::Engine;
-use shiftgate::translate::answer::{Ending, Ids, Stream};
-use shiftgate::translate::{AnswerSpec, Kind, Owner};
+use shiftgate::api::model::Engine;
+use shiftgate::api::translate::answer::{Ending, Ids, Stream};
+use shiftgate::api::translate::{AnswerSpec, Kind, Owner};
 
 const IDS: Ids = Ids { seed: 7, created: 1_795_000_000 };
 /// Of a second run: what the first one gave is kept.

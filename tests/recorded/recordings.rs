@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
-use shiftgate::config::ReasoningPolicy;
-use shiftgate::model::Engine;
-use shiftgate::translate::answer::{Ending, Unusable, refusal, whole};
-use shiftgate::translate::{AnswerSpec, Kind};
+use shiftgate::api::config::ReasoningPolicy;
+use shiftgate::api::model::Engine;
+use shiftgate::api::translate::answer::{Ending, Unusable, refusal, whole};
+use shiftgate::api::translate::{AnswerSpec, Kind};
 
 use super::{IDS, OTHER_IDS, events, run, schema, wants};
 

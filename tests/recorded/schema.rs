@@ -1,7 +1,7 @@
 //! OpenAI's shapes: every field that must be there with its type, and none beside them.
 
 use serde_json::Value;
-use shiftgate::translate::{AnswerSpec, Owner, owner_of_call, owner_of_response};
+use shiftgate::api::translate::{AnswerSpec, Owner, owner_of_call, owner_of_response};
 
 use super::MODEL;
 

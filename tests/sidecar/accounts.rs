@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shiftgate::sim::{Behaviour, Fault};
+use shiftgate::api::sim::{Behaviour, Fault};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 

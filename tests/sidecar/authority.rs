@@ -46,7 +46,7 @@ pub(crate) async fn tls_front(
     let (certificate, _, key) = leaf(authority, name);
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.der.clone()).unwrap();
-    let provider = shiftgate::backend::tls::provider();
+    let provider = shiftgate::api::backend::tls::provider();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

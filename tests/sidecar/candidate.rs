@@ -1,7 +1,7 @@
 //! Unusable answers of a candidate and the ends of its streams, byte for byte; the candidate is a script of the test.
 
 use crate::support::*;
-use shiftgate::sim::{Behaviour, Sim};
+use shiftgate::api::sim::{Behaviour, Sim};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use shiftgate::sim::Behaviour;
+use shiftgate::api::sim::Behaviour;
 
 use crate::process::*;
 use crate::support::*;
@@ -62,7 +62,7 @@ async fn it_serves_logs_each_request_and_ends_on_sigterm() {
 #[tokio::test]
 async fn a_second_signal_cuts_and_says_so_by_its_exit_code() {
     let (openai, qwen) = pair(Behaviour::default()).await;
-    openai.set(behaviour(shiftgate::sim::Fault::HangAfter(4)));
+    openai.set(behaviour(shiftgate::api::sim::Fault::HangAfter(4)));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rollout.toml");
     std::fs::write(&path, file(&openai, &qwen, 0.0)).unwrap();

@@ -1,6 +1,6 @@
 //! Regression tests: misattributed faults, tokens and time, leaked headers, false refusals, a dropped pool.
 
-use shiftgate::sim::{self, Behaviour, Fault, Sim, SimConfig, Wire};
+use shiftgate::api::sim::{self, Behaviour, Fault, Sim, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

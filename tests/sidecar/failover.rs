@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::*;
-use shiftgate::sim::{self, Behaviour, Fault, Sim, SimConfig, Wire};
+use shiftgate::api::sim::{self, Behaviour, Fault, Sim, SimConfig, Wire};
 
 /// Returns a file with failover on; `more` goes into the candidate's section.
 fn failing_over(openai: &Sim, qwen: &Sim, more: &str) -> String {

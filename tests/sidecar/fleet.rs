@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
-use shiftgate::app::Options;
-use shiftgate::fleet::PollIntervals;
-use shiftgate::sim::{self, Behaviour, Load, Sim, SimConfig, Wire};
+use shiftgate::api::app::Options;
+use shiftgate::api::fleet::PollIntervals;
+use shiftgate::api::sim::{self, Behaviour, Load, Sim, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;

@@ -9,7 +9,7 @@ use h2::Reason;
 use http::Response;
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use shiftgate::sim::Behaviour;
+use shiftgate::api::sim::Behaviour;
 use tokio::net::TcpListener;
 use tokio::sync::Barrier;
 

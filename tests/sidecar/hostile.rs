@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::support::*;
-use shiftgate::proxy::ClientTimeouts;
-use shiftgate::sim::{Behaviour, Fault, Sim};
+use shiftgate::api::proxy::ClientTimeouts;
+use shiftgate::api::sim::{Behaviour, Fault, Sim};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -384,7 +384,7 @@ async fn connections_that_do_not_end_by_themselves_are_ended() {
     assert_eq!(get(long.address(), "/v1/models").await.status, 401);
     let ended = long.app.drain(PATIENCE, std::future::pending());
     let ended = tokio::time::timeout(PATIENCE / 2, ended).await.expect("a drain waits for nobody who asks nothing");
-    assert_eq!(ended, shiftgate::app::Ended::Drained);
+    assert_eq!(ended, shiftgate::api::app::Ended::Drained);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::support::*;
-use shiftgate::sim::Behaviour;
+use shiftgate::api::sim::Behaviour;
 
 #[tokio::test]
 async fn configured_values_inject_no_header_and_no_field() {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::process::Process;
 use crate::support::*;
-use shiftgate::sim::{Behaviour, Sim};
+use shiftgate::api::sim::{Behaviour, Sim};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

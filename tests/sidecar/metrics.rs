@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use shiftgate::admin::metrics::{self, Format};
-use shiftgate::admin::{BackendView, PercentView, RouteView, View};
-use shiftgate::health::{Report, State};
-use shiftgate::model::{Engine, Percent, Reason};
-use shiftgate::outcome::{BackendLabels, Role};
-use shiftgate::sim::{Behaviour, Fault};
-use shiftgate::stats::Stats;
+use shiftgate::api::admin::metrics::{self, Format};
+use shiftgate::api::admin::{BackendView, PercentView, RouteView, View};
+use shiftgate::api::health::{Report, State};
+use shiftgate::api::model::{Engine, Percent, Reason};
+use shiftgate::api::outcome::{BackendLabels, Role};
+use shiftgate::api::sim::{Behaviour, Fault};
+use shiftgate::api::stats::Stats;
 
 use crate::exposition::Page;
 use crate::support::*;
@@ -179,7 +179,7 @@ async fn traced_requests_are_exemplars() {
     let (openai, qwen) = pair(Behaviour::default()).await;
     // Nothing listens there: exemplars do not depend on the export.
     let text = file(&openai, &qwen, 100.0) + "[telemetry]\notlp = \"http://127.0.0.1:1\"\nsample = 0.0\n";
-    let running = launch_as(&text, shiftgate::app::Options { traces: true, ..Default::default() }).await;
+    let running = launch_as(&text, shiftgate::api::app::Options { traces: true, ..Default::default() }).await;
     let id = "0af7651916cd43dd8448eb211c80319c";
     for (id, flags) in [(id, "01"), ("0af7651916cd43dd8448eb211c803100", "00")] {
         let parent = format!("traceparent: 00-{id}-b7ad6b7169203331-{flags}\r\n");

@@ -1,7 +1,7 @@
 //! End-to-end fields and bodies pass unchanged, hop-by-hop fields do not pass. The backend is a script of the test.
 
 use crate::support::*;
-use shiftgate::sim::{Behaviour, Fault};
+use shiftgate::api::sim::{Behaviour, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

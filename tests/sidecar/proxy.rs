@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::*;
-use shiftgate::sim::{Behaviour, Fault};
+use shiftgate::api::sim::{Behaviour, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -432,7 +432,7 @@ async fn a_drain_lets_running_answers_end_and_cuts_them_at_its_limit() {
         assert_eq!(answer.whole, !cut);
         assert_eq!(answer.text().contains("[DONE]"), !cut);
         let ended = draining.await.unwrap();
-        assert_eq!(ended == shiftgate::app::Ended::Cut, cut);
+        assert_eq!(ended == shiftgate::api::app::Ended::Cut, cut);
         let word = if cut { "drained" } else { "complete" };
         assert_eq!(stats.ended().get(word), Some(&1), "{:?}", stats.ended());
         assert!(TcpStream::connect(address).await.is_err(), "the listener is closed");
@@ -443,8 +443,8 @@ async fn a_drain_lets_running_answers_end_and_cuts_them_at_its_limit() {
 async fn a_taken_port_is_said_and_nothing_is_stolen() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (openai, qwen) = pair(Behaviour::default()).await;
-    let listen = shiftgate::config::Listen::Tcp(taken.local_addr().unwrap());
-    let error = shiftgate::proxy::Listener::bind(&listen).await.unwrap_err();
+    let listen = shiftgate::api::config::Listen::Tcp(taken.local_addr().unwrap());
+    let error = shiftgate::api::proxy::Listener::bind(&listen).await.unwrap_err();
     assert!(error.is_taken());
     let text = error.to_string();
     assert!(text.contains("already in use") && text.contains(&taken.local_addr().unwrap().to_string()), "{text}");

@@ -2,7 +2,7 @@
 
 use crate::authority::*;
 use crate::support::*;
-use shiftgate::sim::Behaviour;
+use shiftgate::api::sim::Behaviour;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::*;
-use shiftgate::sim::{self, Behaviour, SimConfig, Wire};
+use shiftgate::api::sim::{self, Behaviour, SimConfig, Wire};
 
 #[tokio::test]
 async fn reloads_under_load_fail_nothing_and_mix_nothing() {

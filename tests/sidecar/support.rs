@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use shiftgate::app::{App, Options};
-use shiftgate::config::{self, Secrets};
-use shiftgate::live::Source;
-use shiftgate::live::watch::Timing;
-use shiftgate::proxy::ClientTimeouts;
-use shiftgate::sim::{self, Behaviour, Sim, SimConfig, Wire};
+use shiftgate::api::app::{App, Options};
+use shiftgate::api::config::{self, Secrets};
+use shiftgate::api::live::Source;
+use shiftgate::api::live::watch::Timing;
+use shiftgate::api::proxy::ClientTimeouts;
+use shiftgate::api::sim::{self, Behaviour, Sim, SimConfig, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -2,8 +2,8 @@
 
 use crate::support::*;
 use serde_json::{Value, json};
-use shiftgate::proxy::ClientTimeouts;
-use shiftgate::sim::{Behaviour, Sim};
+use shiftgate::api::proxy::ClientTimeouts;
+use shiftgate::api::sim::{Behaviour, Sim};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 use serde_json::Value;
-use shiftgate::sim::{Behaviour, Fault};
+use shiftgate::api::sim::{Behaviour, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

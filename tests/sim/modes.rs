@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shiftgate::sim::{self, Behaviour, Fault, Load, SimConfig, Template, Wire};
+use shiftgate::api::sim::{self, Behaviour, Fault, Load, SimConfig, Template, Wire};
 
 use crate::compare::{RecordedRequest, faulty, send, tokens};
 

@@ -1,6 +1,6 @@
 //! Replay of every recorded exchange that can be sent again.
 
-use shiftgate::sim::{self, Behaviour, Fault, SimConfig, Template, Wire};
+use shiftgate::api::sim::{self, Behaviour, Fault, SimConfig, Template, Wire};
 
 use crate::compare::{differences, exchanges, faulty, send, tokens};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shiftgate::sim::Behaviour;
+use shiftgate::api::sim::Behaviour;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 

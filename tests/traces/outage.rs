@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use shiftgate::sim::Behaviour;
-use shiftgate::stats::TelemetryStats;
+use shiftgate::api::sim::Behaviour;
+use shiftgate::api::stats::TelemetryStats;
 
 use crate::logs::{count, lines, logged};
 use crate::receiver::{Mood, Receiver};

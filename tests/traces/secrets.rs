@@ -3,7 +3,7 @@
 use crate::process::*;
 use crate::receiver::Receiver;
 use crate::support::*;
-use shiftgate::sim::{Behaviour, Fault, Received};
+use shiftgate::api::sim::{Behaviour, Fault, Received};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -10,9 +10,9 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use serde_json::json;
-use shiftgate::app::Options;
-use shiftgate::sim::{Behaviour, Sim};
-use shiftgate::stats::Stats;
+use shiftgate::api::app::Options;
+use shiftgate::api::sim::{Behaviour, Sim};
+use shiftgate::api::stats::Stats;
 
 use crate::check::{Asked, failed_over_stream};
 use crate::receiver::Receiver;

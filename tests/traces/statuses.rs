@@ -1,7 +1,7 @@
 //! Status and `error.type` of spans, by the HTTP and GenAI semantic conventions.
 
 use serde_json::{Value, json};
-use shiftgate::sim::{Behaviour, Fault, Sim};
+use shiftgate::api::sim::{Behaviour, Fault, Sim};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 

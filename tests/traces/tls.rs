@@ -1,6 +1,6 @@
 //! A collector behind TLS with a private CA and a client certificate, by gRPC and by HTTP.
 
-use shiftgate::sim::Behaviour;
+use shiftgate::api::sim::Behaviour;
 
 use crate::authority::*;
 use crate::receiver::Receiver;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shiftgate::app::Options;
-use shiftgate::otlp::Bridge;
-use shiftgate::sim::Behaviour;
+use shiftgate::api::app::Options;
+use shiftgate::api::otlp::Bridge;
+use shiftgate::api::sim::Behaviour;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::process::*;

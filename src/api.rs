@@ -1,0 +1,202 @@
+//! The library's public face: what the binary, tests, benches and examples use of the rooms. Everything else is private to
+//! the crate, so that the compiler finds what is unused or undocumented.
+//!
+//! To embed a sidecar take [`app::App`], [`app::Options`], [`config::parse`] and [`live::Source`].
+
+pub use crate::cli::main;
+
+pub mod admin {
+    //! The model behind `/status` and `/metrics`.
+
+    pub use crate::admin::{BackendView, PercentView, RouteView, View};
+
+    pub mod metrics {
+        //! The page of `/metrics`.
+
+        pub use crate::admin::metrics::{Format, render};
+    }
+}
+
+pub mod app {
+    //! A running sidecar.
+
+    pub use crate::app::{App, Ended, Options, Signals, Sockets, StartError};
+}
+
+pub mod backend {
+    //! Backends made ready for requests.
+
+    pub use crate::backend::{Client, Failure, PrepareError, RequestBody, Target};
+
+    pub mod tls {
+        //! TLS towards backends.
+
+        pub use crate::backend::tls::provider;
+    }
+}
+
+pub mod choose {
+    //! The choice of a backend.
+
+    pub use crate::choose::{
+        Availability, Body, Choice, Drawn, Eligible, Facts, FileOnly, Instead, Intervals, Key, Known, Moved, Purpose,
+        Request, Salt, Salts, Shares, UNITS, UnknownBackend, choose, find_key, instead, unit,
+    };
+}
+
+pub mod config {
+    //! rollout.toml, read and validated.
+
+    pub use crate::config::{
+        ApiKey, Backend, Config, ConfigError, Listen, Place, Price, Problem, ReasoningPolicy, Route, Secrets, Server,
+        ShiftError, Shifted, Telemetry, Timeouts, describe, load, parse, shift, warnings,
+    };
+}
+
+pub mod demo {
+    //! Simulated servers with traces.
+
+    pub use crate::demo::Servers;
+}
+
+pub mod exchange {
+    //! One request to one backend, without a client.
+
+    pub use crate::exchange::{
+        Capture, Inbound, InboundBody, LegError, Opened, OpenedBody, Plan, PlanError, Room, SdkTimeouts, collect, open,
+    };
+}
+
+pub mod fleet {
+    //! Questions to backends off the request path.
+
+    pub use crate::fleet::PollIntervals;
+
+    pub mod probe {
+        //! The conformance probe.
+
+        pub use crate::fleet::probe::{Asked, Feature, Report, Row, Verdict, probe};
+    }
+}
+
+pub mod health {
+    //! Breakers, cool-downs and loads.
+
+    pub use crate::health::{LoadReport, Reading, Report, Sample, State, Ticket};
+}
+
+pub mod live {
+    //! The state in force and how it is replaced.
+
+    pub use crate::live::{InForce, LoadError, ReloadError, Snapshot, Source, Store};
+
+    pub mod watch {
+        //! The watcher of the file.
+
+        pub use crate::live::watch::{Reading, Timing, WatchHandle, watch};
+    }
+}
+
+pub mod model {
+    //! The vocabulary that every room shares.
+
+    pub use crate::model::{
+        BackendId, Cause, End, Engine, Family, Fault, Limit, MissingFeatures, Percent, Pin, Reason, Refusal, RouteId,
+        TraceContext,
+    };
+}
+
+pub mod otlp {
+    //! The way of spans to a collector.
+
+    pub use crate::otlp::Bridge;
+}
+
+pub mod outcome {
+    //! The facts and the judgement of legs and requests.
+
+    pub use crate::outcome::{
+        Attempt, BackendLabels, Blame, Ending, LegEnd, LegKind, Miss, MissKind, OtherAnswer, Role, Trail, Verdict,
+        judge,
+    };
+}
+
+pub mod proxy {
+    //! The listener for applications.
+
+    pub use crate::proxy::{BindError, ClientTimeouts, Inherited, Listener};
+}
+
+pub mod sim {
+    //! Simulated servers.
+
+    pub use crate::sim::{
+        Aborts, Behaviour, Collector, Fault, Load, Received, Sim, SimConfig, Template, TracedRequest, Wire, start,
+        start_at,
+    };
+}
+
+pub mod stats {
+    //! Counters, gauges and histograms.
+
+    pub use crate::stats::{BackendStats, Gauge, Permit, RouteStats, ShareStats, Stats, TelemetryStats};
+}
+
+pub mod translate {
+    //! The translation of requests and answers.
+
+    pub use crate::translate::{
+        Action, AnswerSpec, Kind, Ledger, Owner, Pinned, Step, TranslateError, TranslateInput, Translated, call_id,
+        owner_of_call, owner_of_response, pin_exactly, request, response_id,
+    };
+
+    pub mod answer {
+        //! The translation of answers.
+
+        pub use crate::translate::answer::{
+            BackendError, Ending, Ids, Note, Notes, Stream, Unusable, Whole, refusal, whole,
+        };
+    }
+}
+
+pub mod wire {
+    //! OpenAI's format as bytes.
+
+    pub use crate::wire::splice;
+
+    pub mod endpoint {
+        //! Endpoints by path.
+
+        pub use crate::wire::endpoint::Endpoint;
+    }
+
+    pub mod framing {
+        //! The check of a request's framing.
+
+        pub use crate::wire::framing::{Fault, Framing};
+    }
+
+    pub mod head {
+        //! The check of a request's head.
+
+        pub use crate::wire::head::{Wrong, check, is_known};
+    }
+
+    pub mod observe {
+        //! Facts read from passing answers.
+
+        pub use crate::wire::observe::Observer;
+    }
+
+    pub mod scan {
+        //! The top level of a body.
+
+        pub use crate::wire::scan::{Scan, Scanned, Unparsable, scan};
+    }
+
+    pub mod sse {
+        //! Events of a stream.
+
+        pub use crate::wire::sse::Framer;
+    }
+}
