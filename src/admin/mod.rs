@@ -3,10 +3,10 @@
 //! Owns: what is told of the running process, and the names of metrics. Refuses: the data path. Invariant: no secret and no
 //! key is shown.
 
-pub mod metrics;
+pub(crate) mod metrics;
 mod server;
-pub mod status;
+pub(crate) mod status;
 mod view;
 
-pub use server::Admin;
+pub(crate) use server::Admin;
 pub use view::{BackendView, PercentView, RouteView, View};

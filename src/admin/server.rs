@@ -27,7 +27,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the pages are made of.
 #[derive(Debug)]
-pub struct Admin {
+pub(crate) struct Admin {
     pub store: Arc<Store>,
     pub stats: Arc<Stats>,
     /// Histograms of requests and calls.
@@ -43,7 +43,7 @@ pub struct Admin {
 
 impl Admin {
     /// Serves until the task is dropped: to the very end `/readyz` tells that this process is going.
-    pub async fn run(self: Arc<Self>, socket: TcpListener) {
+    pub(crate) async fn run(self: Arc<Self>, socket: TcpListener) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };

@@ -12,7 +12,7 @@ use crate::telemetry::log::rfc3339;
 
 /// Read back by the `status` command and the demo, therefore both ways.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     pub version: String,
     pub listen: String,
     pub admin: String,
@@ -30,13 +30,13 @@ pub struct Status {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ReloadErrorView {
+pub(crate) struct ReloadErrorView {
     pub at: String,
     pub message: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RouteView {
+pub(crate) struct RouteView {
     pub name: String,
     pub percent: BTreeMap<String, f64>,
     pub effective: BTreeMap<String, f64>,
@@ -50,7 +50,7 @@ pub struct RouteView {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct BackendView {
+pub(crate) struct BackendView {
     pub name: String,
     pub engine: String,
     pub role: String,
@@ -72,7 +72,7 @@ pub struct BackendView {
 
 /// What its servers say of their load.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct FleetView {
+pub(crate) struct FleetView {
     pub waiting: Option<u64>,
     pub running: Option<u64>,
     pub kv_usage: Option<f64>,
@@ -86,26 +86,26 @@ pub struct FleetView {
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct GpuMemory {
+pub(crate) struct GpuMemory {
     pub used: Option<u64>,
     pub total: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Quantiles {
+pub(crate) struct Quantiles {
     pub p50: Option<f64>,
     pub p99: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Tokens {
+pub(crate) struct Tokens {
     pub input: u64,
     pub output: u64,
 }
 
 impl Status {
     /// The view, in the words and units of `/status`.
-    pub fn of(view: &View) -> Self {
+    pub(crate) fn of(view: &View) -> Self {
         let reload_error = view
             .reload_error
             .as_ref()

@@ -86,7 +86,7 @@ impl Failure {
 }
 
 /// Whether what came is no HTTP; else nothing more came.
-pub fn is_malformed(error: &hyper::Error) -> bool {
+pub(crate) fn is_malformed(error: &hyper::Error) -> bool {
     // What is wrong with a chunk comes as an error of reading.
     let is_invalid =
         |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);

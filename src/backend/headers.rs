@@ -30,7 +30,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Removes what belongs to one hop: the standard names and those that `Connection` lists, on all of its lines.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     strip_named(headers);
     remove_where(headers, is_hop_by_hop);
 }
@@ -66,7 +66,7 @@ fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool)
 
 /// What a backend whose `propagate` names it is told of the trace, instead of what the application said.
 #[derive(Debug)]
-pub struct OwnTrace {
+pub(crate) struct OwnTrace {
     pub traceparent: HeaderValue,
     /// The application's `tracestate` belongs to no trace that is known.
     pub begins_here: bool,
@@ -74,7 +74,7 @@ pub struct OwnTrace {
 
 /// The head that `target` gets for a request whose head was `app`. Without `trace` what the application said of the
 /// trace goes as it came; both only by the backend's `propagate`.
-pub fn for_backend(
+pub(crate) fn for_backend(
     app: &HeaderMap,
     target: &Target,
     is_baseline: bool,

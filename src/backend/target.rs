@@ -140,7 +140,7 @@ fn kept<T: Default>(
 
 /// True if requests to one fare like requests to the other: nothing but the price differs. A key or an authority may
 /// have been the reason for failures.
-pub fn is_asked_alike(before: &Backend, now: &Backend) -> bool {
+pub(crate) fn is_asked_alike(before: &Backend, now: &Backend) -> bool {
     Backend { price: now.price.clone(), ..before.clone() } == *now
 }
 

@@ -33,7 +33,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 }
 
 /// What connections to one backend use; built when the file is read, never on the request path.
-pub fn client_config(files: Option<&TlsFiles>, h2: bool) -> Result<Arc<ClientConfig>, TlsError> {
+pub(crate) fn client_config(files: Option<&TlsFiles>, h2: bool) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let verifier: Arc<dyn ServerCertVerifier> = match files.and_then(|files| files.ca.as_ref()) {

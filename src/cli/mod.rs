@@ -21,12 +21,11 @@ use crate::model::Percent;
 use crate::otlp;
 
 use shared::{Exit, complain, env, load, say};
-pub use table::render as render_table;
 
 /// Shifts an application's LLM traffic from OpenAI to Qwen, one percent at a time.
 #[derive(Debug, Parser)]
 #[command(name = "shiftgate", version, about, disable_help_subcommand = true)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The configuration file.
     #[arg(long, global = true, env = "SHIFTGATE_CONFIG", default_value = "rollout.toml", value_name = "FILE")]
     config: PathBuf,

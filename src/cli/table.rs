@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::admin::status::{FleetView, Status};
 
 /// Renders plain text, one row for each route and backend.
-pub fn render(status: &Status) -> String {
+pub(crate) fn render(status: &Status) -> String {
     let mut text = String::new();
     match write_all(&mut text, status) {
         Ok(()) => text,

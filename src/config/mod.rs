@@ -22,5 +22,5 @@ pub use edit::{ShiftError, Shifted, shift};
 pub use load::{load, parse};
 pub use problem::{ConfigError, Place, Problem};
 pub use types::*;
-pub use url::{UrlProblem, http_url};
+pub(crate) use url::http_url;
 pub use warnings::warnings;

@@ -7,7 +7,7 @@ use super::types::BackendUrl;
 
 /// Reason why a URL is refused. It never repeats the text, which may contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UrlProblem {
+pub(crate) enum UrlProblem {
     /// Not a URL.
     #[error("cannot be read as a URL")]
     Unreadable,
@@ -26,7 +26,7 @@ pub enum UrlProblem {
 }
 
 /// Reads an http or https URL that has neither credentials nor a query.
-pub fn http_url(text: &str) -> Result<BackendUrl, UrlProblem> {
+pub(crate) fn http_url(text: &str) -> Result<BackendUrl, UrlProblem> {
     let uri = text.parse::<Uri>().map_err(|_| UrlProblem::Unreadable)?;
     let (scheme, authority) = match (uri.scheme(), uri.authority()) {
         (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS => (scheme, authority),

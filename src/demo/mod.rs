@@ -35,7 +35,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(10);
 
 /// The demo cannot run.
 #[derive(Debug, thiserror::Error)]
-pub enum DemoError {
+pub(crate) enum DemoError {
     /// A simulated server cannot listen.
     #[error("a simulated server cannot start: {0}")]
     Sim(std::io::Error),
@@ -52,7 +52,7 @@ pub enum DemoError {
 
 /// Options of the command.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish {
+pub(crate) struct Wish {
     /// Length of the run; `None` runs until a signal comes.
     pub seconds: Option<Duration>,
     /// Requests per second.
@@ -65,7 +65,7 @@ pub struct Wish {
 ///
 /// # Errors
 /// When a server or the proxy cannot start.
-pub async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish: Wish) -> Result<u64, DemoError> {
+pub(crate) async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish: Wish) -> Result<u64, DemoError> {
     let mut notes = Vec::new();
     choose_ports(&mut config, &mut notes);
     let servers = Servers::start(&config.telemetry, "vllm");

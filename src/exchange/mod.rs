@@ -22,5 +22,5 @@ pub use leg_error::LegError;
 pub use open::{Opened, OpenedBody, open};
 pub use plan::{Plan, PlanError};
 pub use room::Room;
-pub use send::{Exchange, send};
-pub use stream::{AnswerStream, Next, StreamEnd};
+pub(crate) use send::{Exchange, send};
+pub(crate) use stream::{AnswerStream, Next};

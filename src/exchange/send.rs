@@ -11,7 +11,7 @@ use crate::outcome::Trail;
 
 /// The way of one exchange with a backend.
 #[derive(Debug, Clone, Copy)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     /// When waiting for the answer's head ends.
     pub deadline: Option<Instant>,
     /// Opens a connection of its own: a body that cannot be sent again does not gamble on a kept one.
@@ -23,7 +23,7 @@ pub struct Exchange {
 }
 
 /// Sends a request and waits for the answer's head. `request` makes it, for the attempt's span.
-pub async fn send(
+pub(crate) async fn send(
     client: &Arc<Client>,
     exchange: Exchange,
     mut request: impl FnMut(SpanId) -> Request<RequestBody>,

@@ -13,7 +13,7 @@ use crate::stats::lock;
 
 /// The tasks; they end when this is dropped.
 #[derive(Debug)]
-pub struct BackendMonitor {
+pub(crate) struct BackendMonitor {
     pace: PollIntervals,
     running: Mutex<Vec<Running>>,
 }
@@ -32,12 +32,12 @@ impl Drop for Running {
 }
 
 impl BackendMonitor {
-    pub fn new(pace: PollIntervals) -> Self {
+    pub(crate) fn new(pace: PollIntervals) -> Self {
         Self { pace, running: Mutex::default() }
     }
 
     /// From now on these are asked, and no others. Inside a runtime.
-    pub fn follow(&self, targets: &[Arc<Target>]) {
+    pub(crate) fn follow(&self, targets: &[Arc<Target>]) {
         let mut running = lock(&self.running);
         let is_same = |one: &Running, target: &Arc<Target>| is_asked_alike(&one.target.config, &target.config);
         running.retain(|one| targets.iter().any(|target| is_same(one, target)));

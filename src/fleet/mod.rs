@@ -10,9 +10,9 @@ mod learn;
 mod length;
 mod pause;
 mod poll;
-pub mod probe;
+pub(crate) mod probe;
 mod prometheus;
 mod signals;
 
-pub use follow::BackendMonitor;
+pub(crate) use follow::BackendMonitor;
 pub use intervals::PollIntervals;

@@ -30,7 +30,7 @@ impl State {
 
 /// What an admitted attempt brings back with its verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pass {
+pub(crate) struct Pass {
     epoch: u64,
 }
 
@@ -50,18 +50,18 @@ enum Inner {
 }
 
 #[derive(Debug)]
-pub struct Breaker {
+pub(crate) struct Breaker {
     config: config::Breaker,
     epoch: u64,
     inner: Option<Inner>,
 }
 
 impl Breaker {
-    pub fn new(config: config::Breaker) -> Self {
+    pub(crate) fn new(config: config::Breaker) -> Self {
         Self { config, epoch: 0, inner: None }
     }
 
-    pub fn state(&self, now: Instant) -> State {
+    pub(crate) fn state(&self, now: Instant) -> State {
         match &self.inner {
             None | Some(Inner::Closed { .. }) => State::Closed,
             Some(Inner::Open { until }) if now < *until => State::Open,
@@ -70,7 +70,7 @@ impl Breaker {
     }
 
     /// True if [`Breaker::admit`] would let a request through at `now`.
-    pub fn would_admit(&self, now: Instant) -> bool {
+    pub(crate) fn would_admit(&self, now: Instant) -> bool {
         match &self.inner {
             None | Some(Inner::Closed { .. }) => true,
             Some(Inner::Open { until }) => now >= *until,
@@ -79,7 +79,7 @@ impl Breaker {
     }
 
     /// `None`: not now.
-    pub fn admit(&mut self, now: Instant) -> Option<Pass> {
+    pub(crate) fn admit(&mut self, now: Instant) -> Option<Pass> {
         if let Some(Inner::Open { until }) = &self.inner {
             if now < *until {
                 return None;
@@ -96,7 +96,7 @@ impl Breaker {
     }
 
     /// Content has begun: enough for a probe to close the breaker.
-    pub fn begun(&mut self, now: Instant, pass: Pass) -> Pass {
+    pub(crate) fn begun(&mut self, now: Instant, pass: Pass) -> Pass {
         if pass.epoch == self.epoch && matches!(self.inner, Some(Inner::HalfOpen { .. })) {
             self.close(now);
             return Pass { epoch: self.epoch };
@@ -105,7 +105,7 @@ impl Breaker {
     }
 
     /// How an attempt went; true when that opens the breaker.
-    pub fn verdict(&mut self, now: Instant, pass: Pass, good: bool) -> bool {
+    pub(crate) fn verdict(&mut self, now: Instant, pass: Pass, good: bool) -> bool {
         if pass.epoch != self.epoch {
             return false;
         }
@@ -134,7 +134,7 @@ impl Breaker {
     }
 
     /// An attempt ended without a verdict.
-    pub fn forget(&mut self, pass: Pass) {
+    pub(crate) fn forget(&mut self, pass: Pass) {
         if pass.epoch == self.epoch
             && let Some(Inner::HalfOpen { probing }) = &mut self.inner
         {

@@ -104,7 +104,7 @@ impl Told {
 }
 
 /// Whether what was told at `since` still holds.
-pub fn is_fresh(since: Instant, now: Instant) -> bool {
+pub(crate) fn is_fresh(since: Instant, now: Instant) -> bool {
     now.saturating_duration_since(since) <= STALE
 }
 

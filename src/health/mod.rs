@@ -10,9 +10,11 @@ mod load;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use breaker::{Breaker, Pass, State};
-pub use budget::Budget;
-pub use load::{Limits, Load, LoadReport, Reading, is_fresh};
+pub use breaker::State;
+pub(crate) use breaker::{Breaker, Pass};
+pub(crate) use budget::Budget;
+pub(crate) use load::{Limits, Load, is_fresh};
+pub use load::{LoadReport, Reading};
 
 use crate::config;
 

@@ -7,10 +7,10 @@ mod shutdown;
 mod snapshot;
 mod store;
 mod targets;
-pub mod watch;
+pub(crate) mod watch;
 
-pub use in_force::{Admission, InForce};
-pub use shutdown::Shutdown;
+pub(crate) use in_force::Admission;
+pub use in_force::InForce;
+pub(crate) use shutdown::Shutdown;
 pub use snapshot::Snapshot;
-pub use store::{Adapt, Env, LoadError, ReloadError, Source, Store};
-pub use targets::RouteHandle;
+pub use store::{LoadError, ReloadError, Source, Store};

@@ -15,7 +15,7 @@ use crate::stats::{Count, Stats, lock};
 use crate::telemetry::SPANS;
 
 /// How configuration asks for environment variables.
-pub type Env = dyn Fn(&str) -> Option<String> + Send + Sync;
+pub(crate) type Env = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// Why the file on disk is not in force.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ pub struct Source {
 }
 
 /// A change made to a reading.
-pub type Adapt = dyn Fn(&mut Config) + Send + Sync;
+pub(crate) type Adapt = dyn Fn(&mut Config) + Send + Sync;
 
 impl Source {
     /// That of a sidecar in service.

@@ -7,7 +7,7 @@ mod engine_facts;
 mod family;
 mod fault;
 mod glob;
-pub mod header;
+pub(crate) mod header;
 mod ids;
 mod limit;
 mod method;
@@ -18,21 +18,22 @@ mod secret;
 mod text;
 mod trace;
 
-pub use cancelled_by::CancelledBy;
+pub(crate) use cancelled_by::CancelledBy;
 pub use engine::Engine;
-pub use engine_facts::{
-    ContextLength, EngineFacts, ErrorDialect, FormatBesideTools, Hints, ImageDetail, JsonObjectFormat,
-    JsonSchemaFormat, ParallelCalls, Seeds, ThinkingSwitch,
+pub(crate) use engine_facts::{
+    ContextLength, ErrorDialect, FormatBesideTools, ImageDetail, JsonObjectFormat, JsonSchemaFormat, ParallelCalls,
+    Seeds, ThinkingSwitch,
 };
 pub use family::Family;
 pub use fault::Fault;
-pub use glob::Glob;
+pub(crate) use glob::Glob;
 pub use ids::{BackendId, RouteId};
 pub use limit::Limit;
-pub use method::{METHODS, OTHER_METHOD, told_method};
+pub(crate) use method::{METHODS, OTHER_METHOD, told_method};
 pub use missing_features::MissingFeatures;
-pub use percent::{Percent, PercentError};
+pub use percent::Percent;
 pub use reason::{Cause, End, Pin, Reason, Refusal};
-pub use secret::Secret;
-pub use text::prefix;
-pub use trace::{SpanId, TraceContext, TraceId};
+pub(crate) use secret::Secret;
+pub(crate) use text::prefix;
+pub use trace::TraceContext;
+pub(crate) use trace::{SpanId, TraceId};

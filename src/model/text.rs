@@ -1,7 +1,7 @@
 //! Other people's text, cut to a length.
 
 /// The first `most` characters.
-pub fn prefix(text: &str, most: usize) -> String {
+pub(crate) fn prefix(text: &str, most: usize) -> String {
     // Bytes are never fewer than characters: most texts end here.
     if text.len() <= most {
         return text.to_owned();

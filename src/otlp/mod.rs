@@ -32,13 +32,13 @@ use export::ExportLoop;
 const LAST_SPANS: Duration = Duration::from_secs(5);
 
 /// Returns the warnings that `check` prints: variables that are not understood, and those that override the file.
-pub fn warnings(file: &Telemetry, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+pub(crate) fn warnings(file: &Telemetry, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     settings::warnings(file, env)
 }
 
 /// The running exporter.
 #[derive(Debug)]
-pub struct Exporter {
+pub(crate) struct Exporter {
     tracer: Arc<Tracer>,
     done: oneshot::Receiver<()>,
     stats: Arc<Stats>,
@@ -48,7 +48,7 @@ pub struct Exporter {
 impl Exporter {
     /// Starts the exporter; `None` if traces are off, or if it cannot start: that is logged, and the proxy serves all the
     /// same.
-    pub fn start(
+    pub(crate) fn start(
         file: &Telemetry,
         env: &dyn Fn(&str) -> Option<String>,
         bridge: &Bridge,
@@ -89,12 +89,12 @@ impl Exporter {
     }
 
     /// Returns the tracer whose queue is exported.
-    pub fn tracer(&self) -> Arc<Tracer> {
+    pub(crate) fn tracer(&self) -> Arc<Tracer> {
         Arc::clone(&self.tracer)
     }
 
     /// Closes the queue and waits until it is exported, for 5 s at most.
-    pub async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.tracer.close();
         if tokio::time::timeout(LAST_SPANS, self.done).await.is_err() {
             let lost = self.tracer.abandon() as u64 + self.bridge.abandon();

@@ -243,7 +243,7 @@ async fn tell_full<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Res
 }
 
 /// A given socket, made ready for the runtime.
-pub fn tcp_of(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+pub(crate) fn tcp_of(socket: std::net::TcpListener) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket)
 }

@@ -16,5 +16,6 @@ mod shared;
 mod tunnel;
 
 pub use client_io::ClientTimeouts;
-pub use listener::{BindError, Inherited, Listener, tcp_of};
-pub use shared::Proxy;
+pub(crate) use listener::tcp_of;
+pub use listener::{BindError, Inherited, Listener};
+pub(crate) use shared::Proxy;

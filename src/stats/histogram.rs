@@ -19,19 +19,19 @@ pub struct Exemplar {
 }
 
 /// Upper bounds in seconds: OpenTelemetry's advice for `http.server.request.duration`, and five above it.
-pub const HTTP_BOUNDS: [f64; 19] =
+pub(crate) const HTTP_BOUNDS: [f64; 19] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
 /// The traced request that an exemplar points to.
 #[derive(Debug, Clone, Copy)]
-pub struct Traced {
+pub(crate) struct Traced {
     pub trace: TraceId,
     pub at: SystemTime,
 }
 
 /// Counts by upper bound, inclusive; the last count is of what is above all bounds.
 #[derive(Debug)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     bounds: &'static [f64],
     counts: Box<[AtomicU64]>,
     /// An `f64`.
@@ -60,13 +60,13 @@ impl View {
 
 impl Histogram {
     /// `bounds` ascend and are finite.
-    pub fn new(bounds: &'static [f64]) -> Self {
+    pub(crate) fn new(bounds: &'static [f64]) -> Self {
         let counts = std::iter::repeat_with(AtomicU64::default).take(bounds.len() + 1).collect();
         Self { bounds, counts, sum: AtomicU64::new(0.0_f64.to_bits()), exemplars: Mutex::default() }
     }
 
     /// What is no number, or below zero, is no measurement.
-    pub fn observe(&self, value: f64, traced: Option<Traced>) {
+    pub(crate) fn observe(&self, value: f64, traced: Option<Traced>) {
         if !value.is_finite() || value < 0.0 {
             return;
         }
@@ -85,7 +85,7 @@ impl Histogram {
     }
 
     /// All gaps of a stream; the bounds are [`pace::BOUNDS`].
-    pub fn merge(&self, pace: &Pace) {
+    pub(crate) fn merge(&self, pace: &Pace) {
         debug_assert_eq!(self.bounds, pace::BOUNDS.as_slice());
         for (place, count) in pace.counts().iter().enumerate().filter(|(_, count)| **count > 0) {
             self.add(place, u64::from(*count));
@@ -110,7 +110,7 @@ impl Histogram {
         }
     }
 
-    pub fn view(&self) -> View {
+    pub(crate) fn view(&self) -> View {
         View {
             bounds: self.bounds,
             counts: self.counts.iter().map(|count| count.load(Relaxed)).collect(),

@@ -10,10 +10,10 @@ mod histogram;
 mod process;
 mod route;
 
-pub use backend::{BackendStats, Lifetimes};
+pub use backend::BackendStats;
 pub(crate) use count::lock;
-pub use count::{Count, Latency};
+pub(crate) use count::{Count, Latency};
 pub use gauge::{Gauge, Permit};
-pub use histogram::{Exemplar, HTTP_BOUNDS, Histogram, Traced, View};
-pub use process::{MAX_NAMES, Reloads, Stats, TelemetryStats};
+pub(crate) use histogram::{Exemplar, HTTP_BOUNDS, Histogram, Traced, View};
+pub use process::{Stats, TelemetryStats};
 pub use route::{RouteStats, ShareStats};

@@ -10,7 +10,7 @@ use super::route::RouteStats;
 use crate::model::{End, Limit, Reason, Refusal};
 
 /// Number of names kept in one set though they are no longer in the file; above it they are forgotten.
-pub const MAX_NAMES: usize = 256;
+pub(crate) const MAX_NAMES: usize = 256;
 
 /// Spans by what became of them.
 #[derive(Debug, Default)]

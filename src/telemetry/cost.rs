@@ -9,7 +9,12 @@ use crate::model::Glob;
 use crate::wire::answer_facts::Usage;
 
 /// `None` where the price or the speed is not known: never 0.
-pub fn usd(price: Option<&Price>, model: &str, usage: Usage, measured: impl FnOnce() -> Option<f64>) -> Option<f64> {
+pub(crate) fn usd(
+    price: Option<&Price>,
+    model: &str,
+    usage: Usage,
+    measured: impl FnOnce() -> Option<f64>,
+) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
     let tokens = |count: u64| count as f64;
     match price? {

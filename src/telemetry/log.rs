@@ -21,20 +21,20 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// What writes the lines; [`finish`] writes what is left.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     dropped: ErrorCounter,
     _worker: WorkerGuard,
 }
 
 impl Log {
     /// Lines that nobody read and that were dropped.
-    pub fn dropped(&self) -> ErrorCounter {
+    pub(crate) fn dropped(&self) -> ErrorCounter {
         self.dropped.clone()
     }
 }
 
 /// Writes what is left, for a second at most: a reader that never reads again does not keep the process.
-pub fn finish(log: Log) {
+pub(crate) fn finish(log: Log) {
     let (done, written) = std::sync::mpsc::sync_channel::<()>(1);
     let writer = std::thread::Builder::new().name("log-end".to_owned()).spawn(move || {
         drop(log);
@@ -65,7 +65,7 @@ pub(super) fn begin_json(line: &mut Vec<u8>, level: &'static str, message: &'sta
 }
 
 /// RFC 3339 in UTC with milliseconds.
-pub fn rfc3339(at: jiff::Timestamp) -> String {
+pub(crate) fn rfc3339(at: jiff::Timestamp) -> String {
     format!("{at:.3}")
 }
 
@@ -79,12 +79,12 @@ impl FormatTime for Clock {
 }
 
 /// Begins logging to stdout, once a process; `RUST_LOG` chooses the levels, `info` otherwise. `spans` gets the spans.
-pub fn start(spans: impl Layer<Registry> + Send + Sync) -> Log {
+pub(crate) fn start(spans: impl Layer<Registry> + Send + Sync) -> Log {
     start_to(std::io::stdout(), std::io::stdout().is_terminal(), "info", spans)
 }
 
 /// Begins logging to stderr, from `warn` up: for commands whose stdout is their answer.
-pub fn start_quiet(spans: impl Layer<Registry> + Send + Sync) -> Log {
+pub(crate) fn start_quiet(spans: impl Layer<Registry> + Send + Sync) -> Log {
     start_to(std::io::stderr(), std::io::stderr().is_terminal(), "warn", spans)
 }
 

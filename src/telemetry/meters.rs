@@ -109,7 +109,7 @@ impl Default for Call {
 }
 
 /// What is published under one name: labels and numbers.
-pub type Series = Vec<(Vec<(&'static str, String)>, View)>;
+pub(crate) type Series = Vec<(Vec<(&'static str, String)>, View)>;
 
 /// The `gen_ai_*` histograms.
 #[derive(Debug, Default)]

@@ -3,16 +3,16 @@
 //! Owns: numbers' names, the log's format, which requests are traced. Refuses: judging, deciding where a request goes.
 //! Invariant: a request adds exactly one outcome, and every listener reads the same one.
 
-pub mod cost;
+pub(crate) mod cost;
 mod counters;
-pub mod log;
+pub(crate) mod log;
 mod log_line;
-pub mod meters;
+pub(crate) mod meters;
 
-pub mod server_span;
+pub(crate) mod server_span;
 mod sinks;
 mod spans;
-pub mod tracer;
+pub(crate) mod tracer;
 
-pub use sinks::Sinks;
-pub use spans::SPANS;
+pub(crate) use sinks::Sinks;
+pub(crate) use spans::SPANS;

@@ -1,4 +1,4 @@
 //! The spans that the process makes of itself through `tracing`.
 
 /// The target of `tracing` spans that are exported as traces.
-pub const SPANS: &str = "shiftgate::span";
+pub(crate) const SPANS: &str = "shiftgate::span";

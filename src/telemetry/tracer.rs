@@ -46,7 +46,7 @@ impl Sampler {
 }
 
 /// The encoder of an outcome's spans; it runs where the request ended, so that only bytes change threads.
-pub type Encode = fn(&Outcome, &mut Vec<u8>);
+pub(crate) type Encode = fn(&Outcome, &mut Vec<u8>);
 
 /// Encoded spans that leave together.
 #[derive(Debug, Default)]

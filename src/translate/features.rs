@@ -28,7 +28,7 @@ static TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"type\""
 const PLAIN_KINDS: [&str; 3] = ["\"text\"", "\"function\"", "\"refusal\""];
 
 /// Returns the reason for which `input.backend` cannot serve the request, if it shows without translating.
-pub fn pin(input: &TranslateInput<'_>) -> Option<Pinned> {
+pub(crate) fn pin(input: &TranslateInput<'_>) -> Option<Pinned> {
     if input.backend.model_for(input.scan.model().map(AsRef::as_ref).unwrap_or_default()).is_none() {
         return found(Pin::Model, "model", "the backend's `models` does not name this model");
     }
@@ -52,7 +52,7 @@ pub fn pin(input: &TranslateInput<'_>) -> Option<Pinned> {
 }
 
 /// Returns the features of this request that a probe may have found missing.
-pub fn needs(scan: &Scan<'_>, endpoint: Endpoint) -> MissingFeatures {
+pub(crate) fn needs(scan: &Scan<'_>, endpoint: Endpoint) -> MissingFeatures {
     let mut needs = MissingFeatures::NONE;
     if endpoint == Endpoint::Responses {
         needs = needs | MissingFeatures::RESPONSES;

@@ -6,7 +6,7 @@
 //! A new field is a row of `table`. A new engine is a column there and a constant in `model::engine`. Rules that need
 //! more than a letter are in the module that the row names.
 
-pub mod answer;
+pub(crate) mod answer;
 mod answer_spec;
 mod draft;
 mod error;
@@ -33,8 +33,8 @@ mod tools;
 
 pub use answer_spec::{AnswerSpec, Kind};
 pub use error::{Pinned, TranslateError};
-pub use features::{needs, pin};
-pub use field_id::FieldId;
+pub(crate) use features::needs;
+pub(crate) use field_id::FieldId;
 pub use ids::{Owner, call_id, owner_of_call, owner_of_response, response_id};
 pub use input::TranslateInput;
 pub use ledger::{Action, Ledger, Step};

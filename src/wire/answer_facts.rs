@@ -8,7 +8,7 @@ use super::pace::Pace;
 use crate::model::prefix;
 
 /// No answer has more tokens: a larger count is nonsense, and not known.
-pub const MAX_TOKENS: u64 = 1 << 32;
+pub(crate) const MAX_TOKENS: u64 = 1 << 32;
 
 /// Tokens as the backend counted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,14 +2,14 @@
 //!
 //! Owns: the wire format. Refuses: sockets, clocks, configuration. Invariant: no input makes it panic.
 
-pub mod answer_facts;
-pub mod endpoint;
-pub mod error_body;
-pub mod framing;
-pub mod head;
-pub mod observe;
-pub mod pace;
-pub mod scan;
+pub(crate) mod answer_facts;
+pub(crate) mod endpoint;
+pub(crate) mod error_body;
+pub(crate) mod framing;
+pub(crate) mod head;
+pub(crate) mod observe;
+pub(crate) mod pace;
+pub(crate) mod scan;
 pub mod splice;
-pub mod sse;
-pub mod usage;
+pub(crate) mod sse;
+pub(crate) mod usage;

@@ -127,17 +127,17 @@ impl<'de> Deserialize<'de> for Name<'de> {
 }
 
 /// Returns the fields of the JSON object that `json` begins with, in its order; `None` if it does not begin with one.
-pub fn object(json: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
+pub(crate) fn object(json: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
     serde_json::Deserializer::from_str(json).deserialize_map(Fields).ok()
 }
 
 /// Returns the items of a JSON array; `None` if the text is not one.
-pub fn list(json: &str) -> Option<Vec<&RawValue>> {
+pub(crate) fn list(json: &str) -> Option<Vec<&RawValue>> {
     serde_json::from_str(json).ok()
 }
 
 /// Decodes a JSON string; `None` if the text is not one.
-pub fn string(json: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn string(json: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Name<'_>>(json).ok().map(|name| name.0)
 }
 

@@ -4,20 +4,20 @@
 //! out; what is kept between two chunks never exceeds [`MAX_EVENT`].
 
 /// An event longer than this is passed over, not kept.
-pub const MAX_EVENT: usize = 1 << 20;
+pub(crate) const MAX_EVENT: usize = 1 << 20;
 
 /// Whether `bytes` end with the blank line that ends an event.
-pub fn ends_event(bytes: &[u8]) -> bool {
+pub(crate) fn ends_event(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\n\n") || bytes.ends_with(b"\r\n\r\n") || bytes.ends_with(b"\r\r")
 }
 
 /// Where the last whole event of `bytes` ends, if it ends after the first `known` of them; 0 when none does.
-pub fn last_event_end(bytes: &[u8], known: usize) -> usize {
+pub(crate) fn last_event_end(bytes: &[u8], known: usize) -> usize {
     (known + 1..=bytes.len()).rev().find(|end| bytes.get(..*end).is_some_and(ends_event)).unwrap_or(0)
 }
 
 /// Where each whole event of `bytes` ends.
-pub fn event_ends(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
+pub(crate) fn event_ends(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
     (1..=bytes.len()).filter(|end| bytes.get(..*end).is_some_and(ends_event))
 }
 

@@ -12,7 +12,7 @@ static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage
 
 /// Counts of one `usage` object; `None` for a count that is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Prompt tokens.
     pub input: Option<u64>,
     /// Prompt tokens that were read from a cache.
@@ -51,12 +51,12 @@ struct Details {
 
 impl Counts {
     /// Reads a `usage` object; `None` if it is not one, or if a count is above [`MAX_TOKENS`].
-    pub fn read(json: &str) -> Option<Self> {
+    pub(crate) fn read(json: &str) -> Option<Self> {
         serde_json::from_str::<Fields>(json).ok()?.counts()
     }
 
     /// Returns the counts if the server counted its input or its output; a missing one of the two is 0.
-    pub fn usage(self) -> Option<Usage> {
+    pub(crate) fn usage(self) -> Option<Usage> {
         self.input.or(self.output)?;
         Some(Usage {
             input: self.input.unwrap_or(0),
@@ -93,7 +93,7 @@ struct Answer<'a> {
 
 /// Reads the usage of an unstreamed answer. If the name occurs once in the body, only its value is parsed: the name cannot
 /// be part of a string, where its quotes would be escaped.
-pub fn of_answer(body: &[u8]) -> Option<Usage> {
+pub(crate) fn of_answer(body: &[u8]) -> Option<Usage> {
     let at = USAGE.find(body)?;
     let rest = body.get(at + USAGE.needle().len()..)?;
     if USAGE.find(rest).is_none()

@@ -30,6 +30,7 @@ mod whole_answer;
 pub use backend_error::{BackendError, refusal};
 pub use ids::Ids;
 pub use notes::{Note, Notes};
-pub use stream::{Ending, KEEP_ALIVE, Stream};
+pub(crate) use stream::KEEP_ALIVE;
+pub use stream::{Ending, Stream};
 pub use whole::whole;
 pub use whole_answer::{Unusable, Whole};

@@ -19,7 +19,7 @@ use crate::wire::answer_facts::AnswerFacts;
 use crate::wire::sse::Framer;
 
 /// Comment that the proxy sends while a thought is held back; SDKs skip it.
-pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+pub(crate) const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
 /// End of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,5 +4,6 @@ mod event;
 mod observer;
 mod whole;
 
-pub use observer::{Observer, end_of_error};
-pub use whole::{told_by, wrong_with};
+pub use observer::Observer;
+pub(crate) use observer::end_of_error;
+pub(crate) use whole::{told_by, wrong_with};

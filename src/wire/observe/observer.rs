@@ -96,7 +96,7 @@ impl Observer {
 }
 
 /// Returns the end of the first event in `events` that is an error.
-pub fn end_of_error(events: &[u8], now: Instant) -> Option<usize> {
+pub(crate) fn end_of_error(events: &[u8], now: Instant) -> Option<usize> {
     let mut observer = Observer::stream();
     let mut start = 0;
     for end in sse::event_ends(events) {

@@ -46,7 +46,7 @@ struct Answer<'a> {
 }
 
 /// Returns the reason why a body with status 200 is not an answer of OpenAI's API; `None` if it is one.
-pub fn wrong_with(body: &[u8]) -> Option<&'static str> {
+pub(crate) fn wrong_with(body: &[u8]) -> Option<&'static str> {
     if !body.trim_ascii_start().starts_with(b"{") {
         return Some("the body is no JSON object");
     }
@@ -59,7 +59,7 @@ pub fn wrong_with(body: &[u8]) -> Option<&'static str> {
 }
 
 /// Reads id, model and finish reasons of an unstreamed answer without parsing all of it.
-pub fn told_by(body: &[u8]) -> AnswerIds {
+pub(crate) fn told_by(body: &[u8]) -> AnswerIds {
     let mut told = AnswerIds::default();
     let (id, model) = (text_after(&WORDS.id, body), text_after(&WORDS.model, body));
     told.name(id.as_ref().map(|(id, _)| id.as_ref()), model.as_ref().map(|(model, _)| model.as_ref()));
