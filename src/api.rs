@@ -26,7 +26,10 @@ pub mod app {
 pub mod backend {
     //! Backends made ready for requests.
 
-    pub use crate::backend::{Client, Failure, PrepareError, RequestBody, Target};
+    pub use crate::backend::{
+        Answer, AnswerBody, Auth, BodyError, Client, Connector, Facts, Failure, Passing, PrepareError, RequestBody,
+        SendError, Stream, Target, TlsError,
+    };
 
     pub mod tls {
         //! TLS towards backends.
@@ -48,8 +51,10 @@ pub mod config {
     //! rollout.toml, read and validated.
 
     pub use crate::config::{
-        ApiKey, Backend, Config, ConfigError, Listen, Place, Price, Problem, ReasoningPolicy, Route, Secrets, Server,
-        ShiftError, Shifted, Telemetry, Timeouts, describe, load, parse, shift, warnings,
+        ApiKey, Backend, BackendUrl, Breaker, Config, ConfigError, Failover, Keep, KeySource, LateSystem, Limits,
+        Listen, LogprobsPolicy, PemFile, PemKey, Place, Price, Problem, Proxy, ReasoningPolicy, Records, Route,
+        RouteMatch, SecretSource, Secrets, Server, Shadow, ShadowTo, ShiftError, Shifted, Telemetry, Timeouts,
+        TlsFiles, TokenPrice, Translation, describe, load, parse, shift, warnings,
     };
 }
 
@@ -63,7 +68,8 @@ pub mod exchange {
     //! One request to one backend, without a client.
 
     pub use crate::exchange::{
-        Capture, Inbound, InboundBody, LegError, Opened, OpenedBody, Plan, PlanError, Room, SdkTimeouts, collect, open,
+        AnswerStream, Capture, Inbound, InboundBody, LegError, Next, Opened, OpenedBody, Plan, PlanError, Room,
+        SdkTimeouts, StreamEnd, collect, open,
     };
 }
 
@@ -82,13 +88,13 @@ pub mod fleet {
 pub mod health {
     //! Breakers, cool-downs and loads.
 
-    pub use crate::health::{LoadReport, Reading, Report, Sample, State, Ticket};
+    pub use crate::health::{Budget, Health, Limits, Load, LoadReport, Reading, Report, Sample, State, Ticket, Unfit};
 }
 
 pub mod live {
     //! The state in force and how it is replaced.
 
-    pub use crate::live::{InForce, LoadError, ReloadError, Snapshot, Source, Store};
+    pub use crate::live::{Admission, InForce, LoadError, ReloadError, RouteHandle, Shutdown, Snapshot, Source, Store};
 
     pub mod watch {
         //! The watcher of the file.
@@ -101,8 +107,10 @@ pub mod model {
     //! The vocabulary that every room shares.
 
     pub use crate::model::{
-        BackendId, Cause, End, Engine, Family, Fault, Limit, MissingFeatures, Percent, Pin, Reason, Refusal, RouteId,
-        TraceContext,
+        BackendId, CancelledBy, Cause, ContextLength, End, Engine, EngineFacts, ErrorDialect, Family, Fault,
+        FormatBesideTools, Glob, Hints, ImageDetail, JsonObjectFormat, JsonSchemaFormat, Limit, MissingFeatures,
+        ParallelCalls, Percent, PercentError, Pin, Reason, Refusal, RouteId, Secret, Seeds, SpanId, ThinkingSwitch,
+        TraceContext, TraceId,
     };
 }
 
@@ -116,15 +124,15 @@ pub mod outcome {
     //! The facts and the judgement of legs and requests.
 
     pub use crate::outcome::{
-        Attempt, BackendLabels, Blame, Ending, LegEnd, LegKind, Miss, MissKind, OtherAnswer, Role, Trail, Verdict,
-        judge,
+        Attempt, BackendLabels, Blame, Clock, Decided, Ending, LegEnd, LegKind, Miss, MissKind, OtherAnswer, Outcome,
+        Overhead, OwnTime, Params, Role, Trail, Verdict, judge,
     };
 }
 
 pub mod proxy {
     //! The listener for applications.
 
-    pub use crate::proxy::{BindError, ClientTimeouts, Inherited, Listener};
+    pub use crate::proxy::{BindError, ClientTimeouts, Inherited, Listener, Proxy};
 }
 
 pub mod sim {
@@ -139,15 +147,27 @@ pub mod sim {
 pub mod stats {
     //! Counters, gauges and histograms.
 
-    pub use crate::stats::{BackendStats, Gauge, Permit, RouteStats, ShareStats, Stats, TelemetryStats};
+    pub use crate::stats::{
+        BackendStats, Count, Exemplar, Gauge, Latency, Lifetimes, Permit, Reloads, RouteStats, ShareStats, Stats,
+        TelemetryStats, View,
+    };
+}
+
+pub mod telemetry {
+    //! Listeners to outcomes.
+
+    pub use crate::telemetry::Sinks;
+    pub use crate::telemetry::meters::{CallSeries, Meters};
+    pub use crate::telemetry::server_span::ServerSpan;
+    pub use crate::telemetry::tracer::{Chunk, Sampler, Tracer};
 }
 
 pub mod translate {
     //! The translation of requests and answers.
 
     pub use crate::translate::{
-        Action, AnswerSpec, Kind, Ledger, Owner, Pinned, Step, TranslateError, TranslateInput, Translated, call_id,
-        owner_of_call, owner_of_response, pin_exactly, request, response_id,
+        Action, AnswerSpec, FieldId, Kind, Ledger, Owner, Pinned, Step, TranslateError, TranslateInput, Translated,
+        call_id, owner_of_call, owner_of_response, pin_exactly, request, response_id,
     };
 
     pub mod answer {
@@ -167,7 +187,7 @@ pub mod wire {
     pub mod endpoint {
         //! Endpoints by path.
 
-        pub use crate::wire::endpoint::Endpoint;
+        pub use crate::wire::endpoint::{Endpoint, Operation};
     }
 
     pub mod framing {
@@ -180,6 +200,19 @@ pub mod wire {
         //! The check of a request's head.
 
         pub use crate::wire::head::{Wrong, check, is_known};
+    }
+
+    pub mod answer_facts {
+        //! Facts about an answer.
+
+        pub use crate::wire::answer_facts::{AnswerFacts, AnswerIds, Usage};
+        pub use crate::wire::pace::Pace;
+    }
+
+    pub mod error_body {
+        //! OpenAI's error body.
+
+        pub use crate::wire::error_body::ApiError;
     }
 
     pub mod observe {

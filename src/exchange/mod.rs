@@ -23,4 +23,4 @@ pub use open::{Opened, OpenedBody, open};
 pub use plan::{Plan, PlanError};
 pub use room::Room;
 pub(crate) use send::{Exchange, send};
-pub(crate) use stream::{AnswerStream, Next};
+pub use stream::{AnswerStream, Next, StreamEnd};

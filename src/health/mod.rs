@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 pub use breaker::State;
 pub(crate) use breaker::{Breaker, Pass};
-pub(crate) use budget::Budget;
-pub(crate) use load::{Limits, Load, is_fresh};
-pub use load::{LoadReport, Reading};
+pub use budget::Budget;
+pub(crate) use load::is_fresh;
+pub use load::{Limits, Load, LoadReport, Reading};
 
 use crate::config;
 

@@ -9,8 +9,8 @@ mod store;
 mod targets;
 pub(crate) mod watch;
 
-pub(crate) use in_force::Admission;
-pub use in_force::InForce;
-pub(crate) use shutdown::Shutdown;
+pub use in_force::{Admission, InForce};
+pub use shutdown::Shutdown;
 pub use snapshot::Snapshot;
 pub use store::{LoadError, ReloadError, Source, Store};
+pub use targets::RouteHandle;

@@ -18,22 +18,21 @@ mod secret;
 mod text;
 mod trace;
 
-pub(crate) use cancelled_by::CancelledBy;
+pub use cancelled_by::CancelledBy;
 pub use engine::Engine;
-pub(crate) use engine_facts::{
-    ContextLength, ErrorDialect, FormatBesideTools, ImageDetail, JsonObjectFormat, JsonSchemaFormat, ParallelCalls,
-    Seeds, ThinkingSwitch,
+pub use engine_facts::{
+    ContextLength, EngineFacts, ErrorDialect, FormatBesideTools, Hints, ImageDetail, JsonObjectFormat,
+    JsonSchemaFormat, ParallelCalls, Seeds, ThinkingSwitch,
 };
 pub use family::Family;
 pub use fault::Fault;
-pub(crate) use glob::Glob;
+pub use glob::Glob;
 pub use ids::{BackendId, RouteId};
 pub use limit::Limit;
 pub(crate) use method::{METHODS, OTHER_METHOD, told_method};
 pub use missing_features::MissingFeatures;
-pub use percent::Percent;
+pub use percent::{Percent, PercentError};
 pub use reason::{Cause, End, Pin, Reason, Refusal};
-pub(crate) use secret::Secret;
+pub use secret::Secret;
 pub(crate) use text::prefix;
-pub use trace::TraceContext;
-pub(crate) use trace::{SpanId, TraceId};
+pub use trace::{SpanId, TraceContext, TraceId};

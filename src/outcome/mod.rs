@@ -11,10 +11,10 @@ mod params;
 mod request;
 mod trail;
 
-pub(crate) use clock::{Clock, OwnTime};
+pub use clock::{Clock, OwnTime};
 pub use judge::{Blame, Ending, Miss, MissKind, OtherAnswer, Verdict, judge};
 pub use labels::{BackendLabels, LegKind, Role};
 pub use leg::{Attempt, LegEnd};
-pub(crate) use params::Params;
-pub(crate) use request::{Decided, Outcome, Overhead};
+pub use params::Params;
+pub use request::{Decided, Outcome, Overhead};
 pub use trail::Trail;

@@ -18,4 +18,4 @@ mod tunnel;
 pub use client_io::ClientTimeouts;
 pub(crate) use listener::tcp_of;
 pub use listener::{BindError, Inherited, Listener};
-pub(crate) use shared::Proxy;
+pub use shared::Proxy;

@@ -10,10 +10,11 @@ mod histogram;
 mod process;
 mod route;
 
-pub use backend::BackendStats;
+pub use backend::{BackendStats, Lifetimes};
 pub(crate) use count::lock;
-pub(crate) use count::{Count, Latency};
+pub use count::{Count, Latency};
 pub use gauge::{Gauge, Permit};
-pub(crate) use histogram::{Exemplar, HTTP_BOUNDS, Histogram, Traced, View};
-pub use process::{Stats, TelemetryStats};
+pub use histogram::{Exemplar, View};
+pub(crate) use histogram::{HTTP_BOUNDS, Histogram, Traced};
+pub use process::{Reloads, Stats, TelemetryStats};
 pub use route::{RouteStats, ShareStats};

@@ -14,5 +14,5 @@ mod sinks;
 mod spans;
 pub(crate) mod tracer;
 
-pub(crate) use sinks::Sinks;
+pub use sinks::Sinks;
 pub(crate) use spans::SPANS;

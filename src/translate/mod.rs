@@ -34,7 +34,7 @@ mod tools;
 pub use answer_spec::{AnswerSpec, Kind};
 pub use error::{Pinned, TranslateError};
 pub(crate) use features::needs;
-pub(crate) use field_id::FieldId;
+pub use field_id::FieldId;
 pub use ids::{Owner, call_id, owner_of_call, owner_of_response, response_id};
 pub use input::TranslateInput;
 pub use ledger::{Action, Ledger, Step};

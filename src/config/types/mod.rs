@@ -7,16 +7,12 @@ mod route;
 mod shadow;
 mod telemetry;
 
-pub use backend::{ApiKey, Backend, Price, ReasoningPolicy, Timeouts};
-pub(crate) use backend::{
-    BackendUrl, Breaker, LateSystem, LogprobsPolicy, PemFile, PemKey, Proxy, SecretSource, TlsFiles, TokenPrice,
-    Translation,
+pub use backend::{
+    ApiKey, Backend, BackendUrl, Breaker, LateSystem, LogprobsPolicy, PemFile, PemKey, Price, Proxy, ReasoningPolicy,
+    SecretSource, Timeouts, TlsFiles, TokenPrice, Translation,
 };
 pub use config::Config;
-pub(crate) use process::{Failover, Limits};
-pub use process::{Listen, Server};
-pub use route::Route;
-pub(crate) use route::{KeySource, RouteMatch};
-pub(crate) use shadow::{Records, Shadow, ShadowTo};
-pub(crate) use telemetry::Keep;
-pub use telemetry::Telemetry;
+pub use process::{Failover, Limits, Listen, Server};
+pub use route::{KeySource, Route, RouteMatch};
+pub use shadow::{Records, Shadow, ShadowTo};
+pub use telemetry::{Keep, Telemetry};
