@@ -83,75 +83,30 @@ impl LocalReply {
         matches!(error, LegError::Rejected { status, error, .. } if is_told(*status, error))
     }
 
-    /// Status, error and the reason of the closed list; no reason where a backend is to blame.
+    /// Status, error and the reason of the closed list; no reason where a backend is to blame, or the application left.
     fn explain(&self) -> (StatusCode, ApiError, Option<Refusal>) {
-        fn invalid(message: impl Into<String>, code: Option<&'static str>) -> ApiError {
-            ApiError::invalid_request(message, code)
-        }
         match self {
-            Self::Method => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                invalid(format!("this method is not served here: send one of {METHODS}"), Some("method_not_allowed")),
-                Some(Refusal::Method),
-            ),
-            Self::Wrong(wrong) => (wrong.status, invalid(wrong.what, Some(wrong.code)), Some(Refusal::Request)),
             Self::SlowBody => (
                 StatusCode::REQUEST_TIMEOUT,
-                invalid("no more of the request's body came in time", Some("request_timeout")),
+                invalid("no more of the request's body came in time", "request_timeout"),
                 Some(Refusal::Timeout),
-            ),
-            Self::OptionsStar => (StatusCode::NO_CONTENT, invalid("", None), Some(Refusal::Method)),
-            Self::TargetTooLong => (
-                StatusCode::URI_TOO_LONG,
-                invalid("the request's target is longer than 8 KiB", Some("uri_too_long")),
-                Some(Refusal::Head),
-            ),
-            Self::HeadTooLarge(limit) => (
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                invalid(
-                    format!("the request's head is larger than limits.head, {limit} bytes"),
-                    Some("head_too_large"),
-                ),
-                Some(Refusal::Head),
-            ),
-            Self::TooManyFields(limit) => (
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                invalid(format!("the request's head has more than {limit} fields"), Some("head_too_large")),
-                Some(Refusal::Head),
-            ),
-            Self::MalformedPath => (
-                StatusCode::BAD_REQUEST,
-                invalid("the path has dot segments, empty segments or encoded slashes", Some("invalid_path")),
-                Some(Refusal::Request),
-            ),
-            Self::UnknownPath(path) => (
-                StatusCode::NOT_FOUND,
-                invalid(
-                    format!(
-                        "Unknown request URL: {path}. shiftgate serves paths under /v1: check the client's base_url"
-                    ),
-                    Some("unknown_url"),
-                ),
-                Some(Refusal::Path),
             ),
             Self::UnknownOverride => (
                 StatusCode::BAD_REQUEST,
                 invalid(
                     "x-shiftgate-backend names no backend of rollout.toml; send one of its names, or leave it out",
-                    Some("unknown_backend"),
+                    "unknown_backend",
                 ),
                 Some(Refusal::Override),
             ),
             Self::ClientBody(cause) => (
                 StatusCode::BAD_REQUEST,
-                invalid(format!("the request's body could not be read: {cause}"), Some("client_body")),
+                invalid(format!("the request's body could not be read: {cause}"), "client_body"),
                 Some(Refusal::Request),
             ),
-            Self::ClientLeft => (
-                StatusCode::BAD_REQUEST,
-                invalid("the request's body ended before it was whole", Some("client_body")),
-                None,
-            ),
+            Self::ClientLeft => {
+                (StatusCode::BAD_REQUEST, invalid("the request's body ended before it was whole", "client_body"), None)
+            }
             Self::Untranslatable(error) => (StatusCode::BAD_REQUEST, error.as_ref().clone(), Some(Refusal::Request)),
             Self::Overload(limit) => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -164,6 +119,47 @@ impl LocalReply {
             Self::Failed(_) | Self::Rejected { .. } | Self::Misconfigured(_) => {
                 let (status, error) = self.explain_backend();
                 (status, error, None)
+            }
+            _ => {
+                let (status, error, refusal) = self.explain_head();
+                (status, error, Some(refusal))
+            }
+        }
+    }
+
+    /// Explains a refusal by the head alone.
+    fn explain_head(&self) -> (StatusCode, ApiError, Refusal) {
+        let too_large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        match self {
+            Self::Wrong(wrong) => (wrong.status, invalid(wrong.what, wrong.code), Refusal::Request),
+            Self::OptionsStar => {
+                (StatusCode::NO_CONTENT, ApiError::invalid_request(String::new(), None), Refusal::Method)
+            }
+            Self::TargetTooLong => {
+                let error = invalid("the request's target is longer than 8 KiB", "uri_too_long");
+                (StatusCode::URI_TOO_LONG, error, Refusal::Head)
+            }
+            Self::HeadTooLarge(limit) => {
+                let message = format!("the request's head is larger than limits.head, {limit} bytes");
+                (too_large, invalid(message, "head_too_large"), Refusal::Head)
+            }
+            Self::TooManyFields(limit) => {
+                let message = format!("the request's head has more than {limit} fields");
+                (too_large, invalid(message, "head_too_large"), Refusal::Head)
+            }
+            Self::UnknownPath(path) => {
+                let message = format!(
+                    "Unknown request URL: {path}. shiftgate serves paths under /v1: check the client's base_url"
+                );
+                (StatusCode::NOT_FOUND, invalid(message, "unknown_url"), Refusal::Path)
+            }
+            Self::Method => {
+                let message = format!("this method is not served here: send one of {METHODS}");
+                (StatusCode::METHOD_NOT_ALLOWED, invalid(message, "method_not_allowed"), Refusal::Method)
+            }
+            _ => {
+                let message = "the path has dot segments, empty segments or encoded slashes";
+                (StatusCode::BAD_REQUEST, invalid(message, "invalid_path"), Refusal::Request)
             }
         }
     }
@@ -230,6 +226,10 @@ impl LocalReply {
             _ => (StatusCode::BAD_GATEWAY, ApiError::server("no backend answered", "upstream_error")),
         }
     }
+}
+
+fn invalid(message: impl Into<String>, code: &'static str) -> ApiError {
+    ApiError::invalid_request(message, Some(code))
 }
 
 /// True if a backend's refusal is the application's to hear: not one of our own key, model or URL.
