@@ -3,6 +3,7 @@
 //! Invariant: nothing is bound before the file is known to be good, and the end always comes within `drain`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{Admin, View};
-use crate::config::Config;
+use crate::config::{Config, Server};
 use crate::fleet::{BackendMonitor, PollIntervals};
 
 use crate::live::watch::{Timing, WatchHandle, watch};
@@ -53,13 +54,60 @@ pub struct App {
     pub admin: SocketAddr,
     pub store: Arc<Store>,
     pub stats: Arc<Stats>,
-    meters: Arc<Meters>,
-    started: Instant,
-    shutdown: Arc<Shutdown>,
+    shared: Shared,
     watcher: Option<WatchHandle>,
-    /// Held: its tasks end with it.
-    _fleet: Option<Arc<BackendMonitor>>,
+    /// Asks backends for their load and their models; its tasks end with it.
+    monitor: Option<Arc<BackendMonitor>>,
     exporter: Option<Exporter>,
+}
+
+/// The state that the parts of one process share.
+#[derive(Debug)]
+struct Shared {
+    store: Arc<Store>,
+    stats: Arc<Stats>,
+    meters: Arc<Meters>,
+    shutdown: Arc<Shutdown>,
+    started_at: Instant,
+}
+
+impl Shared {
+    /// Puts the first reading in force.
+    fn load(config: Config, source: Source) -> Result<Self, LoadError> {
+        let (started_at, stats) = (Instant::now(), Arc::new(Stats::default()));
+        let store = Arc::new(Store::new(config, source, Arc::clone(&stats))?);
+        Ok(Self { store, stats, meters: Arc::default(), shutdown: Arc::default(), started_at })
+    }
+
+    /// Starts the export of traces, where the file or the environment names a collector.
+    fn export(&self, bridge: &Bridge) -> Option<Exporter> {
+        let telemetry = self.store.current().snapshot.config.telemetry.clone();
+        Exporter::start(&telemetry, &|name| self.store.env(name), bridge, &self.stats)
+    }
+}
+
+/// The sockets that the process serves on.
+struct Bound {
+    listener: Listener,
+    admin: TcpListener,
+    admin_address: SocketAddr,
+}
+
+impl Bound {
+    /// Takes the sockets that were given, and binds the others.
+    async fn bind(sockets: Sockets, server: &Server) -> Result<Self, BindError> {
+        let listener = match sockets.listen {
+            Some(socket) => Listener::inherit(socket).map_err(BindError::Inherited)?,
+            None => Listener::bind(&server.listen).await?,
+        };
+        let bind_error = |cause| BindError::new("server.admin", server.admin, cause);
+        let admin = match sockets.admin {
+            Some(socket) => tcp_of(socket).map_err(BindError::Inherited)?,
+            None => TcpListener::bind(server.admin).await.map_err(bind_error)?,
+        };
+        let admin_address = admin.local_addr().map_err(bind_error)?;
+        Ok(Self { listener, admin, admin_address })
+    }
 }
 
 /// What an embedder or a test may choose.
@@ -90,7 +138,7 @@ impl App {
         Self::start_on(Sockets::default(), config, text, source, options).await
     }
 
-    /// The same on sockets that were given.
+    /// Binds and serves on sockets that were given. The stages: load, bind, export, serve, ask, watch.
     pub async fn start_on(
         sockets: Sockets,
         config: Config,
@@ -98,80 +146,68 @@ impl App {
         source: Source,
         options: Options,
     ) -> Result<Self, StartError> {
-        let started = Instant::now();
-        let stats = Arc::new(Stats::default());
         let (path, watched) = (config.path.clone(), config.watched.clone());
-        let store = Arc::new(Store::new(config, source, Arc::clone(&stats))?);
-        let server = store.current().snapshot.config.server.clone();
-        let listener = match sockets.listen {
-            Some(socket) => Listener::inherit(socket).map_err(BindError::Inherited)?,
-            None => Listener::bind(&server.listen).await?,
-        };
-        let bind_error = |cause| BindError::new("server.admin", server.admin, cause);
-        let admin_socket = match sockets.admin {
-            Some(socket) => tcp_of(socket).map_err(BindError::Inherited)?,
-            None => TcpListener::bind(server.admin).await.map_err(bind_error)?,
-        };
-        let admin_address = admin_socket.local_addr().map_err(bind_error)?;
-        let telemetry = store.current().snapshot.config.telemetry.clone();
-        let exporter = match options.traces {
-            true => Exporter::start(&telemetry, &|name| store.env(name), &options.bridge, &stats),
-            false => None,
-        };
-        let tracer = exporter.as_ref().map(Exporter::tracer);
-        let shutdown = Arc::new(Shutdown::default());
-        let meters = Arc::new(Meters::default());
-        let sinks = Sinks::new(Arc::clone(&stats), Arc::clone(&meters), tracer);
-        let (listen, listen_address) = (listener.address().to_owned(), listener.tcp_address());
-        let proxy = Proxy::new(Arc::clone(&store), Arc::clone(&stats), Arc::clone(&shutdown), options.timeouts, sinks);
-        tokio::spawn(listener.run(Arc::new(proxy)));
-        let admin = Arc::new(Admin {
-            store: Arc::clone(&store),
-            stats: Arc::clone(&stats),
-            meters: Arc::clone(&meters),
-            shutdown: Arc::clone(&shutdown),
-            listen: listen.clone(),
-            admin: admin_address.to_string(),
-            started,
-        });
-        tokio::spawn(admin.run(admin_socket));
-        let fleet = options.ask.map(|pace| Arc::new(BackendMonitor::new(pace)));
-        if let Some(fleet) = &fleet {
-            fleet.follow(store.current().targets_off_path());
-        }
-        let watcher = match options.watch {
-            false => None,
-            true => {
-                // Inside the runtime: a new snapshot's pools belong to it.
-                let (store, runtime) = (Arc::clone(&store), tokio::runtime::Handle::current());
-                let (fleet, bridge, meters) = (fleet.clone(), options.bridge.clone(), Arc::clone(&meters));
-                let apply = move |reading| {
-                    let _inside = runtime.enter();
-                    let watched = store.reload(reading);
-                    let current = store.current();
-                    bridge.follow(current.snapshot.config.telemetry.sample);
-                    meters.prune(current.targets_off_path().iter().map(|target| &target.labels));
-                    if let Some(fleet) = &fleet {
-                        fleet.follow(store.current().targets_off_path());
-                    }
-                    watched
-                };
-                Some(watch(path, watched, text, options.timing, apply).map_err(StartError::Watch)?)
-            }
-        };
-        Ok(Self {
-            listen,
-            listen_address,
-            admin: admin_address,
-            store,
-            stats,
-            meters,
-            started,
-            shutdown,
-            watcher,
-            _fleet: fleet,
+        let shared = Shared::load(config, source)?;
+        let bound = Bound::bind(sockets, &shared.store.current().snapshot.config.server).await?;
+        let exporter = options.traces.then(|| shared.export(&options.bridge)).flatten();
+        let monitor = options.ask.map(|intervals| Arc::new(BackendMonitor::new(intervals)));
+        let mut app = Self {
+            listen: bound.listener.address().to_owned(),
+            listen_address: bound.listener.tcp_address(),
+            admin: bound.admin_address,
+            store: Arc::clone(&shared.store),
+            stats: Arc::clone(&shared.stats),
+            shared,
+            watcher: None,
+            monitor,
             exporter,
-        })
+        };
+        app.serve(bound, options.timeouts);
+        if let Some(monitor) = &app.monitor {
+            monitor.follow(app.store.current().targets_off_path());
+        }
+        if options.watch {
+            let apply = app.on_reading(&options.bridge);
+            app.watcher = Some(watch(path, watched, text, options.timing, apply).map_err(StartError::Watch)?);
+        }
+        Ok(app)
+    }
+
+    /// Serves applications and the admin port, each from a task of its own.
+    fn serve(&self, bound: Bound, timeouts: ClientTimeouts) {
+        let Shared { store, stats, meters, shutdown, started_at } = &self.shared;
+        let sinks = Sinks::new(Arc::clone(stats), Arc::clone(meters), self.exporter.as_ref().map(Exporter::tracer));
+        let proxy = Proxy::new(Arc::clone(store), Arc::clone(stats), Arc::clone(shutdown), timeouts, sinks);
+        tokio::spawn(bound.listener.run(Arc::new(proxy)));
+        let admin = Admin {
+            store: Arc::clone(store),
+            stats: Arc::clone(stats),
+            meters: Arc::clone(meters),
+            shutdown: Arc::clone(shutdown),
+            listen: self.listen.clone(),
+            admin: self.admin.to_string(),
+            started: *started_at,
+        };
+        tokio::spawn(Arc::new(admin).run(bound.admin));
+    }
+
+    /// Puts a new reading of the file in force, and tells everyone who follows it.
+    fn on_reading(&self, bridge: &Bridge) -> impl Fn(std::io::Result<Vec<u8>>) -> Vec<PathBuf> + Send + 'static {
+        let (store, meters) = (Arc::clone(&self.store), Arc::clone(&self.shared.meters));
+        let (monitor, bridge) = (self.monitor.clone(), bridge.clone());
+        // The connections of a new reading's backends belong to this runtime.
+        let runtime = tokio::runtime::Handle::current();
+        move |reading| {
+            let _inside = runtime.enter();
+            let watched = store.reload(reading);
+            let current = store.current();
+            bridge.follow(current.snapshot.config.telemetry.sample);
+            meters.prune(current.targets_off_path().iter().map(|target| &target.labels));
+            if let Some(monitor) = &monitor {
+                monitor.follow(current.targets_off_path());
+            }
+            watched
+        }
     }
 
     /// The process at this moment.
@@ -179,9 +215,9 @@ impl App {
         View {
             listen: self.listen.clone(),
             admin: self.admin.to_string(),
-            is_draining: self.shutdown.draining.is_cancelled(),
-            uptime_s: self.started.elapsed().as_secs_f64(),
-            ..View::of(&self.store, &self.stats, &self.meters)
+            is_draining: self.shared.shutdown.draining.is_cancelled(),
+            uptime_s: self.shared.started_at.elapsed().as_secs_f64(),
+            ..View::of(&self.store, &self.stats, &self.shared.meters)
         }
     }
 
@@ -215,7 +251,7 @@ impl App {
             shiftgate.in_flight = in_flight,
             otel.status_code = tracing::field::Empty
         );
-        let shutdown = &self.shutdown;
+        let shutdown = &self.shared.shutdown;
         shutdown.draining.cancel();
         let finished = async {
             tokio::time::sleep(GRACE.min(limit)).await;
