@@ -67,7 +67,7 @@ impl Plan {
     /// The request's body as it came, whatever the backend's engine.
     pub fn verbatim(inbound: &Arc<Inbound>, target: &Arc<Target>, role: Role) -> Result<Self, PlanError> {
         let own_path = own_path(inbound.uri(), Owner::of(&target.config.name));
-        let uri = target.uri_for(own_path.as_ref().unwrap_or(inbound.uri())).ok_or(PlanError::MalformedPath)?;
+        let uri = target.uri_for(own_path.as_ref().unwrap_or_else(|| inbound.uri())).ok_or(PlanError::MalformedPath)?;
         let is_baseline = role == Role::Baseline;
         Ok(Self {
             inbound: Arc::clone(inbound),

@@ -120,7 +120,7 @@ impl AnswerStream {
         }
     }
 
-    fn broke(&mut self, ending: Ending) -> Next {
+    fn broke(&self, ending: Ending) -> Next {
         match self.reader.on_break {
             OnBreak::Cut => Next::End(StreamEnd { rest: Bytes::new(), ending, is_cut: true }),
             OnBreak::ErrorEvent => {
