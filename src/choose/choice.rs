@@ -110,7 +110,9 @@ pub fn choose(
     };
     let choice = match decision.reason {
         Reason::Split if shares.is_withdrawn(decision.backend) => {
-            choice.moved(config.baseline, Reason::RolledBack).unwrap_or(choice)
+            // Its share counts as the baseline's.
+            let moved = choice.moved(config.baseline, Reason::RolledBack);
+            moved.map_or(choice, |moved| Choice { decided: moved.asked, ..moved })
         }
         _ => choice,
     };

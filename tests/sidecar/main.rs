@@ -20,6 +20,7 @@ mod process;
 mod proxy;
 mod reach;
 mod reload;
+mod shares;
 mod streams;
 mod support;
 mod translation;
