@@ -2,6 +2,7 @@
 //!
 //! Invariant: a writer that nobody reads costs lines, counted, and no time.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
@@ -59,9 +60,22 @@ pub(super) fn json_writer() -> Option<NonBlocking> {
 
 /// Begins a line as the subscriber's own JSON lines begin. The object is left open.
 pub(super) fn begin_json(line: &mut Vec<u8>, level: &'static str, message: &'static str) {
+    thread_local! {
+        /// The last second that a line was written in, and its text up to the fraction.
+        static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+    }
     let now = jiff::Timestamp::now();
+    line.extend_from_slice(b"{\"timestamp\":\"");
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != now.as_second() {
+            *second = now.as_second();
+            *text = format!("{now:.0}").trim_end_matches('Z').to_owned();
+        }
+        line.extend_from_slice(text.as_bytes());
+    });
+    let millis = now.subsec_millisecond().unsigned_abs();
     // Writing into a vector cannot fail.
-    drop(write!(line, "{{\"timestamp\":\"{now:.3}\",\"level\":\"{level}\",\"message\":\"{message}\""));
+    drop(write!(line, ".{millis:03}Z\",\"level\":\"{level}\",\"message\":\"{message}\""));
 }
 
 /// RFC 3339 in UTC with milliseconds.
