@@ -1,40 +1,77 @@
 //! shiftgate: a sidecar that shifts an application's LLM traffic from OpenAI to Qwen, one percent at a time.
 //!
-//! Ranked aims, to settle arguments in advance:
+//! Aims, by rank; when two of them conflict, the earlier one wins:
 //! 1. the application's answer is never made worse by the experiment;
 //! 2. bytes pass unchanged unless a named rewrite changes them;
 //! 3. every request yields exactly one outcome;
-//! 4. low and measured overhead;
-//! 5. small enough to read in an afternoon.
+//! 4. the overhead is low and measured;
+//! 5. the code is small enough to read in an afternoon.
 //!
-//! The rooms, in the order in which they may import each other (a room sees only those above it;
-//! `tests/architecture` keeps it so):
+//! # Rooms
+//!
+//! A room is a top-level module. A room imports only from rows above its own, except that [`demo`] imports [`sim`];
+//! `tests/architecture/main.rs` checks it. The `mod.rs` of a room says what it owns and what it refuses to do.
 //!
 //! | room | owns |
 //! |---|---|
-//! | [`model`] | the vocabulary: engines, percents, reasons, secrets |
-//! | [`config`] | text of rollout.toml → a validated [`config::Config`], or every problem at once |
-//! | [`wire`] | OpenAI's format as bytes: endpoints, the scan of a body, the splice, SSE, error bodies |
-//! | [`translate`] | the pure translation: a request for each engine, its answer made OpenAI's, the ledger |
-//! | [`choose`] | the pure decision: hash, intervals, keys, pins |
-//! | [`health`] | a candidate's breaker and cool-down, the budget of failovers |
-//! | [`telemetry`] | a request's story, counters, histograms, logs, which requests are traced |
-//! | [`backend`] | connections to backends: TCP, TLS, proxies, pools, deadlines, headers |
-//! | [`fleet`] | what backends say of themselves, asked off the request path: load, context, the probe |
-//! | [`live`] | the snapshot in force, how it is built, published and watched |
-//! | [`proxy`] | the path of a request, from the listener to the last byte of the answer |
-//! | [`admin`] | `/healthz`, `/readyz`, `/status`, `/metrics` |
-//! | [`otlp`] | spans on their way to a collector, the `OTEL_*` variables |
+//! | [`model`] | the shared vocabulary: engines and their facts, percents, reasons, ids, secrets |
+//! | [`config`] | rollout.toml: its text becomes a validated [`config::Config`], or a list of every problem |
+//! | [`wire`] | OpenAI's format as bytes: endpoints, the scan of a body, SSE, error bodies, framing |
+//! | [`translate`] | the pure translation of requests for each engine and of answers to OpenAI's form; the ledger |
+//! | [`choose`] | the pure choice of a backend: hash, intervals, keys, pins, availability, fallback |
+//! | [`health`] | breaker, cool-down and load of a candidate; the retry budget |
+//! | [`stats`] | counters, gauges with their permits, histograms; kept across reloads |
+//! | [`outcome`] | facts of a running leg, the one judgement at its end, the immutable outcome of a request |
+//! | [`telemetry`] | listeners to outcomes: counters, meters, the log line, the tracer |
+//! | [`backend`] | connections to backends: TCP, TLS, proxies, pools, headers |
+//! | [`exchange`] | one request to one backend, without a client: plan, send, hold, pull |
+//! | [`live`] | the state in force: built from the file, published, replaced; the file watcher |
+//! | [`fleet`] | polls of backends off the request path: load, context length, the probe |
+//! | [`proxy`] | the application's connections and the order of a request's steps |
+//! | [`admin`] | `/healthz`, `/readyz`, `/status`, `/metrics`, and the view behind them |
+//! | [`otlp`] | export of spans to a collector, the `OTEL_*` variables |
 //! | [`app`] | the composition root: binds, spawns, drains |
-//! | [`sim`] | simulated servers, one for each engine (imports nothing of the others) |
-//! | [`demo`] | traffic through the real proxy against [`sim`], and the live table |
+//! | [`demo`] | generated traffic through the real proxy to [`sim`], and the live table |
 //! | [`cli`] | arguments, commands, exit codes |
+//! | [`sim`] | one simulated server for each engine; imports no other room |
 //!
-//! The journey of one request: [`proxy`] takes a permit and one snapshot, reads the body up to its cap, [`wire`]
-//! scans it, [`choose`] decides, [`health`] may send it to the baseline, [`wire`] splices the model name, [`backend`]
-//! sends, and the answer's body carries permits, deadlines and the outcome to its last byte. A candidate that fails
-//! before its first content is followed by the baseline. At the end its story is told once: to the counters, the log, the
-//! metrics and, where it is traced, to [`otlp`].
+//! # The journey of one request
+//!
+//! `proxy/handler.rs` shows it on one screen.
+//!
+//! 1. **Intake** (`proxy/intake.rs`): the request takes the state in force ([`live::InForce`]) once and keeps it to the
+//!    end. Its head is checked, a permit is taken, and the body is read up to `max_body`; a larger one streams on
+//!    unread. The result is an immutable [`exchange::Inbound`], whose body [`wire`] has scanned.
+//! 2. **Choose** (`choose/choice.rs`, [`choose::choose`]): override, owner of server-side state, pin, owner of a tool
+//!    call, split; then the candidate's availability. The result, a [`choose::Choice`], is the only way to a backend's
+//!    handle.
+//! 3. **Plan** (`exchange/plan.rs`): [`translate`] makes the body for that engine. If this shows that the backend
+//!    cannot serve the request, [`choose::instead`] names another one. For an OpenAI baseline the bytes stay as they came.
+//! 4. **Open** (`exchange/open.rs`): [`backend`] sends it, and once more if a pooled connection had died. A candidate's
+//!    answer is held until its first content.
+//! 5. **Instead**: if the candidate failed before that, `may_fail_over` in the handler asks [`choose::instead`] and the
+//!    retry budget; then the baseline's leg is planned and opened. This happens at most once.
+//! 6. **Relay** (`proxy/answer.rs`, `exchange/stream.rs`): pulls the answer, translated back, to its last byte. The
+//!    body carries the permits and the deadlines.
+//! 7. **Outcome** (`outcome/judge.rs`): however a leg ends, it is judged once: complete or not, whose fault, a breaker
+//!    sample or not. All legs together are one [`outcome::Outcome`].
+//! 8. **Sinks** (`telemetry/sinks.rs`): counters, log line, meters and the tracer, which queues for [`otlp`], read it.
+//!
+//! # Where to change it
+//!
+//! | to change | start in |
+//! |---|---|
+//! | the order of decision, a pin | `choose/order.rs`; pins by feature in `translate/features.rs` |
+//! | the meaning of a percent | `choose/assign.rs` (key to unit, unit to backend), `choose/shares.rs` (percents in force) |
+//! | the failover rule | `choose/choice.rs` (`instead`), `proxy/handler.rs` (`may_fail_over`), `exchange/leg_error.rs` (`cause`) |
+//! | whether a failure counts, and against whom | `outcome/judge.rs` |
+//! | a field's translation for an engine | its row in `translate/table.rs`, then the module that the row names |
+//! | an answer's translation | `translate/answer` |
+//! | an engine's limit or ability | `model/engine.rs` |
+//! | a metric's name, help text or label | `admin/metrics`; labels of `gen_ai_*` and `http_server_*`: `telemetry/meters.rs`, their values `telemetry/meters/labels.rs` |
+//! | when a number counts | `telemetry/counters.rs`, `telemetry/meters.rs` |
+//! | a header to a backend | `backend/headers.rs` |
+//! | a key of rollout.toml | `config/types`, then `config/backend` or `config/sections` |
 
 pub(crate) mod admin;
 pub mod api;
