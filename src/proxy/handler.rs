@@ -46,11 +46,10 @@ impl Proxy {
             Ok(ready) => ready,
             Err(reply) => return respond::reply(progress, &reply),
         };
-        progress.begin_leg(&choice, plan.trail(LegKind::Served), admission);
+        let (trail, room) = progress.begin_leg(&choice, plan.trail(LegKind::Served), admission);
         if let Some(upgrade) = upgrade {
             return Box::pin(tunnel::open(self, plan, upgrade, progress)).await;
         }
-        let Some((trail, room)) = progress.leg() else { return respond::unbegun(progress) };
         let error = match open(&plan, unread, started, room, trail).await {
             Ok(opened) => return respond::pass_on(opened, &plan, progress),
             Err(error) => error,
@@ -75,9 +74,8 @@ impl Proxy {
         let Ok(admission) = progress.in_force.admit(&instead, Instant::now()) else {
             return respond::reply(progress, &LocalReply::Overload(Limit::MaxInFlight));
         };
-        progress.begin_next_leg(&instead, plan.trail(LegKind::Served), admission);
         let started = progress.clock.began_at;
-        let Some((trail, room)) = progress.leg() else { return respond::unbegun(progress) };
+        let (trail, room) = progress.begin_next_leg(&instead, plan.trail(LegKind::Served), admission);
         match open(&plan, None, started, room, trail).await {
             Ok(opened) => respond::pass_on(opened, &plan, progress),
             Err(error) => give_up(progress, error),

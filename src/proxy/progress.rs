@@ -127,30 +127,26 @@ impl Progress {
     }
 
     /// Begins the first leg, and counts the decision.
-    pub(super) fn begin_leg(&mut self, choice: &Choice, trail: Trail, admission: Admission) {
+    pub(super) fn begin_leg(&mut self, choice: &Choice, trail: Trail, admission: Admission) -> (&mut Trail, &mut Room) {
         self.decide(choice);
         let route = self.in_force.route(choice.route());
         let (decided, _) = choice.decided();
         self.proxy.sinks.decided(choice, route.share(decided), route.share(choice.backend()));
-        self.ask(choice, trail, admission);
+        self.begin_next_leg(choice, trail, admission)
     }
 
     /// Begins the leg that answers for the one before.
-    pub(super) fn begin_next_leg(&mut self, choice: &Choice, trail: Trail, admission: Admission) {
-        self.ask(choice, trail, admission);
-    }
-
-    fn ask(&mut self, choice: &Choice, mut trail: Trail, admission: Admission) {
+    pub(super) fn begin_next_leg(
+        &mut self,
+        choice: &Choice,
+        mut trail: Trail,
+        admission: Admission,
+    ) -> (&mut Trail, &mut Room) {
         self.target = Some(Arc::clone(self.in_force.target(choice)));
         self.reason = Some(choice.reason());
         self.backend_permit = Some(admission.permit);
         trail.admit(admission.ticket);
-        self.leg = Some(trail);
-    }
-
-    /// The running leg, with the room of its answer.
-    pub(super) fn leg(&mut self) -> Option<(&mut Trail, &mut Room)> {
-        self.leg.as_mut().map(|leg| (leg, &mut self.answer_room))
+        (self.leg.insert(trail), &mut self.answer_room)
     }
 
     /// The trace that backends may be told of: one that is exported. An application that does not sample is passed on

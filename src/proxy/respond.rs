@@ -237,11 +237,6 @@ fn is_told(status: StatusCode, error: &BackendError) -> bool {
     !error.misconfigured && !status.is_informational() && !status.is_redirection()
 }
 
-/// Answers for a request whose leg never began; no request comes here.
-pub(super) fn unbegun(progress: Box<Progress>) -> Response<AnswerBody> {
-    reply(progress, &LocalReply::Failed(Failure::BadAnswer("the request was not sent".to_owned())))
-}
-
 /// Ends a request without a backend's answer.
 pub(super) fn reply(mut progress: Box<Progress>, local: &LocalReply) -> Response<AnswerBody> {
     let (status, error, refusal) = local.explain();

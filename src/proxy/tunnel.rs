@@ -69,7 +69,7 @@ pub(super) async fn open(
 }
 
 async fn send(plan: &Plan, progress: &mut Progress) -> Result<Response<hyper::body::Incoming>, Failure> {
-    let Some((trail, _)) = progress.leg() else { return Err(Failure::ClientLeft) };
+    let Some(trail) = progress.leg_mut() else { return Err(Failure::ClientLeft) };
     let mut upstream = plan.request(None, trail.sends(false));
     ask_for_upgrade(upstream.headers_mut(), plan.inbound().headers());
     let answer = trail.own_time.wait(plan.target().client.send_upgrade(upstream)).await?;
