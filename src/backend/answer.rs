@@ -1,4 +1,4 @@
-//! A backend's answer on its way: what it holds of its connection, and how much of it is here already.
+//! Body of a backend's answer: returns its connection to the pool, and counts the bytes that have already arrived.
 
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -12,16 +12,16 @@ use hyper::body::Incoming;
 
 use super::kept::{Http1, Kept};
 
-/// A chunk with one byte and its frame.
+/// Smallest chunk on the wire, in bytes: one byte of data with its framing.
 const LEAST_CHUNK: u64 = 6;
 
-/// An answer's body. Read to its end, its connection goes back to the pool; dropped before, the connection is closed,
-/// which is what tells a server to stop generating.
+/// Body of an answer. Reading it to its end returns the connection to the pool; dropping it earlier closes the
+/// connection, which tells the server to stop generating.
 #[derive(Debug)]
 pub struct AnswerBody {
     incoming: Incoming,
     source: Source,
-    /// About how much of what the connection has read is the head, or was handed on.
+    /// Estimated number of bytes read on the connection that are the head or were handed on already.
     passed: u64,
     chunked: bool,
 }
@@ -33,7 +33,8 @@ enum Source {
 }
 
 impl AnswerBody {
-    /// `kept` is the connection, where it can be used again; `before` is what it had read before this answer.
+    /// `kept` is the connection and its pool, `None` if the connection cannot be reused; `before` is its byte count
+    /// before this answer.
     pub(super) fn http1(
         response: Response<Incoming>,
         kept: Option<(Http1, Weak<Kept>)>,
@@ -44,13 +45,13 @@ impl AnswerBody {
         response.map(|incoming| Self { incoming, source: Source::Http1(kept), passed, chunked })
     }
 
-    /// `alive` counts the stream.
+    /// `alive` counts the stream on its connection.
     pub(super) fn http2(incoming: Incoming, alive: Arc<()>) -> Self {
         Self { incoming, source: Source::Http2(alive), passed: 0, chunked: false }
     }
 
-    /// Whether more of it has been read from the connection than was handed on. A guess: a head with unusual spacing
-    /// makes it wrong until [`Self::settle`].
+    /// True if more bytes have arrived than were handed on. This is an estimate: unusual spacing in the head makes it
+    /// wrong until [`Self::settle`].
     pub fn has_more(&self) -> bool {
         match &self.source {
             Source::Http1(Some((conn, _))) => conn.read.get() > self.passed + LEAST_CHUNK,
@@ -58,7 +59,7 @@ impl AnswerBody {
         }
     }
 
-    /// Nothing more came though it was waited for: what has been read is what was handed on.
+    /// Corrects the estimate after a wait in which nothing arrived: all bytes read so far were handed on.
     pub fn settle(&mut self) {
         if let Source::Http1(Some((conn, _))) = &self.source {
             self.passed = conn.read.get();
@@ -68,7 +69,7 @@ impl AnswerBody {
     fn pass(&mut self, data: usize) {
         self.passed += data as u64;
         if self.chunked {
-            // The size in hexadecimal and two line ends.
+            // Framing of a chunk: its size in hexadecimal and two line ends.
             self.passed += u64::from(usize::BITS - data.leading_zeros()).div_ceil(4) + 4;
         }
         if let Source::Http1(Some((conn, _))) = &self.source {
@@ -125,7 +126,7 @@ impl Drop for AnswerBody {
     }
 }
 
-/// As servers commonly write it: one space after each colon.
+/// Returns the likely length of the head in bytes, assuming one space after each colon as most servers write it.
 fn head_length<B>(response: &Response<B>) -> u64 {
     let fields = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     let reason = response.status().canonical_reason().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Opening one connection to a backend: name, TCP, a proxy's tunnel, TLS, all within one deadline.
+//! Opening one connection to a backend (DNS, TCP, proxy tunnel, TLS) within one deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::io::Stream;
 use super::resolve::Resolver;
 use crate::config::BackendUrl;
 
-/// How one backend is reached.
+/// The route to one backend: address, proxy and TLS settings.
 #[derive(Debug, Clone)]
 pub struct Connector {
     destination: Uri,
@@ -29,7 +29,7 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// `None` when the host is no name that TLS could verify.
+    /// Returns `None` if TLS cannot verify the host's name.
     pub fn new(
         url: &BackendUrl,
         tls: Option<Arc<ClientConfig>>,
@@ -50,17 +50,19 @@ impl Connector {
         Some(Self { destination, tls, proxy, timeout, resolver: Resolver::default() })
     }
 
+    /// True if connections use TLS.
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// `target` with this backend's scheme and authority.
+    /// Returns `target` with this backend's scheme and authority.
     pub fn absolute(&self, target: &Uri) -> Uri {
         let mut parts = self.destination.clone().into_parts();
         parts.path_and_query = target.path_and_query().cloned();
         Uri::from_parts(parts).unwrap_or_else(|_| self.destination.clone())
     }
 
+    /// Opens a connection; fails with [`Failure::ConnectTimeout`] at the deadline.
     pub async fn connect(&self) -> Result<Stream, Failure> {
         tokio::time::timeout(self.timeout, self.open()).await.map_err(|_| Failure::ConnectTimeout(self.timeout))?
     }

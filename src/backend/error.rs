@@ -1,41 +1,53 @@
-//! Why an attempt failed.
+//! The failures of one attempt.
 
 use std::io;
 
 use super::request_body::BodyError;
 use crate::model::{Cause, Fault};
 
-/// One attempt's failure. `Display` names no secret: addresses come from the file, causes from the crates below.
+/// Failure of one attempt. `Display` shows no secret: addresses come from the file, causes from the libraries.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// DNS, TCP or the proxy refused the connection.
     #[error("cannot connect: {0}")]
     Connect(String),
+    /// The connection was not open within this timeout.
     #[error("no connection within {}", seconds(*.0))]
     ConnectTimeout(std::time::Duration),
-    #[error("the proxy made no tunnel: {0}")]
+    /// The proxy did not open a tunnel.
+    #[error("the proxy did not open a tunnel: {0}")]
     Proxy(String),
+    /// The TLS handshake failed.
     #[error("TLS failed: {0}")]
     Tls(String),
+    /// The connection closed before the answer's head.
     #[error("the connection broke before an answer: {0}")]
     Reset(String),
-    #[error("no valid HTTP answer: {0}")]
+    /// The answer is not valid HTTP, or not the kind of answer that was asked for.
+    #[error("invalid answer: {0}")]
     BadAnswer(String),
+    /// The head, the first token or the next byte missed this timeout.
     #[error("no answer within {}", seconds(*.0))]
     Timeout(std::time::Duration),
+    /// Reading the application's body failed.
     #[error("the application's body broke off: {0}")]
     ClientBody(String),
+    /// The application paused within its body for too long.
     #[error("the application stopped sending its body")]
     ClientSlow,
+    /// The application disconnected within its body.
     #[error("the application left before its body was whole")]
     ClientLeft,
+    /// The first event of the stream was an error.
     #[error("the stream began with an error event")]
     ErrorEvent,
+    /// The answer exceeds this limit, in bytes.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(u64),
 }
 
 impl Failure {
-    /// The closed word for it; `None` when the client did it.
+    /// Returns the cause of a failover; `None` if the client is to blame.
     pub const fn cause(&self) -> Option<Cause> {
         match self {
             Self::Connect(_) | Self::Proxy(_) => Some(Cause::Connect),
@@ -48,7 +60,7 @@ impl Failure {
         }
     }
 
-    /// The same for spans and metrics. `begun` is whether a stream had generated anything, `streamed` whether it is one.
+    /// Returns the `error.type` of spans and metrics. `begun` is true if a stream had generated anything.
     pub fn fault(&self, streamed: bool, begun: bool) -> Fault {
         match self {
             Self::Connect(text) if text.starts_with("dns") => Fault::Dns,
@@ -65,11 +77,12 @@ impl Failure {
         }
     }
 
+    /// True if a deadline passed.
     pub const fn is_timeout(&self) -> bool {
         matches!(self, Self::ConnectTimeout(_) | Self::Timeout(_))
     }
 
-    /// What hyper says of a request that got no answer.
+    /// Converts hyper's error for a request that got no answer.
     pub fn of_exchange(error: &hyper::Error) -> Self {
         if error.is_user() {
             return match std::error::Error::source(error).and_then(|cause| cause.downcast_ref()) {
@@ -85,21 +98,21 @@ impl Failure {
     }
 }
 
-/// Whether what came is no HTTP; else nothing more came.
+/// True if the peer sent bytes that are not valid HTTP; false if the bytes stopped.
 pub(crate) fn is_malformed(error: &hyper::Error) -> bool {
-    // What is wrong with a chunk comes as an error of reading.
+    // hyper reports a malformed chunk as an I/O error.
     let is_invalid =
         |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
     error.is_parse() || cause.is_some_and(is_invalid)
 }
 
-/// `1.5 s`, whatever the clock's grain made of it.
+/// Formats a duration as `1.5 s`, rounded to milliseconds.
 fn seconds(duration: std::time::Duration) -> String {
     format!("{} s", (duration.as_secs_f64() * 1e3).round() / 1e3)
 }
 
-/// An error with the causes below it, on one line.
+/// Formats an error with its sources, on one line.
 pub(super) fn with_source(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

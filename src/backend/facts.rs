@@ -1,42 +1,44 @@
-//! What a backend was found to be, beside what the file says of it.
+//! Properties of a backend that polls and probes found.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU8, AtomicU64};
 
 use crate::model::MissingFeatures;
 
-/// Set beside the bits of [`MissingFeatures`], so that both are read at once.
+/// Flag beside the bits of [`MissingFeatures`], so that one load reads both.
 const PROBED: u8 = 1 << 7;
 
-/// Learned off the request path, read on it.
+/// Facts written by polls and probes, read on the request path.
 #[derive(Debug, Default)]
 pub struct Facts {
-    /// 0: not known.
+    /// In tokens; 0 if unknown.
     max_model_len: AtomicU64,
     lacks: AtomicU8,
 }
 
 impl Facts {
-    /// The longest context that the server itself names.
+    /// Longest context in tokens, as the server reports it.
     pub fn max_model_len(&self) -> Option<u64> {
         Some(self.max_model_len.load(Relaxed)).filter(|length| *length > 0)
     }
 
-    /// What the last probe missed; nothing before the first.
+    /// Features that the last probe found missing; empty before the first probe.
     pub fn lacks(&self) -> MissingFeatures {
         MissingFeatures::from_bits(self.lacks.load(Relaxed))
     }
 
-    /// `None` before the first probe is done.
+    /// Features that the last probe found missing; `None` before the first probe ends.
     pub fn probed(&self) -> Option<MissingFeatures> {
         let bits = self.lacks.load(Relaxed);
         (bits & PROBED != 0).then(|| MissingFeatures::from_bits(bits))
     }
 
+    /// Sets the longest context, in tokens.
     pub fn set_max_model_len(&self, length: u64) {
         self.max_model_len.store(length, Relaxed);
     }
 
+    /// Sets the result of a probe.
     pub fn set_lacks(&self, lacks: MissingFeatures) {
         self.lacks.store(lacks.bits() | PROBED, Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Which header fields cross the proxy, in both directions.
+//! Header fields that cross the proxy, in both directions.
 //!
 //! Invariant: the application's credentials go only to a backend whose `api_key` is `"client"`.
 
@@ -12,7 +12,7 @@ use super::target::{Auth, Target};
 
 use crate::model::header::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 
-/// Meant for the next hop only (RFC 9110 §7.6.1, and names that HTTP/1.0 left behind).
+/// True for fields meant for the next hop only (RFC 9110 §7.6.1, and names left over from HTTP/1.0).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -29,7 +29,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
-/// Removes what belongs to one hop: the standard names and those that `Connection` lists, on all of its lines.
+/// Removes hop-by-hop fields: the standard names, and names listed in any `Connection` line.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     strip_named(headers);
     remove_where(headers, is_hop_by_hop);
@@ -44,19 +44,19 @@ fn strip_named(headers: &mut HeaderMap) {
         .iter()
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
-        // What nearly every line says, and no field's name.
+        // Connection options, not field names.
         .filter(|name| !name.eq_ignore_ascii_case(b"keep-alive") && !name.eq_ignore_ascii_case(b"close"))
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect();
     for name in named {
-        // A sender cannot have the proxy drop what addresses or authorises the request.
+        // A sender cannot make the proxy drop fields that address or authorize the request.
         if name != HOST && name != AUTHORIZATION && name != CONTENT_LENGTH && name != CONTENT_TYPE {
             headers.remove(name);
         }
     }
 }
 
-/// One look at each name, whose order stays.
+/// Removes all fields whose name is `unwanted`; the order of the others stays.
 fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
     let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
     for name in names {
@@ -64,16 +64,17 @@ fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool)
     }
 }
 
-/// What a backend whose `propagate` names it is told of the trace, instead of what the application said.
+/// Trace context for a backend whose `propagate` lists it; replaces the application's.
 #[derive(Debug)]
 pub(crate) struct OwnTrace {
+    /// Header value that names the attempt's span as the parent.
     pub traceparent: HeaderValue,
-    /// The application's `tracestate` belongs to no trace that is known.
+    /// True if the trace begins here: the application's `tracestate` then belongs to another trace and is removed.
     pub begins_here: bool,
 }
 
-/// The head that `target` gets for a request whose head was `app`. Without `trace` what the application said of the
-/// trace goes as it came; both only by the backend's `propagate`.
+/// Builds the head that `target` gets for a request whose head was `app`. Without `trace` the application's trace
+/// context passes unchanged. Both depend on the backend's `propagate`.
 pub(crate) fn for_backend(
     app: &HeaderMap,
     target: &Target,
@@ -108,14 +109,14 @@ pub(crate) fn for_backend(
     headers
 }
 
-/// Everything end-to-end that the application sent.
+/// Copies every end-to-end field of the application.
 fn from_client(app: &HeaderMap, target: &Target, is_baseline: bool) -> HeaderMap {
     let mut headers = app.clone();
     strip_named(&mut headers);
     remove_where(&mut headers, |name| {
         let text = name.as_str();
         match text {
-            // Host is replaced, the length is the sent body's.
+            // The caller sets Host; the length is that of the body sent.
             "host" | "content-length" | "expect" | "forwarded" | "x-real-ip" | "via" => true,
             "traceparent" | "tracestate" | "baggage" => !target.config.propagate.contains(name),
             "cookie" => !is_baseline,
@@ -131,7 +132,7 @@ fn from_client(app: &HeaderMap, target: &Target, is_baseline: bool) -> HeaderMap
     headers
 }
 
-/// HTTP/2 may send a cookie in crumbs; other versions know one line (RFC 9113 §8.2.3).
+/// Joins cookie lines: HTTP/2 may split a cookie, other versions allow one line (RFC 9113 §8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(COOKIE).iter();
     if let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) {
@@ -142,7 +143,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Only what a backend with a key of its own may see.
+/// Copies only the fields that a backend with its own key may see.
 fn chosen(app: &HeaderMap, target: &Target) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(10);
     let config = &target.config;

@@ -1,4 +1,5 @@
-//! A connection's byte stream, with a count of what was read: only "not one byte" allows a request to be sent again.
+//! A connection's byte stream that counts the bytes read: a request may be sent again only if that count did not
+//! change.
 
 use std::io;
 use std::pin::Pin;
@@ -10,15 +11,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// Plain or encrypted.
+/// A plain or encrypted connection.
 #[derive(Debug)]
 pub enum Stream {
+    /// Plain TCP.
     Tcp(TcpStream),
+    /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
-    /// Whether the peer chose HTTP/2 in ALPN.
+    /// True if ALPN selected HTTP/2.
     pub fn negotiated_h2(&self) -> bool {
         match self {
             Self::Tcp(_) => false,
@@ -77,7 +80,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// How many bytes a connection has read so far.
+/// Number of bytes that a connection has read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct BytesRead(Arc<AtomicU64>);
 

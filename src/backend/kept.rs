@@ -1,4 +1,4 @@
-//! Connections kept for the next request: reused newest first, closed before the server would.
+//! The pool of one backend: reuses the newest connection first, and closes idle ones before the server does.
 //!
 //! Bound: at most [`MAX_IDLE`] idle HTTP/1 connections; open ones are bounded by the process' requests in flight.
 
@@ -18,18 +18,18 @@ use crate::stats::lock;
 const MAX_IDLE: usize = 256;
 /// Number of streams that share one h2 connection; a further one opens the next.
 const MAX_STREAMS: usize = 80;
-/// Percent of the streams that the server allows that are used: a stream too many would wait for another's end.
+/// Share, in percent, of the server's stream limit that is used; a stream above the limit would wait for another's end.
 const STREAMS_PERCENT: usize = 80;
-/// Age, give or take a fifth, from which a connection is not reused: balancers and changed addresses get their due, and
-/// not from all connections at once.
+/// Age, plus or minus a fifth, at which a connection is no longer reused, so that load balancers and changed addresses
+/// take effect. The jitter keeps connections from expiring together.
 const MAX_AGE: Duration = Duration::from_secs(300);
-/// Interval of looking at idle connections. With uvicorn's timeout of five seconds and ours of three there is room for
-/// one tick.
+/// Interval between checks for idle connections. uvicorn closes after 5 s, shiftgate after 3 s, so one tick fits in
+/// between.
 const TICK: Duration = Duration::from_secs(1);
-/// Time that a pooled connection gets to be ready before a new one is opened instead.
+/// Time that a pooled connection has to become ready; a new one is opened after that.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// The kept connections of one backend.
+/// Pooled connections of one backend.
 #[derive(Debug)]
 pub(super) struct Kept {
     keepalive: Duration,
@@ -44,7 +44,7 @@ struct Idle {
     since: Instant,
 }
 
-/// An HTTP/1 connection that carries no request.
+/// An idle HTTP/1 connection.
 #[derive(Debug)]
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
@@ -52,12 +52,12 @@ pub(super) struct Http1 {
     pub(super) retire_at: Instant,
 }
 
-/// An h2 connection. The number of its streams is the number of holders of `alive` beside the pool.
+/// An HTTP/2 connection. Its number of streams is the number of clones of `alive` outside the pool.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) sender: http2::SendRequest<RequestBody>,
     pub(super) alive: Arc<()>,
-    /// Streams that the server allows at once, as it last said.
+    /// The server's latest limit of concurrent streams.
     pub(super) allowed: Arc<AtomicUsize>,
     pub(super) idle_since: Instant,
     pub(super) retire_at: Instant,
@@ -72,18 +72,18 @@ impl Http1 {
 impl Shared {
     fn has_room(&self) -> bool {
         let allowed = (self.allowed.load(Relaxed).saturating_mul(STREAMS_PERCENT) / 100).max(1);
-        // The pool's own handle is one.
+        // The pool holds one reference itself.
         Arc::strong_count(&self.alive) <= MAX_STREAMS.min(allowed)
     }
 }
 
-/// When a connection that is opened at this moment is too old to be reused.
+/// Returns the instant at which a connection opened now is too old for reuse.
 pub(super) fn retirement() -> Instant {
     Instant::now() + MAX_AGE.mul_f64(rand::random_range(0.8..1.2))
 }
 
 impl Kept {
-    /// No connections. An idle one is closed after `keepalive`.
+    /// Creates an empty pool that closes connections idle for `keepalive`.
     pub(super) fn new(keepalive: Duration) -> Arc<Self> {
         let (idle, shared) = (Mutex::default(), Mutex::default());
         Arc::new(Self { keepalive, idle, shared, is_reaping: AtomicBool::new(false) })
@@ -96,14 +96,14 @@ impl Kept {
             if since.elapsed() >= self.keepalive || conn.is_done() {
                 continue;
             }
-            // The last answer's end may reach us before the connection's own task has tidied up.
+            // The end of the last answer may be visible before the connection's own task is ready.
             if conn.sender.is_ready() || matches!(tokio::time::timeout(SETTLE, conn.sender.ready()).await, Ok(Ok(()))) {
                 return Some(conn);
             }
         }
     }
 
-    /// A stream of an h2 connection that has room.
+    /// Returns a stream on an HTTP/2 connection that has room.
     pub(super) fn stream(&self) -> Option<(http2::SendRequest<RequestBody>, Arc<()>)> {
         let mut shared = lock(&self.shared);
         shared.retain(|conn| !conn.sender.is_closed());
@@ -127,13 +127,13 @@ impl Kept {
         self.reap();
     }
 
-    /// Keeps an h2 connection from its opening on.
+    /// Adds a newly opened HTTP/2 connection.
     pub(super) fn share(self: &Arc<Self>, conn: Shared) {
         lock(&self.shared).push(conn);
         self.reap();
     }
 
-    /// Closes connections that have been idle for too long, from a task that lives while there are any.
+    /// Closes expired idle connections, from a task that ends when the pool is empty.
     fn reap(self: &Arc<Self>) {
         if self.is_reaping.swap(true, Ordering::AcqRel) {
             return;
@@ -145,7 +145,7 @@ impl Kept {
                 let Some(kept) = kept.upgrade() else { return };
                 if kept.reap_now() {
                     kept.is_reaping.store(false, Ordering::Release);
-                    // Between the look and the store a connection may have come back to a pool without a reaper.
+                    // A connection may have returned to the pool between the check and the store.
                     if kept.is_empty() || kept.is_reaping.swap(true, Ordering::AcqRel) {
                         return;
                     }
@@ -161,13 +161,13 @@ impl Kept {
             if Arc::strong_count(&conn.alive) > 1 {
                 conn.idle_since = Instant::now();
             }
-            // Running streams keep an old connection open; it takes no new ones.
+            // An old connection stays open for its running streams, and gets no new ones.
             !conn.sender.is_closed() && conn.idle_since.elapsed() < keepalive && Instant::now() < conn.retire_at
         });
         self.is_empty()
     }
 
-    /// Number of open connections that no request uses.
+    /// Number of open connections without a request.
     pub(super) fn idle(&self) -> usize {
         let shared = lock(&self.shared).iter().filter(|conn| Arc::strong_count(&conn.alive) == 1).count();
         lock(&self.idle).len() + shared

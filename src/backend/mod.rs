@@ -1,7 +1,7 @@
-//! Connections to backends: how they are opened, kept, bounded in time, and what goes in their heads.
+//! Connections to backends: opening, pooling, deadlines, and the headers that are sent.
 //!
-//! Owns: TCP, TLS, proxies, pools, deadlines, header rules. Refuses: deciding who answers.
-//! Invariant: only configured authorities are dialled, and a key goes to its own backend alone.
+//! Owns: TCP, TLS, proxies, pools, deadlines, header rules. Does not: choose a backend.
+//! Invariant: shiftgate connects to configured authorities only, and sends a key to its own backend only.
 
 mod answer;
 mod connect;

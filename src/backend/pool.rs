@@ -1,4 +1,4 @@
-//! The client of one backend: a request on a kept connection or on a new one.
+//! The client of one backend: sends a request on a pooled or a new connection.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use super::kept::{Http1, Kept, Shared, retirement};
 use super::request_body::RequestBody;
 use crate::stats::{BackendStats, Permit};
 
-/// Largest head of an answer, in bytes; a larger one is a failure.
+/// Limit of an answer's head, in bytes; a larger head fails the attempt.
 const MAX_HEAD: u32 = 64 * 1024;
 /// Read-ahead limit, in bytes, while the client is not reading. At least [`MAX_HEAD`].
 const MAX_BUFFER: usize = MAX_HEAD as usize + 8 * 1024;
 
-/// A client that shares its connections with its clones' requests.
+/// HTTP client with a pool that all its requests share.
 #[derive(Debug)]
 pub struct Client {
     connector: Connector,
@@ -35,27 +35,32 @@ pub struct Client {
     stats: Arc<BackendStats>,
 }
 
-/// An answer and where it came from.
+/// An answer and the kind of connection that carried it.
 #[derive(Debug)]
 pub struct Answer {
+    /// Head and body.
     pub response: Response<AnswerBody>,
+    /// True if the connection had carried a request before.
     pub reused: bool,
 }
 
-/// A failure, and whether the request may be sent once more on a fresh connection: a reused one died, and not a byte
-/// of an answer had come.
+/// Failure of a request on one connection.
 #[derive(Debug)]
 pub struct SendError {
+    /// The failure itself.
     pub failure: Failure,
+    /// True if the request may be sent once more on a new connection: a reused connection died without a byte of an
+    /// answer.
     pub stale: bool,
 }
 
 impl Client {
+    /// Creates a client. `h2` prefers HTTP/2 where ALPN agrees; `keepalive` is the idle timeout of pooled connections.
     pub fn new(connector: Connector, h2: bool, keepalive: Duration, stats: Arc<BackendStats>) -> Arc<Self> {
         Arc::new(Self { connector, h2, kept: Kept::new(keepalive), stats })
     }
 
-    /// Sends one request on a kept connection, or on a new one; `fresh` insists on a new one.
+    /// Sends one request on a pooled or a new connection; `fresh` requires a new one.
     pub async fn send(self: &Arc<Self>, request: Request<RequestBody>, fresh: bool) -> Result<Answer, SendError> {
         if self.h2
             && !fresh
@@ -66,14 +71,14 @@ impl Client {
         if !fresh && let Some(conn) = self.kept.checkout().await {
             return self.exchange(conn, request, true).await;
         }
-        // Opening is rare and its future large: kept off the future of every request.
+        // Opening is rare and its future is large: boxed, so that it does not enlarge every request's future.
         match Box::pin(self.open()).await.map_err(|failure| SendError { failure, stale: false })? {
             Opened::Http1(conn) => self.exchange(conn, request, false).await,
             Opened::Http2(sender, alive) => Box::pin(self.exchange_h2(sender, alive, request, false)).await,
         }
     }
 
-    /// A connection of its own for a request that may become a tunnel; never pooled.
+    /// Sends a request that may become a tunnel, on its own connection that is never pooled.
     pub async fn send_upgrade(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Failure> {
         let (io, _) = Counted::new(self.connector.connect().await?);
         let (sender, conn) =
@@ -81,7 +86,7 @@ impl Client {
         let guard = self.opened();
         tokio::spawn(async move {
             let _open = guard;
-            // The other half of the exchange reports why it broke.
+            // The other half of the exchange reports the error.
             drop(conn.with_upgrades().await);
         });
         let (sent, _) = answer_on(sender, request).await;
@@ -104,7 +109,7 @@ impl Client {
                 .keep_alive_interval(Duration::from_secs(20))
                 .keep_alive_timeout(Duration::from_secs(10))
                 .max_header_list_size(MAX_HEAD)
-                // Until the server has said how many it allows.
+                // Holds until the server's SETTINGS frame arrives.
                 .initial_max_send_streams(1)
                 .handshake(TokioIo::new(io))
                 .await
@@ -166,33 +171,33 @@ impl Client {
         mut request: Request<RequestBody>,
         reused: bool,
     ) -> Result<Answer, SendError> {
-        // HTTP/2 says scheme and authority in the target and has no Host.
+        // HTTP/2 carries scheme and authority in pseudo-headers and has no Host.
         request.headers_mut().remove(HOST);
         request.headers_mut().remove(TRANSFER_ENCODING);
         *request.uri_mut() = self.connector.absolute(request.uri());
         *request.version_mut() = Version::HTTP_2;
         let sent = sender.send_request(request);
-        // See `answer_on`: a handle that is kept here could keep the answer from ever failing.
+        // See `answer_on`: a sender kept here could keep the answer from failing.
         drop(sender);
         match sent.await {
             Ok(response) => {
                 Ok(Answer { response: response.map(|incoming| AnswerBody::http2(incoming, alive)), reused })
             }
             Err(error) => {
-                // A server that goes away or is full names the streams that it never looked at (RFC 9113 §8.7).
+                // A closing or full server lists the streams that it did not process (RFC 9113 §8.7).
                 let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<h2::Error>());
                 let refused = cause.is_some_and(|cause| {
                     cause.reason() == Some(h2::Reason::REFUSED_STREAM)
                         || (cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR))
                 });
-                // Any other reset of the one stream is the server's word on this request.
+                // Any other stream reset is the server's answer to this request.
                 let stale = refused || (reused && !cause.is_some_and(h2::Error::is_reset));
                 Err(SendError { failure: Failure::of_exchange(&error), stale })
             }
         }
     }
 
-    /// Number of open connections that no request uses.
+    /// Number of open connections without a request.
     pub fn idle(&self) -> usize {
         self.kept.idle()
     }
@@ -204,7 +209,7 @@ enum Opened {
     Http2(http2::SendRequest<RequestBody>, Arc<()>),
 }
 
-/// One open connection in the gauge.
+/// Counts one open connection in the gauge until it is dropped.
 #[derive(Debug)]
 struct OpenGuard {
     stats: Arc<BackendStats>,
@@ -218,10 +223,10 @@ impl Drop for OpenGuard {
     }
 }
 
-/// Sends, and waits; the sender comes back while its connection lives.
+/// Sends the request and waits for the head. Returns the sender too while its connection is open.
 ///
-/// A request handed over in the very moment in which its connection's task ends can stay in the channel between them,
-/// where it fails only when the last sender is gone (hyper issue 4122). So a sender is not kept beyond its connection.
+/// A request handed over while its connection's task ends can stay in the channel between them, and fails only when the
+/// last sender is dropped (hyper issue 4122). Therefore no sender may outlive its connection.
 async fn answer_on(
     mut sender: http1::SendRequest<RequestBody>,
     request: Request<RequestBody>,

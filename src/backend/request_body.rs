@@ -1,4 +1,4 @@
-//! The body of a request to a backend: held bytes that can be sent again, or the application's stream as it comes.
+//! Body of a request to a backend: held bytes that can be sent again, or the application's body as it arrives.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,40 +10,43 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-/// What goes upstream.
+/// Body of a request to a backend.
 #[derive(Debug)]
 pub enum RequestBody {
-    /// Held whole: shared, never copied.
+    /// Held whole; clones share the bytes.
     Whole(Option<Bytes>),
-    /// Passed on unread, after what had been read before that was known.
+    /// Passed on without being held, after the bytes read so far.
     Stream(Box<Passing>),
 }
 
-/// A body of the application on its way.
+/// An application's body in transit.
 #[derive(Debug)]
 pub struct Passing {
     read: Option<Bytes>,
     rest: Incoming,
-    /// How long the application may pause.
+    /// Longest pause between two pieces.
     patience: Duration,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-/// Why the application's body ended early.
+/// Reason for which the application's body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
+    /// The client's connection failed.
     #[error(transparent)]
     Broken(#[from] hyper::Error),
+    /// The client paused for longer than its timeout.
     #[error("no more of it came in time")]
     Slow,
 }
 
 impl RequestBody {
+    /// Creates a body from held bytes.
     pub fn whole(bytes: Bytes) -> Self {
         Self::Whole((!bytes.is_empty()).then_some(bytes))
     }
 
-    /// `read` was read before it was known that the body passes.
+    /// Creates a body that is passed on: first `read`, then `rest`, with pauses of at most `patience`.
     pub fn passing(read: Option<Bytes>, rest: Incoming, patience: Duration) -> Self {
         Self::Stream(Box::new(Passing { read, rest, patience, pause: None }))
     }
@@ -57,7 +60,7 @@ impl Passing {
         match Pin::new(&mut self.rest).poll_frame(cx) {
             Poll::Ready(polled) => {
                 self.pause = None;
-                // Trailers of the application end here: no backend has a use for them.
+                // Trailers of the application are dropped: backends do not use them.
                 Poll::Ready(polled.filter(|frame| !matches!(frame, Ok(frame) if frame.is_trailers())))
                     .map_err(BodyError::from)
             }

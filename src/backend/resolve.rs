@@ -1,6 +1,6 @@
-//! A backend's name to addresses: kept for a while, one lookup at a time, and the last good answer outlives a failure.
+//! Cached name resolution of one backend: one lookup at a time, and a failed lookup keeps the last good addresses.
 //!
-//! Bound: one answer for each connector, which knows one name. Addresses in figures never come here.
+//! Bound: one entry per connector, which has one name. IP addresses are never looked up.
 
 use std::future::Future;
 use std::io;
@@ -14,17 +14,17 @@ use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use tokio::sync::Mutex;
 use tower_service::Service;
 
-/// How long an answer is taken as it is: a connection's age sees to it that a change is noticed.
+/// Time for which a cached answer is used without a new lookup. Connections age out, so that a change is noticed.
 const FRESH: Duration = Duration::from_secs(30);
 
-/// Of the system (`getaddrinfo`), through a cache.
+/// Resolver of the operating system (`getaddrinfo`) behind a cache.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Resolver(Arc<Mutex<Answers>>);
 
 #[derive(Debug, Default)]
 struct Answers {
     good: Option<Known>,
-    /// When the last lookup failed, and how: whoever waited for it has its answer.
+    /// Time and text of the last failed lookup, shared with callers that waited for it.
     failed: Option<(Instant, String)>,
 }
 
@@ -35,7 +35,7 @@ struct Known {
 }
 
 impl Resolver {
-    /// Whoever comes while a lookup is under way waits for it, and finds its answer.
+    /// Returns the addresses. Callers that arrive during a lookup wait for its result.
     async fn addresses<L>(&self, now: impl Fn() -> Instant, lookup: L) -> io::Result<Vec<SocketAddr>>
     where
         L: Future<Output = io::Result<Vec<SocketAddr>>>,
@@ -54,7 +54,7 @@ impl Resolver {
                 Ok(addresses)
             }
             (Err(_), Some(last)) => {
-                // The next attempt asks no sooner than after a fresh answer.
+                // Delays the next lookup as long as after a good answer.
                 last.since = now();
                 Ok(last.addresses.clone())
             }

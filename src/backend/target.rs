@@ -1,4 +1,4 @@
-//! A backend made ready for requests: everything that can be worked out when the file is read.
+//! A backend prepared for requests: everything that depends on the file alone is computed here.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,43 +16,65 @@ use crate::model::Secret;
 use crate::outcome::BackendLabels;
 use crate::stats::BackendStats;
 
-/// Whose key goes along.
+/// Credentials sent to the backend.
 #[derive(Debug, Clone)]
 pub enum Auth {
+    /// The application's own `authorization` header.
     Client,
+    /// Without credentials.
     None,
-    /// `Bearer …`, marked sensitive.
+    /// `Bearer …` of the configured key, marked sensitive.
     Bearer(HeaderValue),
 }
 
+/// One backend with its connections, health and counters.
 #[derive(Debug)]
 pub struct Target {
+    /// Its section of the file.
     pub config: Backend,
+    /// Its name as a header value.
     pub name: HeaderValue,
-    /// Its names in telemetry.
+    /// Its labels in telemetry.
     pub labels: Arc<BackendLabels>,
+    /// Value of the `host` header.
     pub host: HeaderValue,
+    /// Credentials for its requests.
     pub auth: Auth,
+    /// Pooled connections to its URL.
     pub client: Arc<Client>,
-    /// As a candidate: whether it may be asked.
+    /// Breaker and cool-down; used if it is a candidate.
     pub health: Arc<Health>,
-    /// What its servers say of their load.
+    /// Load reported by its metrics pages.
     pub load: Arc<Load>,
+    /// Properties found by polls and probes.
     pub facts: Arc<Facts>,
+    /// Counters, kept across reloads.
     pub stats: Arc<BackendStats>,
 }
 
-/// Why a valid section cannot be put to use here.
+/// Reason for which a valid section cannot be used on this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
+    /// TLS cannot be set up: certificates, key or roots.
     #[error("backend.{backend}: {cause}")]
-    Tls { backend: String, cause: TlsError },
+    Tls {
+        /// Name of the backend.
+        backend: String,
+        /// Reason, with the file concerned.
+        cause: TlsError,
+    },
+    /// The section has a value that HTTP or TLS cannot carry.
     #[error("backend.{backend}: {what}")]
-    Unusable { backend: String, what: &'static str },
+    Unusable {
+        /// Name of the backend.
+        backend: String,
+        /// The value and its problem.
+        what: &'static str,
+    },
 }
 
 impl Target {
-    /// Keeps of `previous` what still holds: connections, health, load, learned facts.
+    /// Prepares a backend, and keeps those parts of `previous` that are still valid: connections, health, load, facts.
     pub fn prepare(config: &Backend, previous: Option<&Self>, stats: Arc<BackendStats>) -> Result<Self, PrepareError> {
         let unusable = |what| PrepareError::Unusable { backend: config.name.clone(), what };
         let name = HeaderValue::from_str(&config.name).map_err(|_| unusable("its name cannot be a header's value"))?;
@@ -90,25 +112,26 @@ impl Target {
         Ok(Self { config: config.clone(), name, labels, host, auth, client, health, load, facts, stats })
     }
 
-    /// A way to another server that belongs to this backend: a page of its metrics.
+    /// Creates a client for another server of this backend: one that has its metrics page.
     pub fn client_for(&self, url: &BackendUrl) -> Result<Arc<Client>, PrepareError> {
-        // A page on this machine is not what a proxy is for.
+        // The proxy is not used for pages on this machine.
         let is_here = url.host() == "localhost" || url.host().parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
         let connector = connector(&self.config, url, !is_here, false)?;
         Ok(Client::new(connector, false, self.config.keepalive, Arc::default()))
     }
 
-    /// Above these it is not asked.
+    /// Limits of load above which the backend is not asked.
     pub fn limits(&self) -> Limits {
         Limits { max_waiting: self.config.max_waiting, max_kv_usage: self.config.max_kv_usage }
     }
 
-    /// The longest context: as the file says, else as the server does.
+    /// Longest context in tokens: the file's value, else the server's.
     pub fn max_model_len(&self) -> Option<u64> {
         self.config.translation.max_model_len.or_else(|| self.facts.max_model_len())
     }
 
-    /// Where a request for `asked` (under `/v1`) goes: the URL's path, one slash, the rest, the query as it came.
+    /// Returns the target for a request for `asked` (under `/v1`): the URL's path, one slash, the rest, the query
+    /// unchanged.
     pub fn uri_for(&self, asked: &Uri) -> Option<Uri> {
         let (path, query) = (asked.path(), asked.query());
         if self.config.url.path == "/v1" && path.starts_with("/v1/") {
@@ -129,7 +152,7 @@ impl Target {
     }
 }
 
-/// What of `previous` still holds, or a new beginning.
+/// Returns the part of `previous` that is still valid, or a new one.
 fn kept<T: Default>(
     previous: Option<&Target>,
     holds: impl FnOnce(&Target) -> bool,
@@ -138,13 +161,13 @@ fn kept<T: Default>(
     previous.filter(|before| holds(before)).map(|before| Arc::clone(part(before))).unwrap_or_default()
 }
 
-/// True if requests to one fare like requests to the other: nothing but the price differs. A key or an authority may
-/// have been the reason for failures.
+/// True if only the price differs, so that health stays valid. A changed key or authority may have been the reason for
+/// failures.
 pub(crate) fn is_asked_alike(before: &Backend, now: &Backend) -> bool {
     Backend { price: now.price.clone(), ..before.clone() } == *now
 }
 
-/// True if connections opened for one serve the other.
+/// True if connections opened for one section serve the other.
 fn is_reached_alike(before: &Backend, now: &Backend) -> bool {
     before.url == now.url
         && before.tls == now.tls
@@ -153,7 +176,7 @@ fn is_reached_alike(before: &Backend, now: &Backend) -> bool {
         && (before.h2, before.keepalive) == (now.h2, now.keepalive)
 }
 
-/// Whether what was learned of one holds for the other.
+/// True if facts learned about one section are valid for the other.
 fn is_same_server(before: &Backend, now: &Backend) -> bool {
     let parts = |backend: &Backend| {
         (backend.url.clone(), backend.engine, backend.models.clone(), backend.family, backend.translation.probe)
@@ -172,7 +195,7 @@ fn connector(config: &Backend, url: &BackendUrl, proxied: bool, h2: bool) -> Res
     };
     let proxy = if proxied { proxy_of(config).map_err(unusable)? } else { None };
     Connector::new(url, tls, proxy, config.timeout.connect)
-        .ok_or_else(|| unusable("its host is no name that TLS could verify"))
+        .ok_or_else(|| unusable("its host is not a name that TLS can verify"))
 }
 
 type ProxyParts = (Uri, Option<HeaderValue>);

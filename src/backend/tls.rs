@@ -1,4 +1,4 @@
-//! TLS towards backends: rustls with aws-lc-rs, the system's roots or the file's own.
+//! TLS towards backends: rustls with aws-lc-rs, and the roots of the system or of `tls.ca`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,27 +12,39 @@ use rustls_platform_verifier::Verifier;
 
 use crate::config::TlsFiles;
 
-/// Why no TLS can be had for a backend.
+/// Reason for which TLS cannot be set up for a backend.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("{path} is no PEM certificate: {cause}; write the certificates in PEM form")]
-    Certificate { path: String, cause: String },
-    #[error("{path} is no PEM private key; write the key in PEM form")]
-    Key { path: String },
+    /// A file of `tls.ca` or the client's chain is not PEM.
+    #[error("{path} is not a PEM certificate: {cause}; write the certificates in PEM form")]
+    Certificate {
+        /// Path of the file.
+        path: String,
+        /// Text of the parser.
+        cause: String,
+    },
+    /// The client's key is not PEM.
+    #[error("{path} is not a PEM private key; write the key in PEM form")]
+    Key {
+        /// Path of the file.
+        path: String,
+    },
+    /// The system has no root certificates.
     #[error(
         "the system has no usable root certificates ({0}); install them (ca-certificates), or name a file in tls.ca"
     )]
     NoRoots(String),
+    /// rustls rejects the certificates or the key.
     #[error("{0}")]
     Rustls(#[from] rustls::Error),
 }
 
-/// The one provider of this process.
+/// Returns the crypto provider that the whole process uses.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// What connections to one backend use; built when the file is read, never on the request path.
+/// Builds the TLS settings of one backend; called when the file is read, never on the request path.
 pub(crate) fn client_config(files: Option<&TlsFiles>, h2: bool) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
@@ -48,7 +60,7 @@ pub(crate) fn client_config(files: Option<&TlsFiles>, h2: bool) -> Result<Arc<Cl
         }
         None => platform_verifier()?,
     };
-    // "Dangerous" is rustls' word for bringing a verifier: this one is the platform's or webpki's own.
+    // rustls calls a custom verifier "dangerous"; this one is the platform's or webpki's.
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match files.and_then(|files| files.client.as_ref()) {
         Some((chain, key)) => {
@@ -62,7 +74,7 @@ pub(crate) fn client_config(files: Option<&TlsFiles>, h2: bool) -> Result<Arc<Cl
     Ok(Arc::new(config))
 }
 
-/// The system's roots take milliseconds to read: once a process is enough.
+/// Returns the system's verifier. Reading the roots takes milliseconds, so it happens once per process.
 fn platform_verifier() -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     static VERIFIER: OnceLock<Arc<Verifier>> = OnceLock::new();
     if let Some(verifier) = VERIFIER.get() {
@@ -76,5 +88,5 @@ fn certificates(path: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     let error = |cause: String| TlsError::Certificate { path: path.to_owned(), cause };
     let found: Vec<_> =
         CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|cause| error(cause.to_string()))?;
-    if found.is_empty() { Err(error("no certificate in it".to_owned())) } else { Ok(found) }
+    if found.is_empty() { Err(error("the file has no certificate".to_owned())) } else { Ok(found) }
 }

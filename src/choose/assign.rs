@@ -1,7 +1,8 @@
-//! From a key to a unit, from a unit to a backend.
+//! Maps a key to a unit, and a unit to a backend.
 //!
-//! SipHash-2-4 (Aumasson and Bernstein, 2012) with an all-zero key: its output is specified, so a unit is the same in
-//! every version and on every machine. The 64 bits are scaled by multiplication, not by remainder: no bias.
+//! SipHash-2-4 (Aumasson and Bernstein, 2012) with an all-zero key: its output is specified, so that a key has one unit
+//! in every version and on every machine. The 64 bits are scaled by multiplication, which has less bias than a
+//! remainder.
 
 use std::hash::Hasher;
 
@@ -10,19 +11,24 @@ use siphasher::sip::SipHasher24;
 use crate::config::Config;
 use crate::model::{BackendId, Percent, RouteId};
 
-/// Units of the whole: hundredths of a percent.
+/// Number of units in a whole: one unit is a hundredth of a percent.
 pub const UNITS: u16 = 10_000;
 
-/// What a hash is for; each has assignments of its own.
+/// Purpose of a hash; each purpose assigns keys independently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
+    /// Choice of a backend.
     Split,
+    /// Choice of requests to mirror.
     Shadow,
+    /// Choice of requests that measure noise.
     Noise,
+    /// Choice of requests to record.
     Capture,
 }
 
 impl Purpose {
+    /// Text that enters the hash.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Split => "split",
@@ -33,11 +39,12 @@ impl Purpose {
     }
 }
 
-/// Everything of the hash but the key, worked out once for each route.
+/// State of a hash before the key is added; computed once per route.
 #[derive(Debug, Clone)]
 pub struct Salt(SipHasher24);
 
 impl Salt {
+    /// Hashes the purpose, the file's name and the route's name.
     pub fn new(purpose: Purpose, name: &str, route: &str) -> Self {
         let mut hasher = SipHasher24::new_with_keys(0, 0);
         for part in [purpose.as_str(), name, route] {
@@ -46,14 +53,14 @@ impl Salt {
         Self(hasher)
     }
 
-    /// The hash of a key under this salt.
+    /// Returns the hash of a key under this salt.
     pub fn hash(&self, key: &[u8]) -> u64 {
         let mut hasher = self.0;
         write_part(&mut hasher, key);
         hasher.finish()
     }
 
-    /// The unit of a key, 0 to 9,999.
+    /// Returns the unit of a key, 0 to 9,999.
     pub fn unit(&self, key: &[u8]) -> u16 {
         unit_of_hash(self.hash(key))
     }
@@ -67,50 +74,52 @@ pub(super) fn unit_of_hash(hash: u64) -> u16 {
     unit
 }
 
-/// The hashes' salts of one file, by route.
+/// Salts of all routes of one file.
 #[derive(Debug)]
 pub struct Salts(Vec<Salt>);
 
 impl Salts {
-    /// Works out every route's salt.
+    /// Computes every route's salt.
     pub fn new(config: &Config) -> Self {
         Self(config.routes.iter().map(|route| Salt::new(Purpose::Split, &config.name, &route.name)).collect())
     }
 
-    /// The salt of a route.
+    /// Returns the salt of a route.
     pub(super) fn of(&self, route: RouteId) -> Option<&Salt> {
         self.0.get(route.index())
     }
 }
 
 fn write_part(hasher: &mut SipHasher24, part: &[u8]) {
-    // Lengths keep "ab" + "c" apart from "a" + "bc". No name or header comes near 4 GiB.
+    // Lengths distinguish "ab" + "c" from "a" + "bc". No name or header comes near 4 GiB.
     hasher.write(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
     hasher.write(part);
 }
 
-/// The same in one call.
+/// Returns the unit of a key, 0 to 9,999, without a kept salt.
 pub fn unit(purpose: Purpose, name: &str, route: &str, key: &[u8]) -> u16 {
     Salt::new(purpose, name, route).unit(key)
 }
 
-/// Who owns which units of a route; what nobody owns is the baseline's.
+/// Units of a route by owner; units without an owner are the baseline's.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Intervals(Vec<(u16, u16, BackendId)>);
 
-/// Units that change hands between two files.
+/// A number of units that change their owner between two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moved {
-    /// `None` is the baseline.
+    /// Owner before; `None` is the baseline.
     pub from: Option<BackendId>,
+    /// Owner afterwards; `None` is the baseline.
     pub to: Option<BackendId>,
+    /// Number of units.
     pub units: u16,
 }
 
 impl Intervals {
-    /// `percents` has every candidate of the file, by name, also at 0: places do not depend on who is at 0.
-    /// The first grows up from 0, the second down from the top, so that changing one moves no key of the other; a third
-    /// and further ones stand on top of the first and move when one below them changes.
+    /// `percents` holds every candidate of the file in order of name, 0 % included, so that positions do not depend on
+    /// the percents. The first candidate grows from unit 0 upwards, the second from the top downwards: changing one
+    /// moves no key of the other. Further candidates follow the first, and move if one before them changes.
     pub fn new(percents: &[(BackendId, Percent)]) -> Self {
         let mut owned = Vec::with_capacity(percents.len());
         let (mut low, mut high) = (0, UNITS);
@@ -134,11 +143,12 @@ impl Intervals {
         Self(owned)
     }
 
+    /// Returns the candidate that owns `unit`; `None` for the baseline.
     pub fn owner(&self, unit: u16) -> Option<BackendId> {
         self.0.iter().find(|(from, to, _)| (*from..*to).contains(&unit)).map(|(_, _, backend)| *backend)
     }
 
-    /// What changes hands when `self` becomes `next`.
+    /// Returns the units that change their owner when `next` replaces `self`.
     pub fn moved(&self, next: &Self) -> Vec<Moved> {
         let mut edges: Vec<u16> = self.0.iter().chain(&next.0).flat_map(|(from, to, _)| [*from, *to]).collect();
         edges.extend([0, UNITS]);

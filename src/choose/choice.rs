@@ -1,4 +1,4 @@
-//! The one function that decides where a request goes, and where it goes instead.
+//! Decides where a request goes, and where it goes if that backend cannot serve it.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use super::shares::Shares;
 use crate::config::Config;
 use crate::model::{BackendId, Cause, Percent, Pin, Reason, RouteId};
 
-/// The backend that a request goes to, and why. Made by [`choose`] and [`instead`] only: whoever holds one has passed
-/// the filter of [`Eligible`].
+/// The backend that a request goes to, and the reason. Only [`choose`] and [`instead`] make one, so that every choice
+/// has passed the filter of [`Eligible`].
 #[derive(Debug, Clone)]
 pub struct Choice {
     route: RouteId,
@@ -23,10 +23,10 @@ pub struct Choice {
     eligible: Eligible,
 }
 
-/// Why the backend of a choice does not serve the request.
+/// Reason for which the chosen backend does not serve the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instead {
-    /// It may not be asked now.
+    /// Its health or load does not allow a request.
     Unavailable(Availability),
     /// Its translation showed that it cannot serve the request.
     Pinned(Pin),
@@ -40,27 +40,27 @@ impl Choice {
         self.route
     }
 
-    /// The backend to ask.
+    /// The backend to send the request to.
     pub const fn backend(&self) -> BackendId {
         self.asked.0
     }
 
-    /// Why that backend is asked.
+    /// The reason for that backend.
     pub const fn reason(&self) -> Reason {
         self.asked.1
     }
 
-    /// The backend and the reason before availability and failures were looked at.
+    /// The backend and the reason before availability and failures were checked.
     pub const fn decided(&self) -> (BackendId, Reason) {
         self.decided
     }
 
-    /// The draw, for a request that the split decided.
+    /// The draw; `None` if the split did not decide.
     pub const fn drawn(&self) -> Option<Drawn> {
         self.drawn
     }
 
-    /// True if the backend is asked whatever its breaker says, because no other one can serve the request.
+    /// True if the backend is asked even with an open breaker, because no other backend can serve the request.
     pub const fn is_forced(&self) -> bool {
         self.is_forced
     }
@@ -70,13 +70,13 @@ impl Choice {
         &self.shares
     }
 
-    /// The percent in force of the backend that was decided for; `None` for one that is not a candidate of the route.
+    /// Percent in force of the backend decided for; `None` if it is not a candidate of the route.
     pub fn percent(&self) -> Option<Percent> {
         let (backend, _) = self.decided;
         self.shares.effective(self.route).find(|(candidate, _)| *candidate == backend).map(|(_, percent)| percent)
     }
 
-    /// The choice as decided, whatever the availability: for a request that no other backend can serve.
+    /// Returns the choice as decided, ignoring availability: for a request that no other backend can serve.
     #[must_use]
     pub fn forced(&self) -> Self {
         Self { asked: self.decided, is_forced: true, ..self.clone() }
@@ -87,8 +87,8 @@ impl Choice {
     }
 }
 
-/// Decides where a request goes: the order of decision, then the candidate's availability. `draw` gives a unit where
-/// there is no key.
+/// Decides where a request goes: by the order of decision, then by the candidate's availability. `draw` returns a unit
+/// for a request without a key.
 pub fn choose(
     config: &Config,
     (salts, shares): (&Salts, &Arc<Shares>),
@@ -125,8 +125,8 @@ pub fn choose(
     })
 }
 
-/// Decides where a request goes whose chosen backend does not serve it; `None` where no other backend may. With
-/// `[failover]` off only a pin moves a request.
+/// Decides where a request goes if the chosen backend does not serve it; `None` if no other backend may. Without
+/// `[failover]` only a pin moves a request.
 pub fn instead(config: &Config, choice: &Choice, why: Instead) -> Option<Choice> {
     let baseline = config.baseline;
     if choice.backend() == baseline {

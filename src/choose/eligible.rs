@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::model::BackendId;
 
-/// The set of backends that may see one request. [`super::choose`] and [`super::instead`] choose among these only, and a
+/// The backends that may see one request. [`super::choose`] and [`super::instead`] choose among these only, and a
 /// [`super::Choice`] cannot name any other.
 #[derive(Debug, Clone, Default)]
 pub struct Eligible {

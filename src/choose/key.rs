@@ -1,4 +1,4 @@
-//! What keeps a conversation or a user on one backend: the first source of the chain that a request has.
+//! The sticky key of a request: the first source of the `sticky` chain that the request has.
 
 use std::borrow::Cow;
 use std::hash::Hasher;
@@ -12,11 +12,12 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use crate::config::KeySource;
 use crate::wire::scan::Scan;
 
-/// A key and where it was found. The value is never shown: it may name a person.
+/// A key and its source. `Debug` does not show the value: it may name a person.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key<'a> {
-    /// Index into the chain.
+    /// Index into the `sticky` chain.
     pub source: usize,
+    /// Bytes that are hashed.
     pub value: Cow<'a, [u8]>,
 }
 
@@ -26,7 +27,7 @@ impl std::fmt::Debug for Key<'_> {
     }
 }
 
-/// The first source that is present and not empty.
+/// Returns the first source that is present and not empty.
 pub fn find<'a>(sources: &[KeySource], headers: &'a HeaderMap, body: Option<&Scan<'a>>) -> Option<Key<'a>> {
     sources.iter().enumerate().find_map(|(source, kind)| {
         let value = match kind {
@@ -49,19 +50,19 @@ struct Turn<'a> {
     content: Option<&'a RawValue>,
 }
 
-/// How a conversation begins: the system's texts, and the user's first, after which nothing is read.
+/// The beginning of a conversation: system texts up to the first user message, and that message.
 #[derive(Default)]
 struct Opening<'a> {
     system: Vec<Option<&'a RawValue>>,
-    /// Set with the first turn of the user.
+    /// Content of the first user message.
     user: Option<Option<&'a RawValue>>,
 }
 
 impl<'a> Opening<'a> {
-    /// Reads a list of turns; one that is no turn is passed over.
+    /// Reads a list of turns; entries that are not turns are skipped.
     fn read(turns: &'a str) -> Self {
         let mut opening = Self::default();
-        // Stopping early is an error to the reader, and none here.
+        // serde reports stopping early as an error, which is expected here.
         let read = serde_json::Deserializer::from_str(turns).deserialize_seq(Reading(&mut opening));
         if read.is_err() && opening.user.is_none() {
             opening = Self::default();
@@ -72,7 +73,7 @@ impl<'a> Opening<'a> {
         opening
     }
 
-    /// Whether there is more to read.
+    /// Adds a turn. Returns true if reading goes on.
     fn take(&mut self, turn: Turn<'a>) -> bool {
         match turn.role.and_then(text).as_deref() {
             Some("system" | "developer") => self.system.push(turn.content),
@@ -118,8 +119,8 @@ struct Tool {
     function: Option<Named>,
 }
 
-/// A hash over what does not change from turn to turn: the system text before the first user message, that message's
-/// text, and the tools' names in their order. `None` without a user's text.
+/// Hashes the parts that do not change from turn to turn: system text, first user message and tool names, in order.
+/// `None` without a user message.
 fn conversation(body: &Scan<'_>) -> Option<[u8; 16]> {
     let mut hasher = SipHasher24::new_with_keys(0, 0);
     let mut write = |kind: u8, text: &str| {
@@ -152,7 +153,7 @@ fn conversation(body: &Scan<'_>) -> Option<[u8; 16]> {
     Some(hasher.finish128().as_bytes())
 }
 
-/// A JSON string's text; `None` of anything else.
+/// Returns the text of a JSON string; `None` for other values.
 fn text(json: &RawValue) -> Option<Cow<'_, str>> {
     let inner = json.get().strip_prefix('"')?.strip_suffix('"')?;
     if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
@@ -161,7 +162,7 @@ fn text(json: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str(json.get()).ok().map(Cow::Owned)
 }
 
-/// A string, or the text parts of a list joined as one.
+/// Returns a string, or the joined text parts of a list.
 fn content_text(content: &RawValue) -> Option<Cow<'_, str>> {
     if let Some(text) = text(content) {
         return Some(text);
@@ -203,7 +204,7 @@ mod tests {
         assert!(find(&chain, &HeaderMap::new(), None).is_none());
     }
 
-    /// The same, read turn by turn as trees.
+    /// Reference implementation that parses whole trees.
     fn plainly(body: &str) -> Option<[u8; 16]> {
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         let of = |content: &serde_json::Value| match content {

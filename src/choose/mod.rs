@@ -1,9 +1,9 @@
-//! The choice of a backend: a pure function of the file, the shares in force, the request and, where there is no key,
-//! one drawn number.
+//! The choice of a backend: a pure function of the file, the shares in force, the request and, for a request without a
+//! key, one random number.
 //!
-//! Owns: the hash, the intervals, the key chain, the order of decision, availability and fallback. Refuses: clocks, I/O,
-//! configuration text. Invariants: raising a candidate's percent only moves keys to it; two sidecars with one file agree
-//! on every key; a [`Choice`] names only backends that may see the request.
+//! Owns: the hash, the intervals, the key chain, the order of decision, availability and fallback. Does not: read
+//! clocks, do I/O, parse configuration. Invariants: raising a candidate's percent only moves keys to it; two sidecars
+//! with one file agree on every key; a [`Choice`] names only backends that may see the request.
 
 mod assign;
 mod choice;

@@ -1,4 +1,4 @@
-//! The order of decision: override, owner of state, pins, owner of a tool's call, the split.
+//! The order of decision: override, owner of state, pins, owner of a tool call, split.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -17,23 +17,23 @@ use crate::translate::{self, Owner};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{self, Scan};
 
-/// The draw of a request that the split decided.
+/// Draw of a request that the split decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drawn {
-    /// Its place, in hundredths of a percent.
+    /// Unit, in hundredths of a percent.
     pub unit: u16,
-    /// Position in the `sticky` chain of the key's source; `None` where the unit was drawn at random.
+    /// Position of the key's source in the `sticky` chain; `None` if the unit is random.
     pub key: Option<usize>,
-    /// Hash of the key; `None` where there is no key.
+    /// Hash of the key; `None` without a key.
     pub key_hash: Option<u64>,
 }
 
-/// The override header names a backend that the file does not have.
+/// The override header names a backend that is not in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("x-shiftgate-backend names no backend of the file")]
+#[error("x-shiftgate-backend does not name a backend of the file")]
 pub struct UnknownBackend;
 
-/// The decision, before availability is looked at.
+/// Decision before availability is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) route: RouteId,
@@ -42,7 +42,7 @@ pub(super) struct Decision {
     pub(super) drawn: Option<Drawn>,
 }
 
-/// Decides; `draw` gives a unit where there is no key.
+/// Decides; `draw` returns a unit for a request without a key.
 pub(super) fn decide(
     config: &Config,
     (salts, shares): (&Salts, &Shares),
@@ -77,7 +77,7 @@ pub(super) fn decide(
     Ok(Decision { route, backend, reason: Reason::Split, drawn })
 }
 
-/// First match wins; the last route matches everything.
+/// Returns the first matching route; the last route matches everything.
 fn route_of(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> RouteId {
     let model = scan.and_then(Scan::model);
     let matches = |rule: &RouteMatch| {
@@ -92,8 +92,8 @@ fn route_of(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> 
     RouteId::new(config.routes.iter().position(|route| matches(&route.matcher)).unwrap_or(last))
 }
 
-/// The reason for which a request belongs to the baseline, whatever the draw. It has to suit every candidate of the
-/// route above 0 %, so that the shares are shares of requests that could go either way.
+/// Returns the reason for which a request belongs to the baseline whatever the draw. It applies if any candidate of the
+/// route above 0 % cannot serve the request, so that shares count only requests that could go either way.
 fn pin(config: &Config, route: RouteId, request: &Request<'_>, facts: &dyn Facts) -> Option<Pin> {
     let scan = request.scan();
     if *request.endpoint == Endpoint::Responses
@@ -131,25 +131,25 @@ fn pin(config: &Config, route: RouteId, request: &Request<'_>, facts: &dyn Facts
     is_retry.then_some(Pin::Retry)
 }
 
-/// True if the file or a probe says that the backend has `/v1/responses`.
+/// True if the file or a probe shows that the backend has `/v1/responses`.
 fn serves_responses(backend: &Backend, known: Known) -> bool {
     let is_seen = known.is_probed && !known.missing.contains(MissingFeatures::RESPONSES);
     backend.engine.facts().has_responses && (backend.translation.responses || is_seen)
 }
 
-/// True if a server keeps the answer, or the state that it builds on. An unset `store` means yes at OpenAI.
+/// True if a server stores the answer or the state it refers to. At OpenAI an absent `store` means true.
 fn is_stateful(scan: &Scan<'_>) -> bool {
     !scan.is_false("store")
         || scan.is_true("background")
         || ["previous_response_id", "conversation", "prompt"].iter().any(|field| scan.has(field))
 }
 
-/// The backend of the file whose name an id carries.
+/// Returns the backend whose name an id carries.
 fn named(config: &Config, owner: Owner) -> Option<BackendId> {
     config.backends_with_ids().find(|(_, backend)| Owner::of(&backend.name) == owner).map(|(id, _)| id)
 }
 
-/// The backend that holds the server-side state that the request refers to, whatever its percent. Ids of OpenAI name none.
+/// The backend that holds the server-side state this request refers to, at any percent. OpenAI's ids carry no name.
 fn owner_of_state(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> Option<BackendId> {
     let of = |id: &str| named(config, translate::owner_of_response(id)?.0);
     let in_path = request.path.strip_prefix("/v1/responses/").and_then(|rest| of(rest.split('/').next()?));
@@ -167,10 +167,10 @@ struct Turn<'a> {
     call_id: Option<Cow<'a, str>>,
 }
 
-/// The beginning of our ids of calls, searched for in every body.
+/// Prefix of the tool call ids that shiftgate makes; every body is searched for it.
 static OUR_CALL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("call_q_"));
 
-/// The backend that asked for the tool whose result this is, as long as it serves anything on this route.
+/// Returns the backend that made the tool call answered here, if it still has a share of this route.
 fn owner_of_call(config: &Config, shares: &Shares, route: RouteId, scan: &Scan<'_>) -> Option<BackendId> {
     let turns = scan.get("messages").or_else(|| scan.get("input"))?.get();
     OUR_CALL.find(turns.as_bytes())?;

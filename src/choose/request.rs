@@ -1,4 +1,4 @@
-//! The request and the facts that a choice is made of.
+//! A request and the facts about backends, as input of the choice.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -9,20 +9,20 @@ use crate::translate::{self, TranslateInput};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::Scan;
 
-/// The part of a request's body that is at hand.
+/// The available part of a request's body.
 #[derive(Debug, Clone, Copy)]
 pub enum Body<'a> {
     /// The body is a JSON object.
     Scanned(&'a Scan<'a>),
     /// The body is not a JSON object.
     Unparsable,
-    /// The body is larger than `max_body` and streams by unread.
+    /// The body is larger than `max_body` and streams through unread.
     OverCap,
     /// The endpoint's body is never read.
     NotRead,
 }
 
-/// A request, as far as the choice depends on it.
+/// The part of a request that the choice depends on.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The endpoint of its path.
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Request<'_> {
 }
 
 impl<'a> Request<'a> {
-    /// The scan of the body, where it is a JSON object.
+    /// The scan of the body, if it is a JSON object.
     pub(super) const fn scan(&self) -> Option<&'a Scan<'a>> {
         match self.body {
             Body::Scanned(scan) => Some(scan),
@@ -58,40 +58,40 @@ pub struct Known {
     pub max_model_len: Option<u64>,
     /// Features that a probe found missing.
     pub missing: MissingFeatures,
-    /// True if a probe has looked: features that it did not miss work.
+    /// True if a probe has run: features that it did not report missing work.
     pub is_probed: bool,
 }
 
-/// Whether a candidate may be asked at this moment.
+/// Availability of a candidate at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Availability {
-    /// It may be asked.
+    /// Available.
     #[default]
     Free,
     /// Its load or its requests in flight are at a limit.
     Overload,
-    /// It answered 429 and is left alone for a while.
+    /// It answered 429 and gets no requests for a while.
     Cooldown,
     /// Its breaker is open.
     Breaker,
 }
 
-/// Facts about backends at the moment of the choice.
+/// Facts about backends at the time of the choice.
 pub trait Facts {
     /// Properties of a backend.
     fn known(&self, _backend: BackendId) -> Known {
         Known::default()
     }
 
-    /// Whether a candidate may be asked now. Not called for the baseline.
+    /// Availability of a candidate. Not called for the baseline.
     fn availability(&self, _backend: BackendId) -> Availability {
         Availability::Free
     }
 
-    /// The feature of the request that a candidate cannot serve; told before the draw.
+    /// Returns the feature of the request that a candidate cannot serve; checked before the draw.
     fn cannot(&self, config: &Config, request: &Request<'_>, backend: BackendId) -> Option<Pin> {
         let Body::Scanned(scan) = request.body else { return None };
-        // The answer does not depend on the body's text.
+        // The result does not depend on the body's text.
         let body = &Bytes::new();
         let max_model_len = self.known(backend).max_model_len;
         let (endpoint, backend) = (*request.endpoint, &config[backend]);
@@ -100,7 +100,7 @@ pub trait Facts {
     }
 }
 
-/// Nothing is known and every candidate may be asked: the file alone decides.
+/// Facts without knowledge: every candidate is available, and the file alone decides.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FileOnly;
 

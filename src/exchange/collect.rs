@@ -1,4 +1,4 @@
-//! An opened answer, read to its end into bounded memory.
+//! Reads an opened answer to its end into bounded memory.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -10,18 +10,18 @@ use super::stream::{AnswerStream, Next};
 use crate::backend::Failure;
 use crate::outcome::{Ending, Trail};
 
-/// An answer that was read to its end.
+/// An answer read to its end.
 #[derive(Debug, Clone)]
 pub struct Capture {
     /// The answer's status.
     pub status: StatusCode,
-    /// The answer's body, made OpenAI's where the plan said so.
+    /// The answer's body, in OpenAI's format if the plan translates.
     pub body: Bytes,
     /// The way it ended.
     pub ending: Ending,
 }
 
-/// Reads an opened answer to its end, up to `max` bytes. Its facts are in the trail afterwards.
+/// Reads an opened answer to its end, up to `max` bytes. Its facts are then in the trail.
 pub async fn collect(opened: Opened, max: u64, room: &mut Room, trail: &mut Trail) -> Result<Capture, LegError> {
     let status = opened.head.status;
     let mut stream = match opened.body {

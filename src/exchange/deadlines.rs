@@ -1,4 +1,4 @@
-//! How long a request may wait: what the backend's section says, and what the SDK says of itself.
+//! Deadlines of a request, from the backend's section and from the SDK's headers.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName};
 use crate::config::Timeouts;
 use crate::model::header::{STAINLESS_READ_TIMEOUT, STAINLESS_TIMEOUT};
 
-/// The SDK's own patience. Python bounds each wait for bytes, Node the wait for the head.
+/// Timeouts that the SDK announces. Python's limits each wait for bytes, Node's the wait for the head.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SdkTimeouts {
     head: Option<Duration>,
@@ -18,29 +18,29 @@ impl SdkTimeouts {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let seconds = |name: HeaderName| {
             let value: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
-            // Beyond a day nothing is bounded in earnest; zero and less mean "none" to the SDKs. Who has no second to
-            // spare leaves by itself, and that blames no backend.
+            // SDKs use zero and less for "none", and more than a day is no useful limit. Below one second the client
+            // disconnects by itself, which must not be blamed on the backend.
             (1.0..86_400.0).contains(&value).then(|| Duration::from_secs_f64(value))
         };
         Self { head: seconds(STAINLESS_TIMEOUT), read: seconds(STAINLESS_READ_TIMEOUT) }
     }
 }
 
-/// The deadlines of one attempt.
+/// Deadlines of one attempt.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Deadlines {
-    /// For the answer's head.
+    /// Deadline of the answer's head.
     pub(super) head: Option<Instant>,
-    /// For the first generated token of a stream.
+    /// Deadline of a stream's first generated token.
     pub(super) first: Option<Instant>,
-    /// Between bytes after that.
+    /// Limit of the time between two reads after that.
     pub(super) idle: Option<Duration>,
     pub(super) total: Option<Instant>,
 }
 
 impl Deadlines {
-    /// The SDK's patience counts from when the request `started`, the backend's times from `now`: a failover has less
-    /// of the former left.
+    /// The SDK's timeouts count from `started`, the beginning of the request; the backend's count from `now`. After a
+    /// failover less of the SDK's time is left.
     pub(super) fn new(
         timeouts: &Timeouts,
         patience: SdkTimeouts,
@@ -59,7 +59,7 @@ impl Deadlines {
         }
     }
 
-    /// When waiting for the next byte ends, if it begins now.
+    /// Deadline of the next byte if waiting begins at `now`.
     pub(super) fn next_byte(&self, now: Instant) -> Option<Instant> {
         earliest(self.idle.map(|idle| now + idle), self.total)
     }

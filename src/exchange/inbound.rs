@@ -1,4 +1,4 @@
-//! One request as it came, owned and immutable.
+//! A client's request, owned and immutable.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, request};
@@ -8,7 +8,7 @@ use crate::choose::{Body, Request};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::{Scan, Scanned};
 
-/// One request. Shared by its legs, which may outlive the client that sent it.
+/// A request. Its legs share it and may outlive the client that sent it.
 #[derive(Debug)]
 pub struct Inbound {
     method: Method,
@@ -19,14 +19,14 @@ pub struct Inbound {
     sdk_timeouts: SdkTimeouts,
 }
 
-/// The body of a request, as far as it was read.
+/// Body of a request, as far as it was read.
 #[derive(Debug)]
 pub enum InboundBody {
     /// A JSON object.
     Scanned(Scanned),
-    /// Whole, and not a JSON object; also the body of a method whose body says nothing.
+    /// Read whole, and not a JSON object; also the body of any method but POST.
     Plain(Bytes),
-    /// Streams by unread.
+    /// Streams through unread.
     Unread,
 }
 
@@ -44,23 +44,23 @@ impl InboundBody {
 }
 
 impl Inbound {
-    /// Takes a request's head apart.
+    /// Builds a request from its head.
     pub fn new(head: request::Parts, endpoint: Endpoint, body: InboundBody) -> Self {
         let sdk_timeouts = SdkTimeouts::of(&head.headers);
         Self { method: head.method, uri: head.uri, headers: head.headers, endpoint, body, sdk_timeouts }
     }
 
-    /// The method as it came.
+    /// The method, unchanged.
     pub const fn method(&self) -> &Method {
         &self.method
     }
 
-    /// The target as it came.
+    /// The target, unchanged.
     pub const fn uri(&self) -> &Uri {
         &self.uri
     }
 
-    /// The headers as they came.
+    /// The headers, unchanged.
     pub const fn headers(&self) -> &HeaderMap {
         &self.headers
     }
@@ -70,7 +70,7 @@ impl Inbound {
         self.endpoint
     }
 
-    /// The body, where it was read.
+    /// The body, if it was read.
     pub fn body(&self) -> Option<&Bytes> {
         match &self.body {
             InboundBody::Scanned(scanned) => Some(scanned.body()),
@@ -79,7 +79,7 @@ impl Inbound {
         }
     }
 
-    /// The scan of the body, where it is a JSON object.
+    /// The scan of the body, if it is a JSON object.
     pub fn scan(&self) -> Option<&Scan<'_>> {
         match &self.body {
             InboundBody::Scanned(scanned) => Some(scanned.scan()),
@@ -92,7 +92,7 @@ impl Inbound {
         self.scan().is_some_and(Scan::stream)
     }
 
-    /// True if sending the request twice costs, but does no harm.
+    /// True if sending the request twice may cost money but does no harm.
     pub fn is_replay_safe(&self) -> bool {
         self.body().is_some()
             && (self.endpoint.replay_safe_by_path()
@@ -104,7 +104,7 @@ impl Inbound {
         self.sdk_timeouts
     }
 
-    /// The request as far as a choice depends on it.
+    /// The part of the request that a choice depends on.
     pub fn to_choose(&self) -> Request<'_> {
         let body = match &self.body {
             InboundBody::Scanned(scanned) => Body::Scanned(scanned.scan()),

@@ -1,4 +1,4 @@
-//! A leg without an answer to pass on, and what it says about its backend.
+//! Failure of a leg, and its meaning for the backend.
 
 use std::time::Duration;
 
@@ -9,33 +9,33 @@ use crate::model::{Cause, Fault};
 use crate::outcome::{Miss, MissKind};
 use crate::translate::answer::BackendError;
 
-/// Why a leg has no answer that can be passed on. No byte of it has been.
+/// Reason for which a leg has no answer to pass on. No byte was passed on.
 #[derive(Debug)]
 pub enum LegError {
-    /// No answer came, or one that is none.
+    /// No answer, or an invalid one.
     Failed(Failure),
-    /// The backend refused: with a status other than 2xx, in a 200, or in the first events of a stream.
+    /// The backend rejected the request: by its status, in a 200, or in the first events of a stream.
     Rejected {
-        /// The status as it came, 200 included.
+        /// The status as received, 200 included.
         status: StatusCode,
-        /// The word for a failover.
+        /// Cause of a failover.
         cause: Cause,
         /// The `retry-after` of the answer.
         retry_after: Option<HeaderValue>,
-        /// The refusal in OpenAI's terms.
+        /// The error in OpenAI's terms.
         error: Box<BackendError>,
     },
-    /// The process holds as many bytes as it may.
+    /// The process is at its limit of held bytes.
     NoRoom,
 }
 
 impl LegError {
-    /// The backend's own error in an answer that came with 200.
+    /// Creates the error for a rejection within a 200.
     pub(super) fn in_answer(cause: Cause, error: BackendError) -> Self {
         Self::Rejected { status: StatusCode::OK, cause, retry_after: None, error: Box::new(error) }
     }
 
-    /// Why another backend may be asked; `None` where the backend is not to blame.
+    /// Cause for asking another backend; `None` if the backend is not to blame.
     pub const fn cause(&self) -> Option<Cause> {
         match self {
             Self::Failed(failure) => failure.cause(),
@@ -44,7 +44,7 @@ impl LegError {
         }
     }
 
-    /// The facts that the leg is judged by. `has_begun` is true if a stream had generated anything.
+    /// Returns the facts for the verdict. `has_begun` is true if a stream had generated anything.
     pub fn miss(&self, is_stream: bool, has_begun: bool) -> Miss {
         let fault = match self {
             Self::Failed(failure) => failure.fault(is_stream, has_begun),
@@ -65,7 +65,7 @@ impl LegError {
             }
             Self::Rejected { status, error, .. } => {
                 let is_client_error = status.is_client_error() || (400..500).contains(&error.status);
-                // A refusal that speaks of the server itself does not blame the request.
+                // A rejection about the server itself does not blame the request.
                 if is_client_error && (!error.unusable || error.misconfigured) {
                     let status = if status.is_client_error() { status.as_u16() } else { error.status };
                     MissKind::Rejected { status, misconfigured: error.misconfigured }
@@ -76,7 +76,7 @@ impl LegError {
         }
     }
 
-    /// Makes the application's name for the model of the backend's, in the backend's words.
+    /// Replaces the backend's model name in the error's text by the application's.
     pub(super) fn rename_model(mut self, served: Option<&str>, asked: &str) -> Self {
         if let (Self::Rejected { error, .. }, Some(served)) = (&mut self, served.filter(|served| *served != asked)) {
             error.rename_model(served, asked);
@@ -93,7 +93,7 @@ impl From<Failure> for LegError {
 
 /// Reads `retry-after`: seconds, or a date (RFC 9110 §10.2.3).
 fn seconds(value: &HeaderValue) -> Option<Duration> {
-    /// Longest wait taken at its word, in seconds; a cool-down is bounded far below it.
+    /// Limit of `retry-after`, in seconds; longer values count as this. Cool-downs have a far lower limit.
     const LONGEST: f64 = 1e6;
     let text = value.to_str().ok()?.trim();
     let seconds = match text.parse::<f64>() {

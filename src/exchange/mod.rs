@@ -1,8 +1,8 @@
-//! One request to one backend, without a client: planned, sent, replayed once, held until content, pulled to its end.
+//! One request to one backend, without a client: planned, sent, replayed once, held until content, read to its end.
 //!
-//! Owns: the request towards a backend, deadlines, the point of no return. Refuses: choosing backends, judging, whoever
-//! wants the answer. Invariants: a plan owns everything it needs, so that a leg may outlive the request it came from; for
-//! an OpenAI baseline the body's bytes are those that came.
+//! Owns: the request towards a backend, deadlines, the point of no return. Does not: choose backends, judge, know who
+//! reads the answer. Invariants: a plan owns everything it needs, so that a leg may outlive its request; an OpenAI
+//! baseline gets the body's bytes unchanged.
 
 mod collect;
 mod deadlines;

@@ -1,4 +1,4 @@
-//! Opening a leg: sent within its deadlines, and held back until it has shown that it is an answer.
+//! Opens a leg: sends the request within its deadlines, and holds the answer until it proves to be one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,9 +23,9 @@ use crate::wire::observe::{self, Observer};
 
 /// Limit, in bytes, of a stream held back before its first content; role chunks and comments are far smaller.
 const MAX_HELD: usize = 1 << 20;
-/// Limit, in bytes, of an error body that is read; the rest is cut off, and the connection is not pooled.
+/// Limit, in bytes, of an error body that is read; a longer one is truncated, and its connection is not pooled.
 const MAX_REFUSAL: usize = 64 << 10;
-/// Time that an error body gets; one that misses it counts as empty.
+/// Time limit of reading an error body; a body that misses it counts as empty.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 
@@ -34,7 +34,7 @@ const EVENT_STREAM: &[u8] = b"text/event-stream";
 pub struct Opened {
     /// The answer's head as the backend sent it.
     pub head: response::Parts,
-    /// Its body, made OpenAI's where the plan says so.
+    /// Its body, in OpenAI's format if the plan translates.
     pub body: OpenedBody,
 }
 
@@ -43,12 +43,12 @@ pub struct Opened {
 pub enum OpenedBody {
     /// Held whole.
     Whole(Bytes),
-    /// To be pulled; `held` in it leaves first.
+    /// To be read; held bytes come first.
     Stream(Box<AnswerStream>),
 }
 
-/// Sends the plan's request and holds its answer back until it may be passed on. `stream` is a body that was not read;
-/// `started` is when the request that the leg belongs to began.
+/// Sends the plan's request and holds its answer until it may be passed on. `stream` is a body that was not read;
+/// `started` is the beginning of the leg's request.
 pub async fn open(
     plan: &Plan,
     stream: Option<RequestBody>,
@@ -110,7 +110,7 @@ async fn held(
             Ok(Opened { head, body: OpenedBody::Stream(Box::new(stream)) })
         }
         Err(error) => {
-            // Tokens that were generated count, though nobody gets to see them.
+            // Tokens that were generated count, though the application does not get them.
             (trail.facts, trail.notes) = reader.take_facts(false);
             Err(error)
         }
@@ -133,7 +133,7 @@ async fn read_refusal(response: Response<backend::AnswerBody>, engine: Engine, t
     }
 }
 
-/// Reads a stream up to its first content, before which nothing of it leaves.
+/// Reads a stream up to its first content; nothing is passed on before.
 async fn hold_stream(
     body: &mut backend::AnswerBody,
     reader: &mut Reader,
@@ -147,11 +147,11 @@ async fn hold_stream(
         if length > MAX_HELD {
             return Err(Failure::TooLarge(MAX_HELD as u64).into());
         }
-        // A stripped thought is generated all the same: the server is at work.
+        // Stripped reasoning was generated too: the server is working, so the idle deadline applies.
         let deadline =
             if reader.seen().first_content.is_some() { deadlines.next_byte(Instant::now()) } else { deadlines.first };
         let Some(frame) = trail.own_time.wait(within(deadline, body.frame())).await? else {
-            // A completion may be empty, but it says why it ended.
+            // A completion may be empty, but it has a finish reason.
             if !reader.seen().has_reason {
                 return Err(Failure::BadAnswer("the stream ended before it had begun".to_owned()).into());
             }
@@ -172,7 +172,7 @@ async fn hold_stream(
         if !room.hold((held.len() - kept) as u64) {
             return Err(LegError::NoRoom);
         }
-        // A long thought is not held; before it begins a server sends little.
+        // Long reasoning is not held; before it begins a server sends little.
         length += if reader.seen().first_content.is_some() { held.len() - kept } else { came };
     }
     Ok(held)
@@ -180,14 +180,14 @@ async fn hold_stream(
 
 fn error_event(reader: &Reader) -> LegError {
     match reader.error() {
-        // The stream said that it was done without having said anything.
+        // The stream was marked done without content.
         Some(error) if reader.was_done() => LegError::in_answer(Cause::BadAnswer, error.clone()),
         Some(error) => LegError::in_answer(Cause::ErrorEvent, error.clone()),
         None => Failure::ErrorEvent.into(),
     }
 }
 
-/// Reads an unstreamed answer whole, so that a cut one never reaches the application.
+/// Reads an unstreamed answer whole, so that a truncated one never reaches the application.
 async fn hold_whole(
     response: Response<backend::AnswerBody>,
     plan: &Plan,
@@ -247,7 +247,7 @@ async fn read_whole(
     Ok(only.unwrap_or_else(|| read.freeze()))
 }
 
-/// Seeds of the ids that an answer gets where its server made none.
+/// Returns a seed for the ids of an answer whose server sent none.
 fn ids() -> Ids {
     Ids { seed: rand::random(), created: jiff::Timestamp::now().as_second() }
 }
@@ -255,7 +255,8 @@ fn ids() -> Ids {
 fn reader_of_stream(plan: &Plan, on_break: OnBreak) -> Reader {
     match plan.answer() {
         Some(spec) => {
-            // A server that knows the stop strings ends by itself; an application that asked for usage waits for it.
+            // A server that knows the stop strings stops by itself; an application that asked for usage waits for the
+            // end.
             let cuts = !spec.engine.facts().keeps_stop_strings && !spec.usage_chunk;
             Reader::rewriting(Stream::new(Arc::clone(spec), ids()), on_break, cuts)
         }

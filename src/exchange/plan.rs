@@ -1,4 +1,4 @@
-//! One request to one backend, translated: everything that sending it and reading its answer needs.
+//! Plan of one request to one backend: its translation, and everything needed to send it and read its answer.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::outcome::{LegKind, Role, Trail};
 use crate::translate::{self, AnswerSpec, Ledger, Owner, TranslateError, TranslateInput};
 use crate::wire::scan::Scan;
 
-/// Largest answer held whole where nothing else is said, in bytes.
+/// Default limit of an answer held whole, in bytes; a larger answer fails the leg.
 const MAX_WHOLE: u64 = 32 << 20;
 
 /// One request to one backend. Owns everything it needs.
@@ -31,23 +31,23 @@ pub struct Plan {
     ledger: Option<Ledger>,
     answer: Option<Arc<AnswerSpec>>,
     role: Role,
-    /// The answer passes byte for byte from its head on: nothing is held, checked or rewritten.
+    /// True if the answer passes byte for byte: not held, checked or rewritten.
     passes_unheld: bool,
-    /// Cookies and `OpenAI-*` headers of the application go along.
+    /// True if the application's cookies and `OpenAI-*` headers are sent along.
     sees_account: bool,
-    /// The answer's usage and end are read on the side.
+    /// True if the answer's usage and ending are read while it passes.
     is_observed: bool,
     trace: Option<TraceContext>,
     reads_ids: bool,
     max_whole: u64,
 }
 
-/// Why there is nothing to send.
+/// Reason for which no request can be sent.
 #[derive(Debug)]
 pub enum PlanError {
-    /// The backend cannot serve the request, or nobody can.
+    /// The backend, or any backend, cannot serve the request.
     Untranslatable(TranslateError),
-    /// The path cannot stand behind the backend's.
+    /// The path cannot be appended to the backend's.
     MalformedPath,
 }
 
@@ -64,7 +64,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The request's body as it came, whatever the backend's engine.
+    /// Plans the request with its body unchanged, for any engine.
     pub fn verbatim(inbound: &Arc<Inbound>, target: &Arc<Target>, role: Role) -> Result<Self, PlanError> {
         let own_path = own_path(inbound.uri(), Owner::of(&target.config.name));
         let uri = target.uri_for(own_path.as_ref().unwrap_or_else(|| inbound.uri())).ok_or(PlanError::MalformedPath)?;
@@ -103,7 +103,7 @@ impl Plan {
         Ok(())
     }
 
-    /// The same request whose answer comes as the backend gives it, whatever its status: for probes.
+    /// Makes the plan return the backend's answer as it is, with any status: for probes.
     #[must_use]
     pub fn raw(mut self) -> Self {
         self.answer = None;
@@ -111,8 +111,8 @@ impl Plan {
         self
     }
 
-    /// Lets the backend take part in `trace`, where it may know of it. `reads_ids` is true if spans want the answer's ids
-    /// and reasons beside its usage.
+    /// Adds the backend to `trace` if its `propagate` allows it. `reads_ids` is true if spans need the answer's ids and
+    /// finish reasons.
     #[must_use]
     pub fn traced(mut self, trace: Option<TraceContext>, reads_ids: bool) -> Self {
         self.trace = trace.filter(|_| self.target.config.propagate.contains(&TRACEPARENT));
@@ -120,14 +120,14 @@ impl Plan {
         self
     }
 
-    /// Bounds the answer that is held whole, in bytes.
+    /// Sets the limit of an answer held whole, in bytes.
     #[must_use]
     pub const fn with_max_whole(mut self, max_whole: u64) -> Self {
         self.max_whole = max_whole;
         self
     }
 
-    /// The leg's trail, which takes the ledger along.
+    /// Creates the leg's trail, which takes the ledger.
     pub fn trail(&mut self, kind: LegKind) -> Trail {
         let backend = (&self.target.labels, &self.target.stats);
         let mut trail = Trail::new(kind, self.role, backend, &self.model, self.inbound.is_stream());
@@ -140,12 +140,12 @@ impl Plan {
         &self.target
     }
 
-    /// Steps of the translation; `None` where the bytes are those that came.
+    /// Steps of the translation; `None` if the bytes are unchanged.
     pub const fn ledger(&self) -> Option<&Ledger> {
         self.ledger.as_ref()
     }
 
-    /// The request that it was made of.
+    /// The request behind the plan.
     pub const fn inbound(&self) -> &Arc<Inbound> {
         &self.inbound
     }
@@ -166,31 +166,31 @@ impl Plan {
         self.reads_ids
     }
 
-    /// The spec of the answer's rewriting, if it is rewritten.
+    /// Spec for rewriting the answer; `None` if it is not rewritten.
     pub(super) const fn answer(&self) -> Option<&Arc<AnswerSpec>> {
         self.answer.as_ref()
     }
 
-    /// The spec of an answer that has to be made OpenAI's.
+    /// Spec of an answer whose engine does not speak OpenAI's format.
     pub fn made_openais(&self) -> Option<&Arc<AnswerSpec>> {
         self.answer.as_ref().filter(|spec| !spec.engine.facts().speaks_openai)
     }
 
-    /// The deadlines of an exchange that begins now, of a request that `started` earlier.
+    /// Deadlines of an exchange that begins now, for a request that began at `started`.
     pub(super) fn deadlines(&self, started: Instant) -> Deadlines {
         let begins = (started, Instant::now());
         let sdk = self.inbound.sdk_timeouts();
         Deadlines::new(&self.target.config.timeout, sdk, self.inbound.is_stream(), begins)
     }
 
-    /// The request as it is sent, in an attempt with this span. `stream` is a body that was not read, given once.
+    /// Builds the request for an attempt with this span. `stream` is a body that was not read; it can be sent once.
     pub fn request(&self, stream: Option<RequestBody>, span: SpanId) -> Request<RequestBody> {
         let method = self.inbound.method();
         let body = stream.unwrap_or_else(|| RequestBody::whole(self.body.clone().unwrap_or_default()));
         let is_empty = http_body::Body::is_end_stream(&body);
-        // hyper sends no length where there is no body, and some servers answer 411 then (RFC 9110 §8.6).
+        // hyper omits the length of an empty body, and some servers answer 411 then (RFC 9110 §8.6).
         let needs_length = is_empty && matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-        // hyper sends no body with these methods unless its framing is given.
+        // hyper sends a body with these methods only if its framing is set.
         let needs_framing = !is_empty
             && matches!(*method, Method::GET | Method::HEAD)
             && http_body::Body::size_hint(&body).exact().is_none();
@@ -201,7 +201,7 @@ impl Plan {
         let app = self.inbound.headers();
         *request.headers_mut() = headers::for_backend(app, &self.target, self.sees_account, self.is_observed, trace);
         if self.made_openais().is_some() {
-            // Some servers refuse JSON under another type, or under none.
+            // Some servers reject JSON with another content type, or without one.
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         if needs_length {
@@ -220,7 +220,7 @@ impl Plan {
     }
 }
 
-/// The path of a stored response under the id that its owner gave it; the application knows it by one of ours.
+/// Returns the path of a stored response under its owner's id; the application knows it under shiftgate's id.
 fn own_path(asked: &Uri, owner: Owner) -> Option<Uri> {
     const STORED: &str = "/v1/responses/";
     let (id, rest) =

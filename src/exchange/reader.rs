@@ -1,6 +1,6 @@
-//! What of a backend's bytes leaves for the application: as they come, whole events only, or rewritten.
+//! Turns a backend's bytes into the application's: unchanged, cut at whole events, or rewritten.
 //!
-//! Invariant: what leaves of a stream that may have to end with one of our events ends with an event.
+//! Invariant: if a stream may have to end with an event of ours, the bytes passed on end with an event.
 
 use std::time::Instant;
 
@@ -12,33 +12,33 @@ use crate::wire::error_body::ApiError;
 use crate::wire::observe::{self, Observer};
 use crate::wire::sse;
 
-/// What a broken answer looks like to the application.
+/// Handling of an answer that breaks off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OnBreak {
-    /// As it came: cut, without a clean end.
+    /// The application's answer is cut too, without a clean end.
     Cut,
-    /// A last error event in OpenAI's shape, and a proper end. Until then only whole events leave.
+    /// A last error event in OpenAI's format and a clean end. Until then only whole events are passed on.
     ErrorEvent,
 }
 
-/// What leaves now.
+/// Result of reading one piece.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     Nothing,
     Bytes(Bytes),
-    /// An error ended the answer: this is the last of it.
+    /// An error ended the answer; these are the last bytes.
     Failed(Bytes),
-    /// The application has all of it, though the backend may go on.
+    /// The answer is complete for the application, though the backend may continue.
     Over(Bytes),
 }
 
-/// How the answer ended when its backend ended it well.
+/// Ending of an answer whose body ended without a transport error.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     Whole(Bytes),
-    /// An error was the last thing said.
+    /// The last event was an error.
     Failed(Bytes),
-    /// It stopped in the middle, however politely.
+    /// It stopped in the middle, though the connection was closed properly.
     Broke,
 }
 
@@ -51,16 +51,16 @@ enum Kind {
     Passes(Box<Passing>),
     Rewrites {
         stream: Box<Stream>,
-        /// The server does not know of the stop strings: it would go on after one.
+        /// True if the server does not know the stop strings and would continue after one.
         cuts: bool,
     },
 }
 
 struct Passing {
     observer: Observer,
-    /// The event begun but not ended, where a stream may have to end with one of ours.
+    /// The last, incomplete event; used only if the stream may have to end with an event of ours.
     unfinished: BytesMut,
-    /// What has left ends within an event that is larger than the bound.
+    /// True if the bytes passed on end within an event larger than the limit.
     in_event: bool,
 }
 
@@ -76,7 +76,7 @@ impl Reader {
         Self { on_break, kind: Kind::Passes(Box::new(passing)) }
     }
 
-    /// `cuts` is whether the answer is over for the application when a stop string has ended its text.
+    /// `cuts` is true if the answer is complete for the application once a stop string has ended its text.
     pub(super) fn rewriting(stream: Stream, on_break: OnBreak, cuts: bool) -> Self {
         Self { on_break, kind: Kind::Rewrites { stream: Box::new(stream), cuts } }
     }
@@ -92,12 +92,12 @@ impl Reader {
         matches!(self.kind, Kind::Rewrites { .. })
     }
 
-    /// Whether we may say that the stream goes on.
+    /// True if shiftgate may send keep-alive comments: the stream holds reasoning back.
     pub(super) fn holds_back(&self) -> bool {
         self.stream().is_some_and(Stream::holds_back)
     }
 
-    /// Whether the application has all of it, though the backend may go on.
+    /// True if the answer is complete for the application, though the backend may continue.
     pub(super) fn is_over(&self) -> bool {
         matches!(&self.kind, Kind::Rewrites { stream, cuts: true } if is_cut(stream))
     }
@@ -109,7 +109,7 @@ impl Reader {
         }
     }
 
-    /// The facts and notes at the end; `is_whole` is true if all of the answer came.
+    /// Returns facts and notes at the end; `is_whole` is true if the whole answer arrived.
     pub(super) fn take_facts(&mut self, is_whole: bool) -> (AnswerFacts, Notes) {
         match &mut self.kind {
             Kind::Passes(passing) => {
@@ -122,7 +122,7 @@ impl Reader {
         }
     }
 
-    /// Whether the application would have seen content by now.
+    /// True if the application would have got content by this point.
     pub(super) fn has_shown(&self) -> bool {
         match &self.kind {
             Kind::Passes(passing) => passing.observer.seen.first_content.is_some(),
@@ -130,7 +130,7 @@ impl Reader {
         }
     }
 
-    /// The error that the stream ended with, where its shape was understood.
+    /// The error that ended the stream, if its format is known.
     pub(super) fn error(&self) -> Option<&BackendError> {
         match &self.kind {
             Kind::Passes(_) => None,
@@ -145,7 +145,7 @@ impl Reader {
         }
     }
 
-    /// Takes what came.
+    /// Reads one piece.
     pub(super) fn take(&mut self, data: Bytes, now: Instant) -> Taken {
         match &mut self.kind {
             Kind::Rewrites { stream, cuts } => {
@@ -153,7 +153,7 @@ impl Reader {
                 stream.push(&data, now, &mut out);
                 let mut out = out.freeze();
                 if stream.error().is_some() && self.on_break == OnBreak::ErrorEvent {
-                    // Of a stream that passes as it comes, what came with the error is cut off here.
+                    // Bytes after an error event in an unheld stream are dropped.
                     if let Some(end) = observe::end_of_error(&out, now) {
                         out.truncate(end);
                     }
@@ -172,7 +172,7 @@ impl Reader {
                     return Taken::Bytes(data);
                 }
                 let Some(mut events) = passing.whole_events(data) else { return Taken::Nothing };
-                // After a candidate's error event nothing follows, least of all `[DONE]`.
+                // After a candidate's error event nothing follows, not even `[DONE]`.
                 match passing.observer.seen.error_event.then(|| observe::end_of_error(&events, now)).flatten() {
                     Some(end) => {
                         events.truncate(end);
@@ -184,7 +184,7 @@ impl Reader {
         }
     }
 
-    /// The backend's body has ended as HTTP has it.
+    /// Ends the answer after the end of the backend's body.
     pub(super) fn end(&mut self) -> Ended {
         match &mut self.kind {
             Kind::Rewrites { stream, .. } => {
@@ -192,7 +192,7 @@ impl Reader {
                 match stream.end(&mut out) {
                     Ending::Complete => Ended::Whole(out.freeze()),
                     Ending::Failed => Ended::Failed(out.freeze()),
-                    // The baseline's own end is its own.
+                    // The baseline's own ending is passed on.
                     Ending::Broke if self.on_break == OnBreak::Cut => Ended::Whole(out.freeze()),
                     Ending::Broke => Ended::Broke,
                 }
@@ -207,12 +207,12 @@ impl Reader {
         }
     }
 
-    /// It had said that it was done before it broke.
+    /// True if the stream was marked done.
     pub(super) fn was_done(&self) -> bool {
         self.seen().done
     }
 
-    /// What the application gets when an answer broke in the middle: an error event, where nothing was said yet.
+    /// Returns the error event for an answer that broke off; `None` if an ending was sent already.
     pub(super) fn break_event(&self) -> Option<Bytes> {
         if self.on_break == OnBreak::Cut || self.was_done() || self.seen().error_event {
             return None;
@@ -224,13 +224,13 @@ impl Reader {
     }
 }
 
-/// Every choice met a stop string, and the server goes on.
+/// True if every choice met a stop string and the server continues.
 fn is_cut(stream: &Stream) -> bool {
     stream.is_over() && stream.notes().has(Note::StopCut) && !stream.seen().done
 }
 
 impl Passing {
-    /// Of `data`, after what was kept, as much as makes whole events; `None` while there is not one.
+    /// Returns the whole events of the kept bytes and `data`; `None` if none is complete.
     fn whole_events(&mut self, data: Bytes) -> Option<Bytes> {
         if self.unfinished.is_empty() && sse::ends_event(&data) {
             self.in_event = false;
@@ -238,7 +238,7 @@ impl Passing {
         }
         let known = self.unfinished.len();
         self.unfinished.extend_from_slice(&data);
-        // An event beyond the bound passes in pieces: memory counts for more than a tidy break.
+        // An event above the limit passes in pieces: bounded memory matters more than a clean break.
         let end = if self.unfinished.len() > sse::MAX_EVENT {
             self.unfinished.len()
         } else {

@@ -1,4 +1,4 @@
-//! Bounded memory for the bytes of answers that are held.
+//! Bounded memory for held bytes of answers.
 
 use crate::stats::{Gauge, Permit};
 
@@ -15,12 +15,12 @@ impl Room {
         Self { permit: gauge.empty_permit(), limit }
     }
 
-    /// Takes room for `bytes` more; false, and nothing changes, where there is none.
+    /// Adds `bytes` and returns true; returns false without a change at the limit.
     pub fn hold(&mut self, bytes: u64) -> bool {
         bytes == 0 || self.permit.try_grow(bytes, self.limit)
     }
 
-    /// Gives all of it back.
+    /// Gives back everything.
     pub fn release(&mut self) {
         self.permit.release();
     }

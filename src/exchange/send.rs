@@ -1,4 +1,4 @@
-//! Sending: once, and once more where a kept connection had died before a byte of an answer.
+//! Sends a request once, and once more if a reused connection died before a byte of an answer.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,20 +9,20 @@ use crate::backend::{AnswerBody, Client, Failure, RequestBody, SendError};
 use crate::model::SpanId;
 use crate::outcome::Trail;
 
-/// The way of one exchange with a backend.
+/// Options of one exchange with a backend.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exchange {
-    /// When waiting for the answer's head ends.
+    /// Deadline of the answer's head.
     pub deadline: Option<Instant>,
-    /// Opens a connection of its own: a body that cannot be sent again does not gamble on a kept one.
+    /// True for a new connection: a body that cannot be sent again must not meet a stale one.
     pub is_fresh: bool,
-    /// The request may be sent again where nobody can have acted on it.
+    /// True if the request may be sent again after a stale connection.
     pub is_replay_safe: bool,
-    /// A stream was asked for.
+    /// True if the answer is to be a stream.
     pub is_stream: bool,
 }
 
-/// Sends a request and waits for the answer's head. `request` makes it, for the attempt's span.
+/// Sends a request and waits for the answer's head. `request` builds it for the attempt's span.
 pub(crate) async fn send(
     client: &Arc<Client>,
     exchange: Exchange,
@@ -42,7 +42,7 @@ pub(crate) async fn send(
         return Err(failure);
     }
     let span = trail.sends(true);
-    // Rare, and large: on the heap it does not burden every request's future.
+    // Rare and large: boxed, so that it does not enlarge every request's future.
     let again = Box::pin(client.send(request(span), true));
     let sent = trail.own_time.wait(within(exchange.deadline, again)).await?;
     sent.map(|answer| came(answer, trail)).map_err(|error| error.failure)
@@ -53,7 +53,7 @@ fn came(answer: crate::backend::Answer, trail: &mut Trail) -> Response<AnswerBod
     answer.response
 }
 
-/// Awaits `work` until the deadline. `work` stays where it is pinned: a large future is not moved for it.
+/// Awaits `work` until the deadline. `work` is pinned by the caller, so that a large future is not moved.
 pub(super) async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T> + Unpin) -> Result<T, Failure> {
     match deadline {
         None => Ok(work.await),

@@ -1,4 +1,4 @@
-//! An answer that is pulled: what came, read and rewritten, up to its one end.
+//! An answer read piece by piece, rewritten where necessary, up to its end.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,10 +16,10 @@ use crate::outcome::Ending;
 use crate::translate::answer::Notes;
 use crate::wire::answer_facts::AnswerFacts;
 
-/// The next thing of an answer.
+/// Next piece of an answer.
 #[derive(Debug)]
 pub enum Next {
-    /// These bytes may be passed on.
+    /// Bytes to pass on.
     Bytes(Bytes),
     /// The answer is over.
     End(StreamEnd),
@@ -32,11 +32,11 @@ pub struct StreamEnd {
     pub rest: Bytes,
     /// The way it ended.
     pub ending: Ending,
-    /// True if whoever reads the answer has to be cut off, as the backend cut it.
+    /// True if the client's connection must be cut, as the backend's was.
     pub is_cut: bool,
 }
 
-/// An answer under way. Dropped before its end it closes its connection, which tells the server to stop.
+/// An answer in progress. Dropping it early closes its connection, which tells the server to stop.
 #[derive(Debug)]
 pub struct AnswerStream {
     body: backend::AnswerBody,
@@ -44,29 +44,29 @@ pub struct AnswerStream {
     deadlines: Deadlines,
     held: BytesMut,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// When waiting for the next byte ends; the timer is moved there only when it has run out.
+    /// Deadline of the next byte. The timer is moved only when it has fired, which saves work per piece.
     next_byte: Option<Instant>,
-    /// When the bytes that leave next had come.
+    /// Arrival of the bytes that are passed on next.
     came_at: Option<Instant>,
 }
 
 impl AnswerStream {
-    /// `held` has come through the reader already and leaves first.
+    /// Creates a stream that first yields `held`, bytes that the reader has processed.
     pub(super) fn new(held: BytesMut, body: backend::AnswerBody, reader: Reader, deadlines: Deadlines) -> Self {
         let next_byte = deadlines.next_byte(Instant::now());
         let sleep = next_byte.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
         Self { body, reader, deadlines, held, sleep, next_byte, came_at: None }
     }
 
-    /// The bytes that were held back before the answer was opened.
+    /// Takes the bytes that were held before the answer was opened.
     pub fn take_held(&mut self) -> BytesMut {
         std::mem::take(&mut self.held)
     }
 
-    /// Pulls.
+    /// Polls for the next piece.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         loop {
-            // It ended before its head left.
+            // The answer may be complete before its head is sent.
             if self.reader.is_over() {
                 return Poll::Ready(self.over(Bytes::new()));
             }
@@ -103,7 +103,7 @@ impl AnswerStream {
         false
     }
 
-    /// The reader has all of it: what the backend still says is not waited for.
+    /// Ends the answer without waiting for the rest of the backend's body.
     fn over(&mut self, events: Bytes) -> Next {
         let rest = match self.reader.end() {
             Ended::Whole(rest) | Ended::Failed(rest) => rest,
@@ -124,24 +124,24 @@ impl AnswerStream {
         match self.reader.on_break {
             OnBreak::Cut => Next::End(StreamEnd { rest: Bytes::new(), ending, is_cut: true }),
             OnBreak::ErrorEvent => {
-                // After the end that it announced nothing is missing.
+                // An answer marked done lacks nothing.
                 let ending = if self.reader.was_done() { Ending::Complete } else { ending };
                 end(self.reader.break_event().unwrap_or_default(), ending)
             }
         }
     }
 
-    /// Facts and notes of the answer; `is_whole` is true if it came to its end.
+    /// Takes facts and notes of the answer; `is_whole` is true if it reached its end.
     pub fn take_facts(&mut self, is_whole: bool) -> (AnswerFacts, Notes) {
         self.reader.take_facts(is_whole)
     }
 
-    /// The model as the answer names it, as far as that is known.
+    /// The model that the answer names, if known.
     pub fn model(&self) -> Option<&str> {
         self.reader.stream().and_then(|stream| stream.model())
     }
 
-    /// When the bytes that leave next had come; known once.
+    /// Takes the arrival of the bytes that are passed on next.
     pub fn take_came_at(&mut self) -> Option<Instant> {
         self.came_at.take()
     }
@@ -151,38 +151,38 @@ impl AnswerStream {
         self.reader.is_stream()
     }
 
-    /// True if thoughts may be kept back, so that the stream can be quiet for long.
+    /// True if reasoning may be held back, so that the stream can be silent for long.
     pub fn holds_back(&self) -> bool {
         self.reader.holds_back()
     }
 
-    /// True if the stream may be told to go on: thoughts are kept back, and it has not said that it is done.
+    /// True if the stream may need keep-alive comments: reasoning is held back, and it was not marked done.
     pub fn may_be_quiet(&self) -> bool {
         self.reader.holds_back() && !self.reader.was_done()
     }
 
-    /// True if the bytes that leave are not those that come, or may end otherwise.
+    /// True if the bytes passed on may differ from the backend's, in content or in their ending.
     pub fn ends_by_itself(&self) -> bool {
         self.reader.on_break == OnBreak::ErrorEvent || self.reader.is_rewriting()
     }
 
-    /// True if more of the answer has come in than was pulled. See [`backend::AnswerBody::has_more`].
+    /// True if more of the answer has arrived than was read. See [`backend::AnswerBody::has_more`].
     pub fn has_more(&self) -> bool {
         self.body.has_more()
     }
 
-    /// Nothing more came though it was waited for. See [`backend::AnswerBody::settle`].
+    /// Corrects that estimate after a wait without bytes. See [`backend::AnswerBody::settle`].
     pub fn settle(&mut self) {
         self.body.settle();
     }
 
-    /// True if the body is known to be at its end. Whether a candidate's stream was whole shows only there, which
-    /// therefore has to be pulled.
+    /// True if the body is known to have ended. A candidate's stream has to be read to its end: only there it shows
+    /// whether it is whole.
     pub fn is_end_stream(&self) -> bool {
         !self.ends_by_itself() && self.body.is_end_stream()
     }
 
-    /// The length, where the bytes are those that come.
+    /// Length of the body, if its bytes are unchanged.
     pub fn size_hint(&self) -> SizeHint {
         if self.ends_by_itself() { SizeHint::default() } else { self.body.size_hint() }
     }

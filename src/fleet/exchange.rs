@@ -1,4 +1,4 @@
-//! One question to a server that belongs to a backend, off the request path: bounded in time and in bytes.
+//! One request to a backend off the request path, with limits of time and size.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::backend::{Auth, Client, Failure, RequestBody, Target};
 use crate::exchange::{self, Exchange};
 use crate::outcome::Trail;
 
-/// The user agent of our own requests.
+/// User agent of shiftgate's own requests.
 pub(super) const OURS: HeaderValue = HeaderValue::from_static(concat!("shiftgate/", env!("CARGO_PKG_VERSION")));
 
-/// A question, with the time and size that its answer may have.
+/// A request, with limits of time and size for its answer.
 #[derive(Debug, Clone)]
 pub(super) struct Question {
     pub(super) method: Method,
@@ -27,7 +27,7 @@ pub(super) struct Question {
     pub(super) max_answer: u64,
 }
 
-/// An answer that was read whole.
+/// An answer read whole.
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -35,7 +35,7 @@ pub(super) struct Answer {
 }
 
 impl Question {
-    /// Asks, and reads the answer to its end.
+    /// Sends the request, and reads the answer to its end.
     pub(super) async fn ask(&self, client: &Arc<Client>, trail: &mut Trail) -> Result<Answer, Failure> {
         let asked = tokio::time::timeout(self.deadline, self.exchange(client, trail)).await;
         asked.map_err(|_| Failure::Timeout(self.deadline))?
@@ -75,7 +75,7 @@ impl Question {
     }
 }
 
-/// The backend's own key; the application's is not ours to use.
+/// Returns the backend's configured key. An application's key is never used off its request.
 pub(super) fn key_of(target: &Target) -> Option<HeaderValue> {
     match &target.auth {
         Auth::Bearer(value) => Some(value.clone()),

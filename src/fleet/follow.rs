@@ -1,4 +1,4 @@
-//! One task for each backend of the snapshot in force, begun and ended as snapshots come and go.
+//! Runs one task per backend of the snapshot in force.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,14 +11,14 @@ use crate::backend::{Target, is_asked_alike};
 use crate::model::ContextLength;
 use crate::stats::lock;
 
-/// The tasks; they end when this is dropped.
+/// The running tasks; dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct BackendMonitor {
     pace: PollIntervals,
     running: Mutex<Vec<Running>>,
 }
 
-/// A backend's task. It goes on while nothing but the price of the backend's section changes.
+/// A backend's task. It continues if only the price of the section changes.
 #[derive(Debug)]
 struct Running {
     target: Arc<Target>,
@@ -32,11 +32,12 @@ impl Drop for Running {
 }
 
 impl BackendMonitor {
+    /// Creates a monitor without tasks.
     pub(crate) fn new(pace: PollIntervals) -> Self {
         Self { pace, running: Mutex::default() }
     }
 
-    /// From now on these are asked, and no others. Inside a runtime.
+    /// Makes `targets` the backends that are polled. Must be called within a runtime.
     pub(crate) fn follow(&self, targets: &[Arc<Target>]) {
         let mut running = lock(&self.running);
         let is_same = |one: &Running, target: &Arc<Target>| is_asked_alike(&one.target.config, &target.config);
@@ -59,7 +60,7 @@ impl BackendMonitor {
     }
 }
 
-/// Whether there is anything to ask of it.
+/// True if the backend has anything to poll.
 fn is_asked(target: &Target) -> bool {
     let tells_length = target.config.engine.facts().context_length != ContextLength::Unasked;
     !target.config.metrics.is_empty() || tells_length || target.config.translation.probe

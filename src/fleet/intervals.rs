@@ -1,17 +1,17 @@
-//! Intervals and timeouts of the questions to backends.
+//! Intervals and timeouts of polls and probes.
 
 use std::time::Duration;
 
-/// How often backends are asked, and how long they may take.
+/// Intervals and timeouts of requests off the request path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PollIntervals {
-    /// Between two polls of a page, and up to a fifth more or less.
+    /// Time between two polls of a page, plus or minus a fifth.
     pub poll: Duration,
-    /// For one page.
+    /// Timeout of one page.
     pub deadline: Duration,
-    /// Before a question that got no answer is asked again; doubled each time, up to a minute.
+    /// Pause before an unanswered request is repeated; doubles each time, up to a minute.
     pub retry: Duration,
-    /// Before a probe that found something lacking looks again.
+    /// Pause before a probe that found features missing is repeated.
     pub probe_again: Duration,
 }
 

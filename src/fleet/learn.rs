@@ -1,5 +1,4 @@
-//! Questions that a backend is asked once: the length of its context, and what works where its section says
-//! `probe = true`.
+//! Requests made once per backend: the length of its context and, with `probe = true`, its working features.
 
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ pub(super) async fn learn(target: &Arc<Target>, pace: PollIntervals) {
     }
 }
 
-/// Asks until the server has said something, a refusal included.
+/// Asks until the server has answered, even with an error.
 async fn learn_length(target: &Target, pace: PollIntervals) {
     if target.config.engine.facts().context_length == ContextLength::Unasked
         || target.config.translation.max_model_len.is_some()
@@ -29,7 +28,7 @@ async fn learn_length(target: &Target, pace: PollIntervals) {
         match ask_length(target).await {
             Ok(Some(length)) => {
                 target.facts.set_max_model_len(length);
-                tracing::debug!(backend = target.config.name, length, "the backend says how long a context may be");
+                tracing::debug!(backend = target.config.name, length, "the backend reported the length of its context");
                 return;
             }
             Ok(None) => return,

@@ -1,4 +1,4 @@
-//! The length of a server's context, in tokens, as the server itself tells it.
+//! The length of a server's context in tokens, as the server reports it.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use crate::backend::Target;
 use crate::model::ContextLength;
 use crate::outcome::{LegKind, Role, Trail};
 
-/// Time that the server's answer gets.
+/// Timeout of the server's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Limit, in bytes, of the server's answer; a larger one tells nothing.
+/// Limit, in bytes, of the server's answer; a larger one is ignored.
 const MAX_ANSWER: u64 = 4 << 20;
 
-/// The server is not there yet, or busy.
+/// The server is not reachable yet, or busy.
 #[derive(Debug)]
 pub(super) struct NoAnswer;
 
-/// Asks the server; `None` where it tells no length.
+/// Asks the server; `None` if it does not report a length.
 pub(super) async fn ask_length(target: &Target) -> Result<Option<u64>, NoAnswer> {
     let Some(question) = length_question(target) else { return Ok(None) };
     let labels = (&target.labels, &target.stats);
@@ -32,12 +32,12 @@ pub(super) async fn ask_length(target: &Target) -> Result<Option<u64>, NoAnswer>
     Ok(length_in(&answer.body, |id| target.config.models.iter().any(|(_, name)| name == id)))
 }
 
-/// What the server says now of its context.
+/// Returns the length that the server reports at this moment.
 pub(super) async fn length(target: &Target) -> Option<u64> {
     ask_length(target).await.unwrap_or_default()
 }
 
-/// The question for the server's context. TGI's list of models does not tell lengths; its `/info` beside the API does.
+/// Builds the request for the context's length. TGI lists no lengths under `/v1/models`; its `/info` has one.
 fn length_question(target: &Target) -> Option<Question> {
     let path = target.config.url.path.as_str();
     let uri = match target.config.engine.facts().context_length {
@@ -56,7 +56,7 @@ fn length_question(target: &Target) -> Option<Question> {
     })
 }
 
-/// The shortest of the models that are asked for; of all, when none of these is in the list.
+/// Returns the shortest length of the wanted models; of all models if the list has none of them.
 fn length_in(body: &[u8], is_ours: impl Fn(&str) -> bool) -> Option<u64> {
     let said: Value = serde_json::from_slice(body).ok()?;
     if let Some(length) = said.get("max_total_tokens").and_then(Value::as_u64) {

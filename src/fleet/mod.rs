@@ -1,7 +1,7 @@
-//! What backends say of themselves, asked off the request path: their load, the length of their context, what works.
+//! Requests to backends off the request path: load, context length, working features.
 //!
-//! Owns: polls of metrics pages, the question for models, the conformance probe. Refuses: requests of applications.
-//! Invariant: nothing here holds a request up; each answer is bounded in time and bytes, and each backend has one task.
+//! Owns: polls of metrics pages, the list of models, the conformance probe. Does not: serve applications.
+//! Invariant: nothing here delays a request; each answer is limited in time and bytes, and each backend has one task.
 
 mod exchange;
 mod follow;

@@ -1,13 +1,13 @@
-//! The pause between two tries of a question.
+//! The pause between two tries of a request.
 
 use std::time::Duration;
 
 use super::intervals::PollIntervals;
 
-/// Longest pause between two tries.
+/// Limit of the pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A pause that grows with each try, with jitter so that sidecars do not ask at once.
+/// A pause that doubles with each try, with jitter so that sidecars do not ask at once.
 #[derive(Debug)]
 pub(super) struct Pause(Duration);
 

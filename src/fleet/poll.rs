@@ -1,6 +1,6 @@
-//! The pages of one backend's `metrics`, asked again and again.
+//! Polls the pages of one backend's `metrics`.
 //!
-//! Bound: one page of each URL is held as a few numbers; a page is at most [`MAX_PAGE`] while it is read.
+//! Bound: a few numbers per URL are kept; a page takes at most [`MAX_PAGE`] while it is read.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,10 +17,10 @@ use crate::config::BackendUrl;
 use crate::health::is_fresh;
 use crate::outcome::{LegKind, Role, Trail};
 
-/// vLLM's page is 64 KiB; one of many engines is not hundreds of times that.
+/// Limit of a page, in bytes; a larger one fails the poll. vLLM's page has 64 KiB, so this is enough for many engines.
 const MAX_PAGE: u64 = 8 << 20;
 
-/// One URL, and what it last said.
+/// One URL and the result of its last poll.
 #[derive(Debug)]
 struct Source {
     url: String,
@@ -31,7 +31,7 @@ struct Source {
     error: Option<String>,
 }
 
-/// Asks for ever; ends with its task.
+/// Polls until its task is dropped.
 pub(super) async fn poll(target: &Target, pace: PollIntervals) {
     let mut sources = Vec::new();
     let mut unusable = Vec::new();
@@ -48,7 +48,7 @@ pub(super) async fn poll(target: &Target, pace: PollIntervals) {
     }
 }
 
-/// All at once: a server that hangs does not age what the others say.
+/// Polls all pages at once: a server that hangs does not delay the others.
 async fn ask_all(sources: Vec<Source>, target: &Target) -> Vec<Source> {
     let mut asked = JoinSet::new();
     for source in sources {
@@ -86,9 +86,9 @@ impl Source {
         let client = target.client_for(url).map_err(|error| error.to_string())?;
         let path = if url.path.is_empty() { "/" } else { url.path.as_str() };
         let uri: Uri = path.parse().map_err(|_| "its path cannot be asked for".to_owned())?;
-        let host =
-            HeaderValue::from_str(url.authority.as_str()).map_err(|_| "its host is no header's value".to_owned())?;
-        // A page of another server is none of the key's business.
+        let host = HeaderValue::from_str(url.authority.as_str())
+            .map_err(|_| "its host cannot be a header's value".to_owned())?;
+        // The key is not sent to another server.
         let own = url.scheme == target.config.url.scheme && url.authority == target.config.url.authority;
         let question = Question {
             method: Method::GET,

@@ -1,6 +1,6 @@
-//! The lines of a Prometheus page (text format 0.0.4, and OpenMetrics as far as it is the same).
+//! Parses Prometheus pages (text format 0.0.4, and the part of OpenMetrics that is identical).
 //!
-//! Owns: one sample at a time, borrowed from the page. Refuses: meaning. A line that is not a sample is skipped.
+//! Owns: one sample at a time, borrowed from the page. Does not: interpret it. A line that is not a sample is skipped.
 
 /// One line of a page.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,7 +27,7 @@ fn sample(line: &str) -> Option<Sample<'_>> {
         Some(inside) => inside.split_at_checked(labels_end(inside)?)?,
         None => ("", rest),
     };
-    // A time or an exemplar may follow the value.
+    // A timestamp or an exemplar may follow the value.
     let value = rest.trim_start_matches('}').split_whitespace().next()?;
     Some(Sample { name, labels, value: value.parse().ok()? })
 }

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use super::prometheus::{Sample, samples};
 use crate::health::Reading;
 
-/// Length of the window over which a counter's rate is taken. Engines that count at a request's end would look idle in a
-/// shorter one.
+/// Length of the window over which a counter's rate is taken. Engines that count at a request's end would look idle in
+/// a shorter one.
 const WINDOW: Duration = Duration::from_secs(10);
 /// Limit of points in the window; beyond it the oldest is dropped. Far more than polls in the window.
 const MAX_POINTS: usize = 64;
@@ -38,7 +38,7 @@ enum Quantity {
     EngineMemory,
 }
 
-/// Name, a label that has to have this value, the quantity, and the factor to its unit.
+/// Metric name, a label and its required value, the quantity, and the factor to its unit.
 type MetricRow = (&'static str, Option<(&'static str, &'static str)>, Quantity, f64);
 
 const TRITON_REQUESTS: &str = "nv_trt_llm_request_metrics";
@@ -116,7 +116,7 @@ struct CacheBlocks {
 pub(super) enum Page {
     /// A page with known metrics.
     Signals(Box<Signals>),
-    /// No iteration since the last poll: the last values hold.
+    /// No iteration since the last poll: the last values stay valid.
     NothingNew,
     /// A page without a known metric.
     Foreign,
@@ -188,8 +188,8 @@ impl Signals {
         self.sum(Quantity::Generated)
     }
 
-    /// Returns the server's own measure if it is busy, else `counted`, the rate of its counter. The own measure of an idle
-    /// server is that of its last work.
+    /// Returns the server's own measurement if it is busy, else `counted`, the rate of its counter. An idle server
+    /// reports the throughput of its last work.
     pub(super) fn tokens_per_second(&self, counted: Option<f64>) -> Option<f64> {
         let works = self.sum(Quantity::Running).is_some_and(|running| running > 0.0);
         self.sum(Quantity::Throughput).filter(|_| works).or(counted)

@@ -1,24 +1,28 @@
-//! The breaker of one candidate: closed, open, half-open with one probe.
+//! The breaker of one candidate: closed, open, or half-open with one probe.
 //!
-//! It opens on a run of failures, or on a share of them among enough samples of a sliding window. Every change of
-//! state begins a new epoch; verdicts about attempts of an older one are not counted.
+//! It opens after a run of failures, or at a failure rate among enough samples of a sliding window. Each change of
+//! state starts a new epoch; verdicts about attempts of an older epoch are ignored.
 
 use std::time::{Duration, Instant};
 
 use crate::config;
 
-/// Slots of the sliding window: it forgets in steps of a tenth.
+/// Slots of the sliding window, which therefore forgets in steps of a tenth.
 const SLOTS: usize = 10;
 
-/// As `/status` and `/metrics` say it.
+/// State of a breaker, as `/status` and `/metrics` show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
+    /// Requests pass, failures are counted.
     Closed,
+    /// One request passes as a probe and decides the next state.
     HalfOpen,
+    /// No request passes until the end of `open_for`.
     Open,
 }
 
 impl State {
+    /// Text in `/status`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -28,7 +32,7 @@ impl State {
     }
 }
 
-/// What an admitted attempt brings back with its verdict.
+/// Admission of one attempt, returned with its verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pass {
     epoch: u64,
@@ -36,7 +40,7 @@ pub(crate) struct Pass {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
-    /// Which tenth of a window, counted from the first.
+    /// Number of the slot since the window began, in tenths of a window.
     number: u64,
     good: u32,
     bad: u32,
@@ -49,6 +53,7 @@ enum Inner {
     HalfOpen { probing: bool },
 }
 
+/// Breaker of one candidate.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     config: config::Breaker,
@@ -57,10 +62,12 @@ pub(crate) struct Breaker {
 }
 
 impl Breaker {
+    /// Creates a closed breaker.
     pub(crate) fn new(config: config::Breaker) -> Self {
         Self { config, epoch: 0, inner: None }
     }
 
+    /// State at `now`. An open breaker counts as half-open once its time is over.
     pub(crate) fn state(&self, now: Instant) -> State {
         match &self.inner {
             None | Some(Inner::Closed { .. }) => State::Closed,
@@ -78,7 +85,7 @@ impl Breaker {
         }
     }
 
-    /// `None`: not now.
+    /// Admits an attempt; `None` if the breaker is open or its probe is running.
     pub(crate) fn admit(&mut self, now: Instant) -> Option<Pass> {
         if let Some(Inner::Open { until }) = &self.inner {
             if now < *until {
@@ -95,7 +102,7 @@ impl Breaker {
         Some(Pass { epoch: self.epoch })
     }
 
-    /// Content has begun: enough for a probe to close the breaker.
+    /// Notes the first content of an attempt; a probe's closes the breaker.
     pub(crate) fn begun(&mut self, now: Instant, pass: Pass) -> Pass {
         if pass.epoch == self.epoch && matches!(self.inner, Some(Inner::HalfOpen { .. })) {
             self.close(now);
@@ -104,7 +111,7 @@ impl Breaker {
         pass
     }
 
-    /// How an attempt went; true when that opens the breaker.
+    /// Adds an attempt's verdict; true if it opens the breaker.
     pub(crate) fn verdict(&mut self, now: Instant, pass: Pass, good: bool) -> bool {
         if pass.epoch != self.epoch {
             return false;
@@ -133,7 +140,7 @@ impl Breaker {
         trips
     }
 
-    /// An attempt ended without a verdict.
+    /// Ends an attempt without a verdict.
     pub(crate) fn forget(&mut self, pass: Pass) {
         if pass.epoch == self.epoch
             && let Some(Inner::HalfOpen { probing }) = &mut self.inner
@@ -162,7 +169,7 @@ fn slot_number(now: Instant, began: Instant, window: Duration) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-/// Adds one sample, and sums up what is no older than the window.
+/// Adds one sample, and returns the sums (good, bad) of the window.
 fn count(slots: &mut [Slot; SLOTS], number: u64, good: bool) -> (u32, u32) {
     let place = usize::try_from(number % SLOTS as u64).unwrap_or(0);
     let mut sums = (0, 0);
@@ -218,7 +225,7 @@ mod tests {
         assert!(feed(&mut breaker, now, &[false]), "4 of 20");
         let mut breaker = Breaker::new(CONFIG);
         assert!(!feed(&mut breaker, now, &verdicts));
-        // The window has gone by: what lies before it counts no more.
+        // Samples before the window are ignored.
         assert!(!feed(&mut breaker, now + CONFIG.window * 2, &[false]));
     }
 
@@ -256,7 +263,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, at most one probe is out while half-open, and good news alone never opens it.
+        /// At most one probe runs while half-open, and good samples alone never open the breaker.
         #[test]
         fn one_probe_and_no_opening_without_a_failure(steps in proptest::collection::vec((0u8..4, 0u64..12_000), 0..300)) {
             let start = Instant::now();

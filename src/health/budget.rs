@@ -1,13 +1,13 @@
-//! How many failovers there may be: a share of the requests of the last ten seconds, and ten a second in any case.
+//! The retry budget: failovers as a share of the requests of the last ten seconds, with a minimum of ten per second.
 //!
-//! Without it a candidate that fails everything would double the baseline's load just when it is needed most.
+//! Without it a failing candidate would double the baseline's load when capacity is scarce.
 
 use std::time::Instant;
 
-/// Seconds that are remembered.
+/// Length of the window, in seconds.
 const SECONDS: u64 = 10;
 const SLOTS: usize = SECONDS as usize;
-/// So many a second are always allowed: little traffic has no share worth counting.
+/// Failovers per second that are always allowed: with few requests a share is meaningless.
 const ALWAYS: u32 = 10;
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,6 +17,7 @@ struct Slot {
     failovers: u32,
 }
 
+/// Retry budget of the process.
 #[derive(Debug)]
 pub struct Budget {
     began: Instant,
@@ -24,16 +25,18 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// Creates a budget without requests.
     pub fn new(now: Instant) -> Self {
         Self { began: now, slots: [Slot::default(); SLOTS] }
     }
 
+    /// Counts a request.
     pub fn request(&mut self, now: Instant) {
         let (slot, _) = self.slot(now);
         slot.requests = slot.requests.saturating_add(1);
     }
 
-    /// Takes one failover if `share` of the requests allows it; a share of 1 allows each of them.
+    /// Takes one failover and returns true if `share` of the requests allows it; a share of 1 allows all.
     pub fn try_failover(&mut self, now: Instant, share: f64) -> bool {
         let (_, second) = self.slot(now);
         let (requests, failovers) = self
@@ -81,7 +84,7 @@ mod tests {
             budget.request(now);
         }
         assert_eq!(allowed(&mut budget, now, 0.2, 1000), 200);
-        // The requests still count nine seconds later, and so do their failovers.
+        // Requests and failovers still count nine seconds later.
         assert_eq!(allowed(&mut budget, now + Duration::from_secs(9), 0.2, 1000), 10);
         assert_eq!(allowed(&mut budget, now + Duration::from_secs(11), 0.2, 1000), 10);
     }

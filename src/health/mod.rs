@@ -1,7 +1,7 @@
-//! Whether a candidate may be asked now: its breaker, its cool-down after a 429, its load, and the budget of failovers.
+//! Availability of a candidate: its breaker, its cool-down after a 429, its load, and the retry budget.
 //!
-//! Owns: small state machines that take `now`. Refuses: I/O, clocks, deciding who answers instead.
-//! Invariant: a verdict about an attempt counts once, and only for the state in which the attempt began.
+//! Owns: small state machines that take `now`. Does not: do I/O, read clocks, choose another backend.
+//! Invariant: a verdict about an attempt counts once, and only for the epoch in which the attempt began.
 
 mod breaker;
 mod budget;
@@ -18,19 +18,21 @@ pub use load::{Limits, Load, LoadReport, Reading};
 
 use crate::config;
 
-/// A 429 without `retry-after`.
+/// Cool-down after a 429 without `retry-after`.
 const COOLDOWN: Duration = Duration::from_secs(1);
-/// A server that asks for more is asked again after this.
+/// Limit of a cool-down; a longer `retry-after` counts as this.
 const MAX_COOLDOWN: Duration = Duration::from_secs(60);
 
-/// Why a candidate is left alone.
+/// Reason for which a candidate gets no requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfit {
+    /// It answered 429.
     Cooldown,
+    /// Its breaker is open.
     Breaker,
 }
 
-/// One candidate's health, shared by all requests.
+/// Health of one candidate, shared by all requests.
 #[derive(Debug)]
 pub struct Health(Mutex<Inside>);
 
@@ -42,18 +44,21 @@ struct Inside {
     cooled: u64,
 }
 
-/// What `/status` and `/metrics` tell.
+/// Health of a candidate, as `/status` and `/metrics` show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
+    /// State of the breaker; closed without one.
     pub state: State,
+    /// True during a cool-down.
     pub cooling: bool,
-    /// How often the breaker opened, and how often a 429 began a cool-down.
+    /// Times that the breaker opened.
     pub opened: u64,
+    /// Times that a 429 began a cool-down.
     pub cooled: u64,
 }
 
 impl Health {
-    /// Without a breaker only 429s keep requests away. What was counted `before` is counted on.
+    /// Creates a healthy candidate; without a breaker only cool-downs apply. Counters continue from `before`.
     pub fn new(breaker: Option<config::Breaker>, before: Option<&Self>) -> Arc<Self> {
         let (opened, cooled) = before.map_or((0, 0), |before| {
             let before = before.inside();
@@ -64,11 +69,11 @@ impl Health {
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
-        // Nothing in it can be half done: a poisoned lock still holds a valid state.
+        // A poisoned lock is fine: no operation leaves a partial state.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// May this candidate be asked? The ticket says later how it went.
+    /// Admits an attempt, whose ticket later reports the verdict.
     pub fn admit(self: &Arc<Self>, now: Instant) -> Result<Ticket, Unfit> {
         let mut inside = self.inside();
         if inside.cool_until.is_some_and(|until| now < until) {
@@ -83,7 +88,7 @@ impl Health {
         Ok(Ticket { health: Arc::clone(self), pass })
     }
 
-    /// Why the candidate may not be asked at `now`; `None` if it may. Takes no probe's place.
+    /// Reason for which the candidate would not be admitted at `now`; `None` if it would. Does not start a probe.
     pub fn unfit(&self, now: Instant) -> Option<Unfit> {
         let inside = self.inside();
         if inside.cool_until.is_some_and(|until| now < until) {
@@ -92,6 +97,7 @@ impl Health {
         inside.breaker.as_ref().is_some_and(|breaker| !breaker.would_admit(now)).then_some(Unfit::Breaker)
     }
 
+    /// Returns state and counters at `now`.
     pub fn report(&self, now: Instant) -> Report {
         let inside = self.inside();
         Report {
@@ -103,16 +109,16 @@ impl Health {
     }
 }
 
-/// One observation of a candidate, for its breaker.
+/// Observation about a candidate, for its breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sample {
-    /// It gave a good answer.
+    /// A good answer.
     Good,
-    /// It gave none, by its own fault.
+    /// A failure by its own fault.
     Bad,
 }
 
-/// One attempt's say about a candidate. Dropped without a word it says nothing, and a probe's place is free again.
+/// Right to report one attempt's verdict. Dropping it reports nothing and lets another probe start.
 #[derive(Debug)]
 pub struct Ticket {
     health: Arc<Health>,
@@ -120,24 +126,24 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// The attempt was answered well to its end.
+    /// Reports a complete, good answer.
     pub fn good(mut self, now: Instant) {
         self.verdict(now, true);
     }
 
-    /// Content has begun: a probe has shown enough. The attempt may still break.
+    /// Reports the first content: enough for a probe. The attempt may still fail later.
     pub fn begun(&mut self, now: Instant) {
         if let Some(pass) = self.pass.take() {
             self.pass = self.health.inside().breaker.as_mut().map(|breaker| breaker.begun(now, pass));
         }
     }
 
-    /// No good answer came, and the candidate is to blame. True when that opened its breaker.
+    /// Reports a failure that the candidate is to blame for. True if that opened its breaker.
     pub fn bad(mut self, now: Instant) -> bool {
         self.verdict(now, false)
     }
 
-    /// 429: leave it alone for a while. No sample: a server that says "later" is alive.
+    /// Starts a cool-down after a 429. This is not a sample: a server that answers "later" works.
     pub fn cool_down(self, now: Instant, retry_after: Option<Duration>) {
         let until = now + retry_after.unwrap_or(COOLDOWN).min(MAX_COOLDOWN);
         let mut inside = self.health.inside();

@@ -1,6 +1,6 @@
-//! Everything that a request takes once and keeps: the reading, the shares, the live handles.
+//! The state that a request takes once and keeps: the snapshot, the shares, the handles of backends.
 //!
-//! Invariant: on the request path a backend's handle is had for a [`Choice`] only.
+//! Invariant: on the request path a [`Choice`] is the only way to a backend's handle.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,27 +15,27 @@ use crate::model::{BackendId, RouteId};
 use crate::outcome::{BackendLabels, Role};
 use crate::stats::{Permit, Stats};
 
-/// The state in force at one moment.
+/// State in force at one moment.
 #[derive(Debug)]
 pub struct InForce {
-    /// The reading of the file.
+    /// The snapshot of the file.
     pub snapshot: Arc<Snapshot>,
     /// The percents in force.
     pub shares: Arc<Shares>,
     targets: Arc<Targets>,
 }
 
-/// A backend's permission to be asked once.
+/// Admission of one request to a backend.
 #[derive(Debug)]
 pub struct Admission {
-    /// The request's place among the backend's requests in flight.
+    /// Place among the backend's requests in flight.
     pub permit: Permit,
-    /// The say about the backend's health; `None` where nothing is moved for it.
+    /// Reports the verdict about the backend; `None` if its health does not move requests.
     pub ticket: Option<Ticket>,
 }
 
 impl InForce {
-    /// The state that the file asks for. Everything that can fail happens here.
+    /// Prepares the state for a file. Every step that can fail is here.
     pub(super) fn prepare(config: Config, previous: Option<&Self>, stats: &Stats) -> Result<Self, PrepareError> {
         let targets = Targets::prepare(&config, previous.map(|previous| previous.targets.as_ref()), stats)?;
         let generation = previous.map_or(1, |previous| previous.snapshot.generation + 1);
@@ -43,12 +43,12 @@ impl InForce {
         Ok(Self { snapshot: Arc::new(Snapshot::new(config, generation)), shares, targets: Arc::new(targets) })
     }
 
-    /// The same reading under other shares.
+    /// Returns the same snapshot with other shares.
     pub(super) fn with_shares(&self, shares: Shares) -> Self {
         Self { snapshot: Arc::clone(&self.snapshot), shares: Arc::new(shares), targets: Arc::clone(&self.targets) }
     }
 
-    /// Decides where a request goes, by what is known of the backends at `now`.
+    /// Decides where a request goes, by the facts about backends at `now`.
     pub fn choose(
         &self,
         request: &Request<'_>,
@@ -59,12 +59,12 @@ impl InForce {
         choose::choose(&self.snapshot.config, rules, request, &FactsAt { in_force: self, now }, draw)
     }
 
-    /// The handle of the backend that was chosen.
+    /// The handle of the chosen backend.
     pub fn target(&self, choice: &Choice) -> &Arc<Target> {
         self.targets.backend(choice.backend())
     }
 
-    /// The names in telemetry of the backend that was decided for.
+    /// Telemetry labels of the backend decided for.
     pub fn decided_labels(&self, choice: &Choice) -> &Arc<BackendLabels> {
         let (backend, _) = choice.decided();
         &self.targets.backend(backend).labels
@@ -75,8 +75,8 @@ impl InForce {
         if backend == self.snapshot.config.baseline { Role::Baseline } else { Role::Candidate }
     }
 
-    /// Takes a place at the chosen backend, and a ticket where its health decides about requests. Fails with the reason
-    /// for which it may not be asked.
+    /// Takes a place at the chosen backend, and a ticket if its health moves requests. Fails with the reason for which
+    /// the backend is not available.
     pub fn admit(&self, choice: &Choice, now: Instant) -> Result<Admission, Availability> {
         let target = self.target(choice);
         let limit = target.config.max_in_flight.map_or(u64::MAX, |limit| limit as u64);
@@ -96,8 +96,8 @@ impl InForce {
         self.targets.route(route)
     }
 
-    /// Every backend's handle, in the file's order: for status pages, polls and probes. Requests of applications reach
-    /// a handle through [`InForce::target`].
+    /// Handles of all backends, in the file's order: for status pages, polls and probes. Requests of applications use
+    /// [`InForce::target`].
     pub fn targets_off_path(&self) -> &[Arc<Target>] {
         self.targets.all()
     }
@@ -110,7 +110,7 @@ const fn availability(unfit: Unfit) -> Availability {
     }
 }
 
-/// Facts about the backends in force at one moment.
+/// Facts about the backends at one moment.
 struct FactsAt<'a> {
     in_force: &'a InForce,
     now: Instant,

@@ -1,6 +1,6 @@
-//! The snapshot in force: how it is made of a reading, published, replaced, and how a save is noticed.
+//! The snapshot in force: how it is made, published and replaced, and how a change of the file is noticed.
 //!
-//! Owns: the one swap. Refuses: requests. Invariant: whoever holds a snapshot keeps it whole.
+//! Owns: the one swap. Does not: handle requests. Invariant: a request keeps one snapshot to its end.
 
 mod in_force;
 mod shutdown;

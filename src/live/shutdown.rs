@@ -1,16 +1,16 @@
-//! The stages of the end: draining, closing, cut.
+//! The stages of shutdown: draining, closing, cut.
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Told once for each stage; every task listens for its own.
+/// One token per stage; tasks wait for the token of their stage.
 #[derive(Debug, Default)]
 pub struct Shutdown {
-    /// Not ready any more: `/readyz` says so.
+    /// The process is not ready: `/readyz` answers 503.
     pub draining: CancellationToken,
-    /// No new connections; those that are open end with their running answers.
+    /// No new connections are accepted; open ones end after their current answers.
     pub closing: CancellationToken,
-    /// Running answers end now.
+    /// Answers in flight end at once.
     pub cut: CancellationToken,
     /// Connections and tunnels.
     pub tasks: TaskTracker,

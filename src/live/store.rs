@@ -1,6 +1,6 @@
-//! The snapshot in force, and what became of the last attempt to replace it.
+//! The state in force, and the result of the last attempt to replace it.
 //!
-//! Invariant: publishing cannot fail, and a file that is refused changes nothing but [`ReloadError`].
+//! Invariant: publishing cannot fail, and a refused file changes only [`ReloadError`].
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -14,37 +14,48 @@ use crate::model::BackendId;
 use crate::stats::{Count, Stats, lock};
 use crate::telemetry::SPANS;
 
-/// How configuration asks for environment variables.
+/// Lookup of environment variables for the configuration.
 pub(crate) type Env = dyn Fn(&str) -> Option<String> + Send + Sync;
 
-/// Why the file on disk is not in force.
+/// Reason for which the file on disk is not in force.
 #[derive(Debug, Clone)]
 pub struct ReloadError {
+    /// Wall clock of the failed reading.
     pub at: jiff::Timestamp,
+    /// Error text with the place in the file.
     pub message: String,
 }
 
-/// A file that cannot be put to use.
+/// Reason for which a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// The file violates a rule.
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// A backend cannot be prepared.
     #[error("{path}: {cause}", path = path.display())]
-    Prepare { path: PathBuf, cause: PrepareError },
+    Prepare {
+        /// Path of the file.
+        path: PathBuf,
+        /// The backend and its problem.
+        cause: PrepareError,
+    },
 }
 
 #[derive(Debug, Default)]
 struct Reloads {
     error: Option<ReloadError>,
-    /// What of the file waits for a restart.
+    /// Changed keys that wait for a restart.
     restart: Vec<&'static str>,
 }
 
-/// What stands around the file: the environment, and what the demo changes in each reading.
+/// Environment of a reading: variables, secrets, and a change for demos.
 pub struct Source {
+    /// Lookup of environment variables.
     pub env: Box<Env>,
+    /// Handling of missing secrets.
     pub secrets: Secrets,
-    /// Applied to every reading before it is put in force.
+    /// Change applied to every reading; `None` outside demos.
     pub adapt: Option<Box<Adapt>>,
 }
 
@@ -52,7 +63,7 @@ pub struct Source {
 pub(crate) type Adapt = dyn Fn(&mut Config) + Send + Sync;
 
 impl Source {
-    /// That of a sidecar in service.
+    /// Returns the source of a sidecar in production.
     pub fn of_process() -> Self {
         Self { env: Box::new(|name| std::env::var(name).ok()), secrets: Secrets::Required, adapt: None }
     }
@@ -70,7 +81,7 @@ pub struct Store {
     path: PathBuf,
     source: Source,
     current: ArcSwap<InForce>,
-    /// What the process started with: it keeps serving under it.
+    /// Settings at startup that need a restart to change.
     started: (config::Server, config::Telemetry),
     reloads: Mutex<Reloads>,
     stats: Arc<Stats>,
@@ -92,35 +103,36 @@ impl Store {
         Ok(Self { path, source, current: ArcSwap::from_pointee(first), started, reloads: Mutex::default(), stats })
     }
 
-    /// As configuration asks for it.
+    /// Looks up an environment variable.
     pub fn env(&self, name: &str) -> Option<String> {
         (self.source.env)(name)
     }
 
-    /// The state in force. A request asks once and keeps it.
+    /// Returns the state in force. A request calls this once and keeps the result.
     pub fn current(&self) -> Arc<InForce> {
         self.current.load_full()
     }
 
-    /// Withdraws exactly these candidates from their shares, from the next request on. The reading stays: generation and
-    /// hash do not change, and the next reading begins with the file's percents.
+    /// Withdraws exactly these candidates from their shares, beginning with the next request. Generation and hash stay,
+    /// and the next reading restores the file's percents.
     pub fn withdraw(&self, candidates: &[BackendId]) {
-        // Under the lock of reloads: a reading that comes in between is not overwritten by the older one.
+        // The lock of reloads keeps a concurrent reading from being overwritten by the older one.
         let _reloads = lock(&self.reloads);
         let current = self.current();
         self.current.store(Arc::new(current.with_shares(current.shares.withdrawing(candidates))));
     }
 
+    /// Error of the last reading; `None` if it succeeded.
     pub fn reload_error(&self) -> Option<ReloadError> {
         lock(&self.reloads).error.clone()
     }
 
-    /// Keys of `[server]` and `[telemetry]` that were changed but hold only after a restart.
+    /// Changed keys of `[server]` and `[telemetry]` that take effect only after a restart.
     pub fn restart_needed(&self) -> Vec<&'static str> {
         lock(&self.reloads).restart.clone()
     }
 
-    /// Takes a new reading of the file; returns the further files to watch from now on.
+    /// Processes a new reading of the file. Returns the further files to watch.
     pub fn reload(&self, reading: std::io::Result<Vec<u8>>) -> Vec<PathBuf> {
         let span = tracing::info_span!(
             target: SPANS,
@@ -150,7 +162,7 @@ impl Store {
         if config.hash == current.snapshot.config.hash {
             span.record("shiftgate.result", "unchanged");
             if lock(&self.reloads).error.take().is_some() {
-                tracing::info!(generation = current.snapshot.generation, "rollout file is good again, unchanged");
+                tracing::info!(generation = current.snapshot.generation, "rollout file is valid again and unchanged");
             }
             return watched;
         }
@@ -175,7 +187,7 @@ impl Store {
     fn publish(&self, next: InForce, restart: Vec<&'static str>) {
         let (generation, hash) = (next.snapshot.generation, next.snapshot.config.hash.clone());
         {
-            // One step for readers: a new generation never stands beside the last one's error.
+            // One step for readers: a new generation never appears with the old error.
             let mut reloads = lock(&self.reloads);
             self.current.store(Arc::new(next));
             *reloads = Reloads { error: None, restart: restart.clone() };
@@ -184,7 +196,10 @@ impl Store {
         self.stats.prune();
         tracing::info!(generation, hash, "rollout file reloaded");
         if !restart.is_empty() {
-            tracing::warn!(keys = restart.join(", "), "changed, but holds only after a restart: the old value serves");
+            tracing::warn!(
+                keys = restart.join(", "),
+                "these keys changed and need a restart: the old values stay in force"
+            );
         }
     }
 
@@ -198,7 +213,7 @@ impl Store {
         drop(reloads);
         tracing::error!(
             serving = self.current().snapshot.generation,
-            "rollout file refused, the last good one serves on: {full}"
+            "rollout file refused, the last valid one stays in force: {full}"
         );
     }
 

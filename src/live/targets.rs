@@ -1,4 +1,4 @@
-//! The live handles behind a snapshot: connections, health and counters of its backends and routes.
+//! Handles behind a snapshot: connections, health and counters of its backends and routes.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct RouteHandle {
 }
 
 impl Targets {
-    /// Makes the handles; backends keep of `previous` what still holds. Everything that can fail happens here.
+    /// Prepares the handles; backends keep the valid parts of `previous`. Every step that can fail is here.
     pub(super) fn prepare(config: &Config, previous: Option<&Self>, stats: &Stats) -> Result<Self, PrepareError> {
         let prepare = |backend: &crate::config::Backend| {
             let before = previous

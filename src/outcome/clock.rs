@@ -1,13 +1,13 @@
-//! Instants, the wall clock beside them, and the part of a request's time that was spent waiting for others.
+//! Instants with the wall clock, and the part of a request's time spent waiting for others.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// An instant and the wall clock's time at it.
+/// An instant and the wall clock at it.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    /// When the request's head had come.
+    /// Arrival of the request's head.
     pub began_at: Instant,
-    /// The wall clock's time then.
+    /// The wall clock at `began_at`.
     pub wall: SystemTime,
 }
 
@@ -17,19 +17,19 @@ impl Clock {
         Self { began_at: Instant::now(), wall: SystemTime::now() }
     }
 
-    /// The wall clock's time at `at`, as if nobody had set it since.
+    /// Returns the wall clock at `at`, unaffected by clock adjustments.
     pub fn wall_of(&self, at: Instant) -> SystemTime {
         self.wall + at.saturating_duration_since(self.began_at)
     }
 }
 
-/// Time spent waiting for somebody else: the application's body, a backend.
+/// Time spent waiting for the application's body or a backend.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OwnTime {
     waited: Duration,
 }
 
-/// Adds its lifetime to the waited time, also where the future that it stands in is dropped.
+/// Guard that adds its lifetime to the waited time, even if its future is dropped.
 struct Waiting<'t> {
     own_time: &'t mut OwnTime,
     since: Instant,
@@ -48,7 +48,7 @@ impl OwnTime {
         work.await
     }
 
-    /// Everything waited so far.
+    /// Total time waited.
     pub const fn waited(self) -> Duration {
         self.waited
     }

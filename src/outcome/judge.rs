@@ -1,4 +1,4 @@
-//! The one definition of how a leg ended: complete or not, whose fault, a sample for the breaker or not, a cool-down.
+//! Judges how a leg ended: complete or not, who is to blame, breaker sample, cool-down. The only place that does.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::model::Fault;
 /// The way a leg came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The backend's answer was passed on to its end, whatever its status.
+    /// The backend's answer was passed on to its end, with any status.
     Complete,
     /// The answer broke off, or ended with an error event, after its head had been passed on.
     Broken,
@@ -19,31 +19,31 @@ pub enum Ending {
     Missed(Miss),
     /// The application left first.
     ClientGone,
-    /// The end of the process cut the answer.
+    /// Shutdown cut the answer.
     Drained,
 }
 
 /// A leg without an answer to pass on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Miss {
-    /// The words of `error.type`.
+    /// The `error.type`.
     pub fault: Fault,
-    /// The kind, which decides about the blame.
+    /// Kind that decides about the blame.
     pub kind: MissKind,
 }
 
 /// Kinds of legs without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissKind {
-    /// The backend failed: no connection, no answer in time, a 5xx, an answer that is none.
+    /// The backend failed: no connection, a timeout, a 5xx, or an invalid answer.
     Failed,
     /// The backend answered 429, with its `retry-after`.
     Busy(Option<Duration>),
-    /// The backend blames the request.
+    /// The backend rejected the request as invalid.
     Rejected {
-        /// The status in OpenAI's terms, 400 to 499.
+        /// Status in OpenAI's terms, 400 to 499.
         status: u16,
-        /// The status and text speak of our key, model or URL.
+        /// True if status and text concern the configured key, model or URL.
         misconfigured: bool,
     },
     /// The application's own body failed or stopped.
@@ -57,16 +57,16 @@ pub enum MissKind {
 pub enum OtherAnswer {
     /// No other backend was asked.
     NotAsked,
-    /// The other backend refused the request too: a 4xx that is not a 429.
+    /// The other backend rejected the request too: a 4xx other than 429.
     Refused,
     /// The other backend answered anything else, or failed.
     Differs,
-    /// The other backend was asked, and the application left before its answer.
+    /// The other backend was asked, but the application left before its answer.
     Unknown,
 }
 
 impl OtherAnswer {
-    /// The other backend answered with this status.
+    /// Classifies the other backend's status.
     pub const fn of_status(status: u16) -> Self {
         match status {
             429 => Self::Differs,
@@ -79,28 +79,28 @@ impl OtherAnswer {
 /// The party at fault for a leg without a complete good answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// The request was refused as wrong.
+    /// The request was invalid.
     Request,
     /// The backend failed.
     Backend,
-    /// Our file names a wrong key, model or URL for the backend.
+    /// The file has a wrong key, model or URL for the backend.
     Configuration,
     /// The application left or its body failed.
     Client,
-    /// A limit or the end of this process.
+    /// A limit or the shutdown of this process.
     Process,
 }
 
 /// The judgement about a leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
-    /// The answer was good and whole.
+    /// True if the answer was good and whole.
     pub is_complete: bool,
-    /// The party at fault; `None` for a complete answer, and where it cannot be known.
+    /// The party at fault; `None` for a complete answer, or if unknown.
     pub blame: Option<Blame>,
-    /// The sample for the breaker of a candidate.
+    /// Sample for the candidate's breaker.
     pub sample: Option<Sample>,
-    /// A candidate is left alone for a while: with its `retry-after` where it gave one.
+    /// Cool-down of the candidate, with its `retry-after` if it sent one.
     pub cool_down: Option<Option<Duration>>,
 }
 
@@ -116,21 +116,21 @@ impl Verdict {
         Self { sample: Some(Sample::Bad), ..Self::blamed(blame) }
     }
 
-    /// True if the backend counts as failed: by itself or by our configuration of it.
+    /// True if the backend counts as failed, by itself or through its configuration.
     pub const fn is_error(&self) -> bool {
         matches!(self.blame, Some(Blame::Backend | Blame::Configuration))
     }
 }
 
-/// Judges a leg. `status` is that of the answer's head, `None` where no head came; `has_error_event` is true if the
-/// answer told an error after a 200; `other` counts only for a request that the backend rejected.
+/// Judges a leg. `status` is that of the answer's head, `None` without a head; `has_error_event` is true if the answer
+/// reported an error after a 200; `other` matters only for a request that the backend rejected.
 pub fn judge(role: Role, ending: Ending, status: Option<u16>, has_error_event: bool, other: OtherAnswer) -> Verdict {
     let verdict = match ending {
         Ending::Complete if has_error_event => Verdict::failed(Blame::Backend),
         Ending::Complete => of_status(status),
         Ending::Broken | Ending::TimedOut => Verdict::failed(Blame::Backend),
         Ending::Missed(miss) => of_miss(miss.kind, other),
-        // The application left a failure as well as anything else: what was seen of it counts, but not as a sample.
+        // A failure seen before the application left is still blamed on the backend, but is not a sample.
         Ending::ClientGone | Ending::Drained if has_error_event || status.is_some_and(is_failure) => {
             Verdict::blamed(Blame::Backend)
         }
@@ -173,8 +173,8 @@ fn of_miss(kind: MissKind, other: OtherAnswer) -> Verdict {
     }
 }
 
-/// Judges a rejection that was the backend's own: 401, 403, 404 and 405 are our configuration of it, which concerns
-/// every request; other statuses are about the one request and say nothing of the next.
+/// Judges a rejection that was the backend's own. 401, 403, 404 and 405 point to its configuration, which affects every
+/// request; other statuses concern this request only.
 fn of_rejection(status: u16, misconfigured: bool) -> Verdict {
     match status {
         401 | 403 | 404 | 405 => Verdict::failed(Blame::Configuration),
@@ -185,7 +185,7 @@ fn of_rejection(status: u16, misconfigured: bool) -> Verdict {
 }
 
 impl Ending {
-    /// The words of `error.type` for a leg that ended so; `None` where nothing went wrong.
+    /// Returns the `error.type` of a leg that ended like this; `None` if it succeeded.
     pub fn fault(self, status: Option<u16>, has_error_event: bool) -> Option<Fault> {
         match self {
             Self::ClientGone => Some(Fault::ClientGone),
@@ -195,7 +195,7 @@ impl Ending {
             Self::Broken => Some(Fault::UpstreamReset),
             Self::Missed(miss) => Some(miss.fault),
             Self::Complete if has_error_event => Some(Fault::SseError),
-            // A 4xx is an error of the call, though not of the service (HTTP semantic conventions).
+            // A 4xx is an error of the call, though not of the server (HTTP semantic conventions).
             Self::Complete => status.filter(|status| *status >= 400).map(Fault::Status),
         }
     }

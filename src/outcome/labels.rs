@@ -1,8 +1,8 @@
-//! Names that telemetry gives a backend and a leg.
+//! Labels of backends and legs in telemetry.
 
 use crate::model::Engine;
 
-/// A backend by the names that telemetry gives it.
+/// Labels of a backend in telemetry.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct BackendLabels {
     /// Its name in the file.
@@ -18,14 +18,14 @@ pub struct BackendLabels {
 /// The purpose of a leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LegKind {
-    /// The application gets its answer.
+    /// Serves an application.
     Served,
-    /// A question of our own that tests what a backend can do.
+    /// Tests the features of a backend for the conformance probe.
     Probe,
 }
 
 impl LegKind {
-    /// The label of metrics and spans.
+    /// Label in metrics and spans.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Served => "served",
@@ -37,14 +37,14 @@ impl LegKind {
 /// A backend's part in the rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Serves what is not shifted.
+    /// Serves all traffic that is not shifted.
     Baseline,
-    /// Traffic is shifted to it.
+    /// Gets shifted traffic.
     Candidate,
 }
 
 impl Role {
-    /// The word of `/status` and `check`.
+    /// Text in `/status` and `check`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Baseline => "baseline",

@@ -1,4 +1,4 @@
-//! One leg, ended.
+//! A leg after its end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,25 +16,25 @@ use crate::wire::answer_facts::AnswerFacts;
 pub struct Attempt {
     /// Its CLIENT span.
     pub span: SpanId,
-    /// When it was handed to the connection, or began to wait for one.
+    /// Instant at which it was handed to a connection, or began to wait for one.
     pub sent_at: Instant,
-    /// When the answer's head had come.
+    /// Arrival of the answer's head.
     pub head_at: Option<Instant>,
-    /// When it was over.
+    /// Instant of its end.
     pub ended_at: Instant,
     /// True if it repeats the request on a fresh connection.
     pub is_replay: bool,
-    /// True if its connection had carried a request before; `None` where there was no connection.
+    /// True if its connection had carried a request before; `None` without a connection.
     pub is_reused: Option<bool>,
     /// The status as the backend sent it.
     pub status: Option<u16>,
-    /// The words of `error.type`.
+    /// The `error.type`.
     pub fault: Option<Fault>,
     /// The party that ended it before the backend did.
     pub cancelled: Option<CancelledBy>,
 }
 
-/// One leg from its plan to its end. Holds no content, no header and no key.
+/// One leg, complete and immutable. Holds no content, no header and no key.
 #[derive(Debug)]
 pub struct LegEnd {
     /// Its purpose.
@@ -45,21 +45,21 @@ pub struct LegEnd {
     pub stats: Arc<BackendStats>,
     /// The backend's part in the rollout.
     pub role: Role,
-    /// The model as the backend calls it; empty where the request names none.
+    /// Model name sent to the backend; empty if the request names no model.
     pub model: String,
-    /// The requests sent, in order: at most two, the second one a replay. Empty where none left.
+    /// Requests sent, in order: at most two, the second one a replay. Empty if none was sent.
     pub attempts: Vec<Attempt>,
     /// Facts read from the answer.
     pub facts: AnswerFacts,
     /// Repairs that the answer needed.
     pub notes: Notes,
-    /// Steps of the request's translation; `None` where its bytes are those that came.
+    /// Steps of the request's translation; `None` if its bytes were unchanged.
     pub ledger: Option<Ledger>,
     /// Time spent waiting for the backend.
     pub waited: Duration,
     /// The way it ended.
     pub ending: Ending,
-    /// The judgement about it.
+    /// The judgement.
     pub verdict: Verdict,
     /// True if its failure opened the backend's breaker.
     pub opened_breaker: bool,
@@ -68,12 +68,12 @@ pub struct LegEnd {
 }
 
 impl LegEnd {
-    /// When its last request was sent; `None` where none left.
+    /// Instant of its last request; `None` if none was sent.
     pub fn sent_at(&self) -> Option<Instant> {
         self.attempts.last().map(|attempt| attempt.sent_at)
     }
 
-    /// Time from sending the last request to the first generated token of a stream: the backend's own time.
+    /// Time from the last request to the first generated token of a stream: the backend's own time.
     pub fn first_token_after(&self) -> Option<Duration> {
         Some(self.facts.first_content?.saturating_duration_since(self.sent_at()?))
     }

@@ -1,7 +1,7 @@
-//! How legs and requests went: facts while they run, one judgement at the end, immutable values afterwards.
+//! Results of legs and requests: facts while they run, one judgement at the end, immutable values afterwards.
 //!
-//! Owns: the definition of complete, of blame, of a breaker's sample. Refuses: I/O, counting, formats. Invariant: a leg
-//! is judged once, by [`judge`], and whoever counts, logs or traces reads the same [`LegEnd`] and [`Outcome`].
+//! Owns: the definitions of complete, of blame, of a breaker sample. Does not: do I/O, count, format. Invariant: a leg
+//! is judged once, by [`judge`]; counters, logs and traces read the same [`LegEnd`] and [`Outcome`].
 
 mod clock;
 mod judge;

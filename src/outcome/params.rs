@@ -1,13 +1,13 @@
-//! The parameters that an application asked a model with, as spans show them.
+//! Model parameters of a request, as spans show them.
 
 use crate::wire::scan::Scan;
 
-/// Parameters of a request for a model. Content is not among them.
+/// Parameters of a request to a model. Content is not included.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Params {
-    /// The answer is a stream.
+    /// True if the answer is to be a stream.
     pub stream: bool,
-    /// Limit of generated tokens, under any of its names.
+    /// Limit of generated tokens, from any of its three fields.
     pub max_tokens: Option<u64>,
     /// `temperature`.
     pub temperature: Option<f64>,
@@ -20,7 +20,7 @@ pub struct Params {
 }
 
 impl Params {
-    /// Reads the parameters; without `all` only those that metrics need.
+    /// Reads the parameters; without `all` only those used by metrics.
     pub fn of(scan: &Scan<'_>, all: bool) -> Self {
         fn number<T: std::str::FromStr>(scan: &Scan<'_>, name: &str) -> Option<T> {
             scan.get(name)?.get().parse().ok()

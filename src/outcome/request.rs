@@ -1,4 +1,4 @@
-//! One request of an application, ended.
+//! A request of an application after its end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,77 +14,77 @@ use crate::model::{End, Fault, Reason, SpanId, TraceContext};
 use crate::stats::{RouteStats, ShareStats};
 use crate::wire::endpoint::Operation;
 
-/// Time that was spent in this process and not in waiting for others.
+/// Time spent in this process, excluding waiting for others.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Overhead {
-    /// Until the first attempt was sent; `None` where none was.
+    /// Until the first attempt was sent; `None` if none was.
     pub request: Option<Duration>,
-    /// Until the answer's head left; `None` where none did.
+    /// Until the answer's head was sent; `None` if none was.
     pub first_byte: Option<Duration>,
     /// Until the end.
     pub total: Duration,
 }
 
-/// The decision about a request, with the counters of its route.
+/// The decision about a request, and the counters of its route.
 #[derive(Debug)]
 pub struct Decided {
-    /// The choice as it was made first, before any failover.
+    /// The first choice, before any failover.
     pub choice: Choice,
-    /// The route's counters and name.
+    /// Counters and name of the route.
     pub route: Arc<RouteStats>,
-    /// Labels of the backend that was decided for.
+    /// Labels of the backend decided for.
     pub backend: Arc<BackendLabels>,
     /// Counters of that backend on this route.
     pub share: Arc<ShareStats>,
 }
 
-/// One request from its head to the last byte of its answer. Holds no content, no header and no key.
+/// One request, complete and immutable. Holds no content, no header and no key.
 #[derive(Debug)]
 pub struct Outcome {
-    /// When it began.
+    /// Its beginning.
     pub clock: Clock,
-    /// When it was over.
+    /// Instant of its end.
     pub ended_at: Instant,
     /// Its trace.
     pub trace: TraceContext,
     /// Its SERVER span.
     pub span: SpanId,
-    /// Generation of the snapshot that it used.
+    /// Generation of the snapshot used.
     pub generation: u64,
-    /// Its method; unknown ones are `_OTHER`.
+    /// Method; unknown ones are `_OTHER`.
     pub method: Method,
     /// The endpoint's template.
     pub template: &'static str,
-    /// Its path, cut; empty where nothing is traced.
+    /// Path, truncated; empty without tracing.
     pub path: String,
-    /// Its version of HTTP.
+    /// HTTP version.
     pub version: Version,
-    /// The operation on a model, if it is one.
+    /// Operation on a model, if any.
     pub operation: Option<Operation>,
-    /// The parameters that it asked a model with.
+    /// Model parameters.
     pub params: Params,
     /// The decision; `None` for a request that ended before one.
     pub decided: Option<Decided>,
-    /// Its legs, in the order in which they were begun: at most two.
+    /// Its legs in order: at most two.
     pub legs: Vec<LegEnd>,
-    /// The backend that answered, or was to; `None` where shiftgate did.
+    /// The backend that answered or would have; `None` if shiftgate did.
     pub backend: Option<Arc<BackendLabels>>,
-    /// Why that backend, or why shiftgate; `None` where it ended undecided.
+    /// Reason for that backend, or for shiftgate's own answer; `None` if the request ended undecided.
     pub reason: Option<Reason>,
-    /// The status that the application got.
+    /// Status sent to the application.
     pub status: Option<u16>,
     /// How it ended.
     pub end: End,
-    /// The words of `error.type`.
+    /// The `error.type`.
     pub fault: Option<Fault>,
-    /// Time that was ours.
+    /// Time spent in shiftgate.
     pub overhead: Overhead,
-    /// Cost of the answer, in USD; `None` where it is not known.
+    /// Cost of the answer in USD; `None` if unknown.
     pub cost_usd: Option<f64>,
 }
 
 impl Outcome {
-    /// Every request sent, with its leg.
+    /// Every attempt with its leg, in order.
     pub fn attempts(&self) -> impl Iterator<Item = (&LegEnd, &Attempt)> + Clone {
         self.legs.iter().flat_map(|leg| leg.attempts.iter().map(move |attempt| (leg, attempt)))
     }
@@ -94,7 +94,7 @@ impl Outcome {
         self.legs.last().filter(|_| self.backend.is_some())
     }
 
-    /// Number of spans that it has here.
+    /// Number of spans that it exports.
     pub fn spans(&self) -> usize {
         self.attempts().count() + 1
     }

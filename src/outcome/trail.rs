@@ -14,10 +14,10 @@ use crate::translate::Ledger;
 use crate::translate::answer::Notes;
 use crate::wire::answer_facts::AnswerFacts;
 
-/// Longest model name kept, in bytes; longer ones are cut.
+/// Limit of a model name, in bytes; longer names are truncated.
 const MAX_MODEL: usize = 128;
 
-/// The facts of one leg, noted step by step. [`Trail::end`] makes the immutable [`LegEnd`] of it.
+/// Facts of one leg, noted step by step. [`Trail::end`] turns them into an immutable [`LegEnd`].
 #[derive(Debug)]
 pub struct Trail {
     kind: LegKind,
@@ -31,19 +31,19 @@ pub struct Trail {
     pub facts: AnswerFacts,
     /// Repairs that the answer needed.
     pub notes: Notes,
-    /// Steps of the request's translation; `None` where its bytes are those that came.
+    /// Steps of the request's translation; `None` if its bytes are unchanged.
     pub ledger: Option<Ledger>,
     /// Time spent waiting for the backend.
     pub own_time: OwnTime,
-    /// A candidate's, for its verdict.
+    /// Reports the verdict to the candidate's breaker.
     ticket: Option<Ticket>,
     was_passed_on: bool,
-    /// The end, noted before the verdict can be given.
+    /// The ending, noted before the verdict is known.
     ended: Option<(Ending, Instant)>,
 }
 
 impl Trail {
-    /// A leg that has sent nothing. `model` is the name that the backend knows.
+    /// Creates a leg that has sent nothing. `model` is the backend's name for the model.
     pub fn new(
         kind: LegKind,
         role: Role,
@@ -69,7 +69,7 @@ impl Trail {
         }
     }
 
-    /// Gives the leg the ticket by which its verdict reaches the backend's breaker.
+    /// Sets the ticket that reports the verdict to the breaker.
     pub fn admit(&mut self, ticket: Option<Ticket>) {
         self.ticket = ticket;
     }
@@ -84,7 +84,7 @@ impl Trail {
         self.role
     }
 
-    /// Notes that the request leaves. Returns the attempt's span.
+    /// Notes that a request is sent. Returns the attempt's span.
     pub fn sends(&mut self, is_replay: bool) -> SpanId {
         let (span, now) = (SpanId::new(rand::random()), Instant::now());
         self.attempts.push(Attempt {
@@ -105,7 +105,7 @@ impl Trail {
         span
     }
 
-    /// Notes that the answer's head has come.
+    /// Notes that the answer's head arrived.
     pub fn head_came(&mut self, status: u16, is_reused: bool) {
         if let Some(attempt) = self.attempts.last_mut() {
             (attempt.head_at, attempt.status) = (Some(Instant::now()), Some(status));
@@ -113,7 +113,7 @@ impl Trail {
         }
     }
 
-    /// Notes that the attempt died on a kept connection with `fault`, before a byte of an answer.
+    /// Notes that the attempt failed on a reused connection with `fault`, before a byte of an answer.
     pub fn died_on_reused(&mut self, fault: Fault) {
         if let Some(attempt) = self.attempts.last_mut() {
             (attempt.is_reused, attempt.fault) = (Some(true), Some(fault));
@@ -121,7 +121,7 @@ impl Trail {
         }
     }
 
-    /// Notes that content has begun: a probing breaker has seen enough to close.
+    /// Notes the first content: enough for a half-open breaker to close.
     pub fn content_began(&mut self, now: Instant) {
         if let Some(ticket) = &mut self.ticket {
             ticket.begun(now);
@@ -133,22 +133,22 @@ impl Trail {
         self.was_passed_on = true;
     }
 
-    /// When the first request was sent; `None` where none left.
+    /// Instant of the first request; `None` if none was sent.
     pub fn first_sent_at(&self) -> Option<Instant> {
         self.attempts.first().map(|attempt| attempt.sent_at)
     }
 
-    /// The status of the last answer.
+    /// Status of the last answer.
     pub fn status(&self) -> Option<u16> {
         self.attempts.last().and_then(|attempt| attempt.status)
     }
 
-    /// Notes the end, where the verdict has to wait for another backend's answer.
+    /// Notes the ending while the verdict waits for another backend's answer.
     pub fn ends(&mut self, ending: Ending, now: Instant) {
         self.ended.get_or_insert((ending, now));
     }
 
-    /// Judges the leg, tells its breaker, and makes the value that listeners get. An end that was noted before counts.
+    /// Judges the leg and reports to its breaker. An ending noted earlier takes precedence over `ending`.
     pub fn end(mut self, ending: Ending, other: OtherAnswer, now: Instant) -> LegEnd {
         let (ending, ended_at) = self.ended.unwrap_or((ending, now));
         let (status, has_error_event) = (self.status(), self.facts.error_event);

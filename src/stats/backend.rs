@@ -1,4 +1,4 @@
-//! Numbers of one backend.
+//! Counters of one backend.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use crate::model::{CancelledBy, Cause};
 use crate::translate::answer::{Note, Notes};
 use crate::translate::{Action, FieldId, Ledger, Pinned};
 
-/// Counters and levels of one backend, kept across reloads. All of served legs only.
+/// Counters and levels of one backend, kept across reloads. They count served legs only.
 #[derive(Debug, Default)]
 pub struct BackendStats {
     /// Requests sent to it, replays included.
     pub attempts: Count,
-    /// Requests that its own answer was passed on for.
+    /// Requests whose answer came from this backend.
     pub served: Count,
-    /// Legs that ended without a complete good answer through its fault.
+    /// Legs without a complete good answer, by the backend's fault.
     pub errors: Count,
-    /// Legs that another backend then answered for.
+    /// Legs after which another backend was asked.
     pub failovers: Count,
-    /// Requests sent once more because a reused connection had died.
+    /// Requests sent again because a reused connection had died.
     pub replays: Count,
-    /// Refusals that our configuration is to blame for.
+    /// Rejections caused by our configuration.
     pub misconfigured: Count,
-    /// Requests that it is answering.
+    /// Requests in flight.
     pub in_flight: Gauge,
     /// Open connections.
     pub connections: Gauge,
@@ -33,17 +33,17 @@ pub struct BackendStats {
     pub input_tokens: Count,
     /// Generated tokens, as the backend counted them.
     pub output_tokens: Count,
-    /// Number of answers whose cost is known.
+    /// Answers with a known cost.
     pub priced: Count,
     /// Cost of these answers, in 10⁻⁹ USD.
     pub nano_usd: Count,
-    /// Good polls of its metrics pages.
+    /// Successful polls of its metrics pages.
     pub polls_ok: Count,
     /// Failed polls of its metrics pages.
     pub polls_failed: Count,
-    /// Requests sent once more after this backend failed: by cause, and the last as a replay to itself.
+    /// Requests sent again after this backend failed: by cause, the last entry for replays to itself.
     retries: [Count; Cause::ALL.len() + 1],
-    /// Attempts ended before the backend did, as [`CancelledBy::ALL`].
+    /// Attempts cancelled before the backend ended them, in the order of [`CancelledBy::ALL`].
     cancelled: [Count; CancelledBy::ALL.len()],
     /// Lifetimes of its connections.
     pub lifetimes: Lifetimes,
@@ -51,13 +51,13 @@ pub struct BackendStats {
     pub ttft: Latency,
     /// Times from sending a request to the end of its complete answer.
     pub total: Latency,
-    /// Steps of translations.
+    /// Fields changed by translations.
     translated: StepCounts,
-    /// Notes on answers, as [`Note::ALL`].
+    /// Repairs of answers, in the order of [`Note::ALL`].
     noticed: [Count; Note::ALL.len()],
 }
 
-/// Numbers of translation steps: a row for each [`FieldId`], a column for each [`Action`].
+/// Translation steps: one row per [`FieldId`], one column per [`Action`].
 #[derive(Debug)]
 struct StepCounts([[Count; Action::ALL.len()]; FieldId::COUNT]);
 
@@ -89,31 +89,31 @@ impl Lifetimes {
     }
 }
 
-/// The word for a request sent again on a fresh connection.
+/// Label of a request sent again on a fresh connection.
 const REPLAY: &str = "replay";
 
 impl BackendStats {
-    /// Counts a request sent once more after this backend failed: to another backend for `cause`, or as a replay.
+    /// Counts a request sent again after this backend failed: to another backend for `cause`, or as a replay.
     pub fn retried(&self, cause: Option<Cause>) {
         if let Some(count) = self.retries.get(cause.map_or(Cause::ALL.len(), Cause::index)) {
             count.add(1);
         }
     }
 
-    /// Counts an attempt that ended before the backend did.
+    /// Counts an attempt cancelled before the backend ended it.
     pub fn cancelled(&self, by: CancelledBy) {
         if let Some(count) = self.cancelled.get(by.index()) {
             count.add(1);
         }
     }
 
-    /// Requests sent once more, by the word of their cause.
+    /// Requests sent again, by cause.
     pub fn retries(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let words = Cause::ALL.into_iter().map(Cause::as_str).chain([REPLAY]);
         words.zip(self.retries.iter().map(Count::get))
     }
 
-    /// Attempts ended early, by the party that ended them.
+    /// Cancelled attempts, by the party that cancelled them.
     pub fn cancellations(&self) -> impl Iterator<Item = (&'static str, u64)> {
         CancelledBy::ALL.iter().map(|by| by.as_str()).zip(self.cancelled.iter().map(Count::get))
     }
@@ -127,14 +127,14 @@ impl BackendStats {
         }
     }
 
-    /// Counts a request that its translation showed to be pinned.
+    /// Counts a request that was pinned during its translation.
     pub fn pinned(&self, pinned: &Pinned) {
         let mut ledger = Ledger::default();
         ledger.note(pinned.field.clone(), Action::Pinned, pinned.why);
         self.translated(&ledger);
     }
 
-    /// Counts the repairs that one answer needed.
+    /// Counts the repairs of one answer.
     pub fn noticed(&self, notes: Notes) {
         for note in notes.iter() {
             if let Some(count) = self.noticed.get(note as usize) {
@@ -143,13 +143,13 @@ impl BackendStats {
         }
     }
 
-    /// Answers by the repairs that they needed; repairs that none needed are left out.
+    /// Answers by repair; repairs without a count are omitted.
     pub fn notices(&self) -> BTreeMap<&'static str, u64> {
         let counts = self.noticed.iter().map(Count::get);
         Note::ALL.iter().map(|note| note.as_str()).zip(counts).filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Steps of translations by field and action; pairs without one are left out.
+    /// Translation steps by field and action; pairs without a count are omitted.
     pub fn translations(&self) -> BTreeMap<(&'static str, &'static str), u64> {
         let rows = FieldId::all().zip(&self.translated.0);
         let steps = rows.flat_map(|(field, counts)| {
@@ -158,7 +158,7 @@ impl BackendStats {
         steps.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Cost of the priced answers, in USD; `None` while no answer could be priced.
+    /// Cost of the priced answers, in USD; `None` if no answer has a price.
     pub fn cost_usd(&self) -> Option<f64> {
         #[expect(clippy::cast_precision_loss, reason = "sums of money below 10^6 USD keep their cents")]
         let usd = self.nano_usd.get() as f64 / 1e9;

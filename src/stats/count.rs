@@ -1,4 +1,4 @@
-//! Small parts that statistics are made of: counters, latencies, a lock that ignores poisoning.
+//! Building blocks of statistics: counters, latencies, a lock that ignores poisoning.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// A number that only grows, or one that goes up and down.
+/// An atomic number: a counter, or a level that also falls.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
@@ -16,7 +16,7 @@ impl Count {
         self.0.fetch_add(by, Relaxed);
     }
 
-    /// Takes `by` away.
+    /// Subtracts `by`.
     pub fn sub(&self, by: u64) {
         self.0.fetch_sub(by, Relaxed);
     }
@@ -27,7 +27,7 @@ impl Count {
     }
 }
 
-/// Latencies from 1 µs to an hour with two digits; longer ones count as an hour.
+/// Histogram of latencies from 1 µs to 1 h with two significant digits; longer ones count as 1 h.
 #[derive(Debug, Default)]
 pub struct Latency(Mutex<Option<Histogram<u32>>>);
 
@@ -46,7 +46,7 @@ impl Latency {
         }
     }
 
-    /// Milliseconds at a quantile; `None` before the first.
+    /// Returns the latency in ms at a quantile; `None` before the first sample.
     pub fn quantile_ms(&self, quantile: f64) -> Option<f64> {
         let slot = lock(&self.0);
         let histogram = slot.as_ref().filter(|histogram| !histogram.is_empty())?;
@@ -56,7 +56,7 @@ impl Latency {
     }
 }
 
-/// Locks. A poisoned lock still holds a valid state: nothing behind it can be half done.
+/// Locks. Poisoning is ignored: no operation under these locks leaves a partial state.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,9 @@
-//! Levels that go up and down, and permits that hold a part of one until they are dropped.
+//! Levels that rise and fall, and permits that hold a part of a level until they are dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A level shared by its clones.
+/// A level that its clones share.
 #[derive(Debug, Clone, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 
@@ -20,18 +20,18 @@ impl Gauge {
         self.0.load(Relaxed)
     }
 
-    /// Takes `amount` unless the level would pass `limit`. One atomic step, so the limit holds under contention.
+    /// Adds `amount` unless the level would exceed `limit`. One atomic step, so that the limit holds under contention.
     pub fn try_acquire(&self, amount: u64, limit: u64) -> Option<Permit> {
         self.raise(amount, limit).then(|| Permit { gauge: self.clone(), amount })
     }
 
-    /// Takes `amount` whatever the level.
+    /// Adds `amount` at any level.
     pub fn acquire(&self, amount: u64) -> Permit {
         self.0.fetch_add(amount, Relaxed);
         Permit { gauge: self.clone(), amount }
     }
 
-    /// A permit that holds nothing and can grow.
+    /// Creates a permit that holds nothing and can grow.
     pub fn empty_permit(&self) -> Permit {
         Permit { gauge: self.clone(), amount: 0 }
     }
@@ -43,7 +43,7 @@ impl Gauge {
 }
 
 impl Permit {
-    /// Takes `amount` more unless the gauge's level would pass `limit`; then nothing changes.
+    /// Adds `amount` and returns true; returns false without a change if the level would exceed `limit`.
     pub fn try_grow(&mut self, amount: u64, limit: u64) -> bool {
         let granted = self.gauge.raise(amount, limit);
         if granted {
@@ -52,7 +52,7 @@ impl Permit {
         granted
     }
 
-    /// Gives everything back; the permit can grow again.
+    /// Gives back everything; the permit can grow again.
     pub fn release(&mut self) {
         let amount = std::mem::take(&mut self.amount);
         if amount > 0 {

@@ -1,6 +1,6 @@
-//! A histogram that a request adds to with a few atomic steps, and the last traced request of each bucket.
+//! A lock-free histogram, with the last traced request of each bucket as exemplar.
 //!
-//! Bound: as many counts as bounds and one more; one exemplar a bucket.
+//! Bound: one count per bound and one more; one exemplar per bucket.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,62 +10,69 @@ use super::count::lock;
 use crate::model::TraceId;
 use crate::wire::pace::{self, Pace};
 
-/// One request that fell into a bucket and can be looked at.
+/// A traced request that fell into a bucket.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Exemplar {
+    /// Its measured value, in the histogram's unit.
     pub value: f64,
+    /// Its trace.
     pub trace: TraceId,
+    /// Wall clock at its end.
     pub at: SystemTime,
 }
 
-/// Upper bounds in seconds: OpenTelemetry's advice for `http.server.request.duration`, and five above it.
+/// Upper bounds in seconds: OpenTelemetry's for `http.server.request.duration`, and five longer ones.
 pub(crate) const HTTP_BOUNDS: [f64; 19] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
-/// The traced request that an exemplar points to.
+/// The trace of a measured request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Traced {
+    /// Id of the trace.
     pub trace: TraceId,
+    /// Wall clock at the request's end.
     pub at: SystemTime,
 }
 
-/// Counts by upper bound, inclusive; the last count is of what is above all bounds.
+/// Counts by inclusive upper bound; the last count is for values above all bounds.
 #[derive(Debug)]
 pub(crate) struct Histogram {
     bounds: &'static [f64],
     counts: Box<[AtomicU64]>,
-    /// An `f64`.
+    /// Bits of an `f64`.
     sum: AtomicU64,
-    /// As long as `counts` once there is one. Locked for traced requests only.
+    /// Empty, or as long as `counts`. Locked for traced requests only.
     exemplars: Mutex<Vec<Option<Exemplar>>>,
 }
 
-/// A histogram at one moment.
+/// Values of a histogram at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
+    /// Inclusive upper bounds, ascending.
     pub bounds: &'static [f64],
-    /// Not cumulative, one more than bounds.
+    /// One count per bucket, not cumulative; one more than `bounds`.
     pub counts: Vec<u64>,
+    /// Sum of the measured values.
     pub sum: f64,
-    /// By bucket; further ones have none.
+    /// Exemplars by bucket; may be shorter than `counts`.
     pub exemplars: Vec<Option<Exemplar>>,
 }
 
 impl View {
-    /// The buckets' own sum: a scrape between two steps of a request still adds up.
+    /// Sum of the buckets, so that a scrape during an update is consistent.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 }
 
 impl Histogram {
-    /// `bounds` ascend and are finite.
+    /// Creates an empty histogram; `bounds` must ascend and be finite.
     pub(crate) fn new(bounds: &'static [f64]) -> Self {
         let counts = std::iter::repeat_with(AtomicU64::default).take(bounds.len() + 1).collect();
         Self { bounds, counts, sum: AtomicU64::new(0.0_f64.to_bits()), exemplars: Mutex::default() }
     }
 
-    /// What is no number, or below zero, is no measurement.
+    /// Adds a value; NaN, infinite and negative values are ignored.
     pub(crate) fn observe(&self, value: f64, traced: Option<Traced>) {
         if !value.is_finite() || value < 0.0 {
             return;
@@ -84,7 +91,7 @@ impl Histogram {
         }
     }
 
-    /// All gaps of a stream; the bounds are [`pace::BOUNDS`].
+    /// Adds all gaps of a stream; the bounds must be [`pace::BOUNDS`].
     pub(crate) fn merge(&self, pace: &Pace) {
         debug_assert_eq!(self.bounds, pace::BOUNDS.as_slice());
         for (place, count) in pace.counts().iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -110,6 +117,7 @@ impl Histogram {
         }
     }
 
+    /// Returns the values at this moment.
     pub(crate) fn view(&self) -> View {
         View {
             bounds: self.bounds,

@@ -1,7 +1,8 @@
-//! The numbers behind `/status` and `/metrics`: one set for each backend, each route and the process, kept across reloads.
+//! The numbers behind `/status` and `/metrics`: one set per backend, per route and for the process, kept across
+//! reloads.
 //!
-//! Owns: counters, levels with their permits, histograms. Refuses: knowing when to count. Bound: entries exist for names
-//! of the file only; names that left the file are forgotten above [`MAX_NAMES`].
+//! Owns: counters, levels with their permits, histograms. Does not: decide when to count. Bound: entries exist for
+//! names of the file only; names that left the file are removed above [`MAX_NAMES`].
 
 mod backend;
 mod count;

@@ -1,4 +1,4 @@
-//! Numbers of one route: decisions by backend and reason, and pins.
+//! Counters of one route: decisions by backend and reason, and pins.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,18 +11,18 @@ use crate::model::{Pin, Reason};
 pub struct RouteStats {
     /// The route's name.
     pub name: String,
-    /// By the backend's name.
+    /// Counters by the backend's name.
     shares: Mutex<BTreeMap<String, Arc<ShareStats>>>,
-    /// By pin: requests that only their translation showed to be pinned.
+    /// Requests pinned only during their translation, by pin.
     late: PinCounts,
 }
 
 /// Decisions of one route for one backend.
 #[derive(Debug)]
 pub struct ShareStats {
-    /// Requests that the split chose this backend for.
+    /// Requests for which the split chose this backend.
     chosen: Count,
-    /// Requests that this backend was asked to serve, by reason.
+    /// Requests sent to this backend, by reason.
     decisions: [Count; Reason::COUNT],
 }
 
@@ -42,14 +42,14 @@ impl Default for ShareStats {
 }
 
 impl ShareStats {
-    /// Counts a request that the split or a rule decided for this backend, for the reason `why`.
+    /// Counts a request decided for this backend, for the reason `why`.
     pub fn decided(&self, why: Reason) {
         if why.is_share() {
             self.chosen.add(1);
         }
     }
 
-    /// Counts a request that this backend is asked to serve, for `reason`.
+    /// Counts a request sent to this backend, for `reason`.
     pub fn asked(&self, reason: Reason) {
         if let Some(count) = self.decisions.get(reason.index()) {
             count.add(1);
@@ -58,31 +58,31 @@ impl ShareStats {
 }
 
 impl RouteStats {
-    /// A route that has decided nothing.
+    /// Creates a route without decisions.
     pub fn named(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
-    /// Decisions for the backend of this name.
+    /// Returns the counters of this backend on the route.
     pub fn share(&self, backend: &str) -> Arc<ShareStats> {
         Arc::clone(lock(&self.shares).entry(backend.to_owned()).or_default())
     }
 
-    /// Counts a request whose pin only its translation showed.
+    /// Counts a request pinned during its translation.
     pub fn pinned_late(&self, pin: Pin) {
         if let Some(count) = self.late.0.get(pin.index()) {
             count.add(1);
         }
     }
 
-    /// Requests that the split chose a backend for, by backend; backends without one are left out.
+    /// Requests for which the split chose a backend, by backend; backends without a count are omitted.
     pub fn chosen(&self) -> BTreeMap<String, u64> {
         let shares = lock(&self.shares);
         let counts = shares.iter().map(|(backend, share)| (backend.clone(), share.chosen.get()));
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Decisions by backend and reason; pairs without one are left out.
+    /// Decisions by backend and reason; pairs without a count are omitted.
     pub fn decisions(&self) -> BTreeMap<(String, &'static str), u64> {
         let mut decisions = BTreeMap::new();
         for (backend, share) in &*lock(&self.shares) {
@@ -95,13 +95,13 @@ impl RouteStats {
         decisions
     }
 
-    /// Late pins by their word; pins without one are left out.
+    /// Late pins by name; pins without a count are omitted.
     pub fn late(&self) -> BTreeMap<&'static str, u64> {
         let counts = Pin::ALL.iter().zip(&self.late.0).map(|(pin, count)| (pin.as_str(), count.get()));
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Requests outside the split, by the pin's word; pins without one are left out.
+    /// Requests outside the split, by pin; pins without a count are omitted.
     pub fn pinned(&self) -> BTreeMap<&'static str, u64> {
         let mut pinned = BTreeMap::new();
         for share in lock(&self.shares).values() {

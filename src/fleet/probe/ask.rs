@@ -1,4 +1,4 @@
-//! The probe's requests, as an application would write them, and as the backend gets them.
+//! The probe's requests, as an application writes them and as the backend gets them.
 
 use std::sync::Arc;
 
@@ -15,33 +15,33 @@ use crate::model::Family;
 use crate::outcome::Role;
 use crate::translate::{Action, Ledger, TranslateError};
 
-/// Longest context, in tokens, that is tested by a longer prompt; a prompt over a longer one would be too large to send.
+/// Longest context, in tokens, that is tested with a prompt above it; prompts for longer contexts are too large.
 const LONGEST_CONTEXT: u64 = 262_144;
-/// Words sent for each token that fits: no tokenizer makes one token of two of them.
+/// Words sent per token of the context: tokenizers never make one token of two of them.
 const TOO_MANY: u64 = 2;
 
 /// One request to a backend.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) plan: Plan,
-    /// True if the translation changed the fields that the feature is about.
+    /// True if the translation changed the fields under test.
     pub(super) is_translated: bool,
 }
 
-/// The backend that the probe asks, and the names of its model.
+/// The backend under test, and the names of its model.
 #[derive(Debug)]
 pub(super) struct Asker<'a> {
     pub(super) target: &'a Arc<Target>,
     pub(super) role: Role,
-    /// The model as an application would call it.
+    /// Model name that an application uses.
     pub(super) model: String,
-    /// The model as the server calls it.
+    /// Model name that the server uses.
     pub(super) served: String,
-    /// Longest context in tokens, where it is known.
+    /// Longest context in tokens, if known.
     pub(super) context: Option<u64>,
 }
 
-/// The model to ask for: one that the file names, else the first that the server has.
+/// Returns the model to test: one named in the file, else the server's first.
 pub(super) fn model_of(backend: &Backend, served: &[String]) -> (String, String) {
     let app_name = |pattern: &str| {
         let name = pattern.replace('*', "");
@@ -50,7 +50,7 @@ pub(super) fn model_of(backend: &Backend, served: &[String]) -> (String, String)
     let mapped = backend.models.iter().find(|(_, name)| served.contains(name)).or_else(|| backend.models.first());
     if let Some((pattern, name)) = mapped {
         let app = app_name(pattern.as_str());
-        // Another pattern may fit better.
+        // Another pattern may match the name better.
         let name = backend.model_for(&app).unwrap_or(name).to_owned();
         return (app, name);
     }
@@ -60,7 +60,7 @@ pub(super) fn model_of(backend: &Backend, served: &[String]) -> (String, String)
 }
 
 impl Asker<'_> {
-    /// What is sent for a feature: one request, or several that all have to go well. `Err` says why it is not sent.
+    /// Builds the requests for a feature; all have to succeed. `Err` is the reason for not sending any.
     pub(super) fn requests(&self, feature: Feature) -> Result<Vec<Sent>, &'static str> {
         match feature {
             Feature::Models => Ok(Vec::new()),
@@ -115,7 +115,7 @@ impl Asker<'_> {
             }
             Feature::JsonSchema => {
                 let mut body = self.chat(&[("user", "Give the capital of France as JSON.")], 64);
-                // No model would think of this code by itself.
+                // A code that models do not produce unprompted.
                 body["response_format"] = json!({"type": "json_schema", "json_schema": {
                     "name": "capital", "strict": true, "schema": {
                         "type": "object",
@@ -150,7 +150,7 @@ impl Asker<'_> {
         body
     }
 
-    /// Its model thinks only when told to.
+    /// True if its model reasons only on request.
     fn is_hybrid(&self) -> bool {
         matches!(self.target.config.family, Some(Family::Qwen3 | Family::Qwen35 | Family::Qwen38))
     }
@@ -161,7 +161,7 @@ impl Asker<'_> {
         Some(self.chat(&[("user", &text)], 1))
     }
 
-    /// A request that no translation would let through: under the server's own names, otherwise as it is.
+    /// Builds a request that bypasses the translation: only the model's and the limit's names are the server's.
     fn raw(&self, mut body: Value) -> Result<Sent, &'static str> {
         body["model"] = json!(self.served);
         if let Some(fields) = body.as_object_mut() {
@@ -177,7 +177,7 @@ impl Asker<'_> {
         Ok(Sent { plan, is_translated: false })
     }
 
-    /// A request of an application, as it would be sent.
+    /// Builds a request as an application's, through the translation.
     fn translated(&self, feature: Feature, body: &Value) -> Result<Sent, &'static str> {
         let path = if feature == Feature::Responses { RESPONSES } else { CHAT };
         let inbound = inbound(Method::POST, path, Bytes::from(body.to_string()));
@@ -199,5 +199,5 @@ const CHAT: &str = "/v1/chat/completions";
 const RESPONSES: &str = "/v1/responses";
 const UNASKABLE: &str = "it cannot be asked";
 
-/// The value that the schema asks for; no model would give it by itself.
+/// Value that the schema requires; models do not produce it unprompted.
 pub(super) const CODE: &str = "QX-17";

@@ -1,4 +1,4 @@
-//! One of the probe's requests, sent as a leg without a client, and its answer as the server gave it.
+//! Sends one of the probe's requests as a leg without a client, and returns the server's own answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use crate::outcome::{Ending, LegKind, Role};
 use crate::stats::Gauge;
 use crate::wire::endpoint::Endpoint;
 
-/// Time for one answer. A model that is asked for a few tokens has begun long before.
+/// Timeout of one answer; a request for a few tokens takes far less.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Limit, in bytes, of one answer; a larger one is a failure.
 const MAX_ANSWER: u64 = 4 << 20;
 
-/// A request as an application would send it.
+/// Builds a request as an application sends it.
 pub(super) fn inbound(method: Method, path: &'static str, body: Bytes) -> Arc<Inbound> {
     let endpoint = Endpoint::of(&method, path);
     let (mut head, ()) = Request::new(()).into_parts();
@@ -34,12 +34,12 @@ pub(super) fn inbound(method: Method, path: &'static str, body: Bytes) -> Arc<In
     Arc::new(Inbound::new(head, endpoint, body))
 }
 
-/// A GET of the backend's own API.
+/// Plans a GET of the backend's own API.
 pub(super) fn get(target: &Arc<Target>, path: &'static str) -> Result<Plan, PlanError> {
     Plan::verbatim(&inbound(Method::GET, path, Bytes::new()), target, Role::Candidate)
 }
 
-/// Sends the plan's request, and reads the answer as the server gave it.
+/// Sends the plan's request, and returns the answer without translation.
 pub(super) async fn call(plan: Plan) -> Result<Answer, Failure> {
     let mut plan = plan.raw();
     let mut room = Room::of(&Gauge::default(), MAX_ANSWER);

@@ -1,7 +1,7 @@
-//! The conformance probe: each backend is asked for what applications need, and the answers are judged.
+//! The conformance probe: sends each backend requests of the kinds that applications use, and judges the answers.
 //!
-//! Owns: the questions, the verdicts, what is missing. Refuses: deciding what is pinned; it only says what is lacking.
-//! Invariant: what it says shows no key, and a server's words only in part and without control characters.
+//! Owns: the test requests, the verdicts, the list of missing features. Does not: pin requests. Invariant: reports show
+//! no key, and a server's text only truncated and without control characters.
 
 mod ask;
 mod call;
@@ -26,23 +26,26 @@ use crate::backend::{Auth, Failure, Target};
 use crate::model::{ContextLength, Engine, MissingFeatures};
 use crate::outcome::Role;
 
-/// Of a server's words so many characters are shown.
+/// Limit of a server's text in a report, in characters; longer texts are truncated.
 const MAX_DETAIL: usize = 160;
-/// Names of models that are shown.
+/// Limit of model names in a report; further ones are counted.
 const MAX_MODELS: usize = 3;
 
-/// How a feature stands at a backend.
+/// Verdict about a feature of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
+    /// The backend supports it.
     Works,
-    /// It works because shiftgate translates.
+    /// It works with shiftgate's translation.
     Translated,
     /// Requests that need it go to the baseline.
     Pinned,
+    /// The backend does not support it, or could not be tested.
     Failed,
 }
 
 impl Verdict {
+    /// Text in reports and their JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Works => "works",
@@ -53,37 +56,48 @@ impl Verdict {
     }
 }
 
+/// Result of one feature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
+    /// The feature tested.
     pub feature: Feature,
+    /// Its verdict.
     pub verdict: Verdict,
+    /// Reason for the verdict, on one line; may be empty.
     pub detail: String,
-    /// The flag or setting that would help.
+    /// Flag or setting that would help.
     pub hint: Option<&'static str>,
 }
 
-/// Whether a backend could be asked.
+/// Availability of a backend for the probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
+    /// The backend was probed.
     Yes,
-    /// Its key is the application's.
+    /// It was not probed: its key is the application's. With the reason.
     No(String),
+    /// It could not be reached or rejected the key. With the reason.
     NoAnswer(String),
 }
 
-/// What one backend can do.
+/// Result of the probe of one backend.
 #[derive(Debug, Clone)]
 pub struct Report {
+    /// Name of the backend.
     pub backend: String,
+    /// Its engine.
     pub engine: Engine,
+    /// Whether it was probed.
     pub asked: Asked,
+    /// One row per feature; empty if it was not probed.
     pub rows: Vec<Row>,
 }
 
-/// After this nothing more is asked of one backend: who hangs once hangs always.
+/// Time limit of one backend's probe; features left after it are reported as untested. A backend that hangs once hangs
+/// on.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Asks for everything, one thing after the other.
+/// Tests every feature, one after the other.
 pub async fn probe(target: &Arc<Target>, role: Role) -> Report {
     let (name, engine) = (target.config.name.clone(), target.config.engine);
     let until = Instant::now() + PATIENCE;
@@ -111,7 +125,8 @@ pub async fn probe(target: &Arc<Target>, role: Role) -> Report {
     report
 }
 
-/// Asks for what requests are pinned by, until it is known, and from time to time again while something is lacking.
+/// Repeats the probe until it succeeds, and then from time to time while features are missing. Tests only features that
+/// pins depend on.
 pub(super) async fn keep_probed(target: &Arc<Target>, pace: PollIntervals) {
     let mut pause = Pause::new(pace);
     loop {
@@ -133,10 +148,10 @@ pub(super) async fn keep_probed(target: &Arc<Target>, pace: PollIntervals) {
     }
 }
 
-/// By the feature's name: what is lacking, and why.
+/// Missing features and their rows, by the feature's name.
 type Lacking = BTreeMap<&'static str, (MissingFeatures, Row)>;
 
-/// `None` while not everything could be asked.
+/// Returns the missing features; `None` if some could not be tested.
 async fn lacking(target: &Arc<Target>) -> Option<Lacking> {
     let served = models(target).await.ok()?;
     let asker = begin(target, Role::Candidate, served.as_ref()).await;
@@ -147,7 +162,7 @@ async fn lacking(target: &Arc<Target>) -> Option<Lacking> {
         match finding {
             Finding::Good { .. } => {}
             Finding::Silent(_) | Finding::Locked(_) => return None,
-            // What the translation does not send is pinned by it, but for a path that it does not look at.
+            // Features that the translation does not send are pinned by it, except a path, which it does not check.
             Finding::Pinned(_) if feature != Feature::Responses => {}
             Finding::Bad(_) | Finding::Pinned(_) => {
                 lacking.insert(feature.as_str(), (lack, row(&asker, feature, finding)));
@@ -161,14 +176,20 @@ fn tell(target: &Target, lacking: &Lacking) {
     let backend = &target.config.name;
     for (feature, (_, row)) in lacking {
         let hint = row.hint.unwrap_or_default();
-        tracing::warn!(backend, feature, detail = row.detail, hint, "it does not work there: such requests are pinned");
+        tracing::warn!(
+            backend,
+            feature,
+            detail = row.detail,
+            hint,
+            "the feature does not work on the backend: requests that need it go to the baseline"
+        );
     }
     if lacking.is_empty() {
-        tracing::info!(backend, "all that was probed works there");
+        tracing::info!(backend, "all probed features work on the backend");
     }
 }
 
-/// The names of its models; `None` where it has no such list.
+/// Returns the names of the backend's models; `None` if it has no list.
 async fn models(target: &Arc<Target>) -> Result<Option<Vec<String>>, Asked> {
     let unusable = || Asked::NoAnswer("its path cannot be asked for".to_owned());
     let plan = get(target, "/v1/models").map_err(|_| unusable())?;
@@ -218,7 +239,7 @@ async fn find(asker: &Asker<'_>, feature: Feature) -> Finding {
     for sent in requests {
         let finding = match call(sent.plan).await {
             Ok(answer) => judge(feature, &answer),
-            // It is there, and this is what it does not answer.
+            // The server is reachable but does not answer this request.
             Err(failure @ Failure::Timeout(_)) => Finding::Bad(failure.to_string()),
             Err(failure) => Finding::Silent(failure.to_string()),
         };
@@ -243,7 +264,7 @@ fn models_row(asker: &Asker<'_>, names: Option<Vec<String>>) -> Row {
     let more = names.len().saturating_sub(MAX_MODELS);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let config = &asker.target.config;
-    // TGI has one model, under whatever name.
+    // TGI serves one model under any name.
     let is_there = names.contains(&asker.served) || config.engine.facts().own_model_name.is_some();
     let (verdict, detail, hint) = if is_there {
         (Verdict::Works, format!("{shown}{more}"), None)
@@ -285,7 +306,7 @@ fn row(asker: &Asker<'_>, feature: Feature, finding: Finding) -> Row {
     Row { feature, verdict, detail: clean(asker.target, detail.trim_end_matches([':', ' '])), hint }
 }
 
-/// A server's words, fit to be shown.
+/// Returns a server's text without control characters and keys, on one line.
 fn clean(target: &Target, words: &str) -> String {
     let line = words.lines().next().unwrap_or_default();
     let mut line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();

@@ -1,4 +1,4 @@
-//! The table: end × status × failure × role.
+//! Table of verdicts: ending × status × failure × role.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn rejected(status: u16, misconfigured: bool) -> Ending {
     missed(MissKind::Rejected { status, misconfigured })
 }
 
-/// `complete`, or the blame; then what the breaker and the cool-down get.
+/// `complete` or the blame, then the breaker's sample and the cool-down.
 fn words(verdict: Verdict) -> String {
     let blame = match verdict.blame {
         None if verdict.is_complete => "complete",
