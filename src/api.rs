@@ -1,7 +1,7 @@
-//! The library's public face: what the binary, tests, benches and examples use of the rooms. Everything else is private to
-//! the crate, so that the compiler finds what is unused or undocumented.
+//! The library's public API: the items that the binary, tests, benches and examples use. Everything else is private, so
+//! that the compiler reports unused and undocumented items.
 //!
-//! To embed a sidecar take [`app::App`], [`app::Options`], [`config::parse`] and [`live::Source`].
+//! To embed a sidecar, start with [`app::App`], [`app::Options`], [`config::parse`] and [`live::Source`].
 
 pub use crate::cli::main;
 
@@ -79,7 +79,7 @@ pub mod fleet {
     pub use crate::fleet::PollIntervals;
 
     pub mod probe {
-        //! The conformance probe.
+        //! The conformance probe of backends.
 
         pub use crate::fleet::probe::{Asked, Feature, Report, Row, Verdict, probe};
     }
@@ -115,13 +115,13 @@ pub mod model {
 }
 
 pub mod otlp {
-    //! The way of spans to a collector.
+    //! Export of spans to a collector.
 
     pub use crate::otlp::Bridge;
 }
 
 pub mod outcome {
-    //! The facts and the judgement of legs and requests.
+    //! Facts and verdicts of legs and requests.
 
     pub use crate::outcome::{
         Attempt, BackendLabels, Blame, Clock, Decided, Ending, LegEnd, LegKind, Miss, MissKind, OtherAnswer, Outcome,
@@ -145,7 +145,7 @@ pub mod sim {
 }
 
 pub mod stats {
-    //! Counters, gauges and histograms.
+    //! Counters, gauges and histograms behind `/status` and `/metrics`.
 
     pub use crate::stats::{
         BackendStats, Count, Exemplar, Gauge, Latency, Lifetimes, Permit, Reloads, RouteStats, ShareStats, Stats,

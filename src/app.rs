@@ -1,6 +1,6 @@
-//! The composition root: builds the rooms in order, binds, serves, and ends in stages.
+//! The composition root: builds the rooms in order, binds, serves, and shuts down in stages.
 //!
-//! Invariant: nothing is bound before the file is known to be good, and the end always comes within `drain`.
+//! Invariant: sockets are bound only after the file was validated, and shutdown ends within `drain`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,37 +22,47 @@ use crate::stats::Stats;
 use crate::telemetry::meters::Meters;
 use crate::telemetry::{SPANS, Sinks};
 
-/// How long new connections are still served after SIGTERM: load balancers and probes need to see `/readyz` first.
+/// Time for which new connections are accepted after SIGTERM, so that load balancers and probes notice `/readyz` first.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Why the process cannot start.
+/// Reason for which the process cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The file cannot be used.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A socket cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The signal handlers cannot be installed.
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
+    /// The watcher's thread cannot be started.
     #[error("the thread that watches the file cannot be started: {0}")]
     Watch(std::io::Error),
 }
 
-/// How it ended.
+/// Result of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
+    /// All answers ended in time.
     Drained,
-    /// Running answers were cut: `drain` ran out, or a second signal came.
+    /// Answers in flight were cut: `drain` ran out, or a second signal came.
     Cut,
 }
 
 /// A running sidecar.
 #[derive(Debug)]
 pub struct App {
+    /// Address of the listener: TCP, or `unix:` with a path.
     pub listen: String,
+    /// Bound TCP address of the listener; `None` for a unix socket.
     pub listen_address: Option<SocketAddr>,
+    /// Bound address of the admin port.
     pub admin: SocketAddr,
+    /// State in force.
     pub store: Arc<Store>,
+    /// Counters and gauges.
     pub stats: Arc<Stats>,
     shared: Shared,
     watcher: Option<WatchHandle>,
@@ -113,27 +123,31 @@ impl Bound {
 /// What an embedder or a test may choose.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// Timing of the file's watcher.
     pub timing: Timing,
+    /// Timeouts of applications' connections.
     pub timeouts: ClientTimeouts,
-    /// Follow the file on disk.
+    /// True to follow the file on disk.
     pub watch: bool,
-    /// Ask backends for their load, their models and what works; `None` sends them requests only.
+    /// Intervals of polls and probes of backends; `None` sends backends applications' requests only.
     pub ask: Option<PollIntervals>,
-    /// Export traces where the file or the environment says where to.
+    /// True to export traces if the file or the environment names a collector.
     pub traces: bool,
-    /// Brings what the process itself does.
+    /// Passes the process's own spans to the exporter.
     pub bridge: Bridge,
 }
 
-/// Sockets that whoever started the process listens on already; what is not given is bound.
+/// Listening sockets inherited from the parent process; missing ones are bound.
 #[derive(Debug, Default)]
 pub struct Sockets {
+    /// Socket for applications.
     pub listen: Option<Inherited>,
+    /// Socket of the admin port.
     pub admin: Option<std::net::TcpListener>,
 }
 
 impl App {
-    /// Binds and serves. `text` is what `config` was read from, so that a save in between is noticed.
+    /// Binds and serves. `text` is the file that `config` was parsed from, so that a change in between is noticed.
     pub async fn start(config: Config, text: &[u8], source: Source, options: Options) -> Result<Self, StartError> {
         Self::start_on(Sockets::default(), config, text, source, options).await
     }
@@ -210,7 +224,7 @@ impl App {
         }
     }
 
-    /// The process at this moment.
+    /// Returns the process at this moment.
     pub fn view(&self) -> View {
         View {
             listen: self.listen.clone(),
@@ -221,7 +235,7 @@ impl App {
         }
     }
 
-    /// Reads the file again now.
+    /// Reads the file again at once.
     pub fn reload_now(&self) {
         if let Some(watcher) = &self.watcher {
             watcher.reload_now();
@@ -241,7 +255,8 @@ impl App {
         self.drain(drain, signals.stop()).await
     }
 
-    /// Stops accepting after a second, ends with the running answers, cuts them after `limit` or on `now`.
+    /// Shuts down: stops accepting after a second, waits for answers in flight, and cuts them after `limit` or on
+    /// `now`.
     pub async fn drain(self, limit: Duration, now: impl Future<Output = ()>) -> Ended {
         // tracing-opentelemetry exports only `i64` as an integer; other integers become strings.
         let in_flight = i64::try_from(self.stats.in_flight.get()).unwrap_or(i64::MAX);
@@ -283,13 +298,16 @@ impl App {
         if running == 0 {
             return Ended::Drained;
         }
-        tracing::warn!(running, "answers are cut: the drain ended before them");
+        tracing::warn!(
+            running,
+            "drain ended: cutting the answers still in flight; raise server.drain if they need longer"
+        );
         Ended::Cut
     }
 }
 
-/// What tells the process to end or to read its file. Had before anybody can know that the process runs: until then a
-/// signal would kill it.
+/// Handlers of the signals for shutdown and reload. Installed before the process announces itself: until then a signal
+/// would kill it.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -298,6 +316,7 @@ pub struct Signals {
 }
 
 impl Signals {
+    /// Installs the handlers. Fails if the system refuses one.
     pub fn new() -> Result<Self, StartError> {
         let of = |kind| signal(kind).map_err(StartError::Signals);
         Ok(Self {

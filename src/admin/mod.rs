@@ -1,7 +1,7 @@
-//! The admin port: `/healthz`, `/readyz`, `/metrics`, `/status`. Everything is a GET; nothing here changes anything.
+//! The admin port: `/healthz`, `/readyz`, `/metrics`, `/status`. All are GETs that change nothing.
 //!
-//! Owns: what is told of the running process, and the names of metrics. Refuses: the data path. Invariant: no secret and no
-//! key is shown.
+//! Owns: the view of the running process, and the names of metrics. Does not: touch the data path. Invariant: no secret
+//! and no sticky key is shown.
 
 pub(crate) mod metrics;
 mod server;

@@ -21,28 +21,31 @@ use crate::live::{Shutdown, Store};
 use crate::stats::Stats;
 use crate::telemetry::meters::Meters;
 
-/// Scrapers and probes at once; a further one waits its turn.
+/// Limit of concurrent connections; further ones wait. Scrapers and probes need few.
 const MAX_CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the pages are made of.
+/// State shown by the pages.
 #[derive(Debug)]
 pub(crate) struct Admin {
+    /// State in force.
     pub store: Arc<Store>,
+    /// Counters and gauges.
     pub stats: Arc<Stats>,
     /// Histograms of requests and calls.
     pub meters: Arc<Meters>,
-    /// The stages of the end.
+    /// The stages of shutdown.
     pub shutdown: Arc<Shutdown>,
-    /// Where applications connect, as bound.
+    /// Bound address of `server.listen`.
     pub listen: String,
-    /// Where this port is, as bound.
+    /// Bound address of the admin port.
     pub admin: String,
+    /// Start of the process.
     pub started: std::time::Instant,
 }
 
 impl Admin {
-    /// Serves until the task is dropped: to the very end `/readyz` tells that this process is going.
+    /// Serves until the task is dropped, so that `/readyz` answers 503 to the very end.
     pub(crate) async fn run(self: Arc<Self>, socket: TcpListener) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
@@ -58,7 +61,7 @@ impl Admin {
                     let response = admin.answer(request.method(), request.uri().path(), request.headers());
                     async move { Ok::<_, Infallible>(response) }
                 });
-                // A probe that leaves early is its own affair.
+                // An error on a probe's connection only concerns the probe.
                 drop(
                     http1::Builder::new()
                         .timer(TokioTimer::new())
@@ -72,7 +75,7 @@ impl Admin {
 
     fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET: nothing here changes anything\n");
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
@@ -91,7 +94,9 @@ impl Admin {
                 Ok(json) => typed(StatusCode::OK, "application/json", json.into()),
                 Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the status could not be written as JSON\n"),
             },
-            _ => text(StatusCode::NOT_FOUND, "here are /healthz, /readyz, /metrics and /status\n"),
+            _ => {
+                text(StatusCode::NOT_FOUND, "unknown path: this port serves /healthz, /readyz, /metrics and /status\n")
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! `/status`: its fields are fixed; ones may be added, none renamed. `null` is "not known", never 0.
+//! `/status` as JSON. Fields may be added, never renamed. `null` means unknown, never 0.
 
 use std::collections::BTreeMap;
 
@@ -10,101 +10,155 @@ use crate::model::Percent;
 use crate::stats::Latency;
 use crate::telemetry::log::rfc3339;
 
-/// Read back by the `status` command and the demo, therefore both ways.
+/// The body of `/status`. The `status` command and the demo read it back.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Status {
+    /// Version of shiftgate.
     pub version: String,
+    /// Bound address of `server.listen`.
     pub listen: String,
+    /// Bound address of `server.admin`.
     pub admin: String,
+    /// Generation of the snapshot in force.
     pub generation: u64,
+    /// Content hash of the snapshot.
     pub hash: String,
+    /// Time at which it was put in force, RFC 3339.
     pub loaded_at: String,
+    /// Error of the last reading; `null` if the file on disk is in force.
     pub reload_error: Option<ReloadErrorView>,
-    /// Keys of `[server]` that were changed but wait for a restart.
+    /// Changed keys of `[server]` and `[telemetry]` that wait for a restart.
     pub restart_needed: Vec<String>,
+    /// True during shutdown.
     pub draining: bool,
+    /// Seconds since the start, to one decimal.
     pub uptime_s: f64,
+    /// Requests in flight.
     pub in_flight: u64,
+    /// Routes in the file's order, `default` last.
     pub routes: Vec<RouteView>,
+    /// Backends in the file's order.
     pub backends: Vec<BackendView>,
 }
 
+/// Error of a reading.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ReloadErrorView {
+    /// Time of the reading, RFC 3339.
     pub at: String,
+    /// Error text with the place in the file.
     pub message: String,
 }
 
+/// Percents and decisions of a route.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RouteView {
+    /// Name of the route.
     pub name: String,
+    /// Percents in the file, by candidate.
     pub percent: BTreeMap<String, f64>,
+    /// Percents in force, by candidate; 0 for a withdrawn one.
     pub effective: BTreeMap<String, f64>,
-    /// `null` before the first request.
+    /// Percents reached, by backend; `null` before the first request.
     pub got: Option<BTreeMap<String, f64>>,
+    /// Requests that the split decided, by backend.
     pub requests: BTreeMap<String, u64>,
+    /// Requests outside the split, by pin.
     pub pinned: BTreeMap<String, u64>,
-    /// Of these, the ones that only their translation showed.
+    /// The part of `pinned` that only the translation detected.
     #[serde(default)]
     pub pinned_late: BTreeMap<String, u64>,
 }
 
+/// Counters and state of a backend.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct BackendView {
+    /// Name of the backend.
     pub name: String,
+    /// Its engine.
     pub engine: String,
+    /// `baseline` or `candidate`.
     pub role: String,
+    /// Its URL.
     pub url: String,
+    /// `closed`, `half_open` or `open`.
     pub breaker: String,
+    /// Requests sent, replays included.
     pub attempts: u64,
+    /// Requests whose answer came from it.
     pub served: u64,
+    /// Requests without a complete good answer, by its fault.
     pub errors: u64,
+    /// Requests sent to another backend after it failed.
     pub failovers: u64,
+    /// Requests in flight.
     pub in_flight: u64,
+    /// Open connections.
     pub connections: u64,
+    /// Times to the first token, in ms.
     pub ttft_ms: Quantiles,
+    /// Times to the end of the answer, in ms.
     pub total_ms: Quantiles,
+    /// Tokens, as the backend counted them.
     pub tokens: Tokens,
+    /// Cost of its answers in USD; `null` if no answer has a price.
     pub cost_usd: Option<f64>,
-    /// `null` when no metrics of it are read.
+    /// Load of its servers; `null` if it has no metrics pages.
     pub fleet: Option<FleetView>,
 }
 
-/// What its servers say of their load.
+/// Load that a backend's servers report.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct FleetView {
+    /// Requests waiting in queues.
     pub waiting: Option<u64>,
+    /// Requests that the servers work on.
     pub running: Option<u64>,
+    /// KV cache usage of the fullest server, 0 to 1.
     pub kv_usage: Option<f64>,
+    /// Generated tokens per second.
     pub tokens_per_second: Option<f64>,
+    /// GPU memory, in bytes.
     pub gpu_memory_bytes: GpuMemory,
+    /// Mean GPU utilization, 0 to 1.
     pub gpu_utilization: Option<f64>,
+    /// Age of these numbers, in seconds.
     pub age_s: Option<f64>,
+    /// Errors of the last poll.
     pub error: Option<String>,
-    /// Above `max_waiting` or `max_kv_usage`: its requests go to the baseline.
+    /// True above `max_waiting` or `max_kv_usage`: requests go to the baseline.
     pub overloaded: bool,
 }
 
+/// GPU memory, in bytes.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct GpuMemory {
+    /// Memory in use.
     pub used: Option<u64>,
+    /// Installed memory.
     pub total: Option<u64>,
 }
 
+/// Quantiles of a latency, in ms; `null` before the first sample.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Quantiles {
+    /// Median.
     pub p50: Option<f64>,
+    /// 99th percentile.
     pub p99: Option<f64>,
 }
 
+/// Token counts.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Tokens {
+    /// Prompt tokens.
     pub input: u64,
+    /// Generated tokens.
     pub output: u64,
 }
 
 impl Status {
-    /// The view, in the words and units of `/status`.
+    /// Converts the view to the names and units of `/status`.
     pub(crate) fn of(view: &View) -> Self {
         let reload_error = view
             .reload_error

@@ -1,4 +1,4 @@
-//! The one model of the running process behind `/status`, `/metrics`, the `status` command and the demo's table.
+//! The model of the running process behind `/status`, `/metrics`, the `status` command and the demo's table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::outcome::{BackendLabels, Role};
 use crate::stats::{BackendStats, Stats};
 use crate::telemetry::meters::Meters;
 
-/// The process at one moment. Numbers behind an [`Arc`] go on counting.
+/// The process at one moment. Counters behind an [`Arc`] continue to change.
 #[derive(Debug, Clone, Default)]
 pub struct View {
     /// Address of `server.listen`, as bound.
@@ -22,13 +22,13 @@ pub struct View {
     pub generation: u64,
     /// Its content hash.
     pub hash: String,
-    /// When it was put in force.
+    /// Wall clock at which it was put in force.
     pub loaded_at: jiff::Timestamp,
-    /// Why the file on disk is not in force.
+    /// Error of the last reading; `None` if the file on disk is in force.
     pub reload_error: Option<ReloadError>,
-    /// Keys that were changed but wait for a restart.
+    /// Changed keys that wait for a restart.
     pub restart_needed: Vec<&'static str>,
-    /// True from the signal that ends the process on.
+    /// True during shutdown.
     pub is_draining: bool,
     /// Seconds since the start.
     pub uptime_s: f64,
@@ -49,13 +49,13 @@ pub struct View {
 pub struct RouteView {
     /// Its name.
     pub name: String,
-    /// Every candidate's percent, as the file asks for it and as it is in force.
+    /// Percents of every candidate, in the file and in force.
     pub percents: Vec<PercentView>,
-    /// Requests that the split chose a backend for, by backend.
+    /// Requests that the split decided, by backend.
     pub chosen: BTreeMap<String, u64>,
     /// Requests outside the split, by pin.
     pub pinned: BTreeMap<&'static str, u64>,
-    /// Those of them that only their translation showed.
+    /// The part of `pinned` that only the translation detected.
     pub pinned_late: BTreeMap<&'static str, u64>,
 }
 
@@ -75,7 +75,7 @@ pub struct PercentView {
 pub struct BackendView {
     /// Its names in telemetry.
     pub labels: Arc<BackendLabels>,
-    /// Its part in the rollout.
+    /// Its role in the rollout.
     pub role: Role,
     /// Its URL.
     pub url: String,
@@ -83,16 +83,16 @@ pub struct BackendView {
     pub stats: Arc<BackendStats>,
     /// Its breaker and cool-down.
     pub health: Report,
-    /// Its load, where its metrics pages are read.
+    /// Its load; `None` without metrics pages.
     pub load: Option<LoadReport>,
-    /// True if the cost of its answers can be known.
+    /// True if the cost of its answers can be computed.
     pub has_price: bool,
-    /// Open connections that no request uses.
+    /// Open connections without a request.
     pub idle: u64,
 }
 
 impl RouteView {
-    /// Percent of the requests in the split that it chose each backend for; `None` before the first.
+    /// Percents of the split's requests by backend; `None` before the first request.
     pub fn got(&self) -> Option<BTreeMap<String, f64>> {
         let total: u64 = self.chosen.values().sum();
         #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
@@ -102,7 +102,7 @@ impl RouteView {
 }
 
 impl View {
-    /// Looks at the state in force. Addresses, uptime and draining are the caller's to add.
+    /// Reads the state in force. The caller adds addresses, uptime and draining.
     pub fn of(store: &Store, stats: &Arc<Stats>, meters: &Arc<Meters>) -> Self {
         let in_force = store.current();
         let (snapshot, now) = (&in_force.snapshot, Instant::now());
@@ -121,7 +121,7 @@ impl View {
         }
     }
 
-    /// The route that everything else matches.
+    /// The last route, which matches all remaining requests.
     pub fn default_route(&self) -> Option<&RouteView> {
         self.routes.last()
     }

@@ -1,4 +1,4 @@
-//! `explain`: route, key, bucket and backend of one request under the file, and the body as the backend gets it.
+//! `explain`: shows route, key, bucket and backend of one request under the file, and the body that the backend gets.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -22,15 +22,15 @@ use crate::wire::scan::{self, Scan};
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
-    /// A request's JSON body; `-` or nothing reads stdin.
+    /// File with the request's JSON body; `-` or nothing reads stdin.
     file: Option<PathBuf>,
     /// A header of the request; may be given several times.
     #[arg(long, value_name = "NAME:VALUE")]
     header: Vec<String>,
-    /// Where the request is sent.
+    /// Path of the request.
     #[arg(long, default_value = "/v1/chat/completions")]
     path: String,
-    /// As if the request named this backend.
+    /// Backend that x-shiftgate-backend names.
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
     /// Print JSON.
@@ -134,7 +134,7 @@ impl Explain {
         Ok(explained(&config, choice, (body, scanned.as_ref(), endpoint)))
     }
 
-    /// The file and the headers as if the request named the backend of `--backend`.
+    /// Returns file and headers with the override of `--backend` applied.
     fn overridden<'a>(
         &self,
         config: &'a Config,
@@ -202,7 +202,7 @@ fn pinned_step(pinned: &Pinned) -> Step {
     Step { field: pinned.field.to_string(), action, detail: pinned.why.to_owned() }
 }
 
-/// The field that kept a request from the draw, and why.
+/// Returns the field that pinned the request, with the reason.
 fn pinned_by(config: &Config, choice: &Choice, (body, scan, endpoint): Asked<'_>) -> Option<Step> {
     let (Reason::Pinned(pin), Some(scan)) = (choice.reason(), scan) else { return None };
     let candidates = config[choice.route()].percent.iter().filter(|(_, percent)| percent.hundredths() > 0);
@@ -220,7 +220,7 @@ fn pinned_by(config: &Config, choice: &Choice, (body, scan, endpoint): Asked<'_>
     found.find(|found| found.pin == pin).map(|found| pinned_step(&found))
 }
 
-/// The translation for a backend; `None` where the bytes go as they came.
+/// Translates for a backend; `None` if the bytes are sent unchanged.
 fn translated(
     config: &Config,
     backend: BackendId,

@@ -1,7 +1,7 @@
-//! A request's spans as OTLP has them: OpenTelemetry's names for what a [`Outcome`] tells.
+//! Encodes an [`Outcome`] as OTLP spans with OpenTelemetry's attribute names.
 //!
-//! Names follow the GenAI and HTTP semantic conventions. GenAI's are still in development, so they stand here as text and
-//! do not move with a crate.
+//! Names follow the GenAI and HTTP semantic conventions. GenAI's are still in development, so they are literals here
+//! and do not change with a crate.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ mod field {
 const SERVER: u64 = 2;
 const CLIENT: u64 = 3;
 const ERROR: u64 = 2;
-/// Sampled; whether the parent is remote is known; and it is.
+/// Span flags: sampled; the parent's remoteness is known; the parent is remote.
 const SAMPLED: u32 = 1;
 const KNOWS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
@@ -53,7 +53,7 @@ pub(super) fn encode(outcome: &Outcome, to: &mut Vec<u8>) {
     });
 }
 
-/// An `ExportTraceServiceRequest` of encoded spans; `resource` is that message, `scope` an `InstrumentationScope`.
+/// Encodes an `ExportTraceServiceRequest`; `resource` is an encoded `Resource`, `scope` an `InstrumentationScope`.
 pub(super) fn request(resource: &[u8], scope: &[u8], spans: &[u8]) -> Bytes {
     let mut scoped = Proto::default();
     scoped.bytes(1, scope);
@@ -67,7 +67,7 @@ pub(super) fn request(resource: &[u8], scope: &[u8], spans: &[u8]) -> Bytes {
     request.into_vec().into()
 }
 
-/// One span at a time, in memory that is kept.
+/// Encoder of one span at a time that reuses its memory.
 #[derive(Debug, Default)]
 struct Writer {
     one: Proto,
@@ -78,7 +78,7 @@ struct Writer {
     backends: Known<Arc<BackendLabels>>,
 }
 
-/// What was encoded before and comes again.
+/// Cache of encoded attributes by key.
 #[derive(Debug)]
 struct Known<K>(Vec<(K, Vec<u8>)>);
 
@@ -88,11 +88,11 @@ impl<K> Default for Known<K> {
     }
 }
 
-/// More are begun anew: backends that left the file, methods that nobody uses.
+/// Limit of cached entries; the cache is emptied there. Backends that left the file would otherwise stay.
 const MAX_KNOWN: usize = 64;
 
 impl<K> Known<K> {
-    /// The bytes of the one that `is` it; `make` gives what is not known yet.
+    /// Returns the bytes of the entry whose key `is` the wanted one; `make` encodes a missing entry.
     fn get(&mut self, is: impl Fn(&K) -> bool, make: impl FnOnce() -> (K, Proto)) -> &[u8] {
         let at = self.0.iter().position(|(key, _)| is(key)).unwrap_or_else(|| {
             if self.0.len() == MAX_KNOWN {
@@ -106,12 +106,12 @@ impl<K> Known<K> {
     }
 }
 
-/// As HTTP's semantic conventions name spans of unknown methods.
+/// Span name of a method; the HTTP semantic conventions use `HTTP` for unknown methods.
 fn name_of(method: &Method) -> &str {
     if method.as_str() == OTHER_METHOD { "HTTP" } else { method.as_str() }
 }
 
-/// The same in every span of an endpoint.
+/// Encodes the attributes that every span of an endpoint shares.
 fn of_endpoint(method: &Method, template: &'static str) -> Proto {
     let mut it = Proto::default();
     it.bytes(field::NAME, format!("{} {template}", name_of(method)).as_bytes());
@@ -121,7 +121,7 @@ fn of_endpoint(method: &Method, template: &'static str) -> Proto {
     it
 }
 
-/// The same in every span of a backend.
+/// Encodes the attributes that every span of a backend shares.
 fn of_backend(backend: &BackendLabels) -> Proto {
     let mut it = Proto::default();
     it.text(field::ATTRIBUTE, "server.address", &backend.host);
@@ -187,7 +187,7 @@ impl Writer {
         }
     }
 
-    /// What went wrong is an attribute and the status.
+    /// Adds a fault as an attribute and as the span's status.
     fn fault(&mut self, fault: Option<Fault>) {
         if let Some(fault) = fault {
             let text = fault.as_str();
@@ -280,7 +280,7 @@ impl Writer {
         self.fault(attempt.fault);
     }
 
-    /// Parameters that a model was asked with. Content is not among them.
+    /// Adds the model parameters of the request. Content is not included.
     fn asked(&mut self, outcome: &Outcome, leg: &LegEnd) {
         let params = &outcome.params;
         self.known_text("gen_ai.request.model", Some(leg.model.as_str()).filter(|model| !model.is_empty()));
@@ -294,7 +294,7 @@ impl Writer {
         self.known_int("gen_ai.request.choice.count", params.choices.filter(|choices| *choices != 1));
     }
 
-    /// Facts about a model's answer. Content is not among them.
+    /// Adds the facts about a model's answer. Content is not included.
     fn answered(&mut self, outcome: &Outcome, leg: &LegEnd) {
         let facts = &leg.facts;
         self.known_text("gen_ai.response.model", facts.told.model.as_deref());
@@ -312,7 +312,7 @@ impl Writer {
         }
     }
 
-    /// Events `failover`, `replay`, `breaker_open`, `client_gone`: with at most four attempts there are at most eight.
+    /// Adds the events `failover`, `replay`, `breaker_open` and `client_gone`: at most eight for at most four attempts.
     fn events_of_request(&mut self, outcome: &Outcome) {
         let attempts = outcome.attempts();
         for ((before, failed), (leg, next)) in attempts.clone().zip(attempts.skip(1)) {

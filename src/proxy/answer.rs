@@ -1,6 +1,6 @@
-//! The body of an answer on its way to the application: it gathers, keeps quiet streams alive, and ends the request.
+//! Body of an answer to the application: batches events, keeps quiet streams alive, and ends the request.
 //!
-//! Invariant: bytes pass unchanged and at once; a stream that breaks never ends as if it were whole.
+//! Invariant: bytes pass unchanged and without delay; a stream that breaks never ends as if it were whole.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,16 +18,16 @@ use crate::model::End;
 use crate::outcome::Ending;
 use crate::translate::answer::KEEP_ALIVE;
 
-/// Events that come together leave together, at most so much at once.
+/// Limit, in bytes, of one batch. Events that arrived together are written together.
 const MAX_GATHERED: usize = 16 << 10;
-/// How often the connection to a backend gets its turn to hand on what it has read.
+/// Times that the backend's connection is polled for more bytes before a batch is written.
 const TURNS: u8 = 4;
-/// A body held whole leaves in pieces of this size, so that its room is taken until it is nearly sent.
+/// Size, in bytes, of the pieces of a held body; its memory stays accounted for until the last piece.
 const PIECE: usize = 64 << 10;
 
 type Polled = Option<Result<Frame<Bytes>, Broken>>;
 
-/// The upstream broke off; hyper then cuts the connection.
+/// The answer broke off; hyper then cuts the client's connection.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer broke off")]
 pub(super) struct Broken;
@@ -39,16 +39,16 @@ enum Source {
     Done,
 }
 
-/// How the request ends when a held body has left whole.
+/// End of the request after a held body was sent whole.
 #[derive(Debug, Clone, Copy)]
 enum WhenWhole {
     /// The body is the answer of the running leg.
     Leg,
-    /// The body is ours; its leg, if there was one, has ended.
+    /// The body is shiftgate's own; its leg, if any, has ended.
     Local(End),
 }
 
-/// On the heap: an answer is handed from step to step, and a small value is cheap to hand on.
+/// Body of an answer. Boxed, because it is moved between many futures.
 #[derive(Debug)]
 pub(super) struct AnswerBody(Box<Inside>);
 
@@ -57,42 +57,42 @@ struct Inside {
     source: Source,
     progress: Option<Box<Progress>>,
     when_whole: WhenWhole,
-    /// When something last left, and the timer that fires when that is long ago; only of rewritten streams.
+    /// Instant of the last write, and the timer for keep-alive comments; used for rewritten streams only.
     left_at: Instant,
     quiet: Option<(Duration, Pin<Box<Sleep>>)>,
-    /// An event stream: bytes that have already come in are passed on in one write.
+    /// True for event streams: bytes that have already arrived are passed on in one write.
     gathers: bool,
     gathered: BytesMut,
-    /// Turns that the connection to the backend had since anything came.
+    /// Polls of the backend's connection since the last bytes.
     turns: u8,
-    /// Comes after the gathered bytes.
+    /// Last frame, sent after the gathered bytes.
     last: Option<Polled>,
-    /// The connection is busy until this goes.
+    /// Marks the client's connection as busy until it is dropped.
     busy: Option<Busy>,
 }
 
 impl AnswerBody {
-    /// Keeps the connection busy until the body is gone.
+    /// Keeps the connection busy until the body is dropped.
     pub(super) fn hold(&mut self, busy: Busy) {
         self.0.busy = Some(busy);
     }
 
-    /// An answer of our own, with which the request ends.
+    /// Creates an answer of shiftgate's own, which ends the request with `end`.
     pub(super) fn local(bytes: Bytes, progress: Box<Progress>, end: End) -> Self {
         Self(Inside::new(Source::Whole(bytes), Some(progress), WhenWhole::Local(end)))
     }
 
-    /// The answer of the running leg, held whole.
+    /// Creates the answer of the running leg from held bytes.
     pub(super) fn whole_leg(bytes: Bytes, progress: Box<Progress>) -> Self {
         Self(Inside::new(Source::Whole(bytes), Some(progress), WhenWhole::Leg))
     }
 
-    /// For a tunnel, whose task keeps the request.
+    /// Creates an empty body for a tunnel, whose task keeps the request.
     pub(super) fn empty() -> Self {
         Self(Inside::new(Source::Done, None, WhenWhole::Leg))
     }
 
-    /// The answer of the running leg, as it comes.
+    /// Creates the answer of the running leg from its stream.
     pub(super) fn relay(mut stream: AnswerStream, progress: Box<Progress>) -> Self {
         let quiet = progress.quiet_timeout();
         let (held, gathers, may_be_quiet) = (stream.take_held(), stream.is_stream(), stream.holds_back());
@@ -119,7 +119,7 @@ impl Inside {
         })
     }
 
-    /// The source has ended: so has the request.
+    /// Ends the request after the end of the source.
     fn finish(&mut self, ending: Ending) {
         self.note_facts(ending == Ending::Complete);
         self.source = Source::Done;
@@ -131,7 +131,7 @@ impl Inside {
         }
     }
 
-    /// Hands what was read of a stream to its leg; a whole answer was read before it left.
+    /// Gives the facts of a stream to its leg; those of a held answer are there already.
     fn note_facts(&mut self, is_whole: bool) {
         if let (Source::Relay(stream), Some(progress)) = (&mut self.source, &mut self.progress)
             && let Some(leg) = progress.leg_mut()
@@ -140,7 +140,7 @@ impl Inside {
         }
     }
 
-    /// Nothing has left for long, though the answer goes on.
+    /// True if a keep-alive comment is due: no bytes were sent for long, though the answer continues.
     fn poll_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         let is_relayed = matches!(&self.source, Source::Relay(stream) if stream.may_be_quiet());
         let Some((after, quiet)) = self.quiet.as_mut().filter(|_| is_relayed) else { return false };
@@ -162,7 +162,7 @@ impl Inside {
         matches!(&self.source, Source::Relay(stream) if stream.has_more())
     }
 
-    /// The bytes that leave now that `data` has come: none while more of the stream is here already.
+    /// Returns the bytes to send after `data` arrived; `None` while more of the stream has arrived.
     fn gather(&mut self, data: Bytes) -> Option<Bytes> {
         if self.gathers && self.gathered.len() + data.len() <= MAX_GATHERED && self.has_more() {
             self.gathered.extend_from_slice(&data);
@@ -176,7 +176,7 @@ impl Inside {
         Some(self.gathered.split().freeze())
     }
 
-    /// Nothing is ready: the backend's connection gets its turns, then the gathered bytes leave.
+    /// Handles an empty source: polls the backend's connection a few times, then sends the gathered bytes.
     fn nothing_more(&mut self, cx: &Context<'_>) -> Poll<Polled> {
         if self.gathered.is_empty() {
             return Poll::Pending;
@@ -192,7 +192,7 @@ impl Inside {
         Poll::Ready(Some(Ok(Frame::data(self.gathered.split().freeze()))))
     }
 
-    /// The end, after the gathered bytes.
+    /// Ends the body after the gathered bytes.
     fn end_with(&mut self, last: Polled) -> Poll<Polled> {
         if self.gathered.is_empty() {
             return Poll::Ready(last);
@@ -265,7 +265,7 @@ impl Inside {
         }
     }
 
-    /// Notes that bytes leave: our own time for them, and that the stream is not quiet.
+    /// Notes that bytes are sent: accounts shiftgate's time and restarts the quiet timer.
     fn leaves(&mut self, polled: Poll<Polled>) -> Poll<Polled> {
         if polled.is_ready() {
             if let (Source::Relay(stream), Some(progress)) = (&mut self.source, &mut self.progress)
@@ -306,7 +306,7 @@ impl Drop for Inside {
             if self.is_end_stream() {
                 self.finish(Ending::Complete);
             } else {
-                // Neither whole nor broken: the application left, or the drain cut it. The request knows which.
+                // The application left, or shutdown cut the answer; the request knows which.
                 self.note_facts(false);
             }
         }

@@ -1,6 +1,6 @@
-//! The application's byte stream, and what a connection shows of its life: between requests, in a head, busy, stuck.
+//! The application's byte stream, and the state of its connection: idle, reading a head, busy, stalled.
 //!
-//! Invariant: bytes pass unchanged; what is kept here costs no system call and no timer.
+//! Invariant: bytes pass unchanged; tracking costs no system call and no timer.
 
 use std::io;
 use std::pin::Pin;
@@ -13,18 +13,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::wire::framing::{Fault, Framing};
 
-/// How long an application may take.
+/// Timeouts of applications' connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientTimeouts {
-    /// For a head, from its first byte: 408.
+    /// Time limit of a head, from its first byte; then 408.
     pub head: Duration,
-    /// Between two pieces of a body: 408.
+    /// Limit of the pause between two pieces of a body; then 408.
     pub body: Duration,
-    /// Between two requests: the connection is closed.
+    /// Limit of the time between two requests; the connection is then closed.
     pub idle: Duration,
-    /// To take any byte of an answer: the connection is closed.
+    /// Limit of the time without a write while an answer is pending; the connection is then closed.
     pub write: Duration,
-    /// Without a byte of a stream whose thoughts may be kept back: it is told that the stream goes on.
+    /// Time without a byte after which a stream that holds reasoning back sends a keep-alive comment.
     pub quiet: Duration,
 }
 
@@ -40,7 +40,7 @@ impl Default for ClientTimeouts {
     }
 }
 
-/// Why a connection has to end, and when.
+/// Timeout that a connection has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overdue {
     Head,
@@ -60,24 +60,24 @@ impl Overdue {
 
 const NEVER: u64 = u64::MAX;
 
-/// Shared by a connection's stream, its task and its requests. Times are milliseconds since it was accepted.
+/// State shared by a connection's stream, its task and its requests. Times are ms since the connection was accepted.
 #[derive(Debug)]
 pub(super) struct ConnActivity {
     accepted: Instant,
-    /// Requests that are being answered.
+    /// Number of requests in flight.
     busy: AtomicU32,
-    /// Requests so far, and the first of them that must not be trusted.
+    /// Number of requests so far, and the number of the first one with a framing fault.
     requests: AtomicU64,
     fault: AtomicU64,
     idle_since: AtomicU64,
     head_since: AtomicU64,
     write_since: AtomicU64,
-    /// Answers that have given data and were not asked for more: over HTTP/2 a peer can let them wait.
+    /// Number of answers that offered data and were not polled again: over HTTP/2 a peer can stall them.
     giving: AtomicU32,
     given_at: AtomicU64,
-    /// The head did not come in time: the stream says so and ends.
+    /// True if the head missed its timeout: the stream sends the 408 and ends.
     expired: AtomicBool,
-    /// Another protocol from here on.
+    /// True after an upgrade to another protocol.
     switched: AtomicBool,
 }
 
@@ -102,7 +102,7 @@ impl ConnActivity {
         u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(NEVER - 1)
     }
 
-    /// A request begins; what its parsed head does not show comes along.
+    /// Begins a request. Returns its guard, and a framing fault that its parsed head does not show.
     pub(super) fn begin(self: &Arc<Self>) -> (Busy, Option<Fault>) {
         self.busy.fetch_add(1, Relaxed);
         let number = self.requests.fetch_add(1, Relaxed) + 1;
@@ -118,12 +118,12 @@ impl ConnActivity {
         self.expired.store(true, Relaxed);
     }
 
-    /// When the last answer ended.
+    /// Instant at which the last answer ended.
     pub(super) fn idle_since(&self) -> Instant {
         self.accepted + Duration::from_millis(self.idle_since.load(Relaxed))
     }
 
-    /// When the connection has waited too long, as things stand, and for what.
+    /// Deadline of the connection in its present state, and its kind.
     pub(super) fn due(&self, timeouts: &ClientTimeouts) -> Option<(Instant, Overdue)> {
         let after = |since: u64, wait: Duration| self.accepted + Duration::from_millis(since) + wait;
         let write = self.write_since.load(Relaxed);
@@ -144,7 +144,7 @@ impl ConnActivity {
     }
 }
 
-/// A request of this connection is being answered while this lives.
+/// Guard of a request in flight.
 #[derive(Debug)]
 pub(super) struct Busy {
     vitals: Arc<ConnActivity>,
@@ -152,7 +152,7 @@ pub(super) struct Busy {
 }
 
 impl Busy {
-    /// Whether the answer has just given data; false as soon as it is asked for more.
+    /// Notes whether the answer has just offered data; false once it is polled again.
     pub(super) fn gives(&mut self, now: bool) {
         let vitals = &self.vitals;
         match (std::mem::replace(&mut self.gives, now), now) {
@@ -177,7 +177,7 @@ impl Drop for Busy {
     }
 }
 
-/// A request's number and its fault in one word.
+/// Packs a request's number and its fault into one word.
 fn pack(number: u64, fault: Fault) -> u64 {
     let fault = match fault {
         Fault::TwoLengths => 0,
@@ -197,13 +197,13 @@ fn unpack(word: u64) -> (u64, Option<Fault>) {
     (word >> 2, fault)
 }
 
-/// The stream as hyper gets it.
+/// Stream between hyper and the client.
 #[derive(Debug)]
 pub(super) struct ClientIo<S> {
     stream: S,
     framing: Framing,
     vitals: Arc<ConnActivity>,
-    /// What a head that never comes is answered with.
+    /// Answer to a head that misses its timeout.
     too_slow: Arc<[u8]>,
 }
 
@@ -243,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.vitals.expired.load(Relaxed) {
-            // Whether the whole of it fits is the peer's affair: the stream ends here.
+            // The answer is sent best-effort: the stream ends here in any case.
             drop(Pin::new(&mut this.stream).poll_write(cx, &this.too_slow));
             return Poll::Ready(Ok(()));
         }

@@ -1,4 +1,4 @@
-//! One connection of an application: served by hyper, watched for what never comes, ended with the process.
+//! One connection of an application: served by hyper, checked for timeouts, closed at shutdown.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,19 +17,19 @@ use super::client_io::{ClientIo, ConnActivity, Overdue};
 use super::respond;
 use super::shared::Proxy;
 
-/// How soon a busy connection is looked at again: nothing of it is due.
+/// Interval of checks of a busy connection that has no deadline.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// A connection that was told to end has so long for it.
+/// Time that a connection has to close after it was asked to.
 const TO_END: Duration = Duration::from_secs(5);
-/// At the end of the process what is not busy has so long: a request may just be on its way.
+/// Time that an idle connection stays open at shutdown: a request may already be in transit.
 const AT_CLOSING: Duration = Duration::from_secs(1);
 
-/// The answer to a head that never comes, in bytes.
+/// Answer to a head that misses its timeout.
 static TOO_SLOW: LazyLock<Arc<[u8]>> = LazyLock::new(|| respond::without_request(StatusCode::REQUEST_TIMEOUT));
 
 type Server = auto::Builder<TokioExecutor>;
 
-/// Serves until the peer, the process or the clock ends it.
+/// Serves a connection until the peer, shutdown or a timeout ends it.
 pub(super) async fn serve<S>(proxy: Arc<Proxy>, server: Arc<Server>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -61,8 +61,8 @@ where
     std::future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(served) = connection.as_mut().poll(cx) {
-                // What goes wrong on a client's connection ends it; requests have their own outcome, these never
-                // became one.
+                // An error on a client's connection ends it. Errors of requests are in their outcomes; this one
+                // happened outside of any request.
                 let parse = |error: &(dyn std::error::Error + 'static)| {
                     error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
                 };
@@ -76,12 +76,12 @@ where
                 connection.as_mut().graceful_shutdown();
                 continue;
             }
-            // The cut comes after the closing: until then one token is enough to listen to.
+            // The cut follows the closing: until then only one token needs polling.
             if closing_since.is_some() && cut.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
             let overdue = std::task::ready!(watchdog.poll(cx, closing_since));
-            // Told once, a connection ends by itself; one that does not is ended.
+            // A connection that does not end after it was asked to is dropped.
             if closing_since.is_some() || std::mem::replace(&mut was_told, true) {
                 return Poll::Ready(());
             }
@@ -96,12 +96,12 @@ where
     .await;
 }
 
-/// One timer a connection, moved forward only when something sooner becomes due, so that a request costs none.
+/// One timer per connection, reset only when it fires, so that requests do not touch it.
 struct Watchdog<'c> {
     proxy: &'c Proxy,
     vitals: &'c ConnActivity,
     sleep: std::pin::Pin<Box<tokio::time::Sleep>>,
-    /// Nothing is due before: it was said, and takes its time.
+    /// Instant before which no timeout applies: the connection was just asked to end.
     quiet_until: Option<Instant>,
 }
 
@@ -113,7 +113,7 @@ impl<'c> Watchdog<'c> {
 
     fn due(&self, closing_since: Option<Instant>) -> Option<(Instant, Overdue)> {
         let (at, overdue) = self.vitals.due(&self.proxy.timeouts)?;
-        // From the last answer's end: over HTTP/2 its tail may still be waiting for the peer.
+        // Counted from the end of the last answer: over HTTP/2 its last bytes may still wait for the peer.
         let at = match closing_since.filter(|_| overdue != Overdue::Write) {
             Some(since) => at.min(since.max(self.vitals.idle_since()) + AT_CLOSING),
             None => at,
@@ -137,7 +137,7 @@ impl<'c> Watchdog<'c> {
                     return Poll::Ready(overdue);
                 }
                 Some((at, _)) => at,
-                // Over HTTP/2 an answer can get stuck without a word to this task.
+                // Over HTTP/2 an answer can stall without a wake-up of this task.
                 None => now + LOOK_AGAIN.min(self.proxy.timeouts.write),
             };
             self.sleep.as_mut().reset(next.into());

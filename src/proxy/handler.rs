@@ -1,4 +1,4 @@
-//! The journey of one request, on one screen.
+//! The steps of one request.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +21,7 @@ use crate::stats::lock;
 use crate::translate::TranslateError;
 use crate::wire::framing::Fault;
 
-/// A leg that may begin: its choice, its request, and the backend's permission.
+/// A leg that may begin: its choice, its plan, and the backend's admission.
 struct Ready {
     choice: Choice,
     plan: Plan,
@@ -54,11 +54,11 @@ impl Proxy {
             Ok(opened) => return respond::pass_on(opened, &plan, progress),
             Err(error) => error,
         };
-        // Rare, and large: on the heap it does not burden every request's future.
+        // Rare and large: boxed, so that it does not enlarge every request's future.
         Box::pin(self.answer_instead(&choice, &inbound, error, progress)).await
     }
 
-    /// Answers a request whose first leg gave no answer: by the baseline, or with the failure.
+    /// Answers a request whose first leg failed: through the baseline, or with the failure.
     async fn answer_instead(
         &self,
         choice: &Choice,
@@ -82,8 +82,8 @@ impl Proxy {
         }
     }
 
-    /// Chooses a backend and translates for it. A backend that turns out unable or unavailable leaves the request to the
-    /// one that [`choose::instead`] names; where that one cannot serve it either, the chosen one is asked all the same.
+    /// Chooses a backend and translates for it. If that backend cannot serve the request or is not available, takes the
+    /// one of [`choose::instead`]; if that one cannot serve it either, asks the chosen backend all the same.
     fn choose_and_plan(&self, inbound: &Arc<Inbound>, progress: &mut Progress) -> Result<Ready, LocalReply> {
         let in_force = Arc::clone(&progress.in_force);
         let config = &in_force.snapshot.config;
@@ -127,7 +127,7 @@ impl Proxy {
         Ok(plan.with_max_whole(max_body).traced(progress.trace_for_backends(), self.sinks.has_tracer()))
     }
 
-    /// The leg that answers for one that failed; `None` where the failure is told.
+    /// Returns the leg to run after a failed one; `None` if the application gets the failure.
     fn may_fail_over(
         &self,
         choice: &Choice,
@@ -139,7 +139,7 @@ impl Proxy {
         let config = &in_force.snapshot.config;
         let cause = error.cause().filter(|_| inbound.is_replay_safe())?;
         let instead = choose::instead(config, choice, Instead::Failed(cause))?;
-        // A baseline of another engine may not be able to serve it.
+        // A baseline with another engine may not be able to serve the request.
         let plan = self.plan(in_force, &instead, inbound, progress).ok()?;
         if lock(&self.budget).try_failover(Instant::now(), config.failover.retry_budget) {
             return Some((cause, instead, plan));
@@ -149,7 +149,7 @@ impl Proxy {
     }
 }
 
-/// The choice after a translation that found the chosen backend unable; the application is told where none is left.
+/// Returns the choice after the translation found the chosen backend unable; fails if no backend is left.
 fn after_stop(in_force: &InForce, choice: &Choice, stop: TranslateError) -> Result<Choice, LocalReply> {
     let config = &in_force.snapshot.config;
     match stop {
@@ -159,7 +159,7 @@ fn after_stop(in_force: &InForce, choice: &Choice, stop: TranslateError) -> Resu
                 in_force.target(choice).stats.pinned(&pinned);
                 return Ok(moved);
             }
-            // Moved here for the candidate's health, the request is the candidate's again: it alone can serve it.
+            // A request moved here for the candidate's health returns to the candidate: no other backend can serve it.
             let was_moved = matches!(choice.reason(), Reason::Overload | Reason::Cooldown | Reason::Breaker);
             if was_moved { Ok(choice.forced()) } else { Err(LocalReply::Untranslatable(Box::new(pinned.to_error()))) }
         }
@@ -167,7 +167,7 @@ fn after_stop(in_force: &InForce, choice: &Choice, stop: TranslateError) -> Resu
     }
 }
 
-/// Tells the application of a failure that no other backend answers for.
+/// Answers with a failure after which no other backend is asked.
 fn give_up(mut progress: Box<Progress>, error: LegError) -> Response<AnswerBody> {
     let is_told = LocalReply::tells(&error);
     progress.missed(&error, is_told);

@@ -1,4 +1,4 @@
-//! Taking a request in: refused by its head, or its body read whole and shared up to `max_body`, else passed on unread.
+//! Accepts a request: rejects it by its head, or reads its body up to `max_body` and passes longer ones on unread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,17 +21,17 @@ use crate::wire::endpoint::Endpoint;
 use crate::wire::framing::Fault;
 use crate::wire::head;
 
-/// Longest target, in bytes; longer ones are refused with 414.
+/// Limit of the target, in bytes; longer ones get 414.
 const MAX_TARGET: usize = 8 * 1024;
-/// Number of header fields; more are refused with 431. HTTP/1's parser counts by itself.
+/// Limit of header fields; more get 431. HTTP/1's parser enforces it by itself.
 pub(super) const MAX_FIELDS: usize = 100;
 
-/// A request that was taken in.
+/// An accepted request.
 pub(super) struct Taken {
     pub(super) inbound: Arc<Inbound>,
-    /// The body, where it was not read.
+    /// The body, if it was not read.
     pub(super) unread: Option<RequestBody>,
-    /// The application's side of the connection, where another protocol is wanted on it.
+    /// The client's side of the connection, if the request asks for another protocol.
     pub(super) upgrade: Option<Option<OnUpgrade>>,
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn take(
     Ok(Taken { inbound: Arc::new(Inbound::new(head, endpoint, body)), unread, upgrade })
 }
 
-/// Refuses what HTTP or a proxy of this kind does not allow.
+/// Rejects requests that HTTP or a reverse proxy does not allow.
 fn check(request: &Request<Incoming>, fault: Option<Fault>) -> Result<(), LocalReply> {
     let (method, uri) = (request.method(), request.uri());
     if !head::is_known(method) {
@@ -76,7 +76,7 @@ fn check(request: &Request<Incoming>, fault: Option<Fault>) -> Result<(), LocalR
     Ok(())
 }
 
-/// Refuses what else can be refused by the head alone, before a byte of the body is asked for.
+/// Rejects further requests by their head alone, before a byte of the body is read.
 fn admit(request: &Request<Incoming>, progress: &mut Progress) -> Result<(), LocalReply> {
     let uri = request.uri();
     if uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
@@ -98,21 +98,21 @@ fn admit(request: &Request<Incoming>, progress: &mut Progress) -> Result<(), Loc
     if progress.enter() { Ok(()) } else { Err(LocalReply::Overload(Limit::InFlight)) }
 }
 
-/// A request's body as it is at hand.
+/// A body after the intake.
 enum Intake {
     Whole(Bytes),
-    /// Above `max_body`: it streams.
+    /// Above `max_body`: passed on unread.
     Stream(RequestBody),
 }
 
-/// Reads up to `max` bytes; between two pieces the application has `pause`.
+/// Reads up to `max` bytes; the application may pause for at most `pause` between two pieces.
 async fn read(mut body: Incoming, max: u64, pause: Duration, progress: &mut Progress) -> Result<Intake, LocalReply> {
     let hint = body.size_hint();
     if hint.lower() > max {
         return Ok(Intake::Stream(RequestBody::passing(None, body, pause)));
     }
     let Progress { own_time, body_room, .. } = progress;
-    // An announced length is reserved at once: a body that has no room is refused before `100 Continue`.
+    // An announced length is reserved at once, so that a body without room is rejected before `100 Continue`.
     let announced = hint.exact();
     hold(body_room, announced.unwrap_or(0))?;
     let mut first: Option<Bytes> = None;

@@ -1,4 +1,4 @@
-//! Accepting the application's connections: TCP or a unix socket, HTTP/1.1 or h2c.
+//! Accepts connections of applications over TCP or a unix socket, for HTTP/1.1 or h2c.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,39 +18,55 @@ use super::{connection, respond};
 use crate::config::Listen;
 use http::StatusCode;
 
-/// A connection's buffers hold a head with its target and line ends; of an answer that is not read no more is kept.
+/// Bytes that a connection's buffers have in addition to a head: target, line ends, and unread parts of an answer.
 const BESIDE_HEAD: usize = 16 * 1024;
 const MAX_H2_STREAMS: u32 = 100;
-/// What an HTTP/2 application may send ahead of being read: on a stream, and on all of a connection.
+/// Limits, in bytes, of what an HTTP/2 client may send before it is read: per stream and per connection.
 const H2_STREAM_WINDOW: u32 = 256 << 10;
 const H2_WINDOW: u32 = 1 << 20;
-/// Streams reset by the peer before they were looked at, and by us for its errors: one more ends the connection
-/// (rapid reset, CVE-2023-44487; made-you-reset, CVE-2025-8671).
+/// Limits of streams reset by the peer before they were processed, and by shiftgate for errors; one more ends the
+/// connection (rapid reset, CVE-2023-44487; made-you-reset, CVE-2025-8671).
 const H2_RESETS: usize = 20;
 const H2_ERRORS: usize = 100;
-/// After an accept that failed for want of descriptors or memory, others may end first.
+/// Pause after an accept failed for lack of file descriptors or memory; connections may end meanwhile.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Connections over the limit that are told so at once, and how long each may take to hear it.
+/// Limit of connections over `limits.connections` that get a 503 at once, and the time limit of sending it.
 const MAX_REFUSING: u64 = 256;
 const LINGER: Duration = Duration::from_millis(500);
-/// So long without such a failure, and the next one is news again.
+/// Time without accept failures after which the next failure is logged again.
 const OUTAGE_OVER: Duration = Duration::from_secs(5);
 
-/// Why a listener cannot be had.
+/// Reason for which a socket cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
+    /// Another process listens on the address.
     #[error("{key} {address} is already in use: stop what listens there, or choose another port (0 takes a free one)")]
-    Taken { key: &'static str, address: String },
+    Taken {
+        /// Key in the file.
+        key: &'static str,
+        /// The address, as configured.
+        address: String,
+    },
+    /// An inherited socket cannot be used.
     #[error(
         "a socket of LISTEN_FDS cannot be listened on: {0}; pass listening stream sockets, listen first, then admin"
     )]
     Inherited(io::Error),
+    /// Any other failure to bind.
     #[error("{key} {address} cannot be listened on: {cause}")]
-    Io { key: &'static str, address: String, cause: io::Error },
+    Io {
+        /// Key in the file.
+        key: &'static str,
+        /// The address, as configured.
+        address: String,
+        /// The system's error.
+        cause: io::Error,
+    },
 }
 
 impl BindError {
+    /// Classifies an error of binding `address`, which `key` of the file names.
     pub fn new(key: &'static str, address: impl ToString, cause: io::Error) -> Self {
         let address = address.to_string();
         match cause.kind() {
@@ -59,6 +75,7 @@ impl BindError {
         }
     }
 
+    /// True if another process listens on the address.
     pub const fn is_taken(&self) -> bool {
         matches!(self, Self::Taken { .. })
     }
@@ -67,36 +84,39 @@ impl BindError {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    /// The file is removed with a socket of our own, not with one that was given.
+    /// Only a socket file made by this process is removed.
     Unix(UnixListener, #[expect(dead_code, reason = "held: it removes the file")] Option<SocketFile>),
 }
 
-/// A listening socket that the process was given.
+/// A listening socket inherited from the parent process.
 #[derive(Debug)]
 pub enum Inherited {
+    /// TCP socket.
     Tcp(std::net::TcpListener),
+    /// Unix socket.
     Unix(std::os::unix::net::UnixListener),
 }
 
-/// Where applications connect.
+/// Listening socket for applications.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
     address: String,
 }
 
-/// Removed when the listener goes, so that the next start finds a free path.
+/// Path of a socket file that is removed when the listener is dropped, so that the next start finds it free.
 #[derive(Debug)]
 struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Gone already is as good as removed.
+        // A file that is already gone is fine.
         drop(std::fs::remove_file(&self.0));
     }
 }
 
 impl Listener {
+    /// Binds to the address of `server.listen`.
     pub async fn bind(listen: &Listen) -> Result<Self, BindError> {
         match listen {
             Listen::Tcp(address) => {
@@ -113,7 +133,7 @@ impl Listener {
         }
     }
 
-    /// On a socket that whoever started the process listens on already.
+    /// Creates a listener from a socket that the parent process listens on.
     pub fn inherit(socket: Inherited) -> io::Result<Self> {
         match socket {
             Inherited::Tcp(socket) => {
@@ -130,11 +150,12 @@ impl Listener {
         }
     }
 
-    /// As the first log line and `/status` say it.
+    /// Address as the first log line and `/status` show it.
     pub fn address(&self) -> &str {
         &self.address
     }
 
+    /// Bound TCP address; `None` for a unix socket.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match &self.socket {
             Socket::Tcp(socket) => socket.local_addr().ok(),
@@ -142,7 +163,7 @@ impl Listener {
         }
     }
 
-    /// Serves until told to close.
+    /// Accepts connections until shutdown closes the listener.
     pub async fn run(self, proxy: Arc<Proxy>) {
         let server = Arc::new(server(&proxy));
         let mut failed: Option<Instant> = None;
@@ -154,7 +175,7 @@ impl Listener {
             match accepted {
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
-                    // Once an outage, however long it is, and though single accepts succeed in between.
+                    // Logged once per outage, even if single accepts succeed in between.
                     if failed.replace(Instant::now()).is_none_or(|last| last.elapsed() > OUTAGE_OVER) {
                         tracing::error!(%error, "cannot accept connections: waiting for some to end");
                     }
@@ -218,11 +239,11 @@ where
     let limit = proxy.store.current().snapshot.config.limits.connections as u64;
     let Some(counted) = proxy.stats.connections.try_acquire(1, limit) else {
         proxy.stats.refused_connections.add(1);
-        // Above this bound they are closed without an answer.
+        // Above this limit connections are closed without an answer.
         if let Some(refusing) = proxy.stats.refusing.try_acquire(1, MAX_REFUSING) {
             proxy.shutdown.tasks.spawn(async move {
                 let _refusing = refusing;
-                // A client that does not read the refusal loses it.
+                // The 503 is best-effort: a slow client loses it.
                 drop(tokio::time::timeout(LINGER, tell_full(&mut stream)).await);
             });
         }
@@ -235,27 +256,27 @@ where
     });
 }
 
-/// What it has sent is read away: a connection closed with bytes unread is reset, and the refusal with it.
+/// Sends a 503 and drains the client's bytes: closing with unread bytes would reset the connection and lose the answer.
 async fn tell_full<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Result<()> {
     stream.write_all(&respond::without_request(StatusCode::SERVICE_UNAVAILABLE)).await?;
     stream.shutdown().await?;
     tokio::io::copy(stream, &mut tokio::io::sink()).await.map(drop)
 }
 
-/// A given socket, made ready for the runtime.
+/// Prepares an inherited socket for the runtime.
 pub(crate) fn tcp_of(socket: std::net::TcpListener) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket)
 }
 
-/// Binds with mode 0600; a socket left behind by a process that is gone is replaced.
+/// Binds with mode 0600; replaces a socket whose process is gone.
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixStream::connect(path).await {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
         Err(_) => {}
     }
-    // Made private before it gets its name: nobody can connect in between.
+    // Made private before it gets its name, so that no other user can connect in between.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let hidden = tempfile::Builder::new().prefix(".shiftgate-").tempdir_in(folder)?;
     let private = hidden.path().join("s");

@@ -1,8 +1,8 @@
 //! The path of a request: from the listener to the last byte of the answer.
 //!
-//! Owns: connections of applications, the order of the steps, answers of our own. Refuses: choosing, judging, counting;
-//! every step is a call into the room that knows. Invariant: a request uses one snapshot, and yields exactly one outcome
-//! however it ends.
+//! Owns: connections of applications, the order of the steps, shiftgate's own answers. Does not: choose, judge or
+//! count; each step is a call into the room that does. Invariant: a request uses one snapshot, and has exactly one
+//! outcome however it ends.
 
 mod answer;
 mod client_io;

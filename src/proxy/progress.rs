@@ -1,7 +1,7 @@
-//! One request under way: its permits, its legs, and at its end the outcome.
+//! State of one request in flight: its permits and legs, and at its end the outcome.
 //!
-//! Invariant: however a request ends (answered, refused, its future or body dropped), its outcome is told exactly once,
-//! because telling it is dropping this.
+//! Invariant: however a request ends (answered, refused, its future or body dropped), its outcome is reported exactly
+//! once, because `Drop` reports it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use crate::wire::endpoint::{Endpoint, Operation};
 
 mod ending;
 
-/// Longest path kept for spans, in bytes; longer ones are cut.
+/// Limit of the path kept for spans, in bytes; longer ones are truncated.
 const MAX_PATH: usize = 256;
 
 /// A request from its head to the last byte of its answer.
@@ -42,22 +42,22 @@ pub(super) struct Progress {
     pub(super) own_time: OwnTime,
     decided: Option<Decided>,
     reason: Option<Reason>,
-    /// The backend that answers, or is asked to.
+    /// The backend that answers, or is being asked.
     target: Option<Arc<Target>>,
     leg: Option<Trail>,
-    /// A leg whose backend rejected the request: the verdict waits for the other backend's answer.
+    /// A leg whose backend rejected the request; its verdict waits for the other backend's answer.
     unresolved: Option<(Trail, Cause)>,
     legs: Vec<LegEnd>,
     in_flight: Option<Permit>,
     backend_permit: Option<Permit>,
-    /// Room of the request's body.
+    /// Memory of the request's body.
     pub(super) body_room: Room,
-    /// Room of the held answer; free again when the answer has left.
+    /// Memory of the held answer, released when the answer is sent.
     pub(super) answer_room: Room,
     status: Option<StatusCode>,
-    /// Our own time until the answer's head left.
+    /// Shiftgate's own time until the answer's head was sent.
     first_byte: Option<Duration>,
-    /// Our own time since then.
+    /// Shiftgate's own time since then.
     passing: Duration,
     end: Option<End>,
 }
@@ -102,19 +102,19 @@ impl Progress {
         })
     }
 
-    /// Takes a place among the requests in flight; false where there is none.
+    /// Takes a place among the requests in flight; false at the limit.
     pub(super) fn enter(&mut self) -> bool {
         let limit = self.in_force.snapshot.config.limits.in_flight as u64;
         self.in_flight = self.proxy.stats.in_flight.try_acquire(1, limit);
         self.in_flight.is_some()
     }
 
-    /// Notes what a model is asked with.
+    /// Notes the model parameters.
     pub(super) fn asks(&mut self, params: Params) {
         self.params = params;
     }
 
-    /// Notes where the request is to go.
+    /// Notes the decision.
     pub(super) fn decide(&mut self, choice: &Choice) {
         let (backend, _) = choice.decided();
         let route = self.in_force.route(choice.route());
@@ -149,15 +149,15 @@ impl Progress {
         (self.leg.insert(trail), &mut self.answer_room)
     }
 
-    /// The trace that backends may be told of: one that is exported. An application that does not sample is passed on
-    /// as it is.
+    /// Trace that backends may see: only one that is exported. The context of an application that does not sample is
+    /// passed on unchanged.
     pub(super) fn trace_for_backends(&self) -> Option<TraceContext> {
         let is_ours = self.proxy.sinks.has_tracer() && (self.trace.is_sampled() || self.trace.parent.is_none());
         is_ours.then_some(self.trace)
     }
 
-    /// The running leg gave no answer, and no other backend is asked. `is_told` is true if the application gets to hear
-    /// the backend's own refusal.
+    /// Ends the running leg, which failed, without asking another backend. `is_told` is true if the application gets
+    /// the backend's own error.
     pub(super) fn missed(&mut self, error: &LegError, is_told: bool) {
         let Some(mut leg) = self.leg.take() else { return };
         let miss = error.miss(leg.is_stream(), leg.facts.first_content.is_some());
@@ -169,7 +169,7 @@ impl Progress {
         self.end_leg(leg, ending, OtherAnswer::NotAsked);
     }
 
-    /// The running leg gave no answer, and another backend is asked because of `cause`.
+    /// Ends the running leg, which failed, and counts the failover because of `cause`.
     pub(super) fn fails_over(&mut self, error: &LegError, cause: Cause) {
         let Some(mut leg) = self.leg.take() else { return };
         self.backend_permit = None;
@@ -182,7 +182,7 @@ impl Progress {
         }
     }
 
-    /// The other backend's answer settles who was to blame for a rejection.
+    /// Settles the blame for a rejection by the other backend's answer.
     fn resolve(&mut self, other: OtherAnswer) {
         let Some((leg, cause)) = self.unresolved.take() else { return };
         self.end_leg(leg, Ending::Complete, other);
@@ -197,14 +197,14 @@ impl Progress {
         self.legs.push(ended);
     }
 
-    /// The answer's head is about to leave.
+    /// Notes that the answer's head is sent.
     pub(super) fn head_leaves(&mut self, status: StatusCode) {
         self.status = Some(status);
         self.first_byte = Some(self.own_until(Instant::now()));
         self.resolve(OtherAnswer::of_status(status.as_u16()));
     }
 
-    /// The application gets the running leg's answer.
+    /// Notes that the application gets the running leg's answer.
     pub(super) fn pass_on(&mut self) {
         self.body_room.release();
         if let Some(leg) = &mut self.leg {
@@ -212,14 +212,14 @@ impl Progress {
         }
     }
 
-    /// shiftgate answers itself.
+    /// Notes that shiftgate answers itself.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         self.reason = Some(Reason::Refused(refusal));
         self.target = None;
         self.backend_permit = None;
     }
 
-    /// Counts a refusal at a limit.
+    /// Counts a request refused at a limit.
     pub(super) fn shed(&self, limit: Limit) {
         self.proxy.stats.shed(limit);
     }
@@ -229,22 +229,22 @@ impl Progress {
         self.params.stream
     }
 
-    /// The model as the running leg's answer names it.
+    /// Model that the running leg's answer names.
     pub(super) fn answered_model(&self) -> Option<&str> {
         self.leg.as_ref().and_then(|leg| leg.facts.told.model.as_deref())
     }
 
-    /// Our own time since the head, spent on passing an answer on.
+    /// Adds shiftgate's own time for passing an answer on.
     pub(super) fn passed(&mut self, took: Duration) {
         self.passing += took;
     }
 
-    /// Notes how the request ends; dropping it tells the outcome.
+    /// Ends the request; dropping it reports the outcome.
     pub(super) fn finish(mut self: Box<Self>, end: End) {
         self.end = Some(end);
     }
 
-    /// Ends the leg whose answer the application got, and with it the request.
+    /// Ends the leg whose answer the application got, and the request.
     pub(super) fn finish_leg(mut self: Box<Self>, ending: Ending) {
         let has_error_event = self.leg.as_ref().is_some_and(|leg| leg.facts.error_event);
         self.end = Some(match ending {
@@ -260,19 +260,19 @@ impl Progress {
         }
     }
 
-    /// Facts and notes of the running leg's answer.
+    /// The running leg.
     pub(super) fn leg_mut(&mut self) -> Option<&mut Trail> {
         self.leg.as_mut()
     }
 
-    /// Time spent waiting for others.
+    /// Time spent waiting for the application and for backends.
     fn waited(&self) -> Duration {
         let trails = self.leg.iter().chain(self.unresolved.as_ref().map(|(leg, _)| leg));
         let ended: Duration = self.legs.iter().map(|leg| leg.waited).sum();
         self.own_time.waited() + ended + trails.map(|leg| leg.own_time.waited()).sum::<Duration>()
     }
 
-    /// Our own time up to `now`.
+    /// Shiftgate's own time up to `now`.
     fn own_until(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.clock.began_at).saturating_sub(self.waited())
     }
@@ -289,7 +289,7 @@ impl Progress {
         self.target.as_ref().map(|target| &target.name)
     }
 
-    /// The steps of the answering leg's translation, for the answer's head.
+    /// Steps of the answering leg's translation, for `x-shiftgate-translated`.
     pub(super) fn translated(&self) -> Option<HeaderValue> {
         let ledger = match &self.leg {
             Some(leg) => leg.ledger.as_ref(),
@@ -298,7 +298,7 @@ impl Progress {
         HeaderValue::try_from(ledger?.summary()?).ok()
     }
 
-    /// Time without a byte after which a stream says that it goes on.
+    /// Time without a byte after which a stream sends a keep-alive comment.
     pub(super) fn quiet_timeout(&self) -> Duration {
         self.proxy.timeouts.quiet
     }
@@ -308,7 +308,7 @@ impl Progress {
     }
 }
 
-/// The answer that a failed leg amounts to for the one before it.
+/// Classifies a failed leg as the other answer for the leg before it.
 fn other_answer(error: &LegError) -> OtherAnswer {
     match error {
         LegError::Rejected { error, .. } => OtherAnswer::of_status(error.status),
@@ -316,7 +316,7 @@ fn other_answer(error: &LegError) -> OtherAnswer {
     }
 }
 
-/// The application's trace context. Two of them count as none (W3C Trace Context §3.2).
+/// The application's trace context. Two headers count as none (W3C Trace Context §3.2).
 fn given(headers: &HeaderMap) -> Option<TraceContext> {
     let mut values = headers.get_all(TRACEPARENT).iter();
     let only = values.next().filter(|_| values.next().is_none())?;

@@ -1,4 +1,4 @@
-//! Answers that shiftgate gives itself, and what it adds to those of backends.
+//! Answers of shiftgate's own, and headers that it adds to backends' answers.
 
 use std::sync::Arc;
 
@@ -25,14 +25,14 @@ const TRACE_ID: HeaderName = HeaderName::from_static("x-shiftgate-trace-id");
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// Why a request gets no backend's answer.
+/// Reason for an answer of shiftgate's own.
 #[derive(Debug)]
 pub(super) enum LocalReply {
     /// CONNECT, in any version, and methods that no API uses.
     Method,
-    /// What the head says breaks HTTP's rules, or is not for us.
+    /// The head violates HTTP, or is meant for another host.
     Wrong(Wrong),
-    /// `OPTIONS *`: answered, not refused.
+    /// `OPTIONS *`, which is answered and not refused.
     OptionsStar,
     TargetTooLong,
     HeadTooLarge(usize),
@@ -41,27 +41,27 @@ pub(super) enum LocalReply {
     UnknownPath(String),
     UnknownOverride,
     ClientBody(String),
-    /// Nobody reads the answer.
+    /// The client disconnected: the answer is not read.
     ClientLeft,
-    /// No backend can do what is asked, or nobody ever could.
+    /// The backends, or any backend, cannot serve the request.
     Untranslatable(Box<ApiError>),
-    /// The application stopped sending.
+    /// The client stopped sending its body.
     SlowBody,
     Overload(Limit),
-    /// A backend had no answer.
+    /// A backend did not answer.
     Failed(Failure),
-    /// A candidate's own words, with its status.
+    /// A candidate's own error, with its status.
     Rejected {
         status: StatusCode,
         retry_after: Option<HeaderValue>,
         error: ApiError,
     },
-    /// A candidate answered as if its address, key or model name were wrong: our configuration's fault.
+    /// A candidate answered as if its URL, key or model name were wrong in the file.
     Misconfigured(StatusCode),
 }
 
 impl LocalReply {
-    /// The reply that tells a leg's failure.
+    /// Creates the reply for a failed leg.
     pub(super) fn of(error: LegError) -> Self {
         match error {
             LegError::Failed(Failure::ClientBody(cause)) => Self::ClientBody(cause),
@@ -78,7 +78,7 @@ impl LocalReply {
         }
     }
 
-    /// True if [`LocalReply::of`] tells the backend's own words.
+    /// True if [`LocalReply::of`] passes the backend's own error on.
     pub(super) fn tells(error: &LegError) -> bool {
         matches!(error, LegError::Rejected { status, error, .. } if is_told(*status, error))
     }
@@ -164,7 +164,7 @@ impl LocalReply {
         }
     }
 
-    /// How the request ends with this reply.
+    /// End of the request with this reply.
     const fn end(&self) -> End {
         match self {
             Self::ClientLeft => End::ClientGone,
@@ -175,7 +175,7 @@ impl LocalReply {
         }
     }
 
-    /// Adds the headers that tell a client what to do next.
+    /// Adds headers that advise the client: retry, wait, or close.
     fn advise(&self, head: &mut HeaderMap) {
         match self {
             Self::Overload(_) => {
@@ -202,8 +202,8 @@ impl LocalReply {
         }
     }
 
-    /// The same, where a backend is to blame. Its name stands in `x-shiftgate-backend` and nowhere else: the application
-    /// is not told whom it speaks to.
+    /// Returns status and error if a backend is to blame. Only `x-shiftgate-backend` names the backend; the message
+    /// does not name it.
     fn explain_backend(&self) -> (StatusCode, ApiError) {
         match self {
             Self::Failed(failure) if failure.is_timeout() => {
@@ -282,7 +282,7 @@ pub(super) fn pass_on(opened: Opened, plan: &Plan, mut progress: Box<Progress>) 
             if plan.made_openais().is_some() {
                 as_openai(&mut head.headers, &progress, stream.model());
             }
-            // A length beside chunks does not count (RFC 9112 §6.3), and an answer that may end otherwise has none.
+            // Chunked framing overrides a length (RFC 9112 §6.3), and a rewritten answer may differ in length.
             if stream.ends_by_itself() || is_chunked {
                 head.headers.remove(CONTENT_LENGTH);
             }
@@ -297,7 +297,7 @@ pub(super) fn pass_on(opened: Opened, plan: &Plan, mut progress: Box<Progress>) 
     Response::from_parts(head, body)
 }
 
-/// Makes the head of another engine's answer look like OpenAI's: nothing of the engine's stays.
+/// Replaces the head of another engine's answer by OpenAI's headers.
 fn as_openai(head: &mut HeaderMap, progress: &Progress, model: Option<&str>) {
     head.clear();
     let kind = if progress.is_stream() { "text/event-stream; charset=utf-8" } else { "application/json" };
@@ -312,7 +312,7 @@ fn as_openai(head: &mut HeaderMap, progress: &Progress, model: Option<&str>) {
     }
 }
 
-/// Adds who answered, and why.
+/// Adds the headers that name the backend and the reason.
 pub(super) fn mark(head: &mut HeaderMap, progress: &Progress) {
     if let Some(name) = progress.backend_name() {
         head.insert(SHIFTGATE_BACKEND, name.clone());
@@ -329,7 +329,7 @@ pub(super) fn mark(head: &mut HeaderMap, progress: &Progress) {
     }
 }
 
-/// An answer in bytes for a connection of which no request was read: one too many (503), or one that is too slow (408).
+/// Returns raw bytes for a connection without a request: one over the limit (503), or a slow head (408).
 pub(super) fn without_request(status: StatusCode) -> Arc<[u8]> {
     let (error, reason, more) = if status == StatusCode::REQUEST_TIMEOUT {
         let error = ApiError::invalid_request("the request's head did not come in time", Some("request_timeout"));

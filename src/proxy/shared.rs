@@ -1,4 +1,4 @@
-//! Everything that the connections of applications share.
+//! State shared by all connections of applications.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -9,25 +9,25 @@ use crate::live::{Shutdown, Store};
 use crate::stats::Stats;
 use crate::telemetry::Sinks;
 
-/// The state that every connection shares.
+/// State shared by all connections.
 #[derive(Debug)]
 pub struct Proxy {
     /// The state in force.
     pub store: Arc<Store>,
     /// Counters and gauges.
     pub stats: Arc<Stats>,
-    /// The stages of the end.
+    /// The stages of shutdown.
     pub shutdown: Arc<Shutdown>,
-    /// Failovers of the whole process, whatever the file becomes.
+    /// Retry budget of the process; kept across reloads.
     pub budget: Mutex<Budget>,
-    /// Times that applications get.
+    /// Timeouts of applications.
     pub timeouts: ClientTimeouts,
     /// Listeners to outcomes.
     pub sinks: Sinks,
 }
 
 impl Proxy {
-    /// A proxy that has served nothing.
+    /// Creates a proxy without requests.
     pub fn new(
         store: Arc<Store>,
         stats: Arc<Stats>,

@@ -1,6 +1,6 @@
-//! WebSocket upgrades (`/v1/realtime`): after the backend's 101, bytes pass both ways unread.
+//! WebSocket upgrades (`/v1/realtime`): after the backend's 101, bytes pass in both directions unread.
 //!
-//! Invariant: no byte of the application is passed on before the backend has agreed to switch protocols.
+//! Invariant: the application's bytes are passed on only after the backend has switched protocols.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::wire::endpoint::Endpoint;
 /// Limit, in bytes, of an answer other than 101; a larger one is a failure.
 const MAX_REFUSAL: usize = 1 << 20;
 
-/// True if the request wants another protocol on its connection.
+/// True if the request asks for a WebSocket on an endpoint that has one.
 pub(super) fn is_wanted(endpoint: &Endpoint, headers: &HeaderMap) -> bool {
     matches!(endpoint, Endpoint::Realtime)
         && headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
@@ -56,7 +56,7 @@ pub(super) async fn open(
         let passing = async {
             let (app, backend) = tokio::try_join!(app_side, backend_side)?;
             let (mut app, mut backend) = (TokioIo::new(app), TokioIo::new(backend));
-            // A reset is how many WebSocket peers leave: it ends the tunnel like a close.
+            // Many WebSocket peers end with a reset: it ends the tunnel like a close.
             drop(tokio::io::copy_bidirectional(&mut app, &mut backend).await);
             Ok::<_, hyper::Error>(())
         };
@@ -89,7 +89,7 @@ fn leave(head: &mut response::Parts, progress: &mut Progress) {
     respond::mark(&mut head.headers, progress);
 }
 
-/// Passes a 4xx or a plain 200 on as it is; there is no tunnel.
+/// Passes a 4xx or a plain 200 on unchanged, without a tunnel.
 async fn refused_by_backend(
     answer: Response<hyper::body::Incoming>,
     mut progress: Box<Progress>,

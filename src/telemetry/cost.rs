@@ -1,14 +1,14 @@
-//! USD of one request, from the price table and the tokens that the backend itself counted.
+//! Cost of one request in USD, from the price table and the tokens that the backend counted.
 //!
-//! Token prices: `(input·(prompt − cached) + cached_input·cached + output·completion) / 10⁶`, the way OpenAI bills.
-//! A machine's price: its second's cost divided by the tokens it sustains in a second, times the tokens generated; what
-//! it sustains is what the file says, else what its servers generate just now.
+//! Token prices: `(input·(prompt − cached) + cached_input·cached + output·completion) / 10⁶`, as OpenAI bills.
+//! Machine price: cost per second divided by sustained tokens per second, times generated tokens. The sustained rate is
+//! the file's, else the rate that the servers report.
 
 use crate::config::Price;
 use crate::model::Glob;
 use crate::wire::answer_facts::Usage;
 
-/// `None` where the price or the speed is not known: never 0.
+/// Returns the cost in USD; `None` if the price or the rate is unknown, never 0.
 pub(crate) fn usd(
     price: Option<&Price>,
     model: &str,
@@ -30,7 +30,7 @@ pub(crate) fn usd(
             )
         }
         Price::Gpu { gpu_hour, gpus, tokens_per_second } => {
-            // An idle machine's tokens would cost any price.
+            // A measured rate of 0 would make the cost infinite.
             let per_second = tokens_per_second.or_else(|| measured().filter(|speed| *speed > 0.0))?;
             Some(gpu_hour * gpus / 3600.0 / per_second * tokens(usage.output))
         }

@@ -1,4 +1,4 @@
-//! The listener that counts: by backend, by route and for the process.
+//! Updates the counters of backends, routes and the process.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use crate::model::{Cause, Reason};
 use crate::outcome::{Blame, LegEnd, Outcome};
 use crate::stats::{ShareStats, Stats};
 
-/// Counts a decision. `decided` and `asked` are the counters of the backend that was decided for and of the one that is
-/// asked, on the request's route.
+/// Counts a decision. `decided` and `asked` are the counters of the backend decided for and of the backend asked, on
+/// the request's route.
 pub(super) fn decided(choice: &Choice, decided: &ShareStats, asked: &ShareStats) {
     let (_, why) = choice.decided();
     decided.decided(why);
@@ -51,7 +51,7 @@ pub(super) fn leg_ended(leg: &LegEnd) {
     }
 }
 
-/// Counts a leg that another backend is asked after.
+/// Counts a failed leg after which another backend is asked.
 pub(super) fn failed_over(leg: &LegEnd, cause: Cause) {
     leg.stats.failovers.add(1);
     leg.stats.retried(Some(cause));

@@ -1,6 +1,6 @@
-//! Where log lines go: human on a terminal, JSON otherwise, and never in a request's way.
+//! Log output: human-readable on a terminal, JSON otherwise, without delaying requests.
 //!
-//! Invariant: a writer that nobody reads costs lines, counted, and no time.
+//! Invariant: a slow reader costs lines, which are counted, and no time.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,13 +14,13 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-/// Lines that wait for a slow reader, before further ones are dropped.
+/// Limit of lines that wait for a slow reader; further lines are dropped and counted.
 const MAX_LINES: usize = 8192;
 
-/// How long the last lines may take.
+/// Time limit of writing the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// What writes the lines; [`finish`] writes what is left.
+/// The running log; [`finish`] writes the lines that are left.
 #[derive(Debug)]
 pub(crate) struct Log {
     dropped: ErrorCounter,
@@ -28,13 +28,13 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Lines that nobody read and that were dropped.
+    /// Counter of lines dropped because of a slow reader.
     pub(crate) fn dropped(&self) -> ErrorCounter {
         self.dropped.clone()
     }
 }
 
-/// Writes what is left, for a second at most: a reader that never reads again does not keep the process.
+/// Writes the lines that are left, for a second at most: a blocked reader does not keep the process alive.
 pub(crate) fn finish(log: Log) {
     let (done, written) = std::sync::mpsc::sync_channel::<()>(1);
     let writer = std::thread::Builder::new().name("log-end".to_owned()).spawn(move || {
@@ -42,23 +42,22 @@ pub(crate) fn finish(log: Log) {
         drop(done);
     });
     if writer.is_ok() {
-        // Nothing is ever sent: the other end going away is the news, and so is the time being up.
+        // The channel carries no message: closing it or the timeout ends the wait.
         match written.recv_timeout(LAST_LINES) {
             Ok(()) | Err(_) => {}
         }
     }
 }
 
-/// The writer of the process' JSON lines, once there is one.
+/// Writer of JSON lines, set if the log is JSON.
 static JSON_WRITER: OnceLock<NonBlocking> = OnceLock::new();
 
-/// The writer of the process' log, where its lines are JSON. One write is one line; lines that do not fit are dropped
-/// and counted.
+/// Returns the writer of JSON lines. One write is one line; lines above the limit are dropped and counted.
 pub(super) fn json_writer() -> Option<NonBlocking> {
     JSON_WRITER.get().cloned()
 }
 
-/// Begins a line as the subscriber's own JSON lines begin. The object is left open.
+/// Begins a line like the subscriber's own JSON lines. The object is left open.
 pub(super) fn begin_json(line: &mut Vec<u8>, level: &'static str, message: &'static str) {
     thread_local! {
         /// The last second that a line was written in, and its text up to the fraction.
@@ -78,7 +77,7 @@ pub(super) fn begin_json(line: &mut Vec<u8>, level: &'static str, message: &'sta
     drop(write!(line, ".{millis:03}Z\",\"level\":\"{level}\",\"message\":\"{message}\""));
 }
 
-/// RFC 3339 in UTC with milliseconds.
+/// Formats a time as RFC 3339 in UTC with milliseconds.
 pub(crate) fn rfc3339(at: jiff::Timestamp) -> String {
     format!("{at:.3}")
 }
@@ -92,12 +91,12 @@ impl FormatTime for Clock {
     }
 }
 
-/// Begins logging to stdout, once a process; `RUST_LOG` chooses the levels, `info` otherwise. `spans` gets the spans.
+/// Starts logging to stdout, once per process; `RUST_LOG` sets the levels, default `info`. `spans` receives the spans.
 pub(crate) fn start(spans: impl Layer<Registry> + Send + Sync) -> Log {
     start_to(std::io::stdout(), std::io::stdout().is_terminal(), "info", spans)
 }
 
-/// Begins logging to stderr, from `warn` up: for commands whose stdout is their answer.
+/// Starts logging to stderr, from `warn` up: for commands whose result is on stdout.
 pub(crate) fn start_quiet(spans: impl Layer<Registry> + Send + Sync) -> Log {
     start_to(std::io::stderr(), std::io::stderr().is_terminal(), "warn", spans)
 }
@@ -112,10 +111,10 @@ fn start_to(
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_LINES).thread_name("log").finish(to);
     let (dropped, json) = (writer.error_counter(), writer.clone());
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    // A span's name and fields stand in its trace; in the lines they would stand twice.
+    // A span's name and fields are in its trace and would only repeat in the lines.
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_timer(Clock).with_target(false);
     let all = Registry::default().with(spans);
-    // A second start in one process keeps the first subscriber: its lines still go somewhere.
+    // A second start in one process keeps the first subscriber, so its lines are not lost.
     let started = if human {
         tracing::subscriber::set_global_default(all.with(lines.with_filter(filter)))
     } else {

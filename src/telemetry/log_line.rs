@@ -1,4 +1,4 @@
-//! The listener that logs: one line for each request, a warning where a backend needs attention.
+//! Writes one log line per request, and a warning if a backend needs attention.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -14,19 +14,23 @@ use crate::outcome::{Blame, LegEnd, Outcome};
 /// The target of request lines, for `RUST_LOG`.
 const TARGET: &str = "shiftgate::request";
 
-/// Warns of an opened breaker, and once of a backend that our configuration is wrong for. `trace_id` is the request's.
+/// Warns of an opened breaker, and once of a misconfigured backend. `trace_id` is the request's.
 pub(super) fn leg_ended(leg: &LegEnd, trace_id: &str) {
     let backend = leg.backend.name.as_str();
     if leg.verdict.blame == Some(Blame::Configuration) && leg.stats.misconfigured.get() == 0 {
         tracing::warn!(backend, trace_id, "backend rejected the API key, model or path: check [backend.{backend}]");
     }
     if leg.opened_breaker {
-        tracing::warn!(backend, trace_id, "breaker opened: the baseline serves its requests for now");
+        tracing::warn!(
+            backend,
+            trace_id,
+            "breaker opened: the baseline serves this backend's requests until a probe succeeds"
+        );
         tracing::info_span!(target: SPANS, "shiftgate.breaker_open", shiftgate.backend = backend);
     }
 }
 
-/// Writes the outcome line: as JSON straight to the log's writer, or through `tracing` where the log is for people or
+/// Writes the outcome line: as JSON straight to the log's writer, or through `tracing` if the log is human-readable or
 /// an embedder's own.
 pub(super) fn ended(outcome: &Outcome) {
     if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
@@ -36,7 +40,7 @@ pub(super) fn ended(outcome: &Outcome) {
         Some(mut writer) => LINE.with_borrow_mut(|line| {
             line.clear();
             write_json(line, outcome);
-            // The writer drops and counts the lines that nobody reads.
+            // The writer drops and counts lines above its limit.
             drop(writer.write_all(line));
         }),
         None => event(outcome),
@@ -47,7 +51,7 @@ thread_local! {
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The fields of the line, in the order in which they stand there.
+/// Fields of the line, in their order.
 struct Fields<'o> {
     route: Option<&'o str>,
     backend: Option<&'o str>,
@@ -80,7 +84,7 @@ impl<'o> Fields<'o> {
     }
 }
 
-/// Milliseconds to three decimals.
+/// Returns milliseconds, rounded to three decimals.
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
@@ -108,7 +112,7 @@ fn write_json(line: &mut Vec<u8>, outcome: &Outcome) {
     line.extend_from_slice(b"}\n");
 }
 
-/// Fields of a JSON object that has begun and has a field already. Unknown values are `null`.
+/// Writer of further fields of a JSON object that already has one. Unknown values are `null`.
 struct Json<'l>(&'l mut Vec<u8>);
 
 impl Json<'_> {
@@ -141,14 +145,14 @@ impl Json<'_> {
 
     fn value(&mut self, name: &'static str, value: &impl serde::Serialize) {
         self.name(name);
-        // Texts and numbers are always JSON; a NaN is `null`.
+        // Strings and numbers always serialize; a NaN becomes `null`.
         if serde_json::to_writer(&mut *self.0, value).is_err() {
             self.0.extend_from_slice(b"null");
         }
     }
 }
 
-/// A NaN is how a field of `tracing` says `null`.
+/// Value of an unknown number: JSON output shows NaN as `null`.
 const UNKNOWN: f64 = f64::NAN;
 
 fn event(outcome: &Outcome) {

@@ -1,7 +1,7 @@
-//! Histograms of requests and of calls to models.
+//! Histograms of requests and of calls to models, by labels.
 //!
-//! Bounds: `sets` for series, `names` for models. Invariant: labels come from the file and closed lists, but for the
-//! names of models that a backend has answered to.
+//! Bounds: `sets` limits series, `names` limits models. Invariant: labels come from the file and closed lists, except
+//! the names of models that a backend has answered to.
 
 mod labels;
 mod names;
@@ -20,10 +20,10 @@ use crate::stats::{Count, HTTP_BOUNDS, Histogram, Traced, View};
 use crate::wire::endpoint::Operation;
 use crate::wire::pace;
 
-/// OpenTelemetry's advice for `gen_ai.client.operation.duration`, and two above it.
+/// Upper bounds in seconds: OpenTelemetry's for `gen_ai.client.operation.duration`, and two longer ones.
 const CALL_BOUNDS: [f64; 16] =
     [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68];
-/// OpenTelemetry's advice for `gen_ai.client.token.usage`: the powers of four.
+/// Upper bounds in tokens: OpenTelemetry's for `gen_ai.client.token.usage`, the powers of four.
 const TOKEN_BOUNDS: [f64; 14] = [
     1.0,
     4.0,
@@ -40,7 +40,7 @@ const TOKEN_BOUNDS: [f64; 14] = [
     16_777_216.0,
     67_108_864.0,
 ];
-/// From 10 µs to 10 ms, each half as much again as the one before.
+/// Upper bounds in seconds from 10 µs to 10 ms, each about one and a half times the one before.
 const OVERHEAD_BOUNDS: [f64; 18] = [
     0.000_01,
     0.000_015,
@@ -62,7 +62,7 @@ const OVERHEAD_BOUNDS: [f64; 18] = [
     0.01,
 ];
 
-/// The phases of our own time.
+/// Phases of shiftgate's own time, each counted from the request's head.
 const PHASES: [&str; 3] = ["request", "first_byte", "total"];
 
 /// Histograms of requests and calls, and the number of running requests.
@@ -70,9 +70,9 @@ const PHASES: [&str; 3] = ["request", "first_byte", "total"];
 pub struct Meters {
     requests: Sets<RequestKey, Histogram>,
     calls: Sets<CallKey, Call>,
-    /// As [`PHASES`].
+    /// Histograms in the order of [`PHASES`].
     overhead: [Histogram; 3],
-    /// By method; the last is of all others.
+    /// Running requests by method; the last entry counts all other methods.
     active: [Count; METHODS.len() + 1],
     asked: Names,
     answered: Names,
@@ -91,7 +91,7 @@ impl Default for Meters {
     }
 }
 
-/// The histograms of one kind of call; those that it never needs are not made.
+/// Histograms of one kind of call; unused ones are not allocated.
 #[derive(Debug)]
 struct Call {
     duration: Histogram,
@@ -108,27 +108,31 @@ impl Default for Call {
     }
 }
 
-/// What is published under one name: labels and numbers.
+/// Series of one metric: labels and values.
 pub(crate) type Series = Vec<(Vec<(&'static str, String)>, View)>;
 
-/// The `gen_ai_*` histograms.
+/// Series of the `gen_ai_*` histograms.
 #[derive(Debug, Default)]
 pub struct CallSeries {
+    /// Durations of calls, in seconds.
     pub duration: Series,
+    /// Times to the first chunk, in seconds.
     pub first_chunk: Series,
+    /// Times between chunks, in seconds.
     pub per_chunk: Series,
+    /// Tokens per call, by type.
     pub tokens: Series,
 }
 
 impl Meters {
-    /// A request has begun.
+    /// Counts a request that begins.
     pub(super) fn begins(&self, method: &Method) {
         if let Some(count) = self.active.get(labels::method_place(method)) {
             count.add(1);
         }
     }
 
-    /// A request has ended; `is_traced` is true if its trace can be looked at.
+    /// Adds an ended request; `is_traced` is true if its trace is exported.
     pub(super) fn ended(&self, outcome: &Outcome, is_traced: bool) {
         if let Some(count) = self.active.get(labels::method_place(&outcome.method)) {
             count.sub(1);
@@ -201,15 +205,17 @@ impl Meters {
         }
     }
 
-    /// Forgets the calls to backends that are not in the file any more, once there are many.
+    /// Removes the series of backends that left the file, once half the limit is reached.
     pub fn prune<'p>(&self, in_force: impl Iterator<Item = &'p Arc<BackendLabels>> + Clone) {
         self.calls.prune(|key| in_force.clone().any(|backend| *backend == key.backend));
     }
 
+    /// Running requests by method.
     pub fn active(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.active.iter().enumerate().map(|(place, count)| (labels::method_at(place), count.get()))
     }
 
+    /// Series of shiftgate's own time, by phase.
     pub fn overhead(&self) -> Series {
         PHASES
             .iter()
@@ -218,6 +224,7 @@ impl Meters {
             .collect()
     }
 
+    /// Series of request durations.
     pub fn requests(&self) -> Series {
         let labels = |key: &RequestKey| {
             vec![
@@ -231,6 +238,7 @@ impl Meters {
         sorted(self.requests.all().iter().map(|(key, set)| (labels(key), set.view())).collect())
     }
 
+    /// Series of calls to models.
     pub fn calls(&self) -> CallSeries {
         let mut series = CallSeries::default();
         for (key, call) in self.calls.all() {
@@ -274,7 +282,7 @@ impl Meters {
     }
 }
 
-/// In the same order on every page.
+/// Sorts series by labels, so that every page has the same order.
 fn sorted(mut series: Series) -> Series {
     series.sort_by(|a, b| a.0.cmp(&b.0));
     series

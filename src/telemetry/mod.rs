@@ -1,7 +1,7 @@
-//! Listeners to outcomes: counters, meters, the request log line, the tracer; and the `/metrics` page.
+//! Listeners to outcomes: counters, meters, the request log line, the tracer.
 //!
-//! Owns: numbers' names, the log's format, which requests are traced. Refuses: judging, deciding where a request goes.
-//! Invariant: a request adds exactly one outcome, and every listener reads the same one.
+//! Owns: names of measurements, the log's format, the choice of traced requests. Does not: judge, choose backends.
+//! Invariant: a request reports exactly one outcome, and every listener reads the same one.
 
 pub(crate) mod cost;
 mod counters;

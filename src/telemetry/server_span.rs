@@ -1,22 +1,22 @@
-//! A span that a server behind shiftgate would export.
+//! A span that a server behind shiftgate exports.
 
 use std::time::SystemTime;
 
 use crate::model::TraceContext;
 
-/// A server's part in the trace of a request that it got from shiftgate.
+/// A server's span in the trace of a request from shiftgate.
 #[derive(Debug)]
 pub struct ServerSpan {
-    /// The span that the server was called in.
+    /// The span that called the server.
     pub parent: TraceContext,
     /// The span's name.
     pub name: &'static str,
-    /// When the server began.
+    /// Wall clock at which the server began.
     pub began: SystemTime,
-    /// When the server ended.
+    /// Wall clock at which the server ended.
     pub ended: SystemTime,
-    /// True if the answer was not whole.
+    /// True if the answer was incomplete.
     pub failed: bool,
-    /// Numbers about it.
+    /// Numeric attributes.
     pub attributes: Vec<(&'static str, f64)>,
 }

@@ -1,7 +1,7 @@
-//! Which requests are traced: decided before there is any span, and once more when one has ended badly.
+//! Choice of traced requests: by sampling at the beginning, and at the end for requests worth keeping.
 //!
-//! Owns: sampling, the bound on kept traces, the queue to whoever exports. Refuses: formats, sockets.
-//! Invariant: telling costs a request a lock and no waiting; what does not fit is dropped and counted.
+//! Owns: sampling, the limit of kept traces, the queue to the exporter. Does not: encode or send. Invariant: reporting
+//! costs a request a lock and no waiting; spans that do not fit are dropped and counted.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,16 +15,17 @@ use crate::model::{TraceContext, TraceId};
 use crate::outcome::Outcome;
 use crate::stats::{Stats, lock};
 
-/// Whether a trace is recorded, as `OTEL_TRACES_SAMPLER` puts it.
+/// Sampling settings, as in `OTEL_TRACES_SAMPLER`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampler {
-    /// Of the traces that begin here: 0 is none, 1 is all.
+    /// Share of the traces that begin here: 0 is none, 1 is all.
     pub ratio: f64,
-    /// What the application decided holds.
+    /// True if the application's sampling decision is followed.
     pub follows: bool,
 }
 
 impl Sampler {
+    /// True if the trace is sampled.
     pub fn samples(self, context: &TraceContext) -> bool {
         if self.follows && context.parent.is_some() {
             return context.is_sampled();
@@ -32,44 +33,46 @@ impl Sampler {
         self.takes(context.trace)
     }
 
-    /// As OpenTelemetry's `TraceIdRatioBased` does it: the last 63 bits of the id are a number drawn evenly.
+    /// Applies OpenTelemetry's `TraceIdRatioBased`: the last 63 bits of the id are an evenly distributed number.
     fn takes(self, trace: TraceId) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "a ratio is no finer than a double")]
         let drawn = ((trace.as_u128() as u64) >> 1) as f64 / (1_u64 << 63) as f64;
         drawn < self.ratio
     }
 
-    /// An application that said no is not overruled.
+    /// True if the trace may be kept: an application's decision against sampling is respected.
     fn may_keep(self, context: &TraceContext) -> bool {
         !(self.follows && context.parent.is_some() && !context.is_sampled())
     }
 }
 
-/// The encoder of an outcome's spans; it runs where the request ended, so that only bytes change threads.
+/// Encoder of an outcome's spans. It runs on the request's thread, so that only bytes change threads.
 pub(crate) type Encode = fn(&Outcome, &mut Vec<u8>);
 
-/// Encoded spans that leave together.
+/// Encoded spans that are exported together.
 #[derive(Debug, Default)]
 pub struct Chunk {
+    /// The encoded spans.
     pub bytes: Vec<u8>,
+    /// Number of spans.
     pub spans: usize,
 }
 
-/// Largest chunk, in bytes. A collector takes 4 MiB in one gRPC message; one request's spans are a few KiB at most.
+/// Limit of a chunk, in bytes. Collectors accept 4 MiB per gRPC message; one request's spans take a few KiB at most.
 const MAX_CHUNK: usize = 2 << 20;
-/// Beside the bound in spans: names and paths may be long.
+/// Limit of the queue, in bytes, in addition to the limit in spans: names and paths may be long.
 const MAX_BYTES: usize = 32 << 20;
 
-/// Traces on their way out, and who goes there.
+/// Queue of encoded traces, and the sampling that decides about them.
 #[derive(Debug)]
 pub struct Tracer {
-    /// The environment's; the file's otherwise.
+    /// Sampler of the environment; `None` uses the file's ratio.
     sampler: Option<Sampler>,
     kept: Mutex<Allowance>,
     queue: Mutex<Queue>,
-    /// In spans; further ones are dropped.
+    /// Limit of the queue, in spans; further spans are dropped and counted.
     max_queue: usize,
-    /// So many leave together, and wake the exporter before its time.
+    /// Number of spans that fill a chunk and wake the exporter early.
     batch: usize,
     encode: Encode,
     wake: Notify,
@@ -82,12 +85,12 @@ struct Queue {
     current: Chunk,
     spans: usize,
     bytes: usize,
-    /// Taken last: it is with the exporter until it comes for more.
+    /// Number of spans taken last; they count until the exporter returns for more.
     under_way: usize,
     closed: bool,
 }
 
-/// A second's kept traces.
+/// Number of traces that may still be kept in one second.
 #[derive(Debug)]
 struct Allowance {
     second: Instant,
@@ -95,14 +98,14 @@ struct Allowance {
 }
 
 impl Tracer {
-    /// `max_queue` and `batch` are counts of spans.
+    /// Creates an empty queue. `max_queue` and `batch` are in spans.
     pub fn new(
         sampler: Option<Sampler>,
         (max_queue, batch): (usize, usize),
         encode: Encode,
         stats: Arc<Stats>,
     ) -> Self {
-        // More than any file allows: the first second begins with the first that is kept.
+        // Above any limit in a file: the first kept trace starts the first second.
         let kept = Mutex::new(Allowance { second: Instant::now(), left: u32::MAX });
         let (queue, wake) = (Mutex::default(), Notify::new());
         Self { sampler, kept, queue, max_queue, batch, encode, wake, stats }
@@ -112,12 +115,12 @@ impl Tracer {
         self.sampler.unwrap_or(Sampler { ratio, follows: true })
     }
 
-    /// `ratio` is the file's.
+    /// True if the trace is sampled; `ratio` is the file's.
     pub fn samples(&self, context: &TraceContext, ratio: f64) -> bool {
         self.sampler(ratio).samples(context)
     }
 
-    /// A request that was not sampled ended so that it should have been.
+    /// True if an unsampled request is kept because of how it ended.
     pub fn keeps(&self, outcome: &Outcome, keep: Keep) -> bool {
         let now = outcome.ended_at;
         if !self.sampler(0.0).may_keep(&outcome.trace) {
@@ -145,7 +148,7 @@ impl Tracer {
         let fits = |queue: &Queue| !queue.closed && queue.spans + spans <= self.max_queue && queue.bytes < MAX_BYTES;
         ENCODED.with_borrow_mut(|encoded| {
             encoded.clear();
-            // What will not fit is not worth its encoding.
+            // Encoding is skipped if the queue is full.
             if fits(&lock(&self.queue)) {
                 (self.encode)(outcome, encoded);
             }
@@ -177,12 +180,12 @@ impl Tracer {
         dropped.add(spans as u64);
     }
 
-    /// Enough for a batch waits, or somebody wants it all out.
+    /// Waits for a full chunk, or for the end of the queue.
     pub async fn woken(&self) {
         self.wake.notified().await;
     }
 
-    /// What has waited longest.
+    /// Takes the oldest chunk; `None` if the queue is empty.
     pub fn take(&self) -> Option<Chunk> {
         let mut queue = lock(&self.queue);
         let chunk = queue.full.pop_front().unwrap_or_else(|| std::mem::take(&mut queue.current));
@@ -193,7 +196,7 @@ impl Tracer {
         (chunk.spans > 0).then_some(chunk)
     }
 
-    /// Forgets what waits. Returns how many spans nobody will get, those that the exporter just sends among them.
+    /// Empties the queue. Returns the number of spans lost, including those that the exporter is sending.
     pub fn abandon(&self) -> usize {
         let mut queue = lock(&self.queue);
         self.stats.telemetry.queued.sub(queue.spans as u64);
@@ -202,12 +205,13 @@ impl Tracer {
         lost
     }
 
-    /// Nothing more is taken in.
+    /// Closes the queue: further spans are dropped.
     pub fn close(&self) {
         lock(&self.queue).closed = true;
         self.wake.notify_one();
     }
 
+    /// True if the queue is closed.
     pub fn is_closed(&self) -> bool {
         lock(&self.queue).closed
     }

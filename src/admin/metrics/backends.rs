@@ -1,4 +1,4 @@
-//! What is counted for each backend: attempts, tokens, cost, connections, what was translated.
+//! Metrics of each backend: attempts, tokens, cost, connections, translations.
 
 use super::page::{Family, Labels, Value, gauge};
 use crate::admin::view::{BackendView, View};
@@ -25,11 +25,15 @@ fn of(backend: &str) -> Labels {
 fn counters(backends: &Backends) -> Vec<Family> {
     type Read = fn(&BackendStats) -> Value;
     let table: [(&'static str, &'static str, Read); 10] = [
-        ("shiftgate_attempts", "Requests sent to the backend", |s| Value::Counter(s.attempts.get())),
-        ("shiftgate_served", "Requests the backend answered", |s| Value::Counter(s.served.get())),
-        ("shiftgate_errors", "Attempts without a complete good answer", |s| Value::Counter(s.errors.get())),
-        ("shiftgate_failovers", "Attempts then answered by another backend", |s| Value::Counter(s.failovers.get())),
-        ("shiftgate_replays", "Requests sent again because a reused connection had died", |s| {
+        ("shiftgate_attempts", "Requests sent to the backend, replays included", |s| Value::Counter(s.attempts.get())),
+        ("shiftgate_served", "Requests answered by the backend", |s| Value::Counter(s.served.get())),
+        ("shiftgate_errors", "Requests without a complete good answer, by the backend's fault", |s| {
+            Value::Counter(s.errors.get())
+        }),
+        ("shiftgate_failovers", "Requests sent to another backend after this one failed", |s| {
+            Value::Counter(s.failovers.get())
+        }),
+        ("shiftgate_replays", "Requests sent again because a reused connection was closed", |s| {
             Value::Counter(s.replays.get())
         }),
         ("shiftgate_misconfigured", "Refusals of shiftgate's key, model or path by the backend", |s| {
@@ -51,7 +55,7 @@ fn counters(backends: &Backends) -> Vec<Family> {
     table.into_iter().map(family).collect()
 }
 
-/// Without a price it is not known, and not nothing.
+/// Cost by backend. A backend without a price has no series, because its cost is unknown and not zero.
 fn cost(backends: &Backends, view: &View) -> Family {
     let has_price = |name: &str| view.backends.iter().any(|one| one.labels.name == name && one.has_price);
     let samples = backends.iter().filter_map(|(backend, stats)| {
@@ -60,7 +64,7 @@ fn cost(backends: &Backends, view: &View) -> Family {
         labels.push(("leg", LegKind::Served.as_str().to_owned()));
         Some((labels, Value::Sum(usd)))
     });
-    Family::new("shiftgate_cost_usd", "Cost of the answers whose price is known", samples.collect())
+    Family::new("shiftgate_cost_usd", "Cost of answers with a known price, in USD", samples.collect())
 }
 
 fn by_reason(backends: &Backends) -> [Family; 2] {
@@ -78,10 +82,14 @@ fn by_reason(backends: &Backends) -> [Family; 2] {
     [
         Family::new(
             "shiftgate_upstream_retries",
-            "Requests sent once more after this backend failed: to the baseline by cause, or as a replay to itself",
+            "Requests sent again after this backend failed: to the baseline by cause, or to itself as a replay",
             retries,
         ),
-        Family::new("shiftgate_upstream_cancelled", "Attempts ended before the backend did, by whom", cancelled),
+        Family::new(
+            "shiftgate_upstream_cancelled",
+            "Attempts cancelled before the backend finished, by who cancelled them",
+            cancelled,
+        ),
     ]
 }
 
@@ -105,8 +113,12 @@ fn connections(view: &View) -> [Family; 2] {
         lifetimes.push((address(view), Value::Histogram(view.stats.lifetimes.view())));
     }
     [
-        Family::new("http_client_open_connections", "Connections open to backends, by whether they are used", open),
-        Family::new("http_client_connection_duration_seconds", "How long connections to backends lived", lifetimes),
+        Family::new("http_client_open_connections", "Open connections to backends, by state", open),
+        Family::new(
+            "http_client_connection_duration_seconds",
+            "Lifetimes of connections to backends, in seconds",
+            lifetimes,
+        ),
     ]
 }
 
@@ -127,7 +139,7 @@ fn translations(backends: &Backends) -> [Family; 2] {
         }
     }
     [
-        Family::new("shiftgate_translate", "Fields of requests by what the translation did to them", fields),
-        Family::new("shiftgate_answer_notes", "Answers by what had to be repaired in them", notes),
+        Family::new("shiftgate_translate", "Request fields handled by the translation, by action", fields),
+        Family::new("shiftgate_answer_notes", "Answers that needed a repair, by repair", notes),
     ]
 }

@@ -1,4 +1,4 @@
-//! The formats of the page, and the one that a scraper wants (RFC 9110 §12.5.1).
+//! Formats of the page, and the negotiation with the scraper (RFC 9110 §12.5.1).
 
 use http::HeaderMap;
 use http::header::ACCEPT;
@@ -6,14 +6,14 @@ use http::header::ACCEPT;
 /// The format of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Prometheus' own, 0.0.4.
+    /// Prometheus' text format 0.0.4.
     Text,
     /// OpenMetrics 1.0.0, which has exemplars.
     OpenMetrics,
 }
 
 impl Format {
-    /// OpenMetrics where it is asked for by name and no less than text; a scraper that wants neither gets text.
+    /// Returns OpenMetrics if it is accepted by name and at least as much as text; otherwise text.
     pub fn wanted(headers: &HeaderMap) -> Self {
         let mut open_metrics = Wish::default();
         let mut text = Wish::default();
@@ -42,6 +42,7 @@ impl Format {
         if open_metrics.weight > 0.0 && open_metrics.weight >= text.weight { Self::OpenMetrics } else { Self::Text }
     }
 
+    /// Value of the `content-type` header.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -50,7 +51,7 @@ impl Format {
     }
 }
 
-/// How much a format is wanted: what is said most precisely holds, and of that the most.
+/// Preference for a format: the most precise media range counts, and among equal ones the highest weight.
 #[derive(Debug, Default, Clone, Copy)]
 struct Wish {
     precision: u8,

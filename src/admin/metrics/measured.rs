@@ -1,4 +1,4 @@
-//! Histograms of requests: `gen_ai_*`, `http_server_*`, and our own time.
+//! Histograms of requests: `gen_ai_*`, `http_server_*`, and shiftgate's own time.
 
 use super::page::{Family, Value, gauge};
 use crate::telemetry::meters::{Meters, Series};
@@ -11,33 +11,33 @@ pub(super) fn families(meters: &Meters) -> Vec<Family> {
     vec![
         Family::new(
             "gen_ai_client_operation_duration_seconds",
-            "How long calls of models took, from sending to the end of the answer",
+            "Durations of calls to models, from sending to the end of the answer, in seconds",
             series(calls.duration),
         ),
         Family::new(
             "gen_ai_client_operation_time_to_first_chunk_seconds",
-            "How long streams took until their first generated token",
+            "Times from sending to the first generated token of streams, in seconds",
             series(calls.first_chunk),
         ),
         Family::new(
             "gen_ai_client_operation_time_per_output_chunk_seconds",
-            "Times between the chunks of streams",
+            "Times between the chunks of streams, in seconds",
             series(calls.per_chunk),
         ),
         Family::new(
             "gen_ai_client_token_usage",
-            "Tokens of one call as the backend counted them, by type",
+            "Tokens per call as counted by the backend, by type",
             series(calls.tokens),
         ),
         Family::new(
             "http_server_request_duration_seconds",
-            "How long requests of applications took, to the end of the answer",
+            "Durations of applications' requests, to the end of the answer, in seconds",
             series(meters.requests()),
         ),
-        Family::new("http_server_active_requests", "Requests of applications being answered", active.collect()),
+        Family::new("http_server_active_requests", "Requests of applications in flight", active.collect()),
         Family::new(
             "shiftgate_overhead_duration_seconds",
-            "Time of a request that was not spent waiting for a backend or the application, by phase",
+            "Time per request spent in shiftgate, without waiting for backends or the application, in seconds by phase",
             series(meters.overhead()),
         ),
     ]

@@ -1,7 +1,7 @@
 //! `/metrics`: the view's numbers, in Prometheus' text format and in OpenMetrics.
 //!
-//! Owns: the names of metrics and labels. Invariant: label values come from rollout.toml and closed lists only, but for
-//! models, which are bounded where they are counted. Bound: a page has at most a few hundred series of each metric.
+//! Owns: the names of metrics and labels. Invariant: label values come from rollout.toml and closed lists only, except
+//! models, which are bounded where they are counted. Bound: a few hundred series per metric.
 
 mod backends;
 mod candidates;
@@ -16,7 +16,7 @@ use super::view::View;
 
 pub use format::Format;
 
-/// The page.
+/// Renders the page.
 pub fn render(view: &View, format: Format) -> String {
     let mut families = sidecar::families(view);
     families.extend(split::families(view));

@@ -1,6 +1,6 @@
-//! The two formats of a page of metrics: Prometheus' text 0.0.4, and OpenMetrics 1.0.0 with exemplars.
+//! Writes a page of metrics: Prometheus' text 0.0.4, or OpenMetrics 1.0.0 with exemplars.
 //!
-//! `prometheus-client` writes both, but takes no exemplar that it did not make itself (0.26).
+//! `prometheus-client` writes both, but accepts only exemplars that it made itself (0.26).
 
 use std::time::UNIX_EPOCH;
 
@@ -12,7 +12,7 @@ pub(super) type Labels = Vec<(&'static str, String)>;
 #[derive(Debug)]
 pub(super) enum Value {
     Counter(u64),
-    /// A counter that is no whole number.
+    /// A counter with a fraction.
     Sum(f64),
     Gauge(f64),
     Histogram(View),
@@ -28,7 +28,7 @@ impl Value {
     }
 }
 
-/// One metric and all its series, which are of one kind. A counter's name is without `_total`.
+/// A metric and its series, which have one kind. A counter's name is without `_total`.
 #[derive(Debug)]
 pub(super) struct Family {
     pub(super) name: &'static str,
@@ -41,13 +41,13 @@ impl Family {
         Self { name, help, samples }
     }
 
-    /// The only series of its metric.
+    /// Creates a metric with a single series without labels.
     pub(super) fn one(name: &'static str, help: &'static str, value: Value) -> Self {
         Self::new(name, help, vec![(Vec::new(), value)])
     }
 }
 
-/// A gauge of something counted.
+/// Converts a count to a gauge.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats in this format")]
 pub(super) const fn gauge(count: u64) -> Value {
     Value::Gauge(count as f64)
@@ -70,12 +70,12 @@ struct Page {
 }
 
 impl Page {
-    /// A metric without series is not told of.
+    /// Writes a metric; one without series is omitted.
     fn family(&mut self, family: &Family) {
         let Some((_, first)) = family.samples.first() else { return };
         let kind = first.kind();
         let counted = if kind == "counter" { "_total" } else { "" };
-        // OpenMetrics describes the metric, the older format the sample.
+        // OpenMetrics describes the metric, the older format the sample, so the name differs.
         let described = if self.format == Format::Text { counted } else { "" };
         let (name, help) = (family.name, family.help);
         self.text.extend(["# HELP ", name, described, " ", help, "\n"]);
@@ -120,8 +120,8 @@ impl Page {
         self.text.extend([name, suffix, open, labels, close, " ", value, "\n"]);
     }
 
-    /// Bounds are compared as text, so they have the form in which Go writes them (`%g`) and everybody expects them.
-    /// OpenMetrics' are never whole numbers.
+    /// Formats a bucket's bound. Bounds are compared as text, so they are written as in Go (`%g`), which other
+    /// exporters follow. OpenMetrics requires a fraction.
     fn bound(&self, bound: f64) -> String {
         let mut text = written_below(bound, 6);
         if self.format == Format::OpenMetrics && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -155,7 +155,7 @@ fn float(value: f64) -> String {
     written_below(value, 21)
 }
 
-/// With an exponent from this power of ten on.
+/// Formats a number, with an exponent from the power of ten `limit` on.
 fn written_below(value: f64, limit: i32) -> String {
     if value.is_nan() {
         return "NaN".to_owned();

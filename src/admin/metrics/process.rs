@@ -1,10 +1,10 @@
-//! What the process takes of its machine, as Linux tells it in `/proc`. Elsewhere nothing is known.
+//! Resources of the process, read from Linux' `/proc`. Other systems have no such series.
 
 use std::fs;
 
 use super::page::{Family, Value, gauge};
 
-/// Linux tells user space of a hundred ticks a second, whatever its timer does (`USER_HZ`).
+/// Ticks per second in `/proc`: Linux shows user space 100, whatever its timer frequency (`USER_HZ`).
 const TICKS: f64 = 100.0;
 
 pub(super) fn families() -> Vec<Family> {
@@ -15,22 +15,23 @@ pub(super) fn families() -> Vec<Family> {
     let all = [
         (
             "process_cpu_seconds",
-            "CPU time that this process has used",
+            "CPU time used by this process, in seconds",
             stat.as_ref().map(|stat| Value::Sum(stat.cpu_ticks / TICKS)),
         ),
-        ("process_resident_memory_bytes", "Memory of this process in RAM", resident.map(gauge)),
+        ("process_resident_memory_bytes", "Resident memory of this process, in bytes", resident.map(gauge)),
         ("process_open_fds", "Open file descriptors", open_fds().map(gauge)),
-        ("process_max_fds", "File descriptors that may be open", max.map(gauge)),
+        ("process_max_fds", "Limit of open file descriptors", max.map(gauge)),
         (
             "process_start_time_seconds",
-            "When this process began, in seconds since 1970",
+            "Start of this process, in seconds since 1970",
             stat.as_ref().zip(boot).map(|(stat, boot)| Value::Gauge(boot + stat.start_ticks / TICKS)),
         ),
     ];
     all.into_iter().filter_map(|(name, help, value)| Some(Family::one(name, help, value?))).collect()
 }
 
-/// Since Linux 6.2 the folder's size says it; before, its entries are counted, of which the reading makes one.
+/// Returns the folder's size, which is the count since Linux 6.2; before, counts its entries without this reading's
+/// own.
 fn open_fds() -> Option<u64> {
     const FOLDER: &str = "/proc/self/fd";
     match fs::metadata(FOLDER).ok()?.len() {
@@ -39,16 +40,16 @@ fn open_fds() -> Option<u64> {
     }
 }
 
-/// Of `/proc/self/stat`, in ticks.
+/// Fields of `/proc/self/stat`, in ticks.
 #[derive(Debug, PartialEq)]
 struct Stat {
     cpu_ticks: f64,
-    /// Since the machine's boot.
+    /// Ticks since the machine's boot.
     start_ticks: f64,
 }
 
 impl Stat {
-    /// The second field is a name in brackets, in which anything may stand.
+    /// Parses the line. Its second field is a name in parentheses that may contain any character.
     fn of(text: &str) -> Option<Self> {
         let (_, rest) = text.rsplit_once(')')?;
         let field = |number: usize| rest.split_ascii_whitespace().nth(number - 3)?.parse::<f64>().ok();

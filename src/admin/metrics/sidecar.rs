@@ -1,4 +1,4 @@
-//! What the process as a whole counts: requests by their end, refusals, reloads, connections, telemetry.
+//! Metrics of the whole process: requests by end, refusals, reloads, connections, telemetry.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::page::{Family, Labels, Value, gauge};
 use crate::admin::view::View;
 use crate::stats::Stats;
 
-/// Why connections of applications are ended or not taken.
+/// Reasons for which shiftgate closes connections of applications or does not accept them.
 const CLOSED: [&str; 5] = ["not_accepted", "malformed", "slow_head", "idle", "slow_reader"];
 
 pub(super) fn families(view: &View) -> Vec<Family> {
@@ -15,9 +15,13 @@ pub(super) fn families(view: &View) -> Vec<Family> {
     families.extend(config(view));
     families.extend(telemetry(stats));
     families.extend([
-        Family::one("shiftgate_requests_in_flight", "Requests being answered", gauge(stats.in_flight.get())),
-        Family::one("shiftgate_connections", "Connections of applications", gauge(stats.connections.get())),
-        Family::one("shiftgate_body_bytes", "Bytes of bodies held", gauge(stats.body_bytes.get())),
+        Family::one("shiftgate_requests_in_flight", "Requests in flight", gauge(stats.in_flight.get())),
+        Family::one("shiftgate_connections", "Open connections of applications", gauge(stats.connections.get())),
+        Family::one(
+            "shiftgate_body_bytes",
+            "Memory for held bodies and answers, in bytes",
+            gauge(stats.body_bytes.get()),
+        ),
     ]);
     families
 }
@@ -27,21 +31,17 @@ fn requests(stats: &Stats) -> Vec<Family> {
     let mut shed = stats.sheds();
     shed.insert("limits.connections", stats.refused_connections.get());
     vec![
-        Family::new("shiftgate_requests_ended", "Requests by how they ended", by("end", [], stats.ended())),
-        Family::new(
-            "shiftgate_refused",
-            "Requests that shiftgate answered itself, by reason",
-            by("reason", [], refused),
-        ),
-        Family::new("shiftgate_shed", "Requests refused at a limit, by that limit", by("reason", [], shed)),
+        Family::new("shiftgate_requests_ended", "Ended requests, by end", by("end", [], stats.ended())),
+        Family::new("shiftgate_refused", "Requests answered by shiftgate itself, by reason", by("reason", [], refused)),
+        Family::new("shiftgate_shed", "Requests refused at a limit, by limit", by("reason", [], shed)),
         Family::new(
             "shiftgate_connections_closed",
-            "Connections of applications that shiftgate ended or did not take, by reason",
+            "Connections of applications that shiftgate closed or did not accept, by reason",
             by("reason", CLOSED, stats.closed()),
         ),
         Family::one(
             "shiftgate_failover_refused",
-            "Failures of candidates that were not answered by the baseline: the retry budget was spent",
+            "Failures of candidates without a failover because the retry budget was spent",
             Value::Counter(stats.over_budget.get()),
         ),
     ]
@@ -57,18 +57,18 @@ fn config(view: &View) -> Vec<Family> {
     vec![
         Family::new(
             "shiftgate_config_reloads",
-            "Readings of rollout.toml after the first, by result and by what was wrong",
+            "Readings of rollout.toml after the first, by result and kind of error",
             reloads.map(labelled).collect(),
         ),
         Family::one("shiftgate_config_generation", "Generation of the snapshot in force", gauge(view.generation)),
         Family::one(
             "shiftgate_config_reload_failed",
-            "1 while the file on disk is refused and an older one serves",
+            "1 while the file on disk is refused and the last valid one is in force",
             gauge(u64::from(view.reload_error.is_some())),
         ),
         Family::one(
             "shiftgate_config_last_success_timestamp_seconds",
-            "When the snapshot in force was read, in seconds since 1970",
+            "Time of reading the snapshot in force, in seconds since 1970",
             Value::Gauge(view.loaded_at.as_duration().as_secs_f64()),
         ),
     ]
@@ -90,28 +90,28 @@ fn telemetry(stats: &Stats) -> Vec<Family> {
     vec![
         Family::new(
             "shiftgate_telemetry_dropped",
-            "Spans that were not exported, by reason; for rate, of traces that were not kept",
+            "Spans not exported, by reason; rate counts spans of traces above the limit of kept traces",
             dropped,
         ),
         Family::new(
             "shiftgate_telemetry_exported",
-            "Spans that the collector took",
+            "Spans accepted by the collector",
             vec![(vec![signal()], Value::Counter(spans.exported.get()))],
         ),
         Family::new(
             "shiftgate_telemetry_queue_length",
-            "Spans that wait to be exported",
+            "Spans waiting for export",
             vec![(vec![signal()], gauge(spans.queued.get()))],
         ),
         Family::one(
             "shiftgate_log_dropped_lines",
-            "Log lines dropped because nobody read them",
+            "Log lines dropped because the reader was too slow",
             Value::Counter(stats.log_dropped.get()),
         ),
     ]
 }
 
-/// All `known` words are there from the start.
+/// Returns the series of a counter by `label`; all `known` values exist from the start.
 fn by(
     label: &'static str,
     known: impl IntoIterator<Item = &'static str>,

@@ -1,10 +1,10 @@
-//! What routes decided, and what each of their backends was asked for and got.
+//! Metrics of routes: decisions, and percents asked for and reached.
 
 use super::page::{Family, Labels, Value};
 use crate::admin::view::View;
 use crate::model::{Pin, Reason};
 
-/// Pins that only a translation shows.
+/// Pins that only a translation detects.
 const LATE: [Pin; 14] = [
     Pin::Stateful,
     Pin::Model,
@@ -22,9 +22,9 @@ const LATE: [Pin; 14] = [
     Pin::Strict,
 ];
 
-/// Why any backend is decided for.
+/// Reasons for which any backend is decided for.
 const OF_ALL: &[Reason] = &[Reason::Split, Reason::Affinity, Reason::Override];
-/// Why a request that was a candidate's goes to the baseline; pins do too.
+/// Reasons, besides pins, for which a candidate's request goes to the baseline.
 const OF_THE_BASELINE: &[Reason] = &[Reason::Overload, Reason::Cooldown, Reason::Breaker];
 
 pub(super) fn families(view: &View) -> Vec<Family> {
@@ -36,13 +36,13 @@ pub(super) fn families(view: &View) -> Vec<Family> {
         ),
         Family::new(
             "shiftgate_split_late_pins",
-            "Requests pinned only by their translation, after the split had chosen a candidate",
+            "Requests pinned during translation, after the split had chosen a candidate",
             late(view),
         ),
-        Family::new("shiftgate_split_percent", "Percent asked for, by route and candidate", asked(view)),
+        Family::new("shiftgate_split_percent", "Percent set in rollout.toml, by route and candidate", asked(view)),
         Family::new(
             "shiftgate_split_percent_got",
-            "Percent of the requests in the split that it chose this backend for, since the start",
+            "Percent of the split's requests assigned to this backend since the start",
             got(view),
         ),
     ]
@@ -90,14 +90,14 @@ fn asked(view: &View) -> Vec<(Labels, Value)> {
     percents.map(|(route, one)| (pair(route, &one.backend), Value::Gauge(one.asked.as_f64()))).collect()
 }
 
-/// The baseline and the candidates of a route; none where the route has left the file.
+/// Returns baseline and candidates of a route; none if the route has left the file.
 fn backends_of<'v>(view: &'v View, route: &str) -> impl Iterator<Item = &'v str> {
     let route = view.routes.iter().find(|known| known.name == route);
     let candidates = route.into_iter().flat_map(|route| route.percents.iter().map(|one| one.backend.as_str()));
     route.map(|_| view.baseline.as_str()).into_iter().chain(candidates)
 }
 
-/// Unknown before the first.
+/// Percents reached; a route without requests has no series.
 fn got(view: &View) -> Vec<(Labels, Value)> {
     let mut samples = Vec::new();
     for (route, counts) in view.stats.routes() {

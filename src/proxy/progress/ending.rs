@@ -9,7 +9,7 @@ use crate::outcome::{Ending, OtherAnswer, Outcome, Overhead};
 use crate::telemetry::cost;
 
 impl Progress {
-    /// How the request ends where nobody noted it: its future or its body was dropped.
+    /// End of a request that was dropped before any end was noted.
     fn torn(&self) -> End {
         if self.proxy.shutdown.cut.is_cancelled() { End::Drained } else { End::ClientGone }
     }
@@ -29,7 +29,7 @@ impl Progress {
         }
     }
 
-    /// The words of `error.type` for the request. A leg without an answer knows better than the end that followed it.
+    /// The request's `error.type`. A failed leg's fault is more precise than the end that followed it.
     fn fault(&self, end: End) -> Option<Fault> {
         let status = self.status.map(|status| status.as_u16());
         let last = self.legs.last();
@@ -55,7 +55,7 @@ impl Progress {
         leg.facts.usage.and_then(|usage| cost::usd(target.config.price.as_ref(), &leg.model, usage, measured))
     }
 
-    /// Our own time before the first request to a backend.
+    /// Shiftgate's own time before the first request to a backend.
     fn before_sending(&self) -> Option<Duration> {
         let sent_at = self.legs.first()?.attempts.first()?.sent_at;
         let since = sent_at.saturating_duration_since(self.clock.began_at);

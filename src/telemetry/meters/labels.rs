@@ -1,4 +1,4 @@
-//! Labels of the series, in the words that are published.
+//! Labels of the series, as they are published.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::model::{Fault, METHODS, OTHER_METHOD};
 use crate::outcome::{BackendLabels, LegKind};
 use crate::wire::endpoint::Operation;
 
-/// What is folded for want of room, or was no code of HTTP.
+/// Label of folded series, and of statuses that HTTP does not define.
 const OTHER: &str = "other";
 
-/// Where `method` stands in [`METHODS`]; the place after the last is of all others.
+/// Index of `method` in [`METHODS`]; the index after the last is for all other methods.
 pub(super) fn method_place(method: &Method) -> usize {
     METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len())
 }
@@ -33,7 +33,7 @@ pub(super) fn version(version: Version) -> &'static str {
     }
 }
 
-/// `error.type`.
+/// The label `error.type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Failed {
     No,
@@ -67,7 +67,7 @@ fn is_status(code: u16) -> bool {
     (100..=599).contains(&code)
 }
 
-/// `http.response.status_code`.
+/// The label `http.response.status_code`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Status {
     /// No head was sent.
@@ -94,7 +94,7 @@ impl Status {
     }
 }
 
-/// One request to a backend.
+/// Labels of one request to a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CallKey {
     pub(super) backend: Arc<BackendLabels>,
@@ -114,7 +114,7 @@ impl Key for CallKey {
     }
 }
 
-/// One request of an application. The values are of closed lists but for the codes.
+/// Labels of one request of an application. All come from closed lists, except the status.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RequestKey {
     pub(super) method: &'static str,

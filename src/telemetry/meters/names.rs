@@ -1,31 +1,31 @@
-//! Names that applications and backends give models, as labels: few, short, and none that could break a line.
+//! Bounded set of model names used as labels; all of them are safe to print.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-/// Further names are [`OTHER`].
+/// Limit of names; further ones are labelled [`OTHER`].
 const MAX_NAMES: usize = 64;
-/// A longer name is [`OTHER`] too.
+/// Limit of a name, in characters; longer ones are labelled [`OTHER`].
 const MAX_LENGTH: usize = 128;
 
 const OTHER: &str = "other";
 
-/// One of the names.
+/// A model name as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Name {
-    /// None was given.
+    /// The request or answer has no name.
     None,
     Known(u8),
     Other,
 }
 
-/// Names in the order in which they came.
+/// Names in the order of their arrival.
 #[derive(Debug, Default)]
 pub(super) struct Names(RwLock<HashMap<Box<str>, u8>>);
 
 impl Names {
-    /// A new name takes a place only where `is_real`: a backend has answered to it. So what an application sends by
-    /// mistake never becomes a label, and uses no place up.
+    /// Looks up a name. A new one is added only if `is_real`: a backend has answered to it. Names that an application
+    /// sends by mistake therefore never become labels, and take no place.
     pub(super) fn of(&self, name: &str, is_real: bool) -> Name {
         if name.is_empty() {
             return Name::None;
@@ -33,7 +33,7 @@ impl Names {
         if let Some(place) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Name::Known(*place);
         }
-        // What has spaces is a text and no name; and two names written alike would be one series twice.
+        // A name with spaces is free text, and `other` would collide with the label of folded names.
         let is_plain = name != OTHER && !name.contains(|c: char| c.is_control() || c.is_whitespace());
         if !is_real || !is_plain || name.chars().nth(MAX_LENGTH).is_some() {
             return Name::Other;

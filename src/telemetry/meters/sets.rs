@@ -1,4 +1,4 @@
-//! A metric's series by their labels, of which there are never more than [`MAX_SETS`] and a few folded ones.
+//! Bounded set of a metric's series: at most [`MAX_SETS`], and a few with folded labels.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash};
@@ -6,18 +6,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use fnv::FnvHasher;
 
-/// Series that keep their labels as they are.
+/// Limit of series with full labels; further ones are folded.
 pub(super) const MAX_SETS: usize = 256;
-/// So many more for each step in which labels are folded.
+/// Extra series allowed at each level of [`Key::coarser`].
 pub(super) const MORE_SETS: usize = 64;
 
-/// The labels of one series.
+/// Labels of one series.
 pub(super) trait Key: Hash + Eq + Clone {
-    /// With less detail; `None` where there is no less.
+    /// Returns the labels with less detail; `None` at the coarsest level.
     fn coarser(&self) -> Option<Self>;
 }
 
-/// Series by labels. So few that nobody can make them collide in earnest.
+/// Series by labels. FNV is enough: the set is too small for an attack by collisions.
 #[derive(Debug)]
 pub(super) struct Sets<K, V>(RwLock<HashMap<K, Arc<V>, BuildHasherDefault<FnvHasher>>>);
 
@@ -28,7 +28,7 @@ impl<K, V> Default for Sets<K, V> {
 }
 
 impl<K: Key, V> Sets<K, V> {
-    /// The series of `key`, or of less detail where there is no room; `None` where there is none for that either.
+    /// Returns the series of `key`, or a coarser one at the limit; `None` if the coarsest level is full too.
     pub(super) fn at(&self, key: K, new: impl Fn() -> V) -> Option<Arc<V>> {
         if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Some(Arc::clone(known));
@@ -49,7 +49,7 @@ impl<K: Key, V> Sets<K, V> {
         }
     }
 
-    /// Once half the room is taken, what `keep` does not name is forgotten.
+    /// Removes series that `keep` rejects, once half the limit is reached.
     pub(super) fn prune(&self, keep: impl Fn(&K) -> bool) {
         let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if sets.len() > MAX_SETS / 2 {

@@ -1,4 +1,4 @@
-//! Outcomes made by hand, and their series.
+//! Series of hand-made outcomes.
 
 use std::time::{Duration, Instant, SystemTime};
 
