@@ -1,9 +1,9 @@
-//! A sidecar inside another program, in front of simulated servers: `cargo run --example embed`.
+//! Runs a sidecar inside another program, in front of simulated servers: `cargo run --example embed`.
 //!
-//! It prints the `base_url` to give to an OpenAI client. Lines on stdin steer it, and each is answered with `done` once
-//! it holds: a number is the new percent of the candidate, `engine sglang` makes it another server, `failover on` or
-//! `off`, `candidate 503` makes it answer so (`candidate 200` ends that), `openai 429` the same for OpenAI; `limit` and
-//! `free` are short for OpenAI's 429 and its end.
+//! It prints the `base_url` for an OpenAI client. Each line on stdin is a command, answered with `done` when it is in
+//! force: a number sets the candidate's percent, `engine sglang` changes its engine, `failover on` or `off` switches
+//! failover, `candidate 503` makes it answer with this status (`candidate 200` ends that), `openai 429` does the same for
+//! OpenAI; `limit` and `free` are short for `openai 429` and `openai 200`.
 
 #![expect(clippy::print_stdout, reason = "an example talks to the person who runs it")]
 
@@ -17,7 +17,7 @@ use shiftgate::api::sim::{self, Behaviour, Sim, SimConfig, Template, Wire};
 
 type Failed = Box<dyn std::error::Error>;
 
-/// What the file says just now.
+/// Settings that are written into the file.
 struct Setting {
     percent: String,
     engine: Wire,
@@ -47,7 +47,7 @@ impl Setting {
     }
 }
 
-/// One server for every engine, each as strict as its newest model.
+/// Starts one server for each engine, as strict as its newest model.
 async fn candidates() -> std::io::Result<Vec<(Wire, Sim)>> {
     let mut sims = Vec::new();
     for wire in Wire::ALL {
@@ -61,7 +61,7 @@ async fn candidates() -> std::io::Result<Vec<(Wire, Sim)>> {
     Ok(sims)
 }
 
-/// The file is written, and the reading of it is in force.
+/// Writes the file and waits until it is in force.
 async fn put(app: &App, file: &Path, text: String) -> Result<(), Failed> {
     if std::fs::read_to_string(file)? == text {
         return Ok(());
@@ -117,7 +117,7 @@ async fn main() -> Result<(), Failed> {
             ("failover", word) => setting.failover = word == "on",
             ("engine", name) => match Wire::ALL.into_iter().find(|wire| wire.as_str() == name) {
                 Some(wire) => setting.engine = wire,
-                None => println!("there is no engine {name}"),
+                None => println!("unknown engine {name}"),
             },
             (percent, _) => setting.percent = percent.to_owned(),
         }

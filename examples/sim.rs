@@ -1,4 +1,4 @@
-//! A simulated server as a process of its own: `cargo run --example sim -- vllm 127.0.0.1:8000`.
+//! Runs a simulated server as its own process: `cargo run --example sim -- vllm 127.0.0.1:8000`.
 //!
 //! Engines are those of rollout.toml. With `OTEL_EXPORTER_OTLP_ENDPOINT` set, vLLM continues the trace of its caller.
 
@@ -37,7 +37,7 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Docker ends its containers with SIGTERM, people with Ctrl-C.
+/// Waits for SIGTERM, which Docker sends, or Ctrl-C.
 async fn wait_for_the_end() {
     match signal(SignalKind::terminate()) {
         Ok(mut terminate) => tokio::select! {

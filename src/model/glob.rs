@@ -1,19 +1,21 @@
-//! Patterns of rollout.toml: `*` stands for any run of characters, everything else for itself.
+//! Matches the patterns of rollout.toml: `*` stands for any run of characters, every other character for itself.
 
 /// A pattern such as `gpt-4o-mini*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob(String);
 
 impl Glob {
+    /// Takes any text as a pattern.
     pub fn new(pattern: impl Into<String>) -> Self {
         Self(pattern.into())
     }
 
+    /// The pattern as it is written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Linear in the text for each `*`: a star remembers where it stood and is retried one further on.
+    /// True if the pattern matches all of `text`. Linear in the text for each `*`: the last star is retried one further on.
     pub fn matches(&self, text: &str) -> bool {
         let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
         let (mut p, mut t) = (0, 0);
@@ -36,7 +38,7 @@ impl Glob {
         pattern.iter().skip(p).all(|byte| *byte == b'*')
     }
 
-    /// The value whose pattern matches `text`; of several the longest pattern wins.
+    /// Returns the value of the longest pattern that matches `text`.
     pub fn longest<'a, T>(table: &'a [(Self, T)], text: &str) -> Option<&'a T> {
         table
             .iter()

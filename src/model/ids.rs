@@ -1,4 +1,4 @@
-//! Places in one reading of the file, each kind with a type of its own so that two of them cannot be swapped unnoticed.
+//! Positions in one reading of the file, with a type for each kind so that two kinds cannot be swapped unnoticed.
 
 /// Position of a backend in the file. Meaningless in another reading of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

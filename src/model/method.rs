@@ -1,13 +1,13 @@
-//! HTTP's methods, as OpenTelemetry's conventions tell them.
+//! Names HTTP methods by OpenTelemetry's conventions.
 
 use http::Method;
 
-/// Others are [`OTHER_METHOD`].
+/// Methods with a name of their own; others are [`OTHER_METHOD`].
 pub(crate) const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-/// The word of the conventions.
+/// Name of every other method.
 pub(crate) const OTHER_METHOD: &str = "_OTHER";
 
-/// The method as it is told: one that nobody knows may be as long as a head.
+/// Returns the method for logs, metrics and spans. An unknown one is replaced: it may be as long as a whole head.
 pub(crate) fn told_method(method: &Method) -> Method {
     match METHODS.contains(&method.as_str()) {
         true => method.clone(),

@@ -1,4 +1,4 @@
-//! What a probe found that a backend cannot do.
+//! Features that a probe found not to work at a backend.
 
 use std::ops::BitOr;
 
@@ -7,11 +7,17 @@ use std::ops::BitOr;
 pub struct MissingFeatures(u8);
 
 impl MissingFeatures {
+    /// Every feature works.
     pub const NONE: Self = Self(0);
+    /// Tool calls.
     pub const TOOLS: Self = Self(1);
+    /// Tool calls in streams.
     pub const TOOLS_STREAMED: Self = Self(1 << 1);
+    /// `response_format` of type `json_schema`.
     pub const JSON_SCHEMA: Self = Self(1 << 2);
+    /// `response_format` of type `json_object`.
     pub const JSON_OBJECT: Self = Self(1 << 3);
+    /// `/v1/responses`.
     pub const RESPONSES: Self = Self(1 << 4);
 
     const ALL: [(Self, &'static str); 5] = [
@@ -22,31 +28,32 @@ impl MissingFeatures {
         (Self::RESPONSES, "responses"),
     ];
 
-    /// Whether every feature of `other` is lacking.
+    /// True if every feature of `other` is missing.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether any feature of `other` is lacking.
+    /// True if any feature of `other` is missing.
     pub const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
+    /// True if no feature is missing.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The words of the lacking features.
+    /// Names of the missing features.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::ALL.into_iter().filter(move |(feature, _)| self.contains(*feature)).map(|(_, name)| name)
     }
 
-    /// For an atomic; the upper three bits are free.
+    /// The set as bits, for an atomic; the upper three bits are free.
     pub const fn bits(self) -> u8 {
         self.0
     }
 
-    /// What is no feature is left out.
+    /// The set of these bits; unknown bits are ignored.
     pub const fn from_bits(bits: u8) -> Self {
         Self(bits & 0b1_1111)
     }

@@ -1,4 +1,4 @@
-//! The vocabulary: small types that every room shares. No I/O, no clocks, no configuration text.
+//! Small types that every room shares. No I/O, no clocks, no configuration text.
 
 mod cancelled_by;
 mod closed;

@@ -1,26 +1,32 @@
-//! A share in integer hundredths of a percent, so that no rounding decides who is moved.
+//! Shares in whole hundredths of a percent, so that rounding never decides which request is moved.
 
 use std::fmt;
 
-/// 0 to 100 % in steps of 0.01.
+/// A share from 0 to 100 % in steps of 0.01.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Percent(u16);
 
-/// Why a number is no percent.
+/// Reason why a number is not a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PercentError {
+    /// NaN.
     #[error("is not a number")]
     NotANumber,
+    /// Below 0.
     #[error("is below 0")]
     Negative,
+    /// Above 100.
     #[error("is above 100")]
     Above100,
+    /// Finer than 0.01.
     #[error("has more than two decimals")]
     TooFine,
 }
 
 impl Percent {
+    /// 0 %.
     pub const ZERO: Self = Self(0);
+    /// 100 %.
     pub const FULL: Self = Self(10_000);
 
     /// From hundredths of a percent; `None` above 10,000.
@@ -28,10 +34,12 @@ impl Percent {
         if hundredths <= 10_000 { Some(Self(hundredths)) } else { None }
     }
 
+    /// The share in hundredths of a percent, 0 to 10,000.
     pub const fn hundredths(self) -> u16 {
         self.0
     }
 
+    /// The share in percent, 0 to 100.
     pub fn as_f64(self) -> f64 {
         f64::from(self.0) / 100.0
     }
@@ -52,7 +60,7 @@ impl TryFrom<f64> for Percent {
         }
         let scaled = value * 100.0;
         let rounded = scaled.round();
-        // 0.07 * 100.0 is 7.000000000000001: the nearest hundredth is meant, anything further off is a third decimal.
+        // 0.07 * 100.0 is 7.000000000000001, so the nearest hundredth counts; a larger difference is a third decimal.
         if (scaled - rounded).abs() > 1e-6 {
             return Err(PercentError::TooFine);
         }

@@ -1,87 +1,130 @@
-//! The closed lists: why a backend answers, why a request was pinned, how it ended.
+//! Closed lists: reasons for the choice of a backend, reasons for pinning, and ends of a request.
 
-/// Why this backend answers.
+/// Reason for which this backend answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
+    /// The split chose it.
     Split,
+    /// It holds the state that the request refers to.
     Affinity,
+    /// The request named it.
     Override,
+    /// The chosen candidate was withdrawn; the baseline serves.
     RolledBack,
+    /// The chosen candidate is at a limit; the baseline serves.
     Overload,
+    /// The chosen candidate asked for a pause; the baseline serves.
     Cooldown,
+    /// The chosen candidate's breaker is open; the baseline serves.
     Breaker,
+    /// The chosen candidate failed; the baseline serves.
     Failover(Cause),
+    /// The request belongs to the baseline.
     Pinned(Pin),
+    /// No backend: shiftgate answers.
     Refused(Refusal),
 }
 
-/// What made an attempt fail.
+/// Cause of a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
+    /// The connection failed.
     Connect,
+    /// The TLS handshake failed.
     Tls,
+    /// The connection was closed early.
     Reset,
+    /// A timeout passed.
     Timeout,
+    /// The backend answered with an error status.
     Status,
+    /// A stream contained an error before its first content.
     ErrorEvent,
+    /// The answer is not one of OpenAI's API.
     BadAnswer,
 }
 
-/// Why a request belongs to the baseline whatever the percent.
+/// Reason for which a request goes to the baseline at any percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pin {
+    /// The endpoint is never split.
     Endpoint,
+    /// It uses state on OpenAI's servers.
     Stateful,
+    /// The body is larger than `server.max_body`.
     BodyOverCap,
+    /// The body is not one JSON object.
     Unparsable,
+    /// `models` has no match.
     Model,
+    /// It contains images.
     Vision,
+    /// It contains or asks for audio.
     Audio,
+    /// It contains files.
     File,
+    /// Its tools do not work at the candidate.
     Tools,
+    /// It uses tools that OpenAI hosts.
     Hosted,
+    /// It asks for several choices.
     Choices,
+    /// It asks for logprobs.
     Logprobs,
+    /// It uses `logit_bias`.
     LogitBias,
+    /// Its response format does not work at the candidate.
     Format,
+    /// It does not fit into the candidate's context.
     Context,
+    /// It uses a field that the candidate does not know.
     UnknownField,
+    /// Its translation would change the answer, and `translate` is strict.
     Strict,
+    /// It needs a feature that the probe found missing.
     Probe,
+    /// The application's SDK retries it, so a candidate may have failed it before.
     Retry,
 }
 
-/// Why shiftgate answered itself.
+/// Reason for which shiftgate answers itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// No such path here.
+    /// The path is unknown or malformed.
     Path,
+    /// The method is unknown.
     Method,
     /// The request breaks HTTP or OpenAI's rules.
     Request,
     /// The head or the target is larger than allowed.
     Head,
-    /// A process limit or the baseline's own is reached.
+    /// A limit of the process or of the baseline is reached.
     Overload,
-    /// The override header names no backend.
+    /// The override header does not name a backend.
     Override,
-    /// The application was too slow.
+    /// The application sent its request too slowly.
     Timeout,
 }
 
-/// How a request ended.
+/// End of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum End {
+    /// The answer was sent completely.
     Complete,
+    /// The application closed the connection.
     ClientGone,
+    /// The backend failed.
     UpstreamError,
+    /// A timeout passed.
     Timeout,
+    /// shiftgate answered itself.
     Refused,
+    /// The process ended first.
     Drained,
 }
 
 impl Reason {
-    /// The word of the header, `/status`, metrics and log.
+    /// Value in the header, `/status`, metrics and log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Split => "split",
@@ -97,17 +140,18 @@ impl Reason {
         }
     }
 
-    /// Whether the split chose: what counts in shares asked and got.
+    /// True if the split chose: such requests count in the shares asked and got.
     pub const fn is_share(self) -> bool {
         !matches!(self, Self::Pinned(_) | Self::Refused(_) | Self::Override | Self::Affinity)
     }
 }
 
 impl Cause {
+    /// Every cause.
     pub const ALL: [Self; 7] =
         [Self::Connect, Self::Tls, Self::Reset, Self::Timeout, Self::Status, Self::ErrorEvent, Self::BadAnswer];
 
-    /// The word after `failover:`.
+    /// Value after `failover:`.
     pub fn as_str(self) -> &'static str {
         let word = self.failover();
         word.strip_prefix("failover:").unwrap_or(word)
@@ -129,9 +173,10 @@ impl Cause {
 macro_rules! pins {
     ($($variant:ident = $word:literal),+ $(,)?) => {
         impl Pin {
+            /// Every pin.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The word after `pinned:`.
+            /// Value after `pinned:`.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
@@ -166,6 +211,7 @@ pins! {
 }
 
 impl Refusal {
+    /// Every refusal.
     pub const ALL: [Self; 7] =
         [Self::Path, Self::Method, Self::Request, Self::Head, Self::Overload, Self::Override, Self::Timeout];
 
@@ -183,9 +229,11 @@ impl Refusal {
 }
 
 impl End {
+    /// Every end.
     pub const ALL: [Self; 6] =
         [Self::Complete, Self::ClientGone, Self::UpstreamError, Self::Timeout, Self::Refused, Self::Drained];
 
+    /// Value in metrics and log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Complete => "complete",

@@ -1,4 +1,4 @@
-//! A value that must never be seen: no log, no error, no status shows it.
+//! Values that no log, error or status may show.
 
 use std::fmt;
 
@@ -7,11 +7,12 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
+    /// Takes the value.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// The value itself, for the one place that writes it into a header.
+    /// Returns the value, for the place that writes it into a header.
     pub fn expose(&self) -> &str {
         &self.0
     }

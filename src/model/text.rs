@@ -1,8 +1,8 @@
-//! Other people's text, cut to a length.
+//! Cuts text from outside to a length.
 
-/// The first `most` characters.
+/// Returns the first `most` characters.
 pub(crate) fn prefix(text: &str, most: usize) -> String {
-    // Bytes are never fewer than characters: most texts end here.
+    // A text never has fewer bytes than characters, so most texts return here.
     if text.len() <= most {
         return text.to_owned();
     }

@@ -1,32 +1,33 @@
-//! Under which ids a request's trace is known (W3C Trace Context, level 1: `traceparent`).
+//! Ids of a request's trace (W3C Trace Context, level 1: `traceparent`).
 
 use std::fmt;
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 const SAMPLED: u8 = 1;
 
-/// 32 lower-case hex digits, not all zero.
+/// Id of a trace: 32 lower-case hex digits, not all zero.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TraceId {
     text: [u8; 32],
     number: u128,
 }
 
-/// One span's id within its trace; not zero.
+/// Id of a span within its trace; not zero.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SpanId(u64);
 
-/// What a request says of the trace that it belongs to, or what was made up where it said nothing.
+/// Trace that a request belongs to: from its `traceparent`, or a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
+    /// Id of the trace.
     pub trace: TraceId,
-    /// The application's span; `None` where the trace begins here.
+    /// The application's span; `None` if the trace begins here.
     pub parent: Option<SpanId>,
     flags: u8,
 }
 
 impl TraceId {
-    /// Of 16 random bytes.
+    /// Makes an id of 16 random bytes.
     pub fn new(random: u128) -> Self {
         let mut text = [b'0'; 32];
         let number = random.max(1);
@@ -44,17 +45,19 @@ impl TraceId {
         (number != 0).then_some(Self { text: id, number })
     }
 
+    /// The id as hex digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.text).unwrap_or_default()
     }
 
+    /// The id as a number.
     pub const fn as_u128(&self) -> u128 {
         self.number
     }
 }
 
 impl SpanId {
-    /// Of 8 random bytes.
+    /// Makes an id of 8 random bytes.
     pub fn new(random: u64) -> Self {
         Self(random.max(1))
     }
@@ -64,18 +67,19 @@ impl SpanId {
         (id != 0).then_some(Self(id))
     }
 
+    /// The id as a number.
     pub const fn as_u64(self) -> u64 {
         self.0
     }
 }
 
 impl TraceContext {
-    /// A trace that begins here, not sampled so far.
+    /// Begins a trace that is not sampled yet.
     pub fn begin(random: u128) -> Self {
         Self { trace: TraceId::new(random), parent: None, flags: 0 }
     }
 
-    /// A later version than 00 may go on after what is known of it.
+    /// Parses a `traceparent`; `None` if it is not valid. A version above 00 may have more parts, which are ignored.
     pub fn of_traceparent(value: &str) -> Option<Self> {
         let mut parts = value.split('-');
         let version = parts.next().filter(|version| version.len() == 2 && is_lower_hex(version))?;
@@ -91,15 +95,17 @@ impl TraceContext {
         })
     }
 
+    /// True if the caller, or the sampler here, decided to export the trace.
     pub const fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
     }
 
+    /// Sets the sampled flag.
     pub const fn set_sampled(&mut self, sampled: bool) {
         self.flags = if sampled { self.flags | SAMPLED } else { self.flags & !SAMPLED };
     }
 
-    /// For who is asked next, as the child of `span`.
+    /// Returns the `traceparent` for the next server, as the child of `span`.
     pub fn traceparent(&self, span: SpanId) -> String {
         format!("00-{}-{span}-{:02x}", self.trace.as_str(), self.flags & SAMPLED)
     }

@@ -1,41 +1,46 @@
-//! What has been seen of an answer: when it began, its tokens, its end, and what it calls itself.
+//! Facts of an answer that are known so far: its begin, its tokens, its end, its ids.
 //!
-//! Bound: names are cut at 128 characters, and eight reasons are kept.
+//! Bound: ids are cut at 128 characters, and eight finish reasons are kept.
 
 use std::time::Instant;
 
 use super::pace::Pace;
 use crate::model::prefix;
 
-/// No answer has more tokens: a larger count is nonsense, and not known.
+/// Limit on a count of tokens; a larger one is nonsense and counts as unknown.
 pub(crate) const MAX_TOKENS: u64 = 1 << 32;
 
 /// Tokens as the backend counted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
+    /// Prompt tokens, cached ones included.
     pub input: u64,
-    /// Of the input; `None` where it was not said.
+    /// Prompt tokens that came from a cache; `None` if unknown.
     pub cached_input: Option<u64>,
+    /// Generated tokens, thoughts included.
     pub output: u64,
-    /// Of the output; `None` where it was not said.
+    /// Generated tokens that are thoughts; `None` if unknown.
     pub reasoning: Option<u64>,
 }
 
-/// What an answer says of itself beside its content, as its backend says it.
+/// Ids and finish reasons of an answer, as its backend wrote them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AnswerIds {
+    /// Id of the answer.
     pub id: Option<String>,
+    /// Name of the model that answered.
     pub model: Option<String>,
-    /// One for each choice, in the order in which they ended.
+    /// Finish reasons of the choices, in the order in which they ended.
     pub reasons: Vec<String>,
 }
 
-/// Longer ids, models and reasons are cut here.
+/// Limit, in characters, on ids, models and reasons; longer ones are cut.
 const MAX_TOLD: usize = 128;
-/// Further choices' reasons are not kept.
+/// Limit on finish reasons; those of further choices are not kept.
 pub(super) const MAX_REASONS: usize = 8;
 
 impl AnswerIds {
+    /// Sets id and model, unless they are known already.
     pub fn name(&mut self, id: Option<&str>, model: Option<&str>) {
         let cut = |text: &str| prefix(text, MAX_TOLD);
         if self.id.is_none() {
@@ -46,6 +51,7 @@ impl AnswerIds {
         }
     }
 
+    /// Adds the finish reason of one choice.
     pub fn reason(&mut self, reason: &str) {
         if self.reasons.len() < MAX_REASONS {
             self.reasons.push(prefix(reason, MAX_TOLD));
@@ -53,25 +59,27 @@ impl AnswerIds {
     }
 }
 
-/// What has been seen so far.
+/// Facts that are known so far.
 #[derive(Debug, Clone, Default)]
 pub struct AnswerFacts {
-    /// When the first generated token of a stream came.
+    /// Time at which the first content of a stream came.
     pub first_content: Option<Instant>,
+    /// Token counts, if the backend sent them.
     pub usage: Option<Usage>,
-    /// A stream said `{"error":…}`.
+    /// True if a stream contained an error.
     pub error_event: bool,
-    /// A stream said why it ended: a finish reason, `response.completed`.
+    /// True if a stream contained a finish reason or `response.completed`.
     pub has_reason: bool,
-    /// `[DONE]`: nothing comes after it.
+    /// True if a stream contained `[DONE]`, after which nothing comes.
     pub done: bool,
+    /// Ids and finish reasons.
     pub told: AnswerIds,
-    /// Of a stream that has begun.
+    /// Gaps between the chunks of a stream whose content has begun.
     pub pace: Option<Box<Pace>>,
 }
 
 impl AnswerFacts {
-    /// Whether a stream said that it is whole.
+    /// True if a stream marked its own end.
     pub const fn finished(&self) -> bool {
         self.done || self.has_reason
     }

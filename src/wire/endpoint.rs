@@ -1,40 +1,51 @@
-//! Which endpoint of OpenAI's API a request is for, and what may be done with it.
+//! Recognises the endpoint of OpenAI's API that a request is for, and knows what may be done with it.
 //!
-//! Matched on the raw path: nothing is decoded, and what could be decoded to another path is refused.
+//! Paths are matched undecoded; one that could be decoded to another path is refused.
 
 use http::Method;
 
 use super::scan::Scan;
 
-/// The endpoints that are told apart; everything else under `/v1` is passed through to the baseline.
+/// An endpoint. Other paths under `/v1` pass through to the baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
+    /// `POST /v1/chat/completions`.
     ChatCompletions,
+    /// `POST /v1/completions`.
     Completions,
+    /// `POST /v1/embeddings`.
     Embeddings,
+    /// `POST /v1/moderations`.
     Moderations,
+    /// `POST /v1/responses`.
     Responses,
+    /// `GET /v1/models`.
     Models,
+    /// `GET /v1/realtime`, which becomes a WebSocket.
     Realtime,
-    /// Under `/v1`, with the method GET or HEAD: sent again it does no harm.
+    /// Another path under `/v1` with GET or HEAD, which can be repeated; with its template.
     Read(&'static str),
-    /// Under `/v1`, anything else.
+    /// Another request under `/v1`; with its template.
     Other(&'static str),
-    /// Dot segments, empty segments, encoded slashes: two servers may read such a path differently.
+    /// A path that two servers may read differently: dot segments, empty segments, encoded slashes.
     Malformed,
-    /// Not under `/v1`.
+    /// A path that is not under `/v1`.
     NotOurs,
 }
 
-/// What a model is asked for, in the words of `gen_ai.operation.name`.
+/// Kind of model call, by the values of `gen_ai.operation.name`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
+    /// A chat, also through `/v1/responses`.
     Chat,
+    /// A completion of a prompt.
     TextCompletion,
+    /// Embeddings of texts.
     Embeddings,
 }
 
 impl Operation {
+    /// Value of `gen_ai.operation.name`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Chat => "chat",
@@ -45,6 +56,7 @@ impl Operation {
 }
 
 impl Endpoint {
+    /// Recognises the endpoint; never fails.
     pub fn of(method: &Method, path: &str) -> Self {
         let posted = *method == Method::POST;
         match path {
@@ -72,7 +84,7 @@ impl Endpoint {
         }
     }
 
-    /// The route's name for logs and metrics: never an id.
+    /// Path for logs and metrics, with `*` in place of ids.
     pub const fn template(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/v1/chat/completions",
@@ -88,7 +100,7 @@ impl Endpoint {
         }
     }
 
-    /// `None` where no model is asked.
+    /// Kind of model call; `None` if no model is called.
     pub const fn operation(self) -> Option<Operation> {
         match self {
             Self::ChatCompletions | Self::Responses => Some(Operation::Chat),
@@ -98,17 +110,17 @@ impl Endpoint {
         }
     }
 
-    /// Whether the split may ever choose for it.
+    /// True if the split may choose a backend.
     pub const fn split_candidate(self) -> bool {
         matches!(self, Self::ChatCompletions | Self::Responses)
     }
 
-    /// Whether its answers are generated text, in one of OpenAI's three formats.
+    /// True if answers are generated text, in one of OpenAI's three formats.
     pub const fn is_generation(self) -> bool {
         matches!(self, Self::ChatCompletions | Self::Completions | Self::Responses)
     }
 
-    /// Whether its body is read, up to `max_body`, before it is sent.
+    /// True if the body is read, up to `max_body`, before it is sent.
     pub const fn is_read(self) -> bool {
         matches!(
             self,
@@ -116,7 +128,7 @@ impl Endpoint {
         )
     }
 
-    /// Sent twice it costs, but does no harm, whatever the body says.
+    /// True if the request may be sent twice, whatever its body.
     pub const fn replay_safe_by_path(self) -> bool {
         matches!(
             self,
@@ -129,7 +141,7 @@ impl Endpoint {
         )
     }
 
-    /// The same, where the body has to promise it.
+    /// True if the request may be sent twice because its body stores nothing.
     pub fn replay_safe_by_body(self, body: &Scan<'_>) -> bool {
         self == Self::Responses && body.is_false("store") && !body.is_true("background")
     }
@@ -145,7 +157,7 @@ fn is_malformed(path: &str) -> bool {
         || path.split('/').any(|segment| segment == "." || segment == "..")
 }
 
-/// Families of the API whose second segment is an id.
+/// Paths whose next segment is an id, each with its template.
 const FAMILIES: [(&str, &str); 12] = [
     ("/chat/completions", "/v1/chat/completions/*"),
     ("/responses", "/v1/responses/*"),

@@ -1,18 +1,22 @@
-//! Errors in OpenAI's shape, as its SDKs read them: `{"error":{"message","type","param","code"}}`.
+//! Writes errors in OpenAI's shape, as its SDKs read them: `{"error":{"message","type","param","code"}}`.
 
 use bytes::Bytes;
 use serde::Serialize;
 
-/// Of a backend's message at most so many characters are passed on.
+/// Limit, in characters, on a backend's message; the rest is cut.
 const MAX_MESSAGE: usize = 2000;
 
-/// One error as an OpenAI client knows it.
+/// One error of OpenAI's API.
 #[derive(Debug, Clone, Serialize)]
 pub struct ApiError {
+    /// Text for the developer.
     pub message: String,
+    /// Class of the error, by which SDKs tell errors apart.
     #[serde(rename = "type")]
     pub kind: &'static str,
+    /// Field of the request that is at fault.
     pub param: Option<String>,
+    /// Exact error within its class.
     pub code: Option<Box<str>>,
 }
 
@@ -22,15 +26,17 @@ struct Envelope<'a> {
 }
 
 impl ApiError {
+    /// Makes an error of the request.
     pub fn invalid_request(message: impl Into<String>, code: Option<&'static str>) -> Self {
         Self { message: message.into(), kind: "invalid_request_error", param: None, code: code.map(Into::into) }
     }
 
+    /// Makes an error of the server side.
     pub fn server(message: impl Into<String>, code: &'static str) -> Self {
         Self { message: message.into(), kind: "server_error", param: None, code: Some(code.into()) }
     }
 
-    /// What a backend of any engine said with `status`, in OpenAI's shape: its message, where one can be found.
+    /// Converts an error response of any engine; keeps its message, if one is found.
     pub fn of_backend(status: u16, body: &[u8]) -> Self {
         let message = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|said| message_in(&said));
         let message = message.unwrap_or_else(|| format!("the backend answered {status}"));
@@ -41,13 +47,13 @@ impl ApiError {
         }
     }
 
-    /// The body of an answer.
+    /// Writes the body of a response.
     pub fn to_json(&self) -> Bytes {
-        // Strings and nulls always serialise; an empty body is still a valid answer should that ever change.
+        // Strings and nulls always serialise; an empty body would still be a valid response.
         serde_json::to_vec(&Envelope { error: self }).map(Bytes::from).unwrap_or_default()
     }
 
-    /// The event that ends a stream which cannot go on. No `[DONE]` follows it.
+    /// Writes the event that ends a broken stream. No `[DONE]` follows it.
     pub fn to_event(&self) -> Bytes {
         let mut event = b"data: ".to_vec();
         event.extend_from_slice(&self.to_json());
@@ -56,7 +62,7 @@ impl ApiError {
     }
 }
 
-/// `error.message`, `message`, `error` or `detail`, in this order, whichever is a text.
+/// Finds the message: `error.message`, `message`, `error` or `detail`, in this order.
 fn message_in(said: &serde_json::Value) -> Option<String> {
     let error = said.get("error");
     let found = error.and_then(|error| error.get("message")).or_else(|| said.get("message")).or(error);

@@ -1,31 +1,31 @@
-//! Where the requests on an HTTP/1.1 connection begin and end, followed beside hyper: its parse drops a
-//! `content-length` that comes with `transfer-encoding`, and a target's fragment, and both have to be refused.
+//! Follows where requests on an HTTP/1.1 connection begin and end, beside hyper, whose parser drops a `content-length`
+//! that comes with `transfer-encoding`, and a target's fragment; both have to be refused.
 //!
-//! Owns: telling where heads are (RFC 9112 §6 and §7). Refuses: parsing for anybody. Invariant: of what has passed at
-//! most 128 bytes are kept, and what cannot be followed is a fault: a request that was not seen is not trusted.
+//! Owns: finding heads (RFC 9112 §6 and §7). Refuses: parsing for others. Invariant: at most 128 bytes are kept, and
+//! bytes that cannot be followed are a fault: a request that was not seen is not trusted.
 
-/// Of a line so much is kept when it comes in pieces; `content-length` and its value are far shorter.
+/// Bytes kept of a line that comes in pieces; the rest is cut. `content-length` and its value are far shorter.
 const MAX_LINE: usize = 128;
-/// Digits of a chunk's size: more than a u64 holds is nobody's chunk.
+/// Limit on the digits of a chunk's size; more is a fault. A u64 holds 16.
 const MAX_DIGITS: u8 = 16;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
-/// What is wrong with a request, and cannot be seen in its parsed head.
+/// A fault of a request that its parsed head does not show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// `content-length` and `transfer-encoding` in one head: two servers may read two different bodies.
+    /// `content-length` and `transfer-encoding` in one head: two servers may read different bodies.
     TwoLengths,
-    /// A target with `#`.
+    /// The target contains `#`.
     Fragment,
-    /// Where this request begins is not certain.
+    /// The begin of this request is not certain.
     Unclear,
 }
 
-/// Follows one connection.
+/// The state of one connection.
 #[derive(Debug, Default)]
 pub struct Framing {
     state: State,
-    /// The line begun in an earlier piece, cut at [`MAX_LINE`].
+    /// The begin of a line from earlier pieces, cut at [`MAX_LINE`].
     kept: Vec<u8>,
     head: Head,
     heads: u64,
@@ -55,33 +55,33 @@ struct Head {
     fragment: bool,
     length: Option<u64>,
     chunked: bool,
-    /// The line so far is longer than what is kept of it.
+    /// True if the line is longer than the kept part.
     cut: bool,
 }
 
 impl Framing {
-    /// The first request, counted from 1, that must not be trusted.
+    /// Returns the first fault with the number of its request, counted from 1.
     pub const fn fault(&self) -> Option<(u64, Fault)> {
         self.fault
     }
 
-    /// Heads that were seen whole.
+    /// Number of complete heads.
     pub const fn heads(&self) -> u64 {
         self.heads
     }
 
-    /// Whether a head has begun and not ended.
+    /// True if a head has begun and not ended.
     pub fn in_head(&self) -> bool {
         self.state == State::Head || (self.state == State::Between && !self.kept.is_empty())
     }
 
-    /// From here on the connection has another protocol.
+    /// Stops following: the connection has another protocol from here on.
     pub fn stop(&mut self) {
         self.state = State::Opaque;
         self.kept = Vec::new();
     }
 
-    /// The next bytes, in any pieces.
+    /// Takes the next bytes, in pieces of any size.
     pub fn push(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             bytes = match self.state {
@@ -148,7 +148,7 @@ impl Framing {
     }
 
     fn field(&mut self, line: &[u8]) {
-        // Nearly every other field ends here.
+        // Nearly every field that does not frame a body is passed over here.
         if !matches!(line.first(), Some(b'c' | b'C' | b't' | b'T')) {
             return;
         }

@@ -1,21 +1,23 @@
-//! What a request's head must not say, though hyper lets it: rules of HTTP whose breach makes two servers read two
-//! different requests, and requests that are not for a proxy of this kind.
+//! Checks a request's head for errors that hyper accepts: those that make two servers read two different requests, and
+//! requests that are meant for a forward proxy.
 //!
-//! Owns: the refusals that need nothing but the head. Refuses: paths (`endpoint`), sizes, configuration.
+//! Owns: refusals that need only the head. Refuses: paths (`endpoint`), sizes, configuration.
 
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version};
 
 use super::framing::Fault;
 
-/// Why a head is refused.
+/// Reason why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wrong {
+    /// Status of the response.
     pub status: StatusCode,
-    /// What is wrong and what to do, for the sender.
+    /// Description and cure, for the sender.
     pub what: &'static str,
+    /// `code` of the error body.
     pub code: &'static str,
-    /// Where the next request on the connection begins is no longer certain.
+    /// True if the connection has to close, since the begin of its next request is not certain.
     pub closes: bool,
 }
 
@@ -27,11 +29,11 @@ const fn bad_framing(what: &'static str) -> Wrong {
     Wrong { status: StatusCode::BAD_REQUEST, what, code: "invalid_framing", closes: true }
 }
 
-/// Fields that address, authorise, frame or trace the request: a sender cannot declare them its own hop's affair.
+/// Fields that address, authorise, frame or trace the request; a sender cannot make them hop-by-hop.
 const PROTECTED: [HeaderName; 4] = [HOST, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE];
 const PROTECTED_NAMES: [&str; 3] = ["traceparent", "tracestate", "cookie"];
 
-/// What is wrong with this head, if anything; `fault` is what the parsed head does not show.
+/// Checks a head; `fault` is one that the parsed head does not show.
 pub fn check(
     method: &Method,
     uri: &Uri,
@@ -66,7 +68,7 @@ pub fn check(
     Ok(())
 }
 
-/// Whether the method is one of HTTP's that an API uses. Methods are case-sensitive: `get` is none.
+/// True if the method is one that an API uses. Methods are case-sensitive: `get` is unknown.
 pub fn is_known(method: &Method) -> bool {
     matches!(
         *method,
@@ -89,7 +91,7 @@ fn transfer_encoding(headers: &HeaderMap) -> Result<(), Wrong> {
     }
 }
 
-/// RFC 9112 §3.2: exactly one valid Host, and of other servers' names none.
+/// Checks for exactly one valid Host (RFC 9112 §3.2) and for targets that name another server.
 fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), Wrong> {
     let mut lines = headers.get_all(HOST).iter();
     let given = match (lines.next(), lines.next()) {
@@ -111,7 +113,7 @@ fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), Wrong> {
     }
 }
 
-/// The characters of a name or address and a port (RFC 3986 §3.2.2); whether it is ours is no question here.
+/// True if all characters may occur in a name or address with a port (RFC 3986 §3.2.2).
 fn is_host(value: &[u8]) -> bool {
     let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
     !value.is_empty() && value.iter().all(is_allowed)

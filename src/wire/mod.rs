@@ -1,4 +1,4 @@
-//! OpenAI's format as bytes: which endpoint a path is, what a body says, how it is changed, what an answer tells.
+//! OpenAI's wire format as bytes: endpoints, request bodies, answers, errors, HTTP framing.
 //!
 //! Owns: the wire format. Refuses: sockets, clocks, configuration. Invariant: no input makes it panic.
 

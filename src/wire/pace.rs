@@ -1,4 +1,4 @@
-//! How evenly a stream's chunks come: the times between them, in the buckets that are published.
+//! Measures the times between a stream's chunks, in the buckets of the published histogram.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ pub(crate) const BOUNDS: [f64; 17] =
 #[derive(Debug, Clone, Default)]
 pub struct Pace {
     last: Option<Instant>,
-    /// By the first bound that is not below; the last one is above all bounds.
+    /// Number of gaps in each bucket; the last bucket is above all bounds.
     counts: [u32; BOUNDS.len() + 1],
     sum: Duration,
 }
 
 impl Pace {
-    /// A chunk has come.
+    /// Adds a chunk that came at `now`.
     pub fn chunk(&mut self, now: Instant) {
         if let Some(last) = self.last.replace(now) {
             let gap = now.saturating_duration_since(last);
@@ -30,14 +30,17 @@ impl Pace {
         }
     }
 
+    /// Number of gaps in each bucket of [`BOUNDS`], and above all of them.
     pub const fn counts(&self) -> &[u32; BOUNDS.len() + 1] {
         &self.counts
     }
 
+    /// Sum of all gaps.
     pub const fn sum(&self) -> Duration {
         self.sum
     }
 
+    /// Number of gaps.
     pub fn gaps(&self) -> u64 {
         self.counts.iter().map(|count| u64::from(*count)).sum()
     }

@@ -1,10 +1,10 @@
-//! Replacing one value of a body and nothing else.
+//! Replaces one value of a body and nothing else.
 
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-/// `body` with `span` replaced by `value` as a JSON string; every other byte is as it was.
+/// Returns `body` with `span` replaced by `value` as a JSON string; every other byte is unchanged.
 pub fn replace(body: &Bytes, span: Range<usize>, value: &str) -> Bytes {
     let (Some(before), Some(after)) = (body.get(..span.start), body.get(span.end..)) else { return body.clone() };
     let Ok(quoted) = serde_json::to_string(value) else { return body.clone() };

@@ -1,39 +1,39 @@
-//! Server-sent events out of any chunking of their bytes (WHATWG HTML, "event stream interpretation").
+//! Splits a stream of bytes into server-sent events (WHATWG HTML, "event stream interpretation").
 //!
-//! Owns: finding the data of each event. Refuses: I/O, JSON. Invariant: however the stream is cut, the same events come
-//! out; what is kept between two chunks never exceeds [`MAX_EVENT`].
+//! Owns: finding the data of each event. Refuses: I/O, JSON. Invariant: the events do not depend on how the stream is
+//! cut into chunks; the bytes kept between two chunks never exceed [`MAX_EVENT`].
 
-/// An event longer than this is passed over, not kept.
+/// Limit, in bytes, on one event; a longer one is skipped.
 pub(crate) const MAX_EVENT: usize = 1 << 20;
 
-/// Whether `bytes` end with the blank line that ends an event.
+/// True if `bytes` end with the blank line that ends an event.
 pub(crate) fn ends_event(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\n\n") || bytes.ends_with(b"\r\n\r\n") || bytes.ends_with(b"\r\r")
 }
 
-/// Where the last whole event of `bytes` ends, if it ends after the first `known` of them; 0 when none does.
+/// Returns the end of the last complete event, if it is after the first `known` bytes; otherwise 0.
 pub(crate) fn last_event_end(bytes: &[u8], known: usize) -> usize {
     (known + 1..=bytes.len()).rev().find(|end| bytes.get(..*end).is_some_and(ends_event)).unwrap_or(0)
 }
 
-/// Where each whole event of `bytes` ends.
+/// Returns the end of each complete event.
 pub(crate) fn event_ends(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
     (1..=bytes.len()).filter(|end| bytes.get(..*end).is_some_and(ends_event))
 }
 
-/// Reads a stream chunk by chunk.
+/// Parser of one stream, fed chunk by chunk.
 #[derive(Debug, Default)]
 pub struct Framer {
-    /// The line begun in an earlier chunk.
+    /// Begin of a line from earlier chunks.
     line: Vec<u8>,
     /// `data` lines of the event so far, joined by a line feed.
     data: Vec<u8>,
     has_data: bool,
-    /// The last chunk ended with CR: an LF at the start of the next one belongs to it.
+    /// True if the last chunk ended with CR: an LF at the start of the next one belongs to it.
     after_cr: bool,
     begun: bool,
     skipping: bool,
-    /// Events passed over for their size.
+    /// Number of events skipped because of their size.
     pub oversized: u64,
 }
 
