@@ -73,6 +73,8 @@
 //! | a header to a backend | `backend/headers.rs` |
 //! | a key of rollout.toml | `config/types`, then `config/backend` or `config/sections` |
 
+#![warn(missing_docs, clippy::missing_docs_in_private_items)]
+
 pub(crate) mod admin;
 pub mod api;
 pub(crate) mod app;
