@@ -318,11 +318,11 @@ pub struct Signals {
 impl Signals {
     /// Installs the handlers. Fails if the system refuses one.
     pub fn new() -> Result<Self, StartError> {
-        let of = |kind| signal(kind).map_err(StartError::Signals);
+        let install = |kind| signal(kind).map_err(StartError::Signals);
         Ok(Self {
-            terminate: of(SignalKind::terminate())?,
-            interrupt: of(SignalKind::interrupt())?,
-            hangup: of(SignalKind::hangup())?,
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+            hangup: install(SignalKind::hangup())?,
         })
     }
 

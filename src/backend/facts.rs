@@ -11,7 +11,7 @@ const PROBED: u8 = 1 << 7;
 /// Facts written by polls and probes, read on the request path.
 #[derive(Debug, Default)]
 pub struct Facts {
-    /// In tokens; 0 if unknown.
+    /// Length in tokens; 0 if unknown.
     max_model_len: AtomicU64,
     lacks: AtomicU8,
 }

@@ -115,13 +115,13 @@ impl Client {
                 .await
                 .map_err(|error| Failure::of_exchange(&error))?;
             let allowed = Arc::new(AtomicUsize::new(1));
-            let told = Arc::clone(&allowed);
+            let latest = Arc::clone(&allowed);
             tokio::spawn(async move {
                 let _open = guard;
                 let mut conn = std::pin::pin!(conn);
                 let running = std::future::poll_fn(|cx| {
                     let polled = conn.as_mut().poll(cx);
-                    told.store(conn.current_max_send_streams(), Relaxed);
+                    latest.store(conn.current_max_send_streams(), Relaxed);
                     polled
                 });
                 drop(running.await);

@@ -40,12 +40,12 @@ impl Resolver {
     where
         L: Future<Output = io::Result<Vec<SocketAddr>>>,
     {
-        let asked = now();
+        let called_at = now();
         let mut answers = self.0.lock().await;
         if let Some(good) = answers.good.as_ref().filter(|good| now().saturating_duration_since(good.since) < FRESH) {
             return Ok(good.addresses.clone());
         }
-        if let Some((_, error)) = answers.failed.as_ref().filter(|(at, _)| *at > asked) {
+        if let Some((_, error)) = answers.failed.as_ref().filter(|(at, _)| *at > called_at) {
             return Err(io::Error::other(error.clone()));
         }
         match (lookup.await, answers.good.as_mut()) {

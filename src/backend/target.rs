@@ -21,7 +21,7 @@ use crate::stats::BackendStats;
 pub enum Auth {
     /// The application's own `authorization` header.
     Client,
-    /// Without credentials.
+    /// No credentials.
     None,
     /// `Bearer …` of the configured key, marked sensitive.
     Bearer(HeaderValue),

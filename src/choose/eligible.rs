@@ -7,7 +7,7 @@ use crate::model::BackendId;
 /// [`super::Choice`] cannot name any other.
 #[derive(Debug, Clone, Default)]
 pub struct Eligible {
-    /// By position in the file; `None` stands for every backend.
+    /// Flags by position in the file; `None` stands for every backend.
     only: Option<Box<[bool]>>,
 }
 

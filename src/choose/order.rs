@@ -92,7 +92,7 @@ fn route_of(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> 
     RouteId::new(config.routes.iter().position(|route| matches(&route.matcher)).unwrap_or(last))
 }
 
-/// Returns the reason for which a request belongs to the baseline whatever the draw. It applies if any candidate of the
+/// Returns the reason for which a request belongs to the baseline regardless of the draw. It applies if any candidate of the
 /// route above 0 % cannot serve the request, so that shares count only requests that could go either way.
 fn pin(config: &Config, route: RouteId, request: &Request<'_>, facts: &dyn Facts) -> Option<Pin> {
     let scan = request.scan();
@@ -151,12 +151,12 @@ fn named(config: &Config, owner: Owner) -> Option<BackendId> {
 
 /// The backend that holds the server-side state this request refers to, at any percent. OpenAI's ids carry no name.
 fn owner_of_state(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> Option<BackendId> {
-    let of = |id: &str| named(config, translate::owner_of_response(id)?.0);
-    let in_path = request.path.strip_prefix("/v1/responses/").and_then(|rest| of(rest.split('/').next()?));
+    let owner = |id: &str| named(config, translate::owner_of_response(id)?.0);
+    let in_path = request.path.strip_prefix("/v1/responses/").and_then(|rest| owner(rest.split('/').next()?));
     if in_path.is_some() || *request.endpoint != Endpoint::Responses {
         return in_path;
     }
-    of(&scan?.field(&["previous_response_id".to_owned()])?)
+    owner(&scan?.field(&["previous_response_id".to_owned()])?)
 }
 
 #[derive(Deserialize)]

@@ -102,10 +102,10 @@ impl Explain {
         }
         let mut headers = HeaderMap::new();
         for header in &self.header {
-            let wrong = || "a --header is not of the form NAME:VALUE".to_owned();
-            let (name, value) = header.split_once(':').ok_or_else(wrong)?;
-            let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
-            headers.append(name, HeaderValue::from_str(value.trim()).map_err(|_| wrong())?);
+            let malformed = || "a --header is not of the form NAME:VALUE".to_owned();
+            let (name, value) = header.split_once(':').ok_or_else(malformed)?;
+            let name: HeaderName = name.trim().parse().map_err(|_| malformed())?;
+            headers.append(name, HeaderValue::from_str(value.trim()).map_err(|_| malformed())?);
         }
         Ok((Bytes::from(body), headers))
     }

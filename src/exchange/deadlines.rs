@@ -18,7 +18,7 @@ impl SdkTimeouts {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let seconds = |name: HeaderName| {
             let value: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
-            // SDKs use zero and less for "none", and more than a day is no useful limit. Below one second the client
+            // SDKs use zero and less for "none", and a limit above a day has no use. Below one second the client
             // disconnects by itself, which must not be blamed on the backend.
             (1.0..86_400.0).contains(&value).then(|| Duration::from_secs_f64(value))
         };

@@ -1,7 +1,7 @@
 //! One request to one backend, without a client: planned, sent, replayed once, held until content, read to its end.
 //!
-//! Owns: the request towards a backend, deadlines, the point of no return. Does not: choose backends, judge, know who
-//! reads the answer. Invariants: a plan owns everything it needs, so that a leg may outlive its request; an OpenAI
+//! Owns: the request towards a backend, deadlines, the point of no return. Does not: choose backends, judge, know the
+//! reader of the answer. Invariants: a plan owns everything it needs, so that a leg may outlive its request; an OpenAI
 //! baseline gets the body's bytes unchanged.
 
 mod collect;

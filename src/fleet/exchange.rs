@@ -37,8 +37,8 @@ pub(super) struct Answer {
 impl Question {
     /// Sends the request, and reads the answer to its end.
     pub(super) async fn ask(&self, client: &Arc<Client>, trail: &mut Trail) -> Result<Answer, Failure> {
-        let asked = tokio::time::timeout(self.deadline, self.exchange(client, trail)).await;
-        asked.map_err(|_| Failure::Timeout(self.deadline))?
+        let answer = tokio::time::timeout(self.deadline, self.exchange(client, trail)).await;
+        answer.map_err(|_| Failure::Timeout(self.deadline))?
     }
 
     async fn exchange(&self, client: &Arc<Client>, trail: &mut Trail) -> Result<Answer, Failure> {

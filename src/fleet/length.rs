@@ -58,14 +58,19 @@ fn length_question(target: &Target) -> Option<Question> {
 
 /// Returns the shortest length of the wanted models; of all models if the list has none of them.
 fn length_in(body: &[u8], is_ours: impl Fn(&str) -> bool) -> Option<u64> {
-    let said: Value = serde_json::from_slice(body).ok()?;
-    if let Some(length) = said.get("max_total_tokens").and_then(Value::as_u64) {
+    let json: Value = serde_json::from_slice(body).ok()?;
+    if let Some(length) = json.get("max_total_tokens").and_then(Value::as_u64) {
         return Some(length);
     }
     let length = |model: &Value| Some((is_ours(model.get("id")?.as_str()?), model.get("max_model_len")?.as_u64()?));
-    let models: Vec<(bool, u64)> = said.get("data")?.as_array()?.iter().filter_map(length).collect();
-    let ours = models.iter().any(|(ours, _)| *ours);
-    models.iter().filter(|(is, _)| *is || !ours).map(|(_, length)| *length).filter(|length| *length > 0).min()
+    let models: Vec<(bool, u64)> = json.get("data")?.as_array()?.iter().filter_map(length).collect();
+    let has_wanted = models.iter().any(|(is_wanted, _)| *is_wanted);
+    models
+        .iter()
+        .filter(|(is_wanted, _)| *is_wanted || !has_wanted)
+        .map(|(_, length)| *length)
+        .filter(|length| *length > 0)
+        .min()
 }
 
 #[cfg(test)]

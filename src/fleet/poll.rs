@@ -50,12 +50,12 @@ pub(super) async fn poll(target: &Target, pace: PollIntervals) {
 
 /// Polls all pages at once: a server that hangs does not delay the others.
 async fn ask_all(sources: Vec<Source>, target: &Target) -> Vec<Source> {
-    let mut asked = JoinSet::new();
+    let mut polls = JoinSet::new();
     for source in sources {
         let trail = Trail::new(LegKind::Probe, Role::Candidate, (&target.labels, &target.stats), "", false);
-        asked.spawn(source.ask(trail));
+        polls.spawn(source.ask(trail));
     }
-    let sources = asked.join_all().await;
+    let sources = polls.join_all().await;
     for source in &sources {
         let counter = if source.error.is_none() { &target.stats.polls_ok } else { &target.stats.polls_failed };
         counter.add(1);

@@ -36,10 +36,10 @@ pub struct Limits {
 
 /// Load of one backend at its last poll.
 #[derive(Debug, Default)]
-pub struct Load(Mutex<Told>);
+pub struct Load(Mutex<LastPoll>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct LastPoll {
     reading: Reading,
     /// Arrival of the oldest page in `reading`.
     since: Option<Instant>,
@@ -62,21 +62,21 @@ pub struct LoadReport {
 }
 
 impl Load {
-    fn told(&self) -> MutexGuard<'_, Told> {
+    fn last_poll(&self) -> MutexGuard<'_, LastPoll> {
         // A poisoned lock is fine: no operation leaves a partial state.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores a poll's result. `since` is the arrival of the oldest page in `reading`; `None` if no page arrived.
     pub fn tell(&self, reading: Reading, since: Option<Instant>, error: Option<String>) {
-        let mut told = self.told();
-        let good = told.good.max(since);
-        *told = Told { reading, since, good, error };
+        let mut poll = self.last_poll();
+        let good = poll.good.max(since);
+        *poll = LastPoll { reading, since, good, error };
     }
 
     /// Returns the reading at `now`; empty if it is too old.
     pub fn reading(&self, now: Instant) -> Reading {
-        self.told().fresh(now)
+        self.last_poll().fresh(now)
     }
 
     /// True if a limit is exceeded. At the limit the candidate is still asked; unknown values exceed no limit.
@@ -89,11 +89,11 @@ impl Load {
 
     /// Returns the reading with its age, error and comparison to `limits`.
     pub fn report(&self, limits: Limits, now: Instant) -> LoadReport {
-        let told = self.told();
-        let reading = told.fresh(now);
-        let since = told.since.filter(|since| is_fresh(*since, now));
-        let age = since.or(told.good).map(|at| now.saturating_duration_since(at));
-        let mut error = told.error.clone();
+        let poll = self.last_poll();
+        let reading = poll.fresh(now);
+        let since = poll.since.filter(|since| is_fresh(*since, now));
+        let age = since.or(poll.good).map(|at| now.saturating_duration_since(at));
+        let mut error = poll.error.clone();
         if since.is_none() {
             let stale = match age {
                 Some(age) => format!("no good poll for {} s", age.as_secs()),
@@ -105,7 +105,7 @@ impl Load {
     }
 }
 
-impl Told {
+impl LastPoll {
     fn fresh(&self, now: Instant) -> Reading {
         if self.since.is_some_and(|since| is_fresh(since, now)) { self.reading } else { Reading::default() }
     }

@@ -113,21 +113,21 @@ fn name_of(method: &Method) -> &str {
 
 /// Encodes the attributes that every span of an endpoint shares.
 fn of_endpoint(method: &Method, template: &'static str) -> Proto {
-    let mut it = Proto::default();
-    it.bytes(field::NAME, format!("{} {template}", name_of(method)).as_bytes());
-    it.text(field::ATTRIBUTE, "http.request.method", method.as_str());
-    it.text(field::ATTRIBUTE, "http.route", template);
-    it.text(field::ATTRIBUTE, "url.scheme", "http");
-    it
+    let mut proto = Proto::default();
+    proto.bytes(field::NAME, format!("{} {template}", name_of(method)).as_bytes());
+    proto.text(field::ATTRIBUTE, "http.request.method", method.as_str());
+    proto.text(field::ATTRIBUTE, "http.route", template);
+    proto.text(field::ATTRIBUTE, "url.scheme", "http");
+    proto
 }
 
 /// Encodes the attributes that every span of a backend shares.
 fn of_backend(backend: &BackendLabels) -> Proto {
-    let mut it = Proto::default();
-    it.text(field::ATTRIBUTE, "server.address", &backend.host);
-    it.int(field::ATTRIBUTE, "server.port", i64::from(backend.port));
-    it.text(field::ATTRIBUTE, "shiftgate.backend", &backend.name);
-    it
+    let mut proto = Proto::default();
+    proto.text(field::ATTRIBUTE, "server.address", &backend.host);
+    proto.int(field::ATTRIBUTE, "server.port", i64::from(backend.port));
+    proto.text(field::ATTRIBUTE, "shiftgate.backend", &backend.name);
+    proto
 }
 
 impl Writer {

@@ -1,4 +1,4 @@
-//! Judges how a leg ended: complete or not, who is to blame, breaker sample, cool-down. The only place that does.
+//! The only judgement of how a leg ended: complete or not, who is to blame, breaker sample, cool-down.
 
 use std::time::Duration;
 

@@ -73,7 +73,7 @@ pub struct Outcome {
     pub reason: Option<Reason>,
     /// Status sent to the application.
     pub status: Option<u16>,
-    /// How it ended.
+    /// End of the request.
     pub end: End,
     /// The `error.type`.
     pub fault: Option<Fault>,

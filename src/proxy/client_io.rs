@@ -107,7 +107,7 @@ impl ConnActivity {
         self.busy.fetch_add(1, Relaxed);
         let number = self.requests.fetch_add(1, Relaxed) + 1;
         let (first, fault) = unpack(self.fault.load(Relaxed));
-        (Busy { vitals: Arc::clone(self), gives: false }, fault.filter(|_| first <= number))
+        (Busy { activity: Arc::clone(self), gives: false }, fault.filter(|_| first <= number))
     }
 
     pub(super) fn switch(&self) {
@@ -147,21 +147,21 @@ impl ConnActivity {
 /// Guard of a request in flight.
 #[derive(Debug)]
 pub(super) struct Busy {
-    vitals: Arc<ConnActivity>,
+    activity: Arc<ConnActivity>,
     gives: bool,
 }
 
 impl Busy {
     /// Notes whether the answer has just offered data; false once it is polled again.
     pub(super) fn gives(&mut self, now: bool) {
-        let vitals = &self.vitals;
+        let activity = &self.activity;
         match (std::mem::replace(&mut self.gives, now), now) {
             (false, true) => {
-                vitals.given_at.store(vitals.now(), Relaxed);
-                vitals.giving.fetch_add(1, Relaxed);
+                activity.given_at.store(activity.now(), Relaxed);
+                activity.giving.fetch_add(1, Relaxed);
             }
             (true, false) => {
-                vitals.giving.fetch_sub(1, Relaxed);
+                activity.giving.fetch_sub(1, Relaxed);
             }
             _ => {}
         }
@@ -171,8 +171,8 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.gives(false);
-        if self.vitals.busy.fetch_sub(1, Relaxed) == 1 {
-            self.vitals.idle_since.store(self.vitals.now(), Relaxed);
+        if self.activity.busy.fetch_sub(1, Relaxed) == 1 {
+            self.activity.idle_since.store(self.activity.now(), Relaxed);
         }
     }
 }
@@ -202,36 +202,36 @@ fn unpack(word: u64) -> (u64, Option<Fault>) {
 pub(super) struct ClientIo<S> {
     stream: S,
     framing: Framing,
-    vitals: Arc<ConnActivity>,
+    activity: Arc<ConnActivity>,
     /// Answer to a head that misses its timeout.
     too_slow: Arc<[u8]>,
 }
 
 impl<S> ClientIo<S> {
-    pub(super) fn new(stream: S, vitals: Arc<ConnActivity>, too_slow: Arc<[u8]>) -> Self {
-        Self { stream, framing: Framing::default(), vitals, too_slow }
+    pub(super) fn new(stream: S, activity: Arc<ConnActivity>, too_slow: Arc<[u8]>) -> Self {
+        Self { stream, framing: Framing::default(), activity, too_slow }
     }
 
     fn saw(&mut self, bytes: &[u8]) {
-        if self.vitals.switched.load(Relaxed) {
+        if self.activity.switched.load(Relaxed) {
             self.framing.stop();
         }
         self.framing.push(bytes);
         if let Some((number, fault)) = self.framing.fault() {
-            self.vitals.fault.store(pack(number, fault), Relaxed);
+            self.activity.fault.store(pack(number, fault), Relaxed);
         }
-        let head = &self.vitals.head_since;
+        let head = &self.activity.head_since;
         match (self.framing.in_head(), head.load(Relaxed)) {
-            (true, NEVER) => head.store(self.vitals.now(), Relaxed),
+            (true, NEVER) => head.store(self.activity.now(), Relaxed),
             (false, since) if since != NEVER => head.store(NEVER, Relaxed),
             _ => {}
         }
     }
 
     fn wrote<T>(&self, polled: Poll<T>) -> Poll<T> {
-        let since = &self.vitals.write_since;
+        let since = &self.activity.write_since;
         match (&polled, since.load(Relaxed)) {
-            (Poll::Pending, NEVER) => since.store(self.vitals.now(), Relaxed),
+            (Poll::Pending, NEVER) => since.store(self.activity.now(), Relaxed),
             (Poll::Ready(_), stuck) if stuck != NEVER => since.store(NEVER, Relaxed),
             _ => {}
         }
@@ -242,7 +242,7 @@ impl<S> ClientIo<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.vitals.expired.load(Relaxed) {
+        if this.activity.expired.load(Relaxed) {
             // The answer is sent best-effort: the stream ends here in any case.
             drop(Pin::new(&mut this.stream).poll_write(cx, &this.too_slow));
             return Poll::Ready(Ok(()));
@@ -290,21 +290,21 @@ mod tests {
 
     #[test]
     fn what_is_due_follows_what_the_connection_does() {
-        let vitals = ConnActivity::new();
+        let activity = ConnActivity::new();
         let timeouts = ClientTimeouts::default();
-        let due = || vitals.due(&timeouts).map(|(at, overdue)| ((at - vitals.accepted).as_secs(), overdue));
+        let due = || activity.due(&timeouts).map(|(at, overdue)| ((at - activity.accepted).as_secs(), overdue));
         assert_eq!(due(), Some((75, Overdue::Idle)));
-        vitals.head_since.store(2000, Relaxed);
+        activity.head_since.store(2000, Relaxed);
         assert_eq!(due(), Some((12, Overdue::Head)));
-        let (busy, fault) = vitals.begin();
+        let (busy, fault) = activity.begin();
         assert_eq!((due(), fault), (None, None));
-        vitals.write_since.store(1000, Relaxed);
+        activity.write_since.store(1000, Relaxed);
         assert_eq!(due(), Some((301, Overdue::Write)));
-        vitals.write_since.store(NEVER, Relaxed);
+        activity.write_since.store(NEVER, Relaxed);
         drop(busy);
         assert_eq!(due().map(|due| due.1), Some(Overdue::Head));
-        vitals.fault.store(pack(3, Fault::Fragment), Relaxed);
-        assert_eq!(vitals.begin().1, None);
-        assert_eq!(vitals.begin().1, Some(Fault::Fragment));
+        activity.fault.store(pack(3, Fault::Fragment), Relaxed);
+        assert_eq!(activity.begin().1, None);
+        assert_eq!(activity.begin().1, Some(Fault::Fragment));
     }
 }

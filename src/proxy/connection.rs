@@ -34,30 +34,30 @@ pub(super) async fn serve<S>(proxy: Arc<Proxy>, server: Arc<Server>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let vitals = ConnActivity::new();
+    let activity = ConnActivity::new();
     let service = {
-        let (proxy, vitals) = (Arc::clone(&proxy), Arc::clone(&vitals));
+        let (proxy, activity) = (Arc::clone(&proxy), Arc::clone(&activity));
         service_fn(move |request: Request<Incoming>| {
-            let (proxy, vitals) = (Arc::clone(&proxy), Arc::clone(&vitals));
+            let (proxy, activity) = (Arc::clone(&proxy), Arc::clone(&activity));
             async move {
-                let (busy, fault) = vitals.begin();
+                let (busy, fault) = activity.begin();
                 let mut response = proxy.handle(request, fault).await;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    vitals.switch();
+                    activity.switch();
                 }
                 response.body_mut().hold(busy);
                 Ok::<_, Infallible>(response)
             }
         })
     };
-    let io = ClientIo::new(stream, Arc::clone(&vitals), Arc::clone(&TOO_SLOW));
+    let io = ClientIo::new(stream, Arc::clone(&activity), Arc::clone(&TOO_SLOW));
     let mut connection = std::pin::pin!(server.serve_connection_with_upgrades(TokioIo::new(io), service));
     let shutdown = &proxy.shutdown;
     let (mut closing, mut cut) =
         (std::pin::pin!(shutdown.closing.cancelled()), std::pin::pin!(shutdown.cut.cancelled()));
     let mut closing_since = None;
-    let mut was_told = false;
-    let mut watchdog = Watchdog::new(&proxy, &vitals);
+    let mut was_asked_to_end = false;
+    let mut watchdog = Watchdog::new(&proxy, &activity);
     std::future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(served) = connection.as_mut().poll(cx) {
@@ -82,12 +82,12 @@ where
             }
             let overdue = std::task::ready!(watchdog.poll(cx, closing_since));
             // A connection that does not end after it was asked to is dropped.
-            if closing_since.is_some() || std::mem::replace(&mut was_told, true) {
+            if closing_since.is_some() || std::mem::replace(&mut was_asked_to_end, true) {
                 return Poll::Ready(());
             }
             proxy.stats.close(overdue.as_str());
             match overdue {
-                Overdue::Head => vitals.expire(),
+                Overdue::Head => activity.expire(),
                 Overdue::Idle => connection.as_mut().graceful_shutdown(),
                 Overdue::Write => return Poll::Ready(()),
             }
@@ -99,23 +99,23 @@ where
 /// One timer per connection, reset only when it fires, so that requests do not touch it.
 struct Watchdog<'c> {
     proxy: &'c Proxy,
-    vitals: &'c ConnActivity,
+    activity: &'c ConnActivity,
     sleep: std::pin::Pin<Box<tokio::time::Sleep>>,
     /// Instant before which no timeout applies: the connection was just asked to end.
     quiet_until: Option<Instant>,
 }
 
 impl<'c> Watchdog<'c> {
-    fn new(proxy: &'c Proxy, vitals: &'c ConnActivity) -> Self {
-        let first = vitals.due(&proxy.timeouts).map_or_else(|| Instant::now() + LOOK_AGAIN, |(at, _)| at);
-        Self { proxy, vitals, sleep: Box::pin(tokio::time::sleep_until(first.into())), quiet_until: None }
+    fn new(proxy: &'c Proxy, activity: &'c ConnActivity) -> Self {
+        let first = activity.due(&proxy.timeouts).map_or_else(|| Instant::now() + LOOK_AGAIN, |(at, _)| at);
+        Self { proxy, activity, sleep: Box::pin(tokio::time::sleep_until(first.into())), quiet_until: None }
     }
 
     fn due(&self, closing_since: Option<Instant>) -> Option<(Instant, Overdue)> {
-        let (at, overdue) = self.vitals.due(&self.proxy.timeouts)?;
+        let (at, overdue) = self.activity.due(&self.proxy.timeouts)?;
         // Counted from the end of the last answer: over HTTP/2 its last bytes may still wait for the peer.
         let at = match closing_since.filter(|_| overdue != Overdue::Write) {
-            Some(since) => at.min(since.max(self.vitals.idle_since()) + AT_CLOSING),
+            Some(since) => at.min(since.max(self.activity.idle_since()) + AT_CLOSING),
             None => at,
         };
         Some((self.quiet_until.map_or(at, |until| at.max(until)), overdue))

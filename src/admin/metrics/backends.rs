@@ -18,7 +18,7 @@ pub(super) fn families(view: &View) -> Vec<Family> {
     families
 }
 
-fn of(backend: &str) -> Labels {
+fn labels_of(backend: &str) -> Labels {
     vec![("backend", backend.to_owned())]
 }
 
@@ -49,7 +49,7 @@ fn counters(backends: &Backends) -> Vec<Family> {
         ("shiftgate_pool_connections", "Connections open to the backend", |s| gauge(s.connections.get())),
     ];
     let family = |(name, help, read): (_, _, Read)| {
-        let samples = backends.iter().map(|(backend, stats)| (of(backend), read(stats)));
+        let samples = backends.iter().map(|(backend, stats)| (labels_of(backend), read(stats)));
         Family::new(name, help, samples.collect())
     };
     table.into_iter().map(family).collect()
@@ -60,7 +60,7 @@ fn cost(backends: &Backends, view: &View) -> Family {
     let has_price = |name: &str| view.backends.iter().any(|one| one.labels.name == name && one.has_price);
     let samples = backends.iter().filter_map(|(backend, stats)| {
         let usd = stats.cost_usd().or_else(|| has_price(backend).then_some(0.0))?;
-        let mut labels = of(backend);
+        let mut labels = labels_of(backend);
         labels.push(("leg", LegKind::Served.as_str().to_owned()));
         Some((labels, Value::Sum(usd)))
     });
@@ -72,7 +72,7 @@ fn by_reason(backends: &Backends) -> [Family; 2] {
     let mut cancelled = Vec::new();
     for (backend, stats) in backends {
         let labelled = |(reason, count): (&str, u64)| {
-            let mut labels = of(backend);
+            let mut labels = labels_of(backend);
             labels.push(("reason", reason.to_owned()));
             (labels, Value::Counter(count))
         };
@@ -127,13 +127,13 @@ fn translations(backends: &Backends) -> [Family; 2] {
     let mut notes = Vec::new();
     for (backend, stats) in backends {
         for ((field, action), count) in stats.translations() {
-            let mut labels = of(backend);
+            let mut labels = labels_of(backend);
             labels.extend([("field", field.to_owned()), ("action", action.to_owned())]);
             fields.push((labels, Value::Counter(count)));
         }
         let noticed = stats.notices();
         for note in Note::ALL {
-            let mut labels = of(backend);
+            let mut labels = labels_of(backend);
             labels.push(("note", note.as_str().to_owned()));
             notes.push((labels, Value::Counter(noticed.get(note.as_str()).copied().unwrap_or(0))));
         }

@@ -11,7 +11,7 @@ pub(super) fn families(view: &View) -> Vec<Family> {
     families
 }
 
-fn of(backend: &BackendView) -> Labels {
+fn labels_of(backend: &BackendView) -> Labels {
     vec![("backend", backend.labels.name.clone())]
 }
 
@@ -33,7 +33,7 @@ fn health_families(view: &View) -> Vec<Family> {
     ];
     let samples = |read: Read| {
         let candidates = view.backends.iter().filter(|one| one.role == Role::Candidate);
-        candidates.map(|one| (of(one), read(&one.health))).collect()
+        candidates.map(|one| (labels_of(one), read(&one.health))).collect()
     };
     table.into_iter().map(|(name, help, read)| Family::new(name, help, samples(read))).collect()
 }
@@ -72,13 +72,13 @@ fn fleet_families(view: &View) -> Vec<Family> {
     let mut families: Vec<Family> = table
         .into_iter()
         .map(|(name, help, read)| {
-            let known = polled().filter_map(|(one, load)| Some((of(one), Value::Gauge(read(load)?))));
+            let known = polled().filter_map(|(one, load)| Some((labels_of(one), Value::Gauge(read(load)?))));
             Family::new(name, help, known.collect())
         })
         .collect();
     let polls = polled().flat_map(|(one, _)| {
         [("ok", one.stats.polls_ok.get()), ("failed", one.stats.polls_failed.get())].map(|(result, count)| {
-            let mut labels = of(one);
+            let mut labels = labels_of(one);
             labels.push(("result", result.to_owned()));
             (labels, Value::Counter(count))
         })

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::page::{Family, Value, gauge};
 
-/// Ticks per second in `/proc`: Linux shows user space 100, whatever its timer frequency (`USER_HZ`).
+/// Ticks per second in `/proc`: Linux shows user space 100 at any timer frequency (`USER_HZ`).
 const TICKS: f64 = 100.0;
 
 pub(super) fn families() -> Vec<Family> {

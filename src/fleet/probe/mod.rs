@@ -87,7 +87,7 @@ pub struct Report {
     pub backend: String,
     /// Its engine.
     pub engine: Engine,
-    /// Whether it was probed.
+    /// Availability; with the reason if it was not probed.
     pub asked: Asked,
     /// One row per feature; empty if it was not probed.
     pub rows: Vec<Row>,
@@ -201,9 +201,9 @@ async fn models(target: &Arc<Target>) -> Result<Option<Vec<String>>, Asked> {
         }
         _ => {}
     }
-    let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let json: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let names = |list: &Vec<Value>| list.iter().filter_map(|one| Some(one["id"].as_str()?.to_owned())).collect();
-    Ok(said["data"].as_array().filter(|_| answer.status.is_success()).map(names))
+    Ok(json["data"].as_array().filter(|_| answer.status.is_success()).map(names))
 }
 
 fn locked(target: &Target, status: StatusCode) -> Asked {
