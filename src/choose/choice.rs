@@ -19,6 +19,7 @@ pub struct Choice {
     asked: (BackendId, Reason),
     drawn: Option<Drawn>,
     is_forced: bool,
+    is_bound: bool,
     shares: Arc<Shares>,
     eligible: Eligible,
 }
@@ -105,6 +106,7 @@ pub fn choose(
         asked: decided,
         drawn: decision.drawn,
         is_forced: false,
+        is_bound: decision.is_bound,
         shares: Arc::clone(shares),
         eligible,
     };
@@ -129,7 +131,8 @@ pub fn choose(
 /// `[failover]` only a pin moves a request.
 pub fn instead(config: &Config, choice: &Choice, why: Instead) -> Option<Choice> {
     let baseline = config.baseline;
-    if choice.backend() == baseline {
+    // Stored state stays with its owner: another backend would not know the id.
+    if choice.backend() == baseline || choice.is_bound {
         return None;
     }
     let reason = match why {

@@ -40,6 +40,8 @@ pub(super) struct Decision {
     pub(super) backend: BackendId,
     pub(super) reason: Reason,
     pub(super) drawn: Option<Drawn>,
+    /// True if the backend holds the server-side state that the request refers to: no other one can serve it.
+    pub(super) is_bound: bool,
 }
 
 /// Decides; `draw` returns a unit for a request without a key.
@@ -52,7 +54,7 @@ pub(super) fn decide(
 ) -> Result<Decision, UnknownBackend> {
     let scan = request.scan();
     let route = route_of(config, request, scan);
-    let at = |backend, reason| Decision { route, backend, reason, drawn: None };
+    let at = |backend, reason| Decision { route, backend, reason, drawn: None, is_bound: false };
     if config.server.allow_override
         && let Some(name) = request.headers.get(SHIFTGATE_BACKEND)
     {
@@ -60,7 +62,7 @@ pub(super) fn decide(
         return Ok(at(named, Reason::Override));
     }
     if let Some(owner) = owner_of_state(config, request, scan) {
-        return Ok(at(owner, Reason::Affinity));
+        return Ok(Decision { is_bound: true, ..at(owner, Reason::Affinity) });
     }
     if let Some(pin) = pin(config, route, request, facts) {
         return Ok(at(config.baseline, Reason::Pinned(pin)));
@@ -74,7 +76,7 @@ pub(super) fn decide(
     let unit = key_hash.map_or_else(draw, unit_of_hash);
     let backend = shares.owner(route, unit).unwrap_or(config.baseline);
     let drawn = Some(Drawn { unit, key: found.map(|key| key.source), key_hash });
-    Ok(Decision { route, backend, reason: Reason::Split, drawn })
+    Ok(Decision { route, backend, reason: Reason::Split, drawn, is_bound: false })
 }
 
 /// Returns the first matching route; the last route matches everything.
