@@ -183,7 +183,7 @@ impl State<'_> {
         let is_exact = |app: &str| backend.models.iter().any(|(name, _)| *name == app);
         let has_star = backend.models.iter().any(|(glob, _)| glob.ends_with('*'));
         let is_mapped = |app: &str| backend.models.is_empty() || is_exact(app) || (has_star && knows(app));
-        if !asked.model.is_some_and(is_mapped) && !(asked.model.is_none() && backend.models.is_empty()) {
+        if !(asked.model.is_some_and(is_mapped) || (asked.model.is_none() && backend.models.is_empty())) {
             pins.insert("pinned:model");
         }
         let engine = backend.engine;

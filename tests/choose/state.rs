@@ -507,7 +507,9 @@ impl AskedState {
         }
         fields.push(format!("\"input\":[{}]", items.join(",")));
         match self.feature {
-            Feature::Tools => fields.push(format!("\"tools\":[{{\"type\":\"function\",{}]", &FUNCTION[1..])),
+            Feature::Tools => {
+                fields.push(format!("\"tools\":[{{\"type\":\"function\",{}]", FUNCTION.trim_start_matches('{')))
+            }
             Feature::Search => fields.push(r#""tools":[{"type":"web_search"}]"#.to_owned()),
             _ => {}
         }
@@ -562,7 +564,7 @@ fn owner(file: &FileState, named: Named) -> Option<Owner> {
 
 fn state_id(file: &FileState, named: Named, seed: u32) -> String {
     let own = format!("resp_{seed:x}");
-    owner(file, named).map_or(own.clone(), |owner| response_id(owner, &own))
+    owner(file, named).map_or_else(|| own.clone(), |owner| response_id(owner, &own))
 }
 
 fn tool_id(file: &FileState, named: Named, seed: u128) -> String {
