@@ -70,7 +70,7 @@ enum Command {
         /// New percent: 0 to 100, at most two decimals.
         #[arg(allow_negative_numbers = true)]
         percent: f64,
-        /// Change this [[route]] instead of [rollout].
+        /// Change the route of this name instead of `[rollout]`.
         #[arg(long, value_name = "NAME")]
         route: Option<String>,
     },

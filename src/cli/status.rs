@@ -19,7 +19,7 @@ const MAX_ANSWER: u64 = 16 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Address of the admin port; by default [server] admin of the file.
+    /// Address of the admin port; by default `admin` of the file's `[server]`.
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
     /// Print the JSON of /status unchanged.

@@ -1,7 +1,7 @@
 //! Results of legs and requests: facts while they run, one judgement at the end, immutable values afterwards.
 //!
 //! Owns: the definitions of complete, of blame, of a breaker sample. Does not: do I/O, count, format. Invariant: a leg
-//! is judged once, by [`judge`]; counters, logs and traces read the same [`LegEnd`] and [`Outcome`].
+//! is judged once, by [`judge()`]; counters, logs and traces read the same [`LegEnd`] and [`Outcome`].
 
 mod clock;
 mod judge;

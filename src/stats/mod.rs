@@ -2,7 +2,7 @@
 //! reloads.
 //!
 //! Owns: counters, levels with their permits, histograms. Does not: decide when to count. Bound: entries exist for
-//! names of the file only; names that left the file are removed above [`MAX_NAMES`].
+//! names of the file only; names that left the file are removed above `process::MAX_NAMES`.
 
 mod backend;
 mod count;
