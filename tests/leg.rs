@@ -1,6 +1,6 @@
 //! One leg without a proxy and without a client: planned, sent, replayed, held, collected into bounded memory, judged.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
 use std::sync::Arc;

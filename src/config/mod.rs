@@ -22,5 +22,6 @@ pub use edit::{ShiftError, Shifted, shift};
 pub use load::{load, parse};
 pub use problem::{ConfigError, Place, Problem};
 pub use types::*;
+#[cfg(feature = "otlp")]
 pub(crate) use url::http_url;
 pub use warnings::warnings;

@@ -12,7 +12,7 @@ use crate::telemetry::server_span::ServerSpan;
 use crate::telemetry::tracer::Tracer;
 
 /// Returns a warning if the file asks for traces. The environment has no effect.
-pub fn warnings(file: &Telemetry, _: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+pub(crate) fn warnings(file: &Telemetry, _: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let unused =
         file.otlp.as_ref().map(|_| "telemetry.otlp is not used: this build is without the feature otlp".to_owned());
     unused.into_iter().collect()
@@ -20,7 +20,7 @@ pub fn warnings(file: &Telemetry, _: &dyn Fn(&str) -> Option<String>) -> Vec<Str
 
 /// Cannot be made.
 #[derive(Debug)]
-pub struct Exporter(Infallible);
+pub(crate) struct Exporter(Infallible);
 
 /// Drops all spans.
 #[derive(Debug, Clone, Default)]
@@ -28,22 +28,27 @@ pub struct Bridge {}
 
 impl Bridge {
     /// Drops the span.
-    pub fn put(&self, span: ServerSpan) {
+    pub(crate) fn put(&self, span: ServerSpan) {
         drop(span);
     }
 
     /// Does nothing.
-    pub fn follow(&self, _: f64) {}
+    pub(crate) fn follow(&self, _: f64) {}
 
     /// Returns a layer that does nothing.
-    pub fn layer(&self) -> impl Layer<Registry> + use<> {
+    pub(crate) fn layer(&self) -> impl Layer<Registry> + use<> {
         None::<LevelFilter>
     }
 }
 
 impl Exporter {
     /// Returns `None`, with a warning if the file asks for traces.
-    pub fn start(file: &Telemetry, _: &dyn Fn(&str) -> Option<String>, _: &Bridge, _: &Arc<Stats>) -> Option<Self> {
+    pub(crate) fn start(
+        file: &Telemetry,
+        _: &dyn Fn(&str) -> Option<String>,
+        _: &Bridge,
+        _: &Arc<Stats>,
+    ) -> Option<Self> {
         if file.otlp.is_some() {
             tracing::warn!("no traces are exported: this build is without the feature otlp");
         }
@@ -51,12 +56,12 @@ impl Exporter {
     }
 
     /// Is never called.
-    pub fn tracer(&self) -> Arc<Tracer> {
+    pub(crate) fn tracer(&self) -> Arc<Tracer> {
         match self.0 {}
     }
 
     /// Is never called.
-    pub async fn finish(self) {
+    pub(crate) async fn finish(self) {
         match self.0 {}
     }
 }
