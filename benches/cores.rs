@@ -51,6 +51,7 @@ fn decisions(criterion: &mut Criterion) {
         let request = Request {
             endpoint: &Endpoint::ChatCompletions,
             path: "/v1/chat/completions",
+            query: None,
             headers: &headers,
             body: Body::Scanned(&scanned),
         };

@@ -42,8 +42,8 @@ pub mod choose {
     //! The choice of a backend.
 
     pub use crate::choose::{
-        Availability, Body, Choice, Drawn, Eligible, Facts, FileOnly, Instead, Intervals, Key, Known, Moved, Purpose,
-        Request, Salt, Salts, Shares, UNITS, UnknownBackend, choose, find_key, instead, unit,
+        Availability, Body, Choice, Drawn, Eligible, Facts, FileOnly, Instead, Intervals, Key, Known, Lack, Moved,
+        NotChosen, Purpose, Refused, Request, Salt, Salts, Shares, UNITS, choose, find_key, instead, unit,
     };
 }
 
@@ -52,8 +52,8 @@ pub mod config {
 
     pub use crate::config::{
         ApiKey, Backend, BackendUrl, Breaker, Config, ConfigError, Failover, Keep, KeySource, LateSystem, Limits,
-        Listen, LogprobsPolicy, PemFile, PemKey, Place, Price, Problem, Proxy, ReasoningPolicy, Records, Route,
-        RouteMatch, SecretSource, Secrets, Server, Shadow, ShadowTo, ShiftError, Shifted, Telemetry, Timeouts,
+        Listen, LogprobsPolicy, PemFile, PemKey, Place, Price, Problem, Proxy, ReasoningPolicy, Records, RequestMatch,
+        Residency, Route, SecretSource, Secrets, Server, Shadow, ShadowTo, ShiftError, Shifted, Telemetry, Timeouts,
         TlsFiles, TokenPrice, Translation, describe, load, parse, shift, warnings,
     };
 }
@@ -125,7 +125,7 @@ pub mod outcome {
 
     pub use crate::outcome::{
         Attempt, BackendLabels, Blame, Clock, Decided, Ending, LegEnd, LegKind, Miss, MissKind, OtherAnswer, Outcome,
-        Overhead, OwnTime, Params, Role, Trail, Verdict, judge,
+        Overhead, OwnTime, Params, Restricted, Role, Trail, Verdict, judge,
     };
 }
 
@@ -148,8 +148,8 @@ pub mod stats {
     //! Counters, gauges and histograms behind `/status` and `/metrics`.
 
     pub use crate::stats::{
-        BackendStats, Count, Exemplar, Gauge, Latency, Lifetimes, Permit, Reloads, RouteStats, ShareStats, Stats,
-        TelemetryStats, View,
+        BackendStats, Count, Exemplar, Gauge, Latency, Lifetimes, Permit, Placement, Reloads, RouteStats, RuleStats,
+        ShareStats, Stats, TelemetryStats, View,
     };
 }
 

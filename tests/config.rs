@@ -76,7 +76,9 @@ fn defaults() {
     let (openai, qwen) = (&config.backends[0], &config.backends[1]);
     assert_eq!((config.server.max_body, config.server.drain), (32 << 20, Duration::from_secs(20)));
     assert_eq!((config.limits.in_flight, config.limits.connections, config.limits.head), (1024, 10_000, 65_536));
-    assert_eq!(config.sticky.len(), 6);
+    assert_eq!((config.sticky.len(), config.residency.len()), (9, 0));
+    let affinity = |backend: &config::Backend| backend.affinity.as_ref().map(|name| name.to_string());
+    assert_eq!((affinity(openai), affinity(qwen).as_deref()), (None, Some("x-session-id")));
     assert_eq!((openai.timeout.connect, openai.timeout.ttft), (Duration::from_secs(2), None));
     assert!(openai.timeout.total.is_none() && openai.breaker.is_none() && openai.max_in_flight.is_none());
     assert_eq!(qwen.timeout.total, Some(Duration::from_secs(600)));

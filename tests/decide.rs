@@ -64,7 +64,7 @@ fn decide(config: &Config, path: &str, headers: &[(&str, &str)], body: &str) -> 
         Some(scan) => Body::Scanned(scan),
         None => Body::Unparsable,
     };
-    let request = Request { endpoint: &endpoint, path, headers: &map, body };
+    let request = Request { endpoint: &endpoint, path, query: None, headers: &map, body };
     let choice = by_file(config, &request, 0)?;
     let name = |id: BackendId| config[id].name.clone();
     let route = config[choice.route()].name.clone();
@@ -120,7 +120,8 @@ fn a_request_without_a_key_is_drawn_and_one_with_a_key_is_not() {
     let mut headers = HeaderMap::new();
     let of = |headers: &HeaderMap, unit: u16| {
         let endpoint = Endpoint::ChatCompletions;
-        let request = Request { endpoint: &endpoint, path: "/v1/x", headers, body: Body::Scanned(&scanned) };
+        let request =
+            Request { endpoint: &endpoint, path: "/v1/x", query: None, headers, body: Body::Scanned(&scanned) };
         by_file(&half, &request, unit).unwrap()
     };
     // By name "other" is first and grows from 0; "qwen" is second and grows down from the top.

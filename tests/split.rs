@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use http::HeaderMap;
 use proptest::prelude::*;
 use serde::Deserialize;
-use shiftgate::api::choose::{Intervals, Purpose, Salt, UNITS, unit};
+use shiftgate::api::choose::{Intervals, Purpose, Salt, UNITS, find_key, unit};
+use shiftgate::api::config::KeySource;
 use shiftgate::api::model::{BackendId, Percent};
+use shiftgate::api::wire::scan;
 
 /// Backends by their positions.
 const B: [BackendId; 4] = [BackendId::new(0), BackendId::new(1), BackendId::new(2), BackendId::new(3)];
@@ -25,12 +28,53 @@ struct Vector {
     unit: u16,
 }
 
-/// Vectors computed by another implementation of SipHash-2-4, which was checked against the paper's vector.
+#[derive(Deserialize)]
+struct AffinityVector {
+    name: String,
+    key: String,
+    value: String,
+}
+
+#[derive(Deserialize)]
+struct ConversationVector {
+    body: serde_json::Value,
+    hash: String,
+}
+
+/// Computed by another implementation of SipHash-2-4, which was checked against the paper's vector.
+#[derive(Deserialize)]
+struct Vectors {
+    units: Vec<Vector>,
+    affinity: Vec<AffinityVector>,
+    conversation: Vec<ConversationVector>,
+}
+
+fn vectors() -> Vectors {
+    serde_json::from_str(include_str!("data/split-vectors.json")).unwrap()
+}
+
 #[test]
-fn vectors() {
-    let vectors: Vec<Vector> = serde_json::from_str(include_str!("data/split-vectors.json")).unwrap();
-    assert!(vectors.len() >= 10);
-    for vector in vectors {
+fn affinity_and_conversations_have_the_hashes_of_the_vectors() {
+    let Vectors { affinity, conversation, .. } = vectors();
+    assert!(affinity.len() >= 10 && conversation.len() >= 10);
+    for AffinityVector { name, key, value } in affinity {
+        assert_eq!(format!("{:016x}", Salt::affinity(&name).hash(key.as_bytes())), value, "{name} {key}");
+    }
+    for ConversationVector { body, hash } in conversation {
+        let text = body.to_string();
+        let scanned = scan::scan(text.as_bytes()).unwrap();
+        let headers = HeaderMap::new();
+        let key = find_key(&[KeySource::Conversation], &headers, Some(&scanned)).unwrap();
+        let hex: String = key.value.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, hash, "{text}");
+    }
+}
+
+#[test]
+fn units_are_those_of_the_vectors() {
+    let Vectors { units, .. } = vectors();
+    assert!(units.len() >= 10);
+    for vector in units {
         let purpose = [Purpose::Split, Purpose::Shadow, Purpose::Noise, Purpose::Capture]
             .into_iter()
             .find(|purpose| purpose.as_str() == vector.purpose)

@@ -38,6 +38,9 @@ pub enum Failure {
     /// The application disconnected within its body.
     #[error("the application left before its body was whole")]
     ClientLeft,
+    /// The application's own deadline passed, and it was not seen to leave.
+    #[error("the application's own deadline passed")]
+    ClientDeadline,
     /// The first event of the stream was an error.
     #[error("the stream began with an error event")]
     ErrorEvent,
@@ -56,7 +59,7 @@ impl Failure {
             Self::Reset(_) => Some(Cause::Reset),
             Self::BadAnswer(_) | Self::TooLarge(_) => Some(Cause::BadAnswer),
             Self::ErrorEvent => Some(Cause::ErrorEvent),
-            Self::ClientBody(_) | Self::ClientSlow | Self::ClientLeft => None,
+            Self::ClientBody(_) | Self::ClientSlow | Self::ClientLeft | Self::ClientDeadline => None,
         }
     }
 
@@ -73,7 +76,7 @@ impl Failure {
             Self::Timeout(_) => Fault::TtftTimeout,
             Self::ErrorEvent => Fault::SseError,
             Self::ClientBody(_) | Self::ClientSlow => Fault::ClientBody,
-            Self::ClientLeft => Fault::ClientGone,
+            Self::ClientLeft | Self::ClientDeadline => Fault::ClientGone,
         }
     }
 

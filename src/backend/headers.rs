@@ -73,15 +73,20 @@ pub(crate) struct OwnTrace {
     pub begins_here: bool,
 }
 
-/// Builds the head that `target` gets for a request whose head was `app`. Without `trace` the application's trace
-/// context passes unchanged. Both depend on the backend's `propagate`.
-pub(crate) fn for_backend(
-    app: &HeaderMap,
-    target: &Target,
-    is_baseline: bool,
-    observed: bool,
-    trace: Option<OwnTrace>,
-) -> HeaderMap {
+/// Headers that shiftgate adds to a request.
+#[derive(Debug, Default)]
+pub(crate) struct Own {
+    /// Trace context; without it the application's passes unchanged.
+    pub trace: Option<OwnTrace>,
+    /// Value of the backend's affinity header.
+    pub affinity: Option<HeaderValue>,
+}
+
+/// Headers of applications that name a conversation: only the baseline sees them.
+const NAMES_CONVERSATION: [&str; 2] = ["session_id", "x-session-affinity"];
+
+/// Builds the head that `target` gets for a request whose head was `app`.
+pub(crate) fn for_backend(app: &HeaderMap, target: &Target, is_baseline: bool, observed: bool, own: Own) -> HeaderMap {
     let mut headers = match &target.auth {
         Auth::Client => from_client(app, target, is_baseline),
         Auth::None => chosen(app, target),
@@ -92,7 +97,19 @@ pub(crate) fn for_backend(
         }
     };
     headers.insert(HOST, target.host.clone());
-    if let Some(trace) = trace {
+    if !is_baseline {
+        for name in NAMES_CONVERSATION {
+            headers.remove(name);
+        }
+    }
+    // The application's value is never sent under this name, also if there is no hash: it may name a person.
+    if let Some(name) = &target.config.affinity {
+        match own.affinity {
+            Some(value) => headers.insert(name, value),
+            None => headers.remove(name),
+        };
+    }
+    if let Some(trace) = own.trace {
         headers.insert(TRACEPARENT, trace.traceparent);
         if trace.begins_here {
             headers.remove(TRACESTATE);

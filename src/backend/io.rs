@@ -1,11 +1,15 @@
-//! A connection's byte stream that counts the bytes read: a request may be sent again only if that count did not
-//! change.
+//! A connection's byte stream that loses no answer, and counts the bytes read: a request may be sent again only if that
+//! count did not change.
+//!
+//! A server may answer before it has read the request, and close the connection with the same packet. hyper rejects an
+//! answer that arrives before the request is written, and stops reading when a write fails. Therefore nothing is read
+//! before the first write, and after a failed write the rest is read.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -94,17 +98,49 @@ impl BytesRead {
 pub(super) struct Counted {
     stream: Stream,
     read: BytesRead,
+    /// True after the first write.
+    has_written: bool,
+    /// Task that waits for the first write in order to read.
+    reader: Option<Waker>,
+    /// True if the peer no longer takes bytes; further ones are dropped.
+    is_write_broken: bool,
 }
 
 impl Counted {
     pub(super) fn new(stream: Stream) -> (Self, BytesRead) {
         let read = BytesRead::default();
-        (Self { stream, read: read.clone() }, read)
+        let (has_written, reader, is_write_broken) = (false, None, false);
+        (Self { stream, read: read.clone(), has_written, reader, is_write_broken }, read)
+    }
+
+    /// Begins a write; returns true if its bytes are dropped.
+    fn begin_write(&mut self) -> bool {
+        self.has_written = true;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        self.is_write_broken
+    }
+
+    /// Turns the peer's refusal of bytes into success: the end of reading then shows whether an answer came.
+    fn end_write<T>(&mut self, polled: Poll<io::Result<T>>, as_if: T) -> Poll<io::Result<T>> {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        match polled {
+            Poll::Ready(Err(error)) if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) => {
+                self.is_write_broken = true;
+                Poll::Ready(Ok(as_if))
+            }
+            polled => polled,
+        }
     }
 }
 
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.has_written {
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         let got = buf.filled().len() - before;
@@ -117,7 +153,11 @@ impl AsyncRead for Counted {
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        if self.begin_write() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.end_write(polled, buf.len())
     }
 
     fn poll_write_vectored(
@@ -125,7 +165,12 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let all = || bufs.iter().map(|buf| buf.len()).sum();
+        if self.begin_write() {
+            return Poll::Ready(Ok(all()));
+        }
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.end_write(polled, all())
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -133,7 +178,11 @@ impl AsyncWrite for Counted {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        if self.is_write_broken {
+            return Poll::Ready(Ok(()));
+        }
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.end_write(polled, ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

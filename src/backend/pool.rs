@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::header::{HOST, TRANSFER_ENCODING};
-use http::{Request, Response, Version};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -151,6 +151,11 @@ impl Client {
         let before = read.get();
         let (sent, sender) = answer_on(sender, request).await;
         match sent {
+            // Intermediaries may disagree about the end of such an answer (RFC 9112 §6.3): its connection is closed.
+            Ok(response) if is_framed_twice(response.headers()) => {
+                let what = "it has both content-length and transfer-encoding".to_owned();
+                Err(SendError { failure: Failure::BadAnswer(what), stale: false })
+            }
             Ok(response) => {
                 let kept = sender.map(|sender| (Http1 { sender, read, retire_at }, Arc::downgrade(&self.kept)));
                 Ok(Answer { response: AnswerBody::http1(response, kept, before), reused })
@@ -246,6 +251,10 @@ async fn answer_on(
     });
     let sent = sent.await;
     (sent, sender)
+}
+
+fn is_framed_twice(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING)
 }
 
 fn builder() -> http1::Builder {

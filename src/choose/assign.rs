@@ -25,6 +25,8 @@ pub enum Purpose {
     Noise,
     /// Choice of requests to record.
     Capture,
+    /// Value of the affinity header.
+    Affinity,
 }
 
 impl Purpose {
@@ -35,6 +37,7 @@ impl Purpose {
             Self::Shadow => "shadow",
             Self::Noise => "noise",
             Self::Capture => "capture",
+            Self::Affinity => "affinity",
         }
     }
 }
@@ -48,6 +51,15 @@ impl Salt {
     pub fn new(purpose: Purpose, name: &str, route: &str) -> Self {
         let mut hasher = SipHasher24::new_with_keys(0, 0);
         for part in [purpose.as_str(), name, route] {
+            write_part(&mut hasher, part.as_bytes());
+        }
+        Self(hasher)
+    }
+
+    /// Hashes the purpose of affinity and the file's name: routes share the caches of a backend.
+    pub fn affinity(name: &str) -> Self {
+        let mut hasher = SipHasher24::new_with_keys(0, 0);
+        for part in [Purpose::Affinity.as_str(), name] {
             write_part(&mut hasher, part.as_bytes());
         }
         Self(hasher)
@@ -74,19 +86,28 @@ pub(super) fn unit_of_hash(hash: u64) -> u16 {
     unit
 }
 
-/// Salts of all routes of one file.
+/// Salts of one file.
 #[derive(Debug)]
-pub struct Salts(Vec<Salt>);
+pub struct Salts {
+    routes: Vec<Salt>,
+    affinity: Salt,
+}
 
 impl Salts {
-    /// Computes every route's salt.
+    /// Computes the salt of affinity and every route's.
     pub fn new(config: &Config) -> Self {
-        Self(config.routes.iter().map(|route| Salt::new(Purpose::Split, &config.name, &route.name)).collect())
+        let routes = config.routes.iter().map(|route| Salt::new(Purpose::Split, &config.name, &route.name)).collect();
+        Self { routes, affinity: Salt::affinity(&config.name) }
+    }
+
+    /// Returns the salt of affinity.
+    pub(super) const fn affinity(&self) -> &Salt {
+        &self.affinity
     }
 
     /// Returns the salt of a route.
     pub(super) fn of(&self, route: RouteId) -> Option<&Salt> {
-        self.0.get(route.index())
+        self.routes.get(route.index())
     }
 }
 

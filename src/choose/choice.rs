@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use super::assign::Salts;
+use super::assign::{Salts, unit_of_hash};
 use super::eligible::Eligible;
-use super::order::{self, Drawn, UnknownBackend};
+use super::key::Keyed;
+use super::order::{self, Drawn};
+use super::place;
+use super::refused::NotChosen;
 use super::request::{Availability, Facts, Request};
 use super::shares::Shares;
 use crate::config::Config;
@@ -22,6 +25,7 @@ pub struct Choice {
     is_bound: bool,
     shares: Arc<Shares>,
     eligible: Eligible,
+    affinity: Option<u64>,
 }
 
 /// Reason for which the chosen backend does not serve the request.
@@ -71,6 +75,16 @@ impl Choice {
         &self.shares
     }
 
+    /// The backends that may see the request.
+    pub const fn eligible(&self) -> &Eligible {
+        &self.eligible
+    }
+
+    /// Hash of the request's key for the affinity header; `None` without a key, or if no backend concerned takes one.
+    pub const fn affinity(&self) -> Option<u64> {
+        self.affinity
+    }
+
     /// Percent in force of the backend decided for; `None` if it is not a candidate of the route.
     pub fn percent(&self) -> Option<Percent> {
         let (backend, _) = self.decided;
@@ -88,17 +102,23 @@ impl Choice {
     }
 }
 
-/// Decides where a request goes: by the order of decision, then by the candidate's availability. `draw` returns a unit
-/// for a request without a key.
+/// Decides where a request goes: by the order of decision, then by residency, then by the candidate's availability.
+/// `draw` returns a unit for a request without a key.
 pub fn choose(
     config: &Config,
     (salts, shares): (&Salts, &Arc<Shares>),
     request: &Request<'_>,
     facts: &dyn Facts,
     draw: &mut dyn FnMut() -> u16,
-) -> Result<Choice, UnknownBackend> {
-    let eligible = Eligible::every();
-    let decision = order::decide(config, (salts, shares), request, facts, draw)?;
+) -> Result<Choice, NotChosen> {
+    let eligible = Eligible::of(config, request);
+    let keyed = Keyed::new(&config.sticky, request.headers, request.scan());
+    let decision = order::decide(config, (salts, shares), (request, facts), (&eligible, &keyed), draw)?;
+    let unit = |route| {
+        let hash = keyed.get().zip(salts.of(route)).map(|(key, salt)| salt.hash(&key.value));
+        decision.drawn.map(|drawn| drawn.unit).unwrap_or_else(|| hash.map_or_else(draw, unit_of_hash))
+    };
+    let decision = place::place(config, shares, (request, facts), &eligible, decision, unit)?;
     let decided = (decision.backend, decision.reason);
     let choice = Choice {
         route: decision.route,
@@ -109,22 +129,36 @@ pub fn choose(
         is_bound: decision.is_bound,
         shares: Arc::clone(shares),
         eligible,
+        affinity: None,
     };
-    let choice = match decision.reason {
-        Reason::Split if shares.is_withdrawn(decision.backend) => {
-            // Its share counts as the baseline's.
-            let moved = choice.moved(config.baseline, Reason::RolledBack);
-            moved.map_or(choice, |moved| Choice { decided: moved.asked, ..moved })
-        }
-        _ => choice,
-    };
-    if !config.failover.enabled || choice.backend() == config.baseline {
-        return Ok(choice);
+    let choice = available(config, with_rollback(config, choice), facts);
+    // A failover may still send it to the baseline.
+    let takes_affinity = [choice.backend(), config.baseline].iter().any(|id| config[*id].affinity.is_some());
+    let affinity = takes_affinity.then(|| keyed.get().map(|key| salts.affinity().hash(&key.value))).flatten();
+    Ok(Choice { affinity, ..choice })
+}
+
+/// Gives the share of a withdrawn candidate to the baseline.
+fn with_rollback(config: &Config, choice: Choice) -> Choice {
+    if choice.reason() != Reason::Split || !choice.shares.is_withdrawn(choice.backend()) {
+        return choice;
     }
-    Ok(match facts.availability(choice.backend()) {
+    match choice.moved(config.baseline, Reason::RolledBack) {
+        Some(moved) => Choice { decided: moved.asked, ..moved },
+        None => choice,
+    }
+}
+
+/// Sends a request whose candidate is not available to the baseline; to the candidate all the same if the baseline may
+/// not serve it.
+fn available(config: &Config, choice: Choice, facts: &dyn Facts) -> Choice {
+    if !config.failover.enabled || choice.backend() == config.baseline {
+        return choice;
+    }
+    match facts.availability(choice.backend()) {
         Availability::Free => choice,
         unavailable => instead(config, &choice, Instead::Unavailable(unavailable)).unwrap_or_else(|| choice.forced()),
-    })
+    }
 }
 
 /// Decides where a request goes if the chosen backend does not serve it; `None` if no other backend may. Without

@@ -1,6 +1,7 @@
 //! The sticky key of a request: the first source of the `sticky` chain that the request has.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::hash::Hasher;
 
 use http::HeaderMap;
@@ -24,6 +25,25 @@ pub struct Key<'a> {
 impl std::fmt::Debug for Key<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Key").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+/// The key of one request, looked for when it is first needed.
+pub(super) struct Keyed<'a> {
+    sources: &'a [KeySource],
+    headers: &'a HeaderMap,
+    body: Option<&'a Scan<'a>>,
+    found: OnceCell<Option<Key<'a>>>,
+}
+
+impl<'a> Keyed<'a> {
+    pub(super) const fn new(sources: &'a [KeySource], headers: &'a HeaderMap, body: Option<&'a Scan<'a>>) -> Self {
+        Self { sources, headers, body, found: OnceCell::new() }
+    }
+
+    /// Returns the key; `None` if the request has none.
+    pub(super) fn get(&self) -> Option<&Key<'a>> {
+        self.found.get_or_init(|| find(self.sources, self.headers, self.body)).as_ref()
     }
 }
 

@@ -7,10 +7,13 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 
 use super::assign::{Salts, unit_of_hash};
-use super::key;
+use super::eligible::Eligible;
+use super::key::Keyed;
+use super::matching::{self, Unknown};
+use super::refused::NotChosen;
 use super::request::{Body, Facts, Known, Request};
 use super::shares::Shares;
-use crate::config::{Backend, Config, RouteMatch};
+use crate::config::{Backend, Config};
 use crate::model::header::{SHIFTGATE_BACKEND, STAINLESS_RETRY_COUNT};
 use crate::model::{BackendId, MissingFeatures, Pin, Reason, RouteId};
 use crate::translate::{self, Owner};
@@ -28,12 +31,7 @@ pub struct Drawn {
     pub key_hash: Option<u64>,
 }
 
-/// The override header names a backend that is not in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("x-shiftgate-backend does not name a backend of the file")]
-pub struct UnknownBackend;
-
-/// Decision before availability is checked.
+/// Decision before residency and availability are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) route: RouteId,
@@ -48,31 +46,33 @@ pub(super) struct Decision {
 pub(super) fn decide(
     config: &Config,
     (salts, shares): (&Salts, &Shares),
-    request: &Request<'_>,
-    facts: &dyn Facts,
+    (request, facts): (&Request<'_>, &dyn Facts),
+    (eligible, keyed): (&Eligible, &Keyed<'_>),
     draw: &mut dyn FnMut() -> u16,
-) -> Result<Decision, UnknownBackend> {
+) -> Result<Decision, NotChosen> {
     let scan = request.scan();
-    let route = route_of(config, request, scan);
+    let route = route_of(config, request);
     let at = |backend, reason| Decision { route, backend, reason, drawn: None, is_bound: false };
     if config.server.allow_override
         && let Some(name) = request.headers.get(SHIFTGATE_BACKEND)
     {
-        let named = name.to_str().ok().and_then(|name| config.backend(name.trim())).ok_or(UnknownBackend)?;
+        let named = name.to_str().ok().and_then(|name| config.backend(name.trim())).ok_or(NotChosen::UnknownBackend)?;
         return Ok(at(named, Reason::Override));
     }
     if let Some(owner) = owner_of_state(config, request, scan) {
         return Ok(Decision { is_bound: true, ..at(owner, Reason::Affinity) });
     }
-    if let Some(pin) = pin(config, route, request, facts) {
+    if let Some(pin) = pin(config, route, request, (facts, eligible)) {
         return Ok(at(config.baseline, Reason::Pinned(pin)));
     }
-    if let Some(owner) = scan.and_then(|scan| owner_of_call(config, shares, route, scan)) {
+    if let Some(owner) = scan.and_then(|scan| owner_of_call(config, shares, route, scan))
+        && eligible.contains(owner)
+    {
         return Ok(at(owner, Reason::Affinity));
     }
     let Some(salt) = salts.of(route) else { return Ok(at(config.baseline, Reason::Split)) };
-    let found = key::find(&config.sticky, request.headers, scan);
-    let key_hash = found.as_ref().map(|key| salt.hash(&key.value));
+    let found = keyed.get();
+    let key_hash = found.map(|key| salt.hash(&key.value));
     let unit = key_hash.map_or_else(draw, unit_of_hash);
     let backend = shares.owner(route, unit).unwrap_or(config.baseline);
     let drawn = Some(Drawn { unit, key: found.map(|key| key.source), key_hash });
@@ -80,23 +80,21 @@ pub(super) fn decide(
 }
 
 /// Returns the first matching route; the last route matches everything.
-fn route_of(config: &Config, request: &Request<'_>, scan: Option<&Scan<'_>>) -> RouteId {
-    let model = scan.and_then(Scan::model);
-    let matches = |rule: &RouteMatch| {
-        rule.path.as_ref().is_none_or(|glob| glob.matches(request.path))
-            && rule.model.as_ref().is_none_or(|glob| model.as_ref().is_some_and(|model| glob.matches(model)))
-            && rule.header.iter().all(|(name, glob)| {
-                let mut values = request.headers.get_all(name).iter();
-                values.any(|value| value.to_str().is_ok_and(|value| glob.matches(value)))
-            })
-    };
+fn route_of(config: &Config, request: &Request<'_>) -> RouteId {
     let last = config.routes.len().saturating_sub(1);
-    RouteId::new(config.routes.iter().position(|route| matches(&route.matcher)).unwrap_or(last))
+    let found = config.routes.iter().position(|route| matching::matches(&route.matcher, request, Unknown::Fails));
+    RouteId::new(found.unwrap_or(last))
 }
 
-/// Returns the reason for which a request belongs to the baseline regardless of the draw. It applies if any candidate of the
-/// route above 0 % cannot serve the request, so that shares count only requests that could go either way.
-fn pin(config: &Config, route: RouteId, request: &Request<'_>, facts: &dyn Facts) -> Option<Pin> {
+/// Returns the reason for which a request belongs to the baseline regardless of the draw. It applies if any eligible
+/// candidate of the route above 0 % cannot serve the request, so that shares count only requests that could go either
+/// way.
+fn pin(
+    config: &Config,
+    route: RouteId,
+    request: &Request<'_>,
+    (facts, eligible): (&dyn Facts, &Eligible),
+) -> Option<Pin> {
     let scan = request.scan();
     if *request.endpoint == Endpoint::Responses
         && let Some(scan) = scan
@@ -112,7 +110,9 @@ fn pin(config: &Config, route: RouteId, request: &Request<'_>, facts: &dyn Facts
     };
     let Some(model) = scan.model() else { return Some(Pin::Unparsable) };
     let percents = config[route].percent.iter();
-    let mut candidates = percents.filter(|(_, percent)| percent.hundredths() > 0).map(|(backend, _)| *backend);
+    let mut candidates = percents
+        .filter(|(backend, percent)| percent.hundredths() > 0 && eligible.contains(*backend))
+        .map(|(backend, _)| *backend);
     if *request.endpoint == Endpoint::Responses
         && candidates.clone().any(|backend| !serves_responses(&config[backend], facts.known(backend)))
     {
@@ -134,13 +134,13 @@ fn pin(config: &Config, route: RouteId, request: &Request<'_>, facts: &dyn Facts
 }
 
 /// True if the file or a probe shows that the backend has `/v1/responses`.
-fn serves_responses(backend: &Backend, known: Known) -> bool {
+pub(super) fn serves_responses(backend: &Backend, known: Known) -> bool {
     let is_seen = known.is_probed && !known.missing.contains(MissingFeatures::RESPONSES);
     backend.engine.facts().has_responses && (backend.translation.responses || is_seen)
 }
 
 /// True if a server stores the answer or the state it refers to. At OpenAI an absent `store` means true.
-fn is_stateful(scan: &Scan<'_>) -> bool {
+pub(super) fn is_stateful(scan: &Scan<'_>) -> bool {
     !scan.is_false("store")
         || scan.is_true("background")
         || ["previous_response_id", "conversation", "prompt"].iter().any(|field| scan.has(field))

@@ -14,6 +14,8 @@ use crate::wire::scan::Scan;
 pub enum Body<'a> {
     /// The body is a JSON object.
     Scanned(&'a Scan<'a>),
+    /// The request has no body.
+    Empty,
     /// The body is not a JSON object.
     Unparsable,
     /// The body is larger than `max_body` and streams through unread.
@@ -29,6 +31,8 @@ pub struct Request<'a> {
     pub endpoint: &'a Endpoint,
     /// Its path, without the query.
     pub path: &'a str,
+    /// Its query, without the question mark.
+    pub query: Option<&'a str>,
     /// Its headers.
     pub headers: &'a HeaderMap,
     /// Its body.
@@ -46,7 +50,7 @@ impl<'a> Request<'a> {
     pub(super) const fn scan(&self) -> Option<&'a Scan<'a>> {
         match self.body {
             Body::Scanned(scan) => Some(scan),
-            Body::Unparsable | Body::OverCap | Body::NotRead => None,
+            Body::Empty | Body::Unparsable | Body::OverCap | Body::NotRead => None,
         }
     }
 }

@@ -12,7 +12,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::shared::{Exit, complain, load, say};
-use crate::choose::{Body, Choice, FileOnly, Instead, Request, Salts, Shares, UNITS, choose, instead};
+use crate::choose::{
+    Body, Choice, Eligible, FileOnly, Instead, NotChosen, Refused, Request, Salts, Shares, UNITS, choose, instead,
+};
 use crate::config::{Config, Secrets};
 use crate::model::header::SHIFTGATE_BACKEND;
 use crate::model::{BackendId, Reason, Refusal};
@@ -50,12 +52,30 @@ struct Step {
     detail: String,
 }
 
+/// The residency rules that match a request, and the backends that they leave.
+#[derive(Debug, Serialize)]
+struct Restricted {
+    rules: Vec<String>,
+    eligible: Vec<String>,
+}
+
+impl Restricted {
+    /// Returns `None` if no rule matches.
+    fn by(config: &Config, eligible: &Eligible) -> Option<Self> {
+        let rules: Vec<String> = eligible.rule_names(config).into_iter().map(str::to_owned).collect();
+        let may_see = config.backends_with_ids().filter(|(id, _)| eligible.contains(*id));
+        let eligible = may_see.map(|(_, backend)| backend.name.clone()).collect();
+        (!rules.is_empty()).then_some(Self { rules, eligible })
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Explained {
     route: String,
+    residency: Option<Restricted>,
     key: Option<Source>,
     bucket: Option<f64>,
-    backend: String,
+    backend: Option<String>,
     reason: &'static str,
     request: Option<Box<RawValue>>,
     ledger: Vec<Step>,
@@ -111,7 +131,7 @@ impl Explain {
     }
 
     fn explain(&self, config: &Config, body: &Bytes, headers: &HeaderMap) -> Result<Explained, String> {
-        let path = self.path.split('?').next().unwrap_or_default();
+        let (path, query) = self.path.split_once('?').map_or((&*self.path, None), |(path, query)| (path, Some(query)));
         let endpoint = Endpoint::of(&Method::POST, path);
         if matches!(endpoint, Endpoint::Malformed | Endpoint::NotOurs) {
             return Err(format!("{path} is answered by shiftgate itself, with 404 or 400: it is not a path under /v1"));
@@ -121,8 +141,10 @@ impl Explain {
         let request = Request {
             endpoint: &endpoint,
             path,
+            query,
             headers: &headers,
             body: match &scanned {
+                _ if body.is_empty() => Body::Empty,
                 _ if body.len() as u64 > config.server.max_body => Body::OverCap,
                 Some(scan) => Body::Scanned(scan),
                 None => Body::Unparsable,
@@ -130,8 +152,12 @@ impl Explain {
         };
         let shares = Arc::new(Shares::of_file(&config));
         let rules = (&Salts::new(&config), &shares);
-        let choice = choose(&config, rules, &request, &FileOnly, &mut || 0).map_err(|error| error.to_string())?;
-        Ok(explained(&config, choice, (body, scanned.as_ref(), endpoint)))
+        match choose(&config, rules, &request, &FileOnly, &mut || 0) {
+            Ok(choice) => Ok(explained(&config, choice, (body, scanned.as_ref(), endpoint))),
+            Err(NotChosen::Residency(refused)) => Ok(refused_by(&config, &refused, None)),
+            Err(NotChosen::Unable(refused, pinned)) => Ok(refused_by(&config, &refused, Some(&pinned))),
+            Err(error @ NotChosen::UnknownBackend) => Err(error.to_string()),
+        }
     }
 
     /// Returns file and headers with the override of `--backend` applied.
@@ -188,12 +214,32 @@ fn explained(config: &Config, mut choice: Choice, asked: Asked<'_>) -> Explained
         route: config[choice.route()].name.clone(),
         key: key.map(|source| Source { source: source.describe() }),
         bucket: drawn.filter(|drawn| drawn.key.is_some()).map(|drawn| f64::from(drawn.unit) / f64::from(UNITS)),
-        backend: config[choice.backend()].name.clone(),
+        residency: Restricted::by(config, choice.eligible()),
+        backend: Some(config[choice.backend()].name.clone()),
         reason: reason.as_str(),
         request: sent
             .and_then(|sent| String::from_utf8(sent.to_vec()).ok())
             .and_then(|text| RawValue::from_string(text.trim().to_owned()).ok()),
         ledger,
+    }
+}
+
+/// Explains a request that residency rules leave without a backend.
+fn refused_by(config: &Config, refused: &Refused, pinned: Option<&Pinned>) -> Explained {
+    let refusal = if pinned.is_some() { Refusal::Request } else { Refusal::Residency };
+    let step = pinned.map_or_else(
+        || Step { field: "residency".to_owned(), action: "refused", detail: refused.message(config) },
+        pinned_step,
+    );
+    Explained {
+        route: config[refused.route].name.clone(),
+        residency: Restricted::by(config, &refused.eligible),
+        key: None,
+        bucket: None,
+        backend: None,
+        reason: Reason::Refused(refusal).as_str(),
+        request: None,
+        ledger: vec![step],
     }
 }
 
@@ -238,10 +284,16 @@ fn translated(
 fn plain(explained: &Explained) -> String {
     let key = explained.key.as_ref().map_or("none", |key| key.source.as_str());
     let bucket = explained.bucket.map_or_else(|| "drawn for each request".to_owned(), |bucket| format!("{bucket:.4}"));
-    let mut text = format!(
-        "route    {}\nkey      {key}\nbucket   {bucket}\nbackend  {} ({})\n",
-        explained.route, explained.backend, explained.reason
-    );
+    let mut text = format!("route    {}\n", explained.route);
+    if let Some(by) = &explained.residency {
+        let eligible = if by.eligible.is_empty() { "no backend".to_owned() } else { by.eligible.join(", ") };
+        text.push_str(&format!("residency {}: only {eligible}\n", by.rules.join(", ")));
+    }
+    text.push_str(&format!(
+        "key      {key}\nbucket   {bucket}\nbackend  {} ({})\n",
+        explained.backend.as_deref().unwrap_or("none"),
+        explained.reason
+    ));
     for step in &explained.ledger {
         text.push_str(format!("ledger   {:<10} {:<28} {}", step.action, step.field, step.detail).trim_end());
         text.push('\n');

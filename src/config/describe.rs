@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::types::{ApiKey, Backend, Config, KeySource, Listen, Price, Proxy, ReasoningPolicy, Route, SecretSource};
+use super::types::{
+    ApiKey, Backend, Config, KeySource, Listen, Price, Proxy, ReasoningPolicy, RequestMatch, Residency, Route,
+    SecretSource,
+};
 use crate::model::BackendId;
 
 /// Returns the text that `check` prints.
@@ -35,6 +38,12 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
             chain.join(", ")
         )?,
     }
+    if !config.residency.is_empty() {
+        writeln!(text, "\nresidency, checked before everything else:")?;
+        for rule in &config.residency {
+            writeln!(text, "  {}: {}", rule.name, residency(config, rule))?;
+        }
+    }
     writeln!(text, "\nbackends:")?;
     for (id, backend) in config.backends_with_ids() {
         let role = if id == config.baseline { "baseline" } else { "candidate" };
@@ -42,6 +51,12 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
         writeln!(text, "    key: {}", key(&backend.api_key))?;
         writeln!(text, "    models: {}", models(backend))?;
         writeln!(text, "    price: {}", price(backend))?;
+        if !backend.tags.is_empty() {
+            writeln!(text, "    tags: {}", backend.tags.join(", "))?;
+        }
+        if let Some(name) = &backend.affinity {
+            writeln!(text, "    affinity: {name} carries a hash of the request's key")?;
+        }
         if !backend.engine.facts().speaks_openai {
             writeln!(text, "    translation: {}", translation(backend))?;
             writeln!(text, "    load: {}", load(backend))?;
@@ -74,11 +89,40 @@ fn matched(route: &Route) -> String {
     parts.extend(rule.path.as_ref().map(|glob| format!("path {}", glob.as_str())));
     parts.extend(rule.model.as_ref().map(|glob| format!("model {}", glob.as_str())));
     parts.extend(rule.header.iter().map(|(name, glob)| format!("{name}: {}", glob.as_str())));
+    parts.extend(rule.field.iter().map(|(path, glob)| format!("field {} {}", path.join("."), glob.as_str())));
     match (route.name.as_str(), parts.is_empty()) {
         ("default", _) => "default (everything else)".to_owned(),
         (name, true) => format!("{name} (everything)"),
         (name, false) => format!("{name} ({})", parts.join(", ")),
     }
+}
+
+/// Describes a residency rule as a sentence.
+fn residency(config: &Config, rule: &Residency) -> String {
+    let allowed: Vec<&str> = config
+        .backends
+        .iter()
+        .filter(|backend| rule.allows(&backend.tags))
+        .map(|backend| backend.name.as_str())
+        .collect();
+    format!(
+        "{} go only to backends tagged {}: {}.",
+        conditions(&rule.matcher),
+        rule.allow.join(" or "),
+        allowed.join(", ")
+    )
+}
+
+fn conditions(rule: &RequestMatch) -> String {
+    if rule.is_everything() {
+        return "all requests".to_owned();
+    }
+    let mut parts = Vec::new();
+    parts.extend(rule.path.as_ref().map(|glob| format!("path is {}", glob.as_str())));
+    parts.extend(rule.model.as_ref().map(|glob| format!("model is {}", glob.as_str())));
+    parts.extend(rule.header.iter().map(|(name, glob)| format!("header {name} is {}", glob.as_str())));
+    parts.extend(rule.field.iter().map(|(path, glob)| format!("field {} is {}", path.join("."), glob.as_str())));
+    format!("requests whose {}", parts.join(" and "))
 }
 
 fn shares(config: &Config, route: &Route) -> String {

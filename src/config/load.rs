@@ -9,7 +9,7 @@ use super::backend;
 use super::context::{Context, Secrets};
 use super::problem::{ConfigError, Problems};
 use super::reader::Section;
-use super::sections::{records, rollout, route, server, shadow, telemetry};
+use super::sections::{records, residency, rollout, route, server, shadow, telemetry};
 use super::types::{ApiKey, Config, SecretSource};
 use crate::model::BackendId;
 
@@ -71,8 +71,8 @@ fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, p: &mut Prob
     let limits = server::limits(section("limits", "[limits]", p), p);
     let failover = server::failover(section("failover", "[failover]", p), p);
     let backends = section("backend", "backend", p);
-    let [rollout, routes, shadow, records, telemetry] =
-        ["rollout", "route", "shadow", "records", "telemetry"].map(|name| root.get(name));
+    let [rollout, routes, rules, shadow, records, telemetry] =
+        ["rollout", "route", "residency", "shadow", "records", "telemetry"].map(|name| root.get(name));
     root.finish(p);
     let names: Vec<String> = backends.entries().iter().map(|(name, ..)| (*name).to_owned()).collect();
     if names.is_empty() {
@@ -87,7 +87,8 @@ fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, p: &mut Prob
     let backends = backends.entries().into_iter().enumerate().map(|(index, (name, span, value))| {
         backend::read(name, &span, value, Some(BackendId::new(index)) == baseline, context, p)
     });
-    let backends = backends.collect();
+    let backends: Vec<_> = backends.collect();
+    let residency = residency::read(rules, &backends, p);
     let routes = route::read(routes, &rollout, &names, p);
     let shadow = shadow.and_then(|value| shadow::read(value, &names, baseline, p));
     let records = records.map(|value| records::read(value, context, p));
@@ -100,6 +101,7 @@ fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, p: &mut Prob
         baseline: baseline?,
         sticky: rollout.sticky,
         routes,
+        residency,
         backends,
         failover,
         shadow,

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::types::{ApiKey, Config, Listen, SecretSource};
+use super::types::{ApiKey, Config, Listen, Residency, SecretSource};
 
 /// Returns one line for each setting that is legal but risky.
 pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
@@ -57,6 +57,32 @@ pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<St
             warnings
                 .push(format!("backend.{}: keys and prompts are sent to {} unencrypted", backend.name, backend.url));
         }
+    }
+    warnings.extend(config.residency.iter().flat_map(|rule| residency(config, rule)));
+    warnings
+}
+
+/// Returns the warnings of a residency rule: tags without a backend, and requests without failover.
+fn residency(config: &Config, rule: &Residency) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for tag in &rule.allow {
+        if !config.backends.iter().any(|backend| backend.tags.contains(tag)) {
+            warnings.push(format!("residency {}: no backend has the tag {tag}", rule.name));
+        }
+    }
+    let baseline = &config[config.baseline];
+    if !rule.allows(&baseline.tags) {
+        let mut allowed = config.backends.iter().filter(|backend| rule.allows(&backend.tags));
+        let tags = rule.allow.join(", ");
+        let mut warning = format!(
+            "residency {0}: requests of {0} have no failover: {1} (baseline) has none of {tags}",
+            rule.name, baseline.name
+        );
+        if let (Some(only), None) = (allowed.next(), allowed.next()) {
+            let has: Vec<&str> = only.tags.iter().filter(|tag| rule.allow.contains(tag)).map(String::as_str).collect();
+            warning.push_str(&format!("; only {} has {}", only.name, has.join(", ")));
+        }
+        warnings.push(warning);
     }
     warnings
 }

@@ -27,7 +27,10 @@ pub enum InboundBody {
     /// Read whole, and not a JSON object; also the body of any method but POST.
     Plain(Bytes),
     /// Streams through unread.
-    Unread,
+    Unread {
+        /// True if the request is known to have no body.
+        is_empty: bool,
+    },
 }
 
 impl InboundBody {
@@ -75,7 +78,7 @@ impl Inbound {
         match &self.body {
             InboundBody::Scanned(scanned) => Some(scanned.body()),
             InboundBody::Plain(bytes) => Some(bytes),
-            InboundBody::Unread => None,
+            InboundBody::Unread { .. } => None,
         }
     }
 
@@ -83,7 +86,7 @@ impl Inbound {
     pub fn scan(&self) -> Option<&Scan<'_>> {
         match &self.body {
             InboundBody::Scanned(scanned) => Some(scanned.scan()),
-            InboundBody::Plain(_) | InboundBody::Unread => None,
+            InboundBody::Plain(_) | InboundBody::Unread { .. } => None,
         }
     }
 
@@ -108,10 +111,13 @@ impl Inbound {
     pub fn to_choose(&self) -> Request<'_> {
         let body = match &self.body {
             InboundBody::Scanned(scanned) => Body::Scanned(scanned.scan()),
+            InboundBody::Plain(bytes) if bytes.is_empty() => Body::Empty,
             InboundBody::Plain(_) => Body::Unparsable,
-            InboundBody::Unread if self.endpoint.is_read() => Body::OverCap,
-            InboundBody::Unread => Body::NotRead,
+            InboundBody::Unread { is_empty: true } => Body::Empty,
+            InboundBody::Unread { is_empty: false } if self.endpoint.is_read() => Body::OverCap,
+            InboundBody::Unread { is_empty: false } => Body::NotRead,
         };
-        Request { endpoint: &self.endpoint, path: self.uri.path(), headers: &self.headers, body }
+        let (path, query) = (self.uri.path(), self.uri.query());
+        Request { endpoint: &self.endpoint, path, query, headers: &self.headers, body }
     }
 }

@@ -58,7 +58,7 @@ pub async fn open(
 ) -> Result<Opened, LegError> {
     let deadlines = plan.deadlines(started);
     let exchange = Exchange {
-        deadline: deadlines.head,
+        deadline: deadlines.first(),
         is_fresh: stream.is_some(),
         is_replay_safe: plan.inbound().is_replay_safe(),
         is_stream: plan.inbound().is_stream(),
@@ -148,8 +148,8 @@ async fn hold_stream(
             return Err(Failure::TooLarge(MAX_HELD as u64).into());
         }
         // Stripped reasoning was generated too: the server is working, so the idle deadline applies.
-        let deadline =
-            if reader.seen().first_content.is_some() { deadlines.next_byte(Instant::now()) } else { deadlines.first };
+        let has_begun = reader.seen().first_content.is_some();
+        let deadline = if has_begun { deadlines.next_held_byte(Instant::now()) } else { deadlines.first() };
         let Some(frame) = trail.own_time.wait(within(deadline, body.frame())).await? else {
             // A completion may be empty, but it has a finish reason.
             if !reader.seen().has_reason {
@@ -226,7 +226,7 @@ async fn read_whole(
 ) -> Result<Bytes, LegError> {
     let mut read = BytesMut::new();
     let mut only: Option<Bytes> = None;
-    while let Some(frame) = trail.own_time.wait(within(deadlines.next_byte(Instant::now()), body.frame())).await? {
+    while let Some(frame) = trail.own_time.wait(within(deadlines.next_held_byte(Instant::now()), body.frame())).await? {
         let frame = frame.map_err(|error| Failure::of_exchange(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         if !room.hold(data.len() as u64) {

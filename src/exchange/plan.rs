@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, Request, Uri};
 
 use super::deadlines::Deadlines;
 use super::inbound::Inbound;
-use crate::backend::headers::{self, OwnTrace};
+use crate::backend::headers::{self, Own, OwnTrace};
 use crate::backend::{RequestBody, Target};
 use crate::model::header::TRACEPARENT;
 use crate::model::{SpanId, TraceContext};
@@ -40,6 +40,8 @@ pub struct Plan {
     trace: Option<TraceContext>,
     reads_ids: bool,
     max_whole: u64,
+    /// Value of the backend's affinity header.
+    affinity: Option<HeaderValue>,
 }
 
 /// Reason for which no request can be sent.
@@ -84,6 +86,7 @@ impl Plan {
             trace: None,
             reads_ids: false,
             max_whole: MAX_WHOLE,
+            affinity: None,
         })
     }
 
@@ -117,6 +120,15 @@ impl Plan {
     pub fn traced(mut self, trace: Option<TraceContext>, reads_ids: bool) -> Self {
         self.trace = trace.filter(|_| self.target.config.propagate.contains(&TRACEPARENT));
         self.reads_ids = reads_ids;
+        self
+    }
+
+    /// Adds the hash of the request's key for the backend's affinity header, if it takes one.
+    #[must_use]
+    pub fn with_affinity(mut self, key_hash: Option<u64>) -> Self {
+        let takes_one = self.target.config.affinity.is_some();
+        let value = |hash| HeaderValue::try_from(format!("{hash:016x}")).ok();
+        self.affinity = key_hash.filter(|_| takes_one).and_then(value);
         self
     }
 
@@ -179,8 +191,8 @@ impl Plan {
     /// Deadlines of an exchange that begins now, for a request that began at `started`.
     pub(super) fn deadlines(&self, started: Instant) -> Deadlines {
         let begins = (started, Instant::now());
-        let sdk = self.inbound.sdk_timeouts();
-        Deadlines::new(&self.target.config.timeout, sdk, self.inbound.is_stream(), begins)
+        let client = (self.role == Role::Candidate).then(|| self.inbound.sdk_timeouts());
+        Deadlines::new(&self.target.config.timeout, client, self.inbound.is_stream(), begins)
     }
 
     /// Builds the request for an attempt with this span. `stream` is a body that was not read; it can be sent once.
@@ -197,9 +209,9 @@ impl Plan {
         let mut request = Request::new(body);
         *request.method_mut() = method.clone();
         *request.uri_mut() = self.uri.clone();
-        let trace = self.own_trace(span);
+        let own = Own { trace: self.own_trace(span), affinity: self.affinity.clone() };
         let app = self.inbound.headers();
-        *request.headers_mut() = headers::for_backend(app, &self.target, self.sees_account, self.is_observed, trace);
+        *request.headers_mut() = headers::for_backend(app, &self.target, self.sees_account, self.is_observed, own);
         if self.made_openais().is_some() {
             // Some servers reject JSON with another content type, or without one.
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use http::{Request, Response};
 
+use super::deadlines::Due;
 use crate::backend::{AnswerBody, Client, Failure, RequestBody, SendError};
 use crate::model::SpanId;
 use crate::outcome::Trail;
@@ -13,7 +14,7 @@ use crate::outcome::Trail;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exchange {
     /// Deadline of the answer's head.
-    pub deadline: Option<Instant>,
+    pub deadline: Option<Due>,
     /// True for a new connection: a body that cannot be sent again must not meet a stale one.
     pub is_fresh: bool,
     /// True if the request may be sent again after a stale connection.
@@ -54,13 +55,16 @@ fn came(answer: crate::backend::Answer, trail: &mut Trail) -> Response<AnswerBod
 }
 
 /// Awaits `work` until the deadline. `work` is pinned by the caller, so that a large future is not moved.
-pub(super) async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T> + Unpin) -> Result<T, Failure> {
+pub(super) async fn within<T>(deadline: Option<Due>, work: impl Future<Output = T> + Unpin) -> Result<T, Failure> {
     match deadline {
         None => Ok(work.await),
-        Some(at) => {
+        Some(Due { at, is_clients }) => {
             let begun = Instant::now();
             let timed = tokio::time::timeout_at(at.into(), work).await;
-            timed.map_err(|_| Failure::Timeout(at.saturating_duration_since(begun)))
+            timed.map_err(|_| match is_clients {
+                true => Failure::ClientDeadline,
+                false => Failure::Timeout(at.saturating_duration_since(begun)),
+            })
         }
     }
 }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, SizeHint};
 use tokio::time::Sleep;
 
-use super::deadlines::Deadlines;
+use super::deadlines::{Deadlines, Due};
 use super::reader::{Ended, OnBreak, Reader, Taken};
 use crate::backend;
 use crate::outcome::Ending;
@@ -45,7 +45,7 @@ pub struct AnswerStream {
     held: BytesMut,
     sleep: Option<Pin<Box<Sleep>>>,
     /// Deadline of the next byte. The timer is moved only when it has fired, which saves work per piece.
-    next_byte: Option<Instant>,
+    next_byte: Option<Due>,
     /// Arrival of the bytes that are passed on next.
     came_at: Option<Instant>,
 }
@@ -54,7 +54,7 @@ impl AnswerStream {
     /// Creates a stream that first yields `held`, bytes that the reader has processed.
     pub(super) fn new(held: BytesMut, body: backend::AnswerBody, reader: Reader, deadlines: Deadlines) -> Self {
         let next_byte = deadlines.next_byte(Instant::now());
-        let sleep = next_byte.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
+        let sleep = next_byte.map(|due| Box::pin(tokio::time::sleep_until(due.at.into())));
         Self { body, reader, deadlines, held, sleep, next_byte, came_at: None }
     }
 
@@ -74,13 +74,19 @@ impl AnswerStream {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(self.broke(Ending::Broken)),
                 Poll::Ready(None) => return Poll::Ready(self.ended()),
-                Poll::Pending if self.poll_deadline(cx) => return Poll::Ready(self.broke(Ending::TimedOut)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let Some(due) = self.poll_deadline(cx) else { return Poll::Pending };
+                    return Poll::Ready(if due.is_clients {
+                        cut(Ending::ClientGone)
+                    } else {
+                        self.broke(Ending::TimedOut)
+                    });
+                }
             };
             let Ok(data) = frame.into_data() else { continue };
             let now = Instant::now();
             self.came_at.get_or_insert(now);
-            if self.deadlines.idle.is_some() {
+            if self.deadlines.moves() {
                 self.next_byte = self.deadlines.next_byte(now);
             }
             match self.reader.take(data, now) {
@@ -92,15 +98,16 @@ impl AnswerStream {
         }
     }
 
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(sleep) = &mut self.sleep else { return false };
+    /// Returns the deadline that has passed.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Option<Due> {
+        let (sleep, due) = (self.sleep.as_mut()?, self.next_byte?);
         while sleep.as_mut().poll(cx).is_ready() {
-            match self.next_byte {
-                Some(at) if at > Instant::now() => sleep.as_mut().reset(at.into()),
-                _ => return true,
+            if due.at <= Instant::now() {
+                return Some(due);
             }
+            sleep.as_mut().reset(due.at.into());
         }
-        false
+        None
     }
 
     /// Ends the answer without waiting for the rest of the backend's body.
@@ -122,7 +129,7 @@ impl AnswerStream {
 
     fn broke(&self, ending: Ending) -> Next {
         match self.reader.on_break {
-            OnBreak::Cut => Next::End(StreamEnd { rest: Bytes::new(), ending, is_cut: true }),
+            OnBreak::Cut => cut(ending),
             OnBreak::ErrorEvent => {
                 // An answer marked done lacks nothing.
                 let ending = if self.reader.was_done() { Ending::Complete } else { ending };
@@ -186,6 +193,10 @@ impl AnswerStream {
     pub fn size_hint(&self) -> SizeHint {
         if self.ends_by_itself() { SizeHint::default() } else { self.body.size_hint() }
     }
+}
+
+const fn cut(ending: Ending) -> Next {
+    Next::End(StreamEnd { rest: Bytes::new(), ending, is_cut: true })
 }
 
 const fn end(rest: Bytes, ending: Ending) -> Next {

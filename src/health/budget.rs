@@ -1,4 +1,5 @@
-//! The retry budget: failovers as a share of the requests of the last ten seconds, with a minimum of ten per second.
+//! The retry budget: failovers as a share of the requests that ran at any time in the last ten seconds, with a minimum of
+//! ten per second.
 //!
 //! Without it a failing candidate would double the baseline's load when capacity is scarce.
 
@@ -13,7 +14,7 @@ const ALWAYS: u32 = 10;
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     second: u64,
-    requests: u32,
+    ended: u32,
     failovers: u32,
 }
 
@@ -30,23 +31,24 @@ impl Budget {
         Self { began: now, slots: [Slot::default(); SLOTS] }
     }
 
-    /// Counts a request.
-    pub fn request(&mut self, now: Instant) {
+    /// Counts a request that has ended.
+    pub fn ended(&mut self, now: Instant) {
         let (slot, _) = self.slot(now);
-        slot.requests = slot.requests.saturating_add(1);
+        slot.ended = slot.ended.saturating_add(1);
     }
 
-    /// Takes one failover and returns true if `share` of the requests allows it; a share of 1 allows all.
-    pub fn try_failover(&mut self, now: Instant, share: f64) -> bool {
+    /// Takes one failover and returns true if `share` of the requests allows it: those that are `running`, and those that
+    /// have ended within the window. A share of 1 allows all.
+    pub fn try_failover(&mut self, now: Instant, share: f64, running: u64) -> bool {
         let (_, second) = self.slot(now);
-        let (requests, failovers) = self
+        let (ended, failovers) = self
             .slots
             .iter()
             .filter(|slot| second - slot.second.min(second) < SECONDS)
-            .fold((0_u64, 0_u64), |sum, slot| (sum.0 + u64::from(slot.requests), sum.1 + u64::from(slot.failovers)));
+            .fold((0_u64, 0_u64), |sum, slot| (sum.0 + u64::from(slot.ended), sum.1 + u64::from(slot.failovers)));
         let (slot, _) = self.slot(now);
         #[expect(clippy::cast_precision_loss, reason = "ten seconds of requests are far below 2^52")]
-        let within = share >= 1.0 || (failovers + 1) as f64 <= share * requests as f64;
+        let within = share >= 1.0 || (failovers + 1) as f64 <= share * (running + ended) as f64;
         let allowed = within || slot.failovers < ALWAYS;
         if allowed {
             slot.failovers = slot.failovers.saturating_add(1);
@@ -70,7 +72,7 @@ mod tests {
     use std::time::Duration;
 
     fn allowed(budget: &mut Budget, now: Instant, share: f64, tries: usize) -> usize {
-        (0..tries).filter(|_| budget.try_failover(now, share)).count()
+        (0..tries).filter(|_| budget.try_failover(now, share, 0)).count()
     }
 
     #[test]
@@ -81,7 +83,15 @@ mod tests {
         assert_eq!(allowed(&mut budget, now + Duration::from_secs(1), 0.0, 50), 10);
         let mut budget = Budget::new(now);
         for _ in 0..1000 {
-            budget.request(now);
+            budget.ended(now);
+        }
+        assert_eq!(allowed(&mut budget, now, 0.2, 1000), 200);
+        // Requests that are still running count, however long ago they began.
+        let later = now + Duration::from_secs(60);
+        assert_eq!((0..50).filter(|_| budget.try_failover(later, 1.0 - f64::EPSILON, 40)).count(), 39);
+        let mut budget = Budget::new(now);
+        for _ in 0..1000 {
+            budget.ended(now);
         }
         assert_eq!(allowed(&mut budget, now, 0.2, 1000), 200);
         // Requests and failovers still count nine seconds later.

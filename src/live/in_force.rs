@@ -8,12 +8,12 @@ use std::time::Instant;
 use super::snapshot::Snapshot;
 use super::targets::{RouteHandle, Targets};
 use crate::backend::{PrepareError, Target};
-use crate::choose::{self, Availability, Choice, Facts, Known, Request, Shares, UnknownBackend};
+use crate::choose::{self, Availability, Choice, Eligible, Facts, Known, NotChosen, Request, Shares};
 use crate::config::Config;
 use crate::health::{Ticket, Unfit};
 use crate::model::{BackendId, RouteId};
-use crate::outcome::{BackendLabels, Role};
-use crate::stats::{Permit, Stats};
+use crate::outcome::{BackendLabels, Restricted, Role};
+use crate::stats::{Permit, Placement, Stats};
 
 /// State in force at one moment.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl InForce {
         request: &Request<'_>,
         now: Instant,
         draw: &mut dyn FnMut() -> u16,
-    ) -> Result<Choice, UnknownBackend> {
+    ) -> Result<Choice, NotChosen> {
         let rules = (&self.snapshot.salts, &self.shares);
         choose::choose(&self.snapshot.config, rules, request, &FactsAt { in_force: self, now }, draw)
     }
@@ -89,6 +89,13 @@ impl InForce {
             Some(Err(unfit)) => return Err(availability(unfit)),
         };
         Ok(Admission { permit, ticket })
+    }
+
+    /// Names and counters of the residency rules that match a request; `None` if no rule does.
+    pub fn restricted(&self, eligible: &Eligible, placement: Placement) -> Option<Restricted> {
+        let rules: Vec<_> = eligible.rules().iter().filter_map(|at| self.targets.rule(*at).cloned()).collect();
+        let names = || eligible.rule_names(&self.snapshot.config).join(",");
+        (!rules.is_empty()).then(|| Restricted { names: names(), rules, placement })
     }
 
     /// The counters of a route.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use crate::backend::{PrepareError, Target};
 use crate::config::Config;
 use crate::model::{BackendId, RouteId};
-use crate::stats::{RouteStats, ShareStats, Stats};
+use crate::stats::{RouteStats, RuleStats, ShareStats, Stats};
 
 /// Handles by position in the file.
 #[derive(Debug)]
 pub(super) struct Targets {
     backends: Vec<Arc<Target>>,
     routes: Vec<RouteHandle>,
+    rules: Vec<Arc<RuleStats>>,
 }
 
 /// A route's counters.
@@ -37,7 +38,8 @@ impl Targets {
             RouteHandle { stats, shares }
         };
         let routes = config.routes.iter().map(handle).collect();
-        Ok(Self { backends, routes })
+        let rules = config.residency.iter().map(|rule| stats.rule(&rule.name)).collect();
+        Ok(Self { backends, routes, rules })
     }
 
     pub(super) fn all(&self) -> &[Arc<Target>] {
@@ -46,6 +48,11 @@ impl Targets {
 
     pub(super) fn backend(&self, id: BackendId) -> &Arc<Target> {
         &self.backends[id.index()]
+    }
+
+    /// Counters of a residency rule, by its position in the file.
+    pub(super) fn rule(&self, position: usize) -> Option<&Arc<RuleStats>> {
+        self.rules.get(position)
     }
 
     pub(super) fn route(&self, id: RouteId) -> &RouteHandle {

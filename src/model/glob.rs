@@ -17,6 +17,15 @@ impl Glob {
 
     /// True if the pattern matches all of `text`. Linear in the text for each `*`: the last star is retried one further on.
     pub fn matches(&self, text: &str) -> bool {
+        self.fits(text, |a, b| a == b)
+    }
+
+    /// True if the pattern matches all of `text`, whatever the case of ASCII letters.
+    pub fn matches_in_any_case(&self, text: &str) -> bool {
+        self.fits(text, |a, b| a.eq_ignore_ascii_case(&b))
+    }
+
+    fn fits(&self, text: &str, is_same: impl Fn(u8, u8) -> bool) -> bool {
         let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
         let (mut p, mut t) = (0, 0);
         let mut star: Option<(usize, usize)> = None;
@@ -24,7 +33,7 @@ impl Glob {
             if pattern.get(p) == Some(&b'*') {
                 star = Some((p, t));
                 p += 1;
-            } else if pattern.get(p) == text.get(t) {
+            } else if pattern.get(p).zip(text.get(t)).is_some_and(|(a, b)| is_same(*a, *b)) {
                 p += 1;
                 t += 1;
             } else if let Some((star_p, star_t)) = star {
@@ -66,6 +75,7 @@ mod tests {
         ] {
             assert_eq!(Glob::new(pattern).matches(text), expected, "{pattern} against {text}");
         }
+        assert!(Glob::new("EU*").matches_in_any_case("eu-West") && !Glob::new("EU*").matches("eu-West"));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub enum Cause {
     BadAnswer,
 }
 
-/// Reason for which a request goes to the baseline at any percent.
+/// Reason for which a request goes to the baseline at any percent; for [`Pin::Residency`], to a backend that may see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pin {
     /// The endpoint is never split.
@@ -85,6 +85,8 @@ pub enum Pin {
     Probe,
     /// The application's SDK retries it, so a candidate may have failed it before.
     Retry,
+    /// A residency rule forbids the backend that was chosen; the one that serves may be a candidate.
+    Residency,
 }
 
 /// Reason for which shiftgate answers itself.
@@ -104,6 +106,8 @@ pub enum Refusal {
     Override,
     /// The application sent its request too slowly.
     Timeout,
+    /// Residency rules leave no backend that could serve it.
+    Residency,
 }
 
 /// End of a request.
@@ -208,12 +212,21 @@ pins! {
     Strict = "strict",
     Probe = "probe",
     Retry = "retry",
+    Residency = "residency",
 }
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 7] =
-        [Self::Path, Self::Method, Self::Request, Self::Head, Self::Overload, Self::Override, Self::Timeout];
+    pub const ALL: [Self; 8] = [
+        Self::Path,
+        Self::Method,
+        Self::Request,
+        Self::Head,
+        Self::Overload,
+        Self::Override,
+        Self::Timeout,
+        Self::Residency,
+    ];
 
     const fn refused(self) -> &'static str {
         match self {
@@ -224,6 +237,7 @@ impl Refusal {
             Self::Overload => "refused:overload",
             Self::Override => "refused:override",
             Self::Timeout => "refused:timeout",
+            Self::Residency => "refused:residency",
         }
     }
 }

@@ -16,5 +16,5 @@ pub use judge::{Blame, Ending, Miss, MissKind, OtherAnswer, Verdict, judge};
 pub use labels::{BackendLabels, LegKind, Role};
 pub use leg::{Attempt, LegEnd};
 pub use params::Params;
-pub use request::{Decided, Outcome, Overhead};
+pub use request::{Decided, Outcome, Overhead, Restricted};
 pub use trail::Trail;

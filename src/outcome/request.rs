@@ -11,7 +11,7 @@ use super::leg::{Attempt, LegEnd};
 use super::params::Params;
 use crate::choose::Choice;
 use crate::model::{End, Fault, Reason, SpanId, TraceContext};
-use crate::stats::{RouteStats, ShareStats};
+use crate::stats::{Placement, RouteStats, RuleStats, ShareStats};
 use crate::wire::endpoint::Operation;
 
 /// Time spent in this process, excluding waiting for others.
@@ -36,6 +36,17 @@ pub struct Decided {
     pub backend: Arc<BackendLabels>,
     /// Counters of that backend on this route.
     pub share: Arc<ShareStats>,
+}
+
+/// The residency rules that match a request.
+#[derive(Debug)]
+pub struct Restricted {
+    /// Their names, joined by commas, in the file's order.
+    pub names: String,
+    /// Their counters.
+    pub rules: Vec<Arc<RuleStats>>,
+    /// Their result.
+    pub placement: Placement,
 }
 
 /// One request, complete and immutable. Holds no content, no header and no key.
@@ -65,6 +76,8 @@ pub struct Outcome {
     pub params: Params,
     /// The decision; `None` for a request that ended before one.
     pub decided: Option<Decided>,
+    /// The residency rules that match; `None` if no rule does.
+    pub residency: Option<Restricted>,
     /// Its legs in order: at most two.
     pub legs: Vec<LegEnd>,
     /// The backend that answered or would have; `None` if shiftgate did.

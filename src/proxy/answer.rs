@@ -36,6 +36,8 @@ pub(super) struct Broken;
 enum Source {
     Whole(Bytes),
     Relay(Box<AnswerStream>),
+    /// No answer: the connection is to be closed.
+    HangUp,
     Done,
 }
 
@@ -85,6 +87,16 @@ impl AnswerBody {
     /// Creates the answer of the running leg from held bytes.
     pub(super) fn whole_leg(bytes: Bytes, progress: Box<Progress>) -> Self {
         Self(Inside::new(Source::Whole(bytes), Some(progress), WhenWhole::Leg))
+    }
+
+    /// Creates the body of no answer.
+    pub(super) fn hang_up() -> Self {
+        Self(Inside::new(Source::HangUp, None, WhenWhole::Leg))
+    }
+
+    /// True if the connection is to be closed instead of answering.
+    pub(super) fn hangs_up(&self) -> bool {
+        matches!(self.0.source, Source::HangUp)
     }
 
     /// Creates an empty body for a tunnel, whose task keeps the request.
@@ -234,7 +246,7 @@ impl Inside {
         }
         loop {
             let next = match &mut self.source {
-                Source::Done => return Poll::Ready(None),
+                Source::Done | Source::HangUp => return Poll::Ready(None),
                 Source::Whole(bytes) if bytes.is_empty() => {
                     self.finish(Ending::Complete);
                     return self.end_with(None);
@@ -287,7 +299,7 @@ impl Inside {
         match &self.source {
             Source::Whole(bytes) => bytes.is_empty(),
             Source::Relay(stream) => stream.is_end_stream(),
-            Source::Done => true,
+            Source::Done | Source::HangUp => true,
         }
     }
 
@@ -295,7 +307,7 @@ impl Inside {
         match &self.source {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Relay(stream) => stream.size_hint(),
-            Source::Done => SizeHint::with_exact(0),
+            Source::Done | Source::HangUp => SizeHint::with_exact(0),
         }
     }
 }

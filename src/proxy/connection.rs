@@ -1,6 +1,5 @@
 //! One connection of an application: served by hyper, checked for timeouts, closed at shutdown.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
@@ -27,6 +26,11 @@ const AT_CLOSING: Duration = Duration::from_secs(1);
 /// Answer to a head that misses its timeout.
 static TOO_SLOW: LazyLock<Arc<[u8]>> = LazyLock::new(|| respond::without_request(StatusCode::REQUEST_TIMEOUT));
 
+/// A request that gets no answer; hyper closes its connection, or resets its stream over HTTP/2.
+#[derive(Debug, thiserror::Error)]
+#[error("the application's own deadline passed")]
+struct HangUp;
+
 type Server = auto::Builder<TokioExecutor>;
 
 /// Serves a connection until the peer, shutdown or a timeout ends it.
@@ -45,8 +49,11 @@ where
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     activity.switch();
                 }
+                if response.body().hangs_up() {
+                    return Err(HangUp);
+                }
                 response.body_mut().hold(busy);
-                Ok::<_, Infallible>(response)
+                Ok(response)
             }
         })
     };

@@ -12,7 +12,9 @@ use super::progress::Progress;
 use super::respond::{self, LocalReply};
 use super::shared::Proxy;
 use super::tunnel;
-use crate::choose::{self, Choice, Instead};
+use crate::backend::Failure;
+use crate::choose::{self, Choice, Instead, NotChosen};
+use crate::config::Config;
 use crate::exchange::{Inbound, LegError, Plan, PlanError, open};
 use crate::live::{Admission, InForce};
 use crate::model::{Cause, Limit, Reason};
@@ -41,7 +43,6 @@ impl Proxy {
             Err(reply) => return respond::reply(progress, &reply),
         };
         let started = progress.clock.began_at;
-        lock(&self.budget).request(started);
         let Ready { choice, mut plan, admission } = match self.choose_and_plan(&inbound, &mut progress) {
             Ok(ready) => ready,
             Err(reply) => return respond::reply(progress, &reply),
@@ -89,7 +90,8 @@ impl Proxy {
         let config = &in_force.snapshot.config;
         let now = Instant::now();
         let draw = &mut || rand::random_range(0..choose::UNITS);
-        let mut choice = in_force.choose(&inbound.to_choose(), now, draw).map_err(|_| LocalReply::UnknownOverride)?;
+        let chosen = in_force.choose(&inbound.to_choose(), now, draw);
+        let mut choice = chosen.map_err(|error| not_chosen(config, error, progress))?;
         if let Some(scan) = inbound.scan() {
             progress.asks(Params::of(scan, self.sinks.has_tracer()));
         }
@@ -124,6 +126,7 @@ impl Proxy {
     ) -> Result<Plan, PlanError> {
         let plan = Plan::new(inbound, in_force.target(choice), in_force.role(choice.backend()))?;
         let max_body = in_force.snapshot.config.server.max_body;
+        let plan = plan.with_affinity(choice.affinity());
         Ok(plan.with_max_whole(max_body).traced(progress.trace_for_backends(), self.sinks.has_tracer()))
     }
 
@@ -138,14 +141,34 @@ impl Proxy {
         let in_force = &progress.in_force;
         let config = &in_force.snapshot.config;
         let cause = error.cause().filter(|_| inbound.is_replay_safe())?;
+        if inbound.sdk_timeouts().has_passed(progress.clock.began_at, Instant::now()) {
+            // The client has given up: a second answer would be paid for and not be read.
+            return None;
+        }
         let instead = choose::instead(config, choice, Instead::Failed(cause))?;
         // A baseline with another engine may not be able to serve the request.
         let plan = self.plan(in_force, &instead, inbound, progress).ok()?;
-        if lock(&self.budget).try_failover(Instant::now(), config.failover.retry_budget) {
+        let running = self.stats.in_flight.get();
+        if lock(&self.budget).try_failover(Instant::now(), config.failover.retry_budget, running) {
             return Some((cause, instead, plan));
         }
         self.stats.over_budget.add(1);
         None
+    }
+}
+
+/// Returns the answer to a request without a backend.
+fn not_chosen(config: &Config, error: NotChosen, progress: &mut Progress) -> LocalReply {
+    match error {
+        NotChosen::UnknownBackend => LocalReply::UnknownOverride,
+        NotChosen::Residency(refused) => {
+            progress.refused_by(&refused);
+            LocalReply::Residency(refused.message(config))
+        }
+        NotChosen::Unable(refused, pinned) => {
+            progress.refused_by(&refused);
+            LocalReply::Untranslatable(Box::new(pinned.to_error()))
+        }
     }
 }
 
@@ -171,5 +194,8 @@ fn after_stop(in_force: &InForce, choice: &Choice, stop: TranslateError) -> Resu
 fn give_up(mut progress: Box<Progress>, error: LegError) -> Response<AnswerBody> {
     let is_told = LocalReply::tells(&error);
     progress.missed(&error, is_told);
+    if matches!(error, LegError::Failed(Failure::ClientDeadline)) {
+        return respond::hang_up(progress);
+    }
     respond::reply(progress, &LocalReply::of(error))
 }

@@ -52,12 +52,13 @@ pub(super) async fn take(
     let (body, unread) = if is_bodyless {
         (InboundBody::Plain(Bytes::new()), None)
     } else if !endpoint.is_read() {
-        (InboundBody::Unread, Some(RequestBody::passing(None, body, proxy.timeouts.body)))
+        let is_empty = body.is_end_stream();
+        (InboundBody::Unread { is_empty }, Some(RequestBody::passing(None, body, proxy.timeouts.body)))
     } else {
         let max = progress.in_force.snapshot.config.server.max_body;
         match read(body, max, proxy.timeouts.body, progress).await? {
             Intake::Whole(bytes) => (InboundBody::of(&head.method, bytes), None),
-            Intake::Stream(stream) => (InboundBody::Unread, Some(stream)),
+            Intake::Stream(stream) => (InboundBody::Unread { is_empty: false }, Some(stream)),
         }
     };
     Ok(Taken { inbound: Arc::new(Inbound::new(head, endpoint, body)), unread, upgrade })

@@ -11,13 +11,13 @@ use hyper::body::Incoming;
 
 use super::shared::Proxy;
 use crate::backend::Target;
-use crate::choose::Choice;
+use crate::choose::{Choice, Refused};
 use crate::exchange::{LegError, Room};
 use crate::live::{Admission, InForce};
 use crate::model::header::TRACEPARENT;
-use crate::model::{Cause, End, Limit, Reason, Refusal, SpanId, TraceContext, prefix, told_method};
-use crate::outcome::{Clock, Decided, Ending, LegEnd, OtherAnswer, OwnTime, Params, Trail};
-use crate::stats::Permit;
+use crate::model::{Cause, End, Limit, Pin, Reason, Refusal, SpanId, TraceContext, prefix, told_method};
+use crate::outcome::{Clock, Decided, Ending, LegEnd, OtherAnswer, OwnTime, Params, Restricted, Trail};
+use crate::stats::{Permit, Placement};
 use crate::wire::endpoint::{Endpoint, Operation};
 
 mod ending;
@@ -41,6 +41,7 @@ pub(super) struct Progress {
     /// Time spent waiting for the application's body.
     pub(super) own_time: OwnTime,
     decided: Option<Decided>,
+    residency: Option<Restricted>,
     reason: Option<Reason>,
     /// The backend that answers, or is being asked.
     target: Option<Arc<Target>>,
@@ -86,6 +87,7 @@ impl Progress {
             params: Params::default(),
             own_time: OwnTime::default(),
             decided: None,
+            residency: None,
             reason: None,
             target: None,
             leg: None,
@@ -118,12 +120,20 @@ impl Progress {
     pub(super) fn decide(&mut self, choice: &Choice) {
         let (backend, _) = choice.decided();
         let route = self.in_force.route(choice.route());
+        let is_moved = choice.decided().1 == Reason::Pinned(Pin::Residency);
+        let placement = if is_moved { Placement::Moved } else { Placement::Kept };
+        self.residency = self.in_force.restricted(choice.eligible(), placement);
         self.decided = Some(Decided {
             choice: choice.clone(),
             route: Arc::clone(route.stats()),
             backend: Arc::clone(self.in_force.decided_labels(choice)),
             share: Arc::clone(route.share(backend)),
         });
+    }
+
+    /// Notes that residency rules leave the request without a backend.
+    pub(super) fn refused_by(&mut self, refused: &Refused) {
+        self.residency = self.in_force.restricted(&refused.eligible, Placement::Refused);
     }
 
     /// Begins the first leg, and counts the decision.

@@ -45,6 +45,8 @@ pub(super) enum LocalReply {
     ClientLeft,
     /// The backends, or any backend, cannot serve the request.
     Untranslatable(Box<ApiError>),
+    /// Residency rules leave no backend that could serve the request.
+    Residency(String),
     /// The client stopped sending its body.
     SlowBody,
     Overload(Limit),
@@ -66,7 +68,7 @@ impl LocalReply {
         match error {
             LegError::Failed(Failure::ClientBody(cause)) => Self::ClientBody(cause),
             LegError::Failed(Failure::ClientSlow) => Self::SlowBody,
-            LegError::Failed(Failure::ClientLeft) => Self::ClientLeft,
+            LegError::Failed(Failure::ClientLeft | Failure::ClientDeadline) => Self::ClientLeft,
             LegError::Failed(failure) => Self::Failed(failure),
             LegError::Rejected { status, error, .. } if !is_told(status, &error) => Self::Misconfigured(status),
             LegError::Rejected { retry_after, error, .. } => Self::Rejected {
@@ -107,6 +109,11 @@ impl LocalReply {
             Self::ClientLeft => {
                 (StatusCode::BAD_REQUEST, invalid("the request's body ended before it was whole", "client_body"), None)
             }
+            Self::Residency(message) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                ApiError::server(message.clone(), "residency"),
+                Some(Refusal::Residency),
+            ),
             Self::Untranslatable(error) => (StatusCode::BAD_REQUEST, error.as_ref().clone(), Some(Refusal::Request)),
             Self::Overload(limit) => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -189,7 +196,7 @@ impl LocalReply {
                     head.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
                 }
             }
-            Self::Misconfigured(_) => {
+            Self::Misconfigured(_) | Self::Residency(_) => {
                 head.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
             }
             Self::Method => {
@@ -262,6 +269,12 @@ pub(super) fn reply(mut progress: Box<Progress>, local: &LocalReply) -> Response
     *response.status_mut() = status;
     *response.headers_mut() = head;
     response
+}
+
+/// Ends a request whose client has given up: its connection is closed without an answer.
+pub(super) fn hang_up(progress: Box<Progress>) -> Response<AnswerBody> {
+    progress.finish(End::ClientGone);
+    Response::new(AnswerBody::hang_up())
 }
 
 /// Passes a backend's answer on.

@@ -10,6 +10,7 @@ mod gauge;
 mod histogram;
 mod process;
 mod route;
+mod rule;
 
 pub use backend::{BackendStats, Lifetimes};
 pub(crate) use count::lock;
@@ -19,3 +20,4 @@ pub use histogram::{Exemplar, View};
 pub(crate) use histogram::{HTTP_BOUNDS, Histogram, Traced};
 pub use process::{Reloads, Stats, TelemetryStats};
 pub use route::{RouteStats, ShareStats};
+pub use rule::{Placement, RuleStats};

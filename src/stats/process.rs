@@ -7,6 +7,7 @@ use super::backend::BackendStats;
 use super::count::{Count, lock};
 use super::gauge::Gauge;
 use super::route::RouteStats;
+use super::rule::RuleStats;
 use crate::model::{End, Limit, Reason, Refusal};
 
 /// Limit of names in one set; above it, names that left the file are removed.
@@ -61,6 +62,7 @@ pub struct Stats {
     pub telemetry: TelemetryStats,
     backends: Mutex<BTreeMap<String, Arc<BackendStats>>>,
     routes: Mutex<BTreeMap<String, Arc<RouteStats>>>,
+    rules: Mutex<BTreeMap<String, Arc<RuleStats>>>,
     refused: [Count; Refusal::ALL.len()],
     ended: [Count; End::ALL.len()],
     shed: [Count; Limit::ALL.len()],
@@ -98,6 +100,11 @@ impl Stats {
         Arc::clone(route)
     }
 
+    /// Returns the counters of the residency rule of this name.
+    pub fn rule(&self, name: &str) -> Arc<RuleStats> {
+        Arc::clone(lock(&self.rules).entry(name.to_owned()).or_default())
+    }
+
     /// Removes unused names above [`MAX_NAMES`].
     pub fn prune(&self) {
         fn prune<T>(entries: &mut BTreeMap<String, Arc<T>>) {
@@ -107,6 +114,7 @@ impl Stats {
         }
         prune(&mut lock(&self.backends));
         prune(&mut lock(&self.routes));
+        prune(&mut lock(&self.rules));
     }
 
     /// Counts a request refused at a limit.
@@ -160,6 +168,11 @@ impl Stats {
     /// Counters of every backend, by name.
     pub fn backends(&self) -> Vec<(String, Arc<BackendStats>)> {
         lock(&self.backends).iter().map(|(name, stats)| (name.clone(), Arc::clone(stats))).collect()
+    }
+
+    /// Counters of every residency rule, by name.
+    pub fn rules(&self) -> Vec<(String, Arc<RuleStats>)> {
+        lock(&self.rules).iter().map(|(name, stats)| (name.clone(), Arc::clone(stats))).collect()
     }
 
     /// Counters of every route, by name.

@@ -63,6 +63,9 @@ pub(super) fn ended(stats: &Arc<Stats>, outcome: &Outcome) {
     if let Some(Reason::Refused(refusal)) = outcome.reason {
         stats.refuse(refusal);
     }
+    if let Some(by) = &outcome.residency {
+        by.rules.iter().for_each(|rule| rule.placed(by.placement));
+    }
     if let (Some(usd), Some(leg)) = (outcome.cost_usd.filter(|usd| usd.is_finite() && *usd >= 0.0), outcome.legs.last())
     {
         leg.stats.priced.add(1);

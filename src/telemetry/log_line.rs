@@ -56,6 +56,7 @@ struct Fields<'o> {
     route: Option<&'o str>,
     backend: Option<&'o str>,
     reason: Option<&'static str>,
+    residency: Option<&'o str>,
     status: Option<u16>,
     attempts: usize,
     ttft_ms: Option<f64>,
@@ -73,6 +74,7 @@ impl<'o> Fields<'o> {
             route: outcome.decided.as_ref().map(|decided| decided.route.name.as_str()),
             backend: outcome.backend.as_ref().map(|backend| backend.name.as_str()),
             reason: outcome.reason.map(Reason::as_str),
+            residency: outcome.residency.as_ref().map(|by| by.names.as_str()),
             status: outcome.status,
             attempts: outcome.attempts().count(),
             ttft_ms: outcome.first_token_after().map(millis),
@@ -96,6 +98,7 @@ fn write_json(line: &mut Vec<u8>, outcome: &Outcome) {
     json.text("route", fields.route);
     json.text("backend", fields.backend);
     json.word("reason", fields.reason);
+    json.text("residency", fields.residency);
     json.number("generation", Some(outcome.generation));
     json.word("method", Some(outcome.method.as_str()));
     json.word("path", Some(outcome.template));
@@ -165,6 +168,7 @@ fn event(outcome: &Outcome) {
         route = known(fields.route.as_ref()),
         backend = known(fields.backend.as_ref()),
         reason = known(fields.reason.as_ref()),
+        residency = known(fields.residency.as_ref()),
         generation = outcome.generation,
         method = outcome.method.as_str(),
         path = outcome.template,

@@ -185,6 +185,12 @@ impl<'a> Scan<'a> {
         self.get(name).is_some_and(|value| value.get() != "null")
     }
 
+    /// True if `fits` accepts a value at the path. It gets every value of a repeated name, and `None` for one that is
+    /// not a scalar.
+    pub fn any_value(&self, path: &[String], mut fits: impl FnMut(Option<&str>) -> bool) -> bool {
+        any_value(&self.fields, path, &mut fits)
+    }
+
     /// Returns the scalar at a path such as `metadata.session_id`: strings decoded, numbers and booleans as written; `None`
     /// for an empty string, `null`, an object or an array.
     pub fn field(&self, path: &[String]) -> Option<Cow<'a, str>> {
@@ -201,6 +207,23 @@ impl<'a> Scan<'a> {
             _ => Some(Cow::Borrowed(value.get())),
         }
     }
+}
+
+/// True if `fits` accepts a value at `path`; every field of a repeated name counts, since parsers differ in the one they
+/// take. `fits` gets strings decoded, numbers and booleans as written, and `None` for other values; `null` is no value.
+fn any_value<'a>(
+    fields: &[(Cow<'a, str>, &'a RawValue)],
+    path: &[String],
+    fits: &mut dyn FnMut(Option<&str>) -> bool,
+) -> bool {
+    let Some((first, rest)) = path.split_first() else { return false };
+    fields.iter().filter(|(name, _)| name == first).any(|(_, value)| match (rest, value.get().as_bytes().first()) {
+        ([], Some(b'"')) => fits(text(value).as_deref()),
+        ([], Some(b'{' | b'[') | None) => fits(None),
+        ([], Some(b'n')) => false,
+        ([], Some(_)) => fits(Some(value.get())),
+        (rest, _) => object(value.get()).is_some_and(|fields| any_value(&fields, rest, fits)),
+    })
 }
 
 fn text(value: &RawValue) -> Option<Cow<'_, str>> {
@@ -225,6 +248,29 @@ mod tests {
         assert_eq!(scan.field(&path("metadata.n")).unwrap(), "7");
         for absent in ["user", "metadata", "metadata.x", "stream.x", "nothing"] {
             assert!(scan.field(&path(absent)).is_none(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn every_value_of_a_repeated_name_is_seen() {
+        let body = br#"{"m":{"r":"us","r":"eu"},"m":{"r":["eu"]},"n":null,"b":true,"e":"","\u0065e":7}"#;
+        let scan = scan(body).unwrap();
+        let seen = |path: &str| {
+            let path: Vec<String> = path.split('.').map(str::to_owned).collect();
+            let mut seen = Vec::new();
+            scan.any_value(&path, |value| {
+                seen.push(value.map(str::to_owned));
+                false
+            });
+            seen
+        };
+        assert_eq!(seen("m.r"), [Some("us".to_owned()), Some("eu".to_owned()), None]);
+        assert_eq!(seen("b"), [Some("true".to_owned())]);
+        assert_eq!(seen("e"), [Some(String::new())]);
+        assert_eq!(seen("ee"), [Some("7".to_owned())]);
+        assert_eq!(seen("m"), [None, None]);
+        for none in ["n", "x", "b.c", "n.x"] {
+            assert_eq!(seen(none), [], "{none}");
         }
     }
 

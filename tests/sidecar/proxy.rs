@@ -95,7 +95,8 @@ async fn a_candidate_gets_its_own_key_and_model_and_nothing_of_the_app() {
             "host",
             "traceparent",
             "user-agent",
-            "x-request-id"
+            "x-request-id",
+            "x-session-id"
         ]
     );
     assert_eq!(openai.requests(), 0);

@@ -12,6 +12,7 @@ const CLOSED: [&str; 5] = ["not_accepted", "malformed", "slow_head", "idle", "sl
 pub(super) fn families(view: &View) -> Vec<Family> {
     let stats = &view.stats;
     let mut families = requests(stats);
+    families.push(residency(stats));
     families.extend(config(view));
     families.extend(telemetry(stats));
     families.extend([
@@ -45,6 +46,21 @@ fn requests(stats: &Stats) -> Vec<Family> {
             Value::Counter(stats.over_budget.get()),
         ),
     ]
+}
+
+fn residency(stats: &Stats) -> Family {
+    let mut samples = Vec::new();
+    for (rule, counts) in stats.rules() {
+        for (placement, count) in counts.counts() {
+            let labels = vec![("rule", rule.clone()), ("result", placement.as_str().to_owned())];
+            samples.push((labels, Value::Counter(count)));
+        }
+    }
+    Family::new(
+        "shiftgate_residency_requests",
+        "Requests that a residency rule matched, by rule and by whether the chosen backend served, another one, or none",
+        samples,
+    )
 }
 
 fn config(view: &View) -> Vec<Family> {

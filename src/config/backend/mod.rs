@@ -17,7 +17,7 @@ use http::uri::{Authority, Scheme};
 
 use super::context::Context;
 use super::problem::Problems;
-use super::reader::{Section, Value, boolean, count, duration, fraction, list, string, whole, word};
+use super::reader::{Section, Value, Wrong, boolean, count, duration, fraction, list, string, whole, word, wrong};
 use super::types::{ApiKey, Backend, BackendUrl};
 use crate::model::{Engine, Family, Glob};
 
@@ -60,6 +60,8 @@ pub(super) fn read(
         None => Vec::new(),
     };
     let metrics = s.get("metrics").map(|value| list("metrics", value, p, url::read)).unwrap_or_default();
+    let tags = s.get("tags").map(|value| list("tags", value, p, tag)).unwrap_or_default();
+    let affinity = headers::affinity(s.get("affinity"), engine, p);
     let keepalive = Duration::from_secs(if engine_or.self_hosted() { 3 } else { 55 });
     let backend = Backend {
         name: name.to_owned(),
@@ -81,6 +83,8 @@ pub(super) fn read(
         proxy: s.get("proxy").and_then(|value| proxy::read(value, parsed_url.as_ref(), context, p)),
         h2: s.read("h2", p, boolean).unwrap_or(false),
         keepalive: s.read("keepalive", p, duration).unwrap_or(keepalive),
+        tags,
+        affinity,
         translation: translation::read(&mut s, p),
         url: parsed_url.unwrap_or_else(|| BackendUrl {
             scheme: Scheme::HTTP,
@@ -90,6 +94,14 @@ pub(super) fn read(
     };
     s.finish(p);
     backend
+}
+
+/// Reads one entry of `tags`.
+fn tag(text: &str) -> Result<String, Wrong> {
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+        return Ok(text.to_owned());
+    }
+    wrong(format!("is {text:?}"), "use letters, digits, '-', '_' and '.'")
 }
 
 /// The accepted words; qwen3.6 uses the template of qwen3.5.

@@ -1,7 +1,9 @@
 //! Reads every section but `[backend.X]`.
 
+mod matcher;
 mod names;
 pub(super) mod records;
+pub(super) mod residency;
 pub(super) mod rollout;
 pub(super) mod route;
 pub(super) mod server;

@@ -42,8 +42,9 @@ pub(crate) fn read(mut s: Section<'_, '_>, names: &[String], p: &mut Problems<'_
 }
 
 fn default_sticky() -> Vec<KeySource> {
-    let mut chain = vec![KeySource::Header(HeaderName::from_static("x-session-id"))];
-    for field in ["prompt_cache_key", "metadata.session_id", "safety_identifier", "user"] {
+    let headers = ["x-session-id", "session_id", "x-session-affinity"].map(HeaderName::from_static);
+    let mut chain: Vec<KeySource> = headers.into_iter().map(KeySource::Header).collect();
+    for field in ["prompt_cache_key", "metadata.session_id", "metadata.user_id", "safety_identifier", "user"] {
         chain.push(KeySource::Field(field.split('.').map(str::to_owned).collect()));
     }
     chain.push(KeySource::Conversation);
@@ -53,7 +54,11 @@ fn default_sticky() -> Vec<KeySource> {
 fn key_source(text: &str) -> Result<KeySource, Wrong> {
     let cure = "write \"header:NAME\", a field of the body such as \"metadata.session_id\", or \"hash:conversation\"";
     match text.split_once(':') {
-        Some(("header", name)) => match name.parse() {
+        Some(("header", name)) => match name.parse::<HeaderName>() {
+            Ok(name) if name.as_str() == "x-client-request-id" => wrong(
+                format!("is {text:?}, which is different for each request"),
+                "leave it out: it would keep nothing together",
+            ),
             Ok(name) => Ok(KeySource::Header(name)),
             Err(_) => wrong(format!("is {text:?}, which does not name a header"), cure),
         },

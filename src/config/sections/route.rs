@@ -1,13 +1,10 @@
 //! Reads `[[route]]`.
 
-use http::HeaderName;
-
 use super::super::problem::Problems;
 use super::super::reader::{Section, Value, string, wrong};
-use super::super::types::{Route, RouteMatch};
-use super::names;
+use super::super::types::{RequestMatch, Route};
 use super::rollout::Rollout;
-use crate::model::Glob;
+use super::{matcher, names};
 
 /// Reads the routes in the file's order; the last one is `default`, made of `[rollout]`.
 pub(crate) fn read(value: Option<&Value<'_>>, rollout: &Rollout, names: &[String], p: &mut Problems<'_>) -> Vec<Route> {
@@ -29,7 +26,11 @@ pub(crate) fn read(value: Option<&Value<'_>>, rollout: &Rollout, names: &[String
         Some((value, None)) => p.add(&value.span(), "route is not a list of tables", "write [[route]] for each route"),
         None => {}
     }
-    routes.push(Route { name: "default".to_owned(), matcher: RouteMatch::default(), percent: rollout.percent.clone() });
+    routes.push(Route {
+        name: "default".to_owned(),
+        matcher: RequestMatch::default(),
+        percent: rollout.percent.clone(),
+    });
     routes
 }
 
@@ -47,27 +48,9 @@ fn route(item: &Value<'_>, rollout: &Rollout, names: &[String], p: &mut Problems
     let of = format!("route {name:?}");
     let percent = percent.map(|value| names::percents(&of, value, names, rollout.baseline, p)).unwrap_or_default();
     let matcher = match s.get("match") {
-        Some(value) => route_match(value, p),
-        None => RouteMatch::default(),
+        Some(value) => matcher::read(value, p),
+        None => RequestMatch::default(),
     };
     s.finish(p);
     Route { name, matcher, percent }
-}
-
-fn route_match(value: &Value<'_>, p: &mut Problems<'_>) -> RouteMatch {
-    let mut s = Section::new("match", value, p);
-    let path = s.read("path", p, |value| string(value).map(Glob::new));
-    let model = s.read("model", p, |value| string(value).map(Glob::new));
-    let mut header = Vec::new();
-    if let Some(value) = s.get("header") {
-        for (name, span, value) in Section::new("match.header", value, p).entries() {
-            match (name.parse::<HeaderName>(), string(value)) {
-                (Ok(name), Ok(pattern)) => header.push((name, Glob::new(pattern))),
-                (Err(_), _) => p.add(&span, format!("{name:?} is not a header name"), "write a name that HTTP allows"),
-                (_, Err(wrong)) => p.add(&value.span(), format!("the pattern of {name} {}", wrong.what), wrong.cure),
-            }
-        }
-    }
-    s.finish(p);
-    RouteMatch { path, model, header }
 }

@@ -74,7 +74,7 @@ pub(crate) fn limits(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Limits {
 pub(crate) fn failover(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Failover {
     let failover = Failover {
         enabled: s.read("enabled", p, boolean).unwrap_or(true),
-        retry_budget: s.read("retry_budget", p, fraction).unwrap_or(0.2),
+        retry_budget: s.read("retry_budget", p, fraction).unwrap_or(1.0),
     };
     s.finish(p);
     failover

@@ -52,6 +52,10 @@ pub struct Backend {
     pub h2: bool,
     /// Time for which an idle connection stays in the pool.
     pub keepalive: Duration,
+    /// Tags that residency rules name.
+    pub tags: Vec<String>,
+    /// Header that carries the hash of a request's key, for a router in front of several replicas.
+    pub affinity: Option<HeaderName>,
     /// Options of the translation.
     pub translation: Translation,
 }

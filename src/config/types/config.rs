@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::backend::Backend;
 use super::process::{Failover, Limits, Server};
-use super::route::{KeySource, Route};
+use super::route::{KeySource, Residency, Route};
 use super::shadow::{Records, Shadow};
 use super::telemetry::Telemetry;
 use crate::model::{BackendId, RouteId};
@@ -27,6 +27,8 @@ pub struct Config {
     pub sticky: Vec<KeySource>,
     /// Routes in the file's order; the last one is always `default`, made of `[rollout]`, and matches everything.
     pub routes: Vec<Route>,
+    /// `[[residency]]` rules in the file's order; without one every backend may see every request.
+    pub residency: Vec<Residency>,
     /// Backends in the file's order.
     pub backends: Vec<Backend>,
     /// `[failover]`.

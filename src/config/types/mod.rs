@@ -13,6 +13,6 @@ pub use backend::{
 };
 pub use config::Config;
 pub use process::{Failover, Limits, Listen, Server};
-pub use route::{KeySource, Route, RouteMatch};
+pub use route::{KeySource, RequestMatch, Residency, Route};
 pub use shadow::{Records, Shadow, ShadowTo};
 pub use telemetry::{Keep, Telemetry};

@@ -1,4 +1,4 @@
-//! Routes and the keys that keep requests together.
+//! Routes, residency rules, their conditions, and the keys that keep requests together.
 
 use http::HeaderName;
 
@@ -32,18 +32,45 @@ pub struct Route {
     /// Unique name; part of the assignment's salt.
     pub name: String,
     /// Condition for a request to take this route.
-    pub matcher: RouteMatch,
+    pub matcher: RequestMatch,
     /// Percent of every candidate (each backend but the baseline), sorted by name; 0 for one that the table leaves out.
     pub percent: Vec<(BackendId, Percent)>,
 }
 
-/// Condition of a route: every given part must match; without parts it matches everything.
+/// One `[[residency]]`: requests that match may go only to backends with one of the tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Residency {
+    /// Unique name, shown in errors, metrics and spans.
+    pub name: String,
+    /// Condition for the rule to apply to a request.
+    pub matcher: RequestMatch,
+    /// Tags; a backend with one of them may see the request. Not empty.
+    pub allow: Vec<String>,
+}
+
+impl Residency {
+    /// True if a backend with these tags may see a request that the rule applies to.
+    pub fn allows(&self, tags: &[String]) -> bool {
+        self.allow.iter().any(|tag| tags.contains(tag))
+    }
+}
+
+/// Condition on a request: every given part must match; without parts it matches everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RouteMatch {
+pub struct RequestMatch {
     /// Pattern of the request's path.
     pub path: Option<Glob>,
     /// Pattern of the model's name.
     pub model: Option<Glob>,
-    /// Patterns of header values.
+    /// Patterns of header values, compared without case.
     pub header: Vec<(HeaderName, Glob)>,
+    /// Patterns of scalar fields of the body, by their path: `metadata.region`.
+    pub field: Vec<(Vec<String>, Glob)>,
+}
+
+impl RequestMatch {
+    /// True if the condition has no part, so that it matches everything.
+    pub const fn is_everything(&self) -> bool {
+        self.path.is_none() && self.model.is_none() && self.header.is_empty() && self.field.is_empty()
+    }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Progress;
-use crate::model::{End, Fault};
-use crate::outcome::{Ending, OtherAnswer, Outcome, Overhead};
+use crate::model::{End, Fault, Reason, Refusal};
+use crate::outcome::{Ending, OtherAnswer, Outcome, Overhead, Restricted};
+use crate::stats::{Placement, lock};
 use crate::telemetry::cost;
 
 impl Progress {
@@ -62,6 +63,13 @@ impl Progress {
         Some(since.saturating_sub(self.own_time.waited()))
     }
 
+    /// The residency rules of the request. A moved request that its new backend cannot serve counts as refused.
+    fn placed(&mut self) -> Option<Restricted> {
+        let by = self.residency.take()?;
+        let is_refused = by.placement == Placement::Moved && self.reason == Some(Reason::Refused(Refusal::Request));
+        Some(if is_refused { Restricted { placement: Placement::Refused, ..by } } else { by })
+    }
+
     fn outcome(&mut self, end: End, now: Instant) -> Outcome {
         let first_byte = self.first_byte;
         let overhead = Overhead {
@@ -89,6 +97,7 @@ impl Progress {
             overhead,
             cost_usd: self.cost(now),
             decided: self.decided.take(),
+            residency: self.placed(),
             legs: std::mem::take(&mut self.legs),
         }
     }
@@ -98,6 +107,9 @@ impl Drop for Progress {
     fn drop(&mut self) {
         let end = self.end.unwrap_or_else(|| self.torn());
         self.end_running_legs(end);
+        if self.in_flight.is_some() {
+            lock(&self.proxy.budget).ended(Instant::now());
+        }
         let mut outcome = self.outcome(end, Instant::now());
         let config = &self.in_force.snapshot.config;
         self.proxy.sinks.ended(&mut outcome, &config.telemetry, config.server.request_log);

@@ -87,6 +87,7 @@ fn outcome(legs: Vec<LegEnd>) -> Outcome {
             total: Duration::from_micros(90),
         },
         cost_usd: None,
+        residency: None,
     }
 }
 
