@@ -9,7 +9,7 @@ use super::json::{self, array, joined, quoted};
 use super::ledger::Action;
 use super::parts;
 use super::rewrite::Rewrite;
-use super::tools::{ToolChoice, choice};
+use super::tools::{ToolChoice, choice, without_calls};
 use crate::model::{Family, Pin};
 
 /// Name of `verbosity` in this API.
@@ -192,6 +192,10 @@ fn tools(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
         for field in ["tools", "tool_choice", "parallel_tool_calls"] {
             rewrite.drop_field(field, "there are no tools");
         }
+        return Ok(());
+    }
+    if chosen.as_deref() == Some("\"none\"") {
+        without_calls(rewrite);
         return Ok(());
     }
     let allowed = chosen.as_deref().map(choice).and_then(|choice| match choice {

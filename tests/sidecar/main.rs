@@ -7,6 +7,7 @@ mod authority;
 mod candidate;
 mod command;
 mod defects;
+mod engines;
 mod exposition;
 mod failover;
 mod fleet;
