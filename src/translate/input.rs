@@ -35,6 +35,11 @@ pub(super) struct ContextLimits {
 }
 
 impl ContextLimits {
+    /// True if no limit is known, so that every prompt fits.
+    pub(super) const fn are_unknown(self) -> bool {
+        self.max_model_len.is_none() && self.max_input_tokens.is_none()
+    }
+
     /// True if a prompt of so many tokens leaves `room` for the answer.
     pub(super) fn hold(self, prompt: u64, room: u64) -> bool {
         self.max_model_len.is_none_or(|most| prompt.saturating_add(room) <= most)

@@ -17,8 +17,12 @@ const UNCOUNTABLE: u64 = u64::MAX;
 
 /// True if the request may have to be pinned for the length of its prompt, without taking the request apart.
 pub(super) fn may_be_too_long(input: &TranslateInput<'_>) -> bool {
+    let limits = input.limits();
+    if limits.are_unknown() {
+        return false;
+    }
     let size = PromptSize::at_most(|field| input.scan.get(field).map(RawValue::get));
-    !input.limits().hold(size.tokens(), MIN_ROOM)
+    !limits.hold(size.tokens(), MIN_ROOM)
 }
 
 pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
@@ -84,6 +88,9 @@ fn bound(rewrite: &Rewrite<'_>, wanted: Option<u64>) -> Result<Option<u64>, Tran
 /// Returns the tokens that the context has left beside the prompt; `None` if it has more than is `wanted`.
 fn room(rewrite: &Rewrite<'_>, wanted: Option<u64>) -> Result<Option<u64>, TranslateError> {
     let limits = rewrite.limits;
+    if limits.are_unknown() {
+        return Ok(None);
+    }
     let wanted = wanted.unwrap_or(0).max(MIN_ROOM);
     if limits.hold(PromptSize::at_most(|field| rewrite.draft.get(field)).tokens(), wanted) {
         return Ok(None);

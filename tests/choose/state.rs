@@ -319,7 +319,7 @@ const FEATURES: [Feature; 17] = [
     Feature::Long,
 ];
 /// Context, in tokens, that only a long prompt passes: it has 4,400 bytes, the others a few hundred.
-pub(crate) const SHORT: u64 = 300;
+pub(crate) const SHORT: u64 = 1000;
 /// Features whose treatment under `translate = "strict"` does not depend on the engine.
 const CLEAR: [Feature; 7] = [
     Feature::Plain,
