@@ -155,7 +155,8 @@ mod tests {
         let chat = |messages: Value| size(&json!({"messages": messages}), Kind::Chat);
         let hi = chat(json!([{"role": "user", "content": "hi"}]));
         assert_eq!((hi, hi.tokens()), (PromptSize { text_bytes: 2, messages: 1, tool_bytes: None }, 1 + 8 + 64));
-        let parts = json!([{"type": "text", "text": "four"}, {"type": "image_url", "image_url": {"url": "data:,AAAA"}}]);
+        let parts =
+            json!([{"type": "text", "text": "four"}, {"type": "image_url", "image_url": {"url": "data:,AAAA"}}]);
         let call = json!({"id": "call_1", "type": "function", "function": {"name": "now", "arguments": "{\"a\":1}"}});
         for (messages, text_bytes) in [
             (json!([{"role": "user", "content": "日本 \" \n"}]), 10),

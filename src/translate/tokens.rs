@@ -80,7 +80,8 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
 
 /// Returns the largest limit that the server takes beside this prompt; `None` if it takes the one that is `wanted`.
 fn bound(rewrite: &Rewrite<'_>, wanted: Option<u64>) -> Result<Option<u64>, TranslateError> {
-    let written = rewrite.backend.translation.max_output_tokens.or(rewrite.backend.engine.facts().max_output_tokens);
+    let facts = rewrite.backend.engine.facts();
+    let written = rewrite.backend.translation.max_output_tokens.or(facts.max_output_tokens);
     let room = room(rewrite, wanted)?;
     Ok(written.into_iter().chain(room).min())
 }

@@ -232,7 +232,11 @@ async fn grammars_refuse_keywords_of_formats_and_not_of_tools() {
         let server = sim::start(SimConfig::new(wire), tokens(7)).await.unwrap();
         let schema = json!({"type": "object", "properties": {"a": schema}});
         let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
-        assert_eq!(answer(&server, &chat("q", json!({"response_format": format}))).await.0, status, "{wire:?} {schema}");
+        assert_eq!(
+            answer(&server, &chat("q", json!({"response_format": format}))).await.0,
+            status,
+            "{wire:?} {schema}"
+        );
         let text = json!({"format": {"type": "json_schema", "name": "x", "schema": schema}});
         let request = post("/v1/responses", &json!({"model": "m", "input": "q", "text": text}));
         assert_eq!(answer(&server, &request).await.0, status, "{wire:?} {schema}");

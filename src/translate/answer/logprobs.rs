@@ -215,7 +215,11 @@ mod tests {
             (&["<think>", "\n", "b", "</think>"], plain("b"), &["b"]),
             (&["a", "", "b", ""], plain("ab"), &["a", "", "b"]),
             (&["a", "b"], ShownTokens { keeps_thought: true, ..thought("b") }, &["a", "b"]),
-            (&["a", "</think>", "b", "."], ShownTokens { keeps_thought: true, ..thought("b") }, &["a", "</think>", "b"]),
+            (
+                &["a", "</think>", "b", "."],
+                ShownTokens { keeps_thought: true, ..thought("b") },
+                &["a", "</think>", "b"],
+            ),
             (&[], plain("a"), &[]),
         ] {
             let tokens: Vec<&[u8]> = tokens.iter().map(|token| token.as_bytes()).collect();
@@ -242,7 +246,7 @@ mod tests {
         ) {
             let spelt = tokens.concat();
             let start: usize = tokens.iter().take(from).map(String::len).sum();
-            let content: String = spelt[start..].chars().take(length).collect();
+            let content: String = spelt.split_at(start).1.chars().take(length).collect();
             let tokens: Vec<&[u8]> = tokens.iter().map(|token| token.as_bytes()).collect();
             for has_thought in [true, false] {
                 let shown = ShownTokens { content: &content, has_thought, keeps_thought: false };

@@ -248,8 +248,7 @@ fn limits(request: &ApiRequest<'_>) -> Option<Refusal> {
         )));
     }
     let longest = request.config.longest_prompt();
-    (input > longest)
-        .then(|| validation(format!("`inputs` must have less than {longest} tokens. Given: {input}")))
+    (input > longest).then(|| validation(format!("`inputs` must have less than {longest} tokens. Given: {input}")))
 }
 
 pub(super) fn completion(request: &ApiRequest<'_>) -> Option<Refusal> {
