@@ -55,7 +55,8 @@ pub(crate) fn needs(scan: &Scan<'_>, endpoint: Endpoint) -> MissingFeatures {
         needs = needs | MissingFeatures::RESPONSES;
     }
     let field = |name| scan.get(name).map(RawValue::get);
-    let calls_nothing = [field("tool_choice"), field("function_call")].contains(&Some("\"none\""));
+    let chosen = field("tool_choice").filter(|choice| *choice != "null").or_else(|| field("function_call"));
+    let calls_nothing = chosen.is_some_and(|choice| tools::choice(choice) == ToolChoice::None);
     if (scan.has("tools") || scan.has("functions")) && !calls_nothing {
         needs = needs | if scan.stream() { MissingFeatures::TOOLS_STREAMED } else { MissingFeatures::TOOLS };
     }
@@ -246,4 +247,26 @@ fn types_of_parts<'m>(message: &'m Draft<'_>, of: &str) -> Vec<Cow<'m, str>> {
     let parts = message.get(of).and_then(json::items).unwrap_or_default();
     let kind = |part: &'m str| if part.starts_with('{') { type_of(part).unwrap_or_default() } else { "text".into() };
     parts.into_iter().map(kind).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::scan::scan;
+    use bytes::Bytes;
+
+    #[test]
+    fn tools_that_may_not_be_called_are_not_needed() {
+        for (fields, expected) in [
+            (r#""tools":[]"#, MissingFeatures::TOOLS),
+            (r#""tools":[],"stream":true"#, MissingFeatures::TOOLS_STREAMED),
+            (r#""tools":[],"tool_choice":"none""#, MissingFeatures::NONE),
+            (r#""functions":[],"function_call":"none""#, MissingFeatures::NONE),
+            (r#""functions":[],"function_call":"none","tool_choice":"auto""#, MissingFeatures::TOOLS),
+            (r#""functions":[],"function_call":"none","tool_choice":null"#, MissingFeatures::NONE),
+        ] {
+            let body = Bytes::from(format!("{{{fields}}}"));
+            assert_eq!(needs(&scan(&body).unwrap(), Endpoint::ChatCompletions), expected, "{fields}");
+        }
+    }
 }

@@ -40,7 +40,7 @@ impl ContextLimits {
         self.max_model_len.is_none() && self.max_input_tokens.is_none()
     }
 
-    /// True if a prompt of so many tokens leaves `room` for the answer.
+    /// True if a prompt of `prompt` tokens fits and leaves `room` tokens for the answer.
     pub(super) fn hold(self, prompt: u64, room: u64) -> bool {
         self.max_model_len.is_none_or(|most| prompt.saturating_add(room) <= most)
             && self.max_input_tokens.is_none_or(|most| prompt <= most)

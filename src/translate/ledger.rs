@@ -107,7 +107,7 @@ impl Ledger {
     }
 
     /// Returns `renamed=max_completion_tokens dropped=logit_bias,messages[].name`: the changed fields by action, at most
-    /// [`MAX_SUMMARY`] bytes; `None` if nothing changed. Fields that lost a part are not named, but that part is.
+    /// [`MAX_SUMMARY`] bytes; `None` if nothing changed. A part that was dropped is named by its path.
     pub fn summary(&self) -> Option<String> {
         let mut text = String::new();
         for action in Action::ALL.into_iter().filter(|action| *action != Action::Passed) {

@@ -194,11 +194,12 @@ fn tools(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
         }
         return Ok(());
     }
-    if chosen.as_deref() == Some("\"none\"") {
+    let choice = chosen.as_deref().map(choice);
+    if choice == Some(ToolChoice::None) {
         without_calls(rewrite);
         return Ok(());
     }
-    let allowed = chosen.as_deref().map(choice).and_then(|choice| match choice {
+    let allowed = choice.and_then(|choice| match choice {
         ToolChoice::Allowed { required, names } => Some((required, names)),
         _ => None,
     });

@@ -12,7 +12,7 @@ use crate::model::Pin;
 
 /// Tokens that must be left for an answer; with fewer, the request is pinned.
 const MIN_ROOM: u64 = 16;
-/// Tokens that a limit stands for which no integer of 64 bits can hold.
+/// Value of a limit, in tokens, that is too large for a 64-bit integer.
 const UNCOUNTABLE: u64 = u64::MAX;
 
 /// True if the request may have to be pinned for the length of its prompt, without taking the request apart.
@@ -44,7 +44,7 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
         None if rewrite.draft.has(field) => return Ok(()),
         None => None,
     };
-    // Without a limit, OpenAI ends a completion after a few tokens and a chat not at all.
+    // OpenAI ends a completion without a limit after 16 tokens, so the default is for chats.
     let default = rewrite.backend.translation.default_max_tokens.filter(|_| kind != Kind::Completions);
     let mut tokens = asked.or(default);
     let factor = rewrite.backend.translation.thinking_budget_factor;

@@ -75,7 +75,6 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     let format = format::of(&rewrite.draft);
     if chosen == ToolChoice::None {
         without_calls(rewrite);
-        rewrite.answer_spec.functions = false;
         return Ok(());
     }
     let forces =

@@ -36,7 +36,8 @@ async fn before(server: SimConfig, options: &str) -> (Running, Sim, Sim) {
     let qwen = sim::start(server, Behaviour::default()).await.unwrap();
     let text = file(&openai, &qwen, 100.0)
         .replace("engine = \"vllm\"", &format!("engine = \"{engine}\"\n{options}"))
-        .replace("enabled = false", "enabled = true");
+        .replace("enabled = false", "enabled = true")
+        .replace("[server]", "[server]\nallow_override = true");
     let running = launch_as(&text, Options { ask: Some(PACE), ..Options::default() }).await;
     if tells_length && !options.contains("max_model_len") {
         let target = Arc::clone(&running.app.store.current().targets_off_path()[1]);
@@ -92,15 +93,34 @@ async fn a_limit_near_the_context_leaves_room_for_template_and_tools() {
 }
 
 #[tokio::test]
-async fn a_limit_that_is_refused_all_the_same_does_not_open_the_breaker() {
-    for wire in [Wire::Vllm, Wire::Sglang, Wire::Trtllm] {
-        let server = SimConfig { max_model_len: 1024, ..candidate(wire) };
-        let (running, qwen, _openai) = before(server, "max_model_len = 1_000_000\nbreaker = { failures = 2 }").await;
-        for turn in 0..10 {
-            let asked = json!({"max_tokens": 5000, "stream": turn % 2 == 0});
-            assert_by(&ask(&running, &with(asked), "").await, "openai", "failover:status");
+async fn a_length_that_is_refused_all_the_same_does_not_open_the_breaker() {
+    let long = json!([{"role": "user", "content": "word ".repeat(9000)}]);
+    for wire in [Wire::Vllm, Wire::Sglang, Wire::Trtllm, Wire::Tgi] {
+        let server = SimConfig { max_model_len: 1024, max_input_tokens: Some(1_000_000), ..candidate(wire) };
+        let options = "max_model_len = 1_000_000\nbreaker = { failures = 2 }\nresponses = true";
+        let (running, qwen, _openai) = before(server, options).await;
+        for turn in 0..6 {
+            let is_stream = turn % 2 == 0;
+            let body = match turn % 3 {
+                0 if wire != Wire::Tgi => with(json!({"max_tokens": 5000, "stream": is_stream})),
+                1 if wire != Wire::Tgi => {
+                    let words = "word ".repeat(9000);
+                    json!({"model": "gpt-4o", "input": words, "store": false, "stream": is_stream}).to_string()
+                }
+                _ => with(json!({"messages": long, "stream": is_stream})),
+            };
+            let path = if body.contains("\"input\"") { "/v1/responses" } else { "/v1/chat/completions" };
+            let answer = raw(running.address(), &post(path, &body, "")).await;
+            // Some servers tell a stream in an event.
+            let reason = answer.header("x-shiftgate-reason").unwrap_or_default();
+            assert!(
+                ["failover:status", "failover:error_event"].contains(&reason),
+                "{wire:?}, {turn}: {}",
+                answer.text()
+            );
+            assert_eq!(answer.status, 200, "{}", answer.text());
         }
-        assert_eq!(qwen.requests(), 10, "{wire:?}");
+        assert_eq!(qwen.received().iter().filter(|request| request.method == "POST").count(), 6, "{wire:?}");
         assert_eq!(running.status().await["backends"][1]["breaker"], "closed", "{wire:?}");
         assert_by(&ask(&running, &with(json!({"max_tokens": 9})), "").await, "qwen", "split");
     }
@@ -119,6 +139,11 @@ async fn a_prompt_longer_than_tgi_takes_is_pinned() {
             assert_by(&ask(&running, &long, "").await, "openai", "pinned:context");
         }
         assert_eq!(qwen.received().len(), asked);
+        let route = &running.status().await["routes"][0];
+        assert_eq!((&route["pinned"], &route["pinned_late"]), (&json!({"context": 2}), &json!({})));
+        // An override goes before the pins, but not before the translation.
+        let long = with(json!({"messages": [{"role": "user", "content": "word ".repeat(300)}]}));
+        assert_by(&ask(&running, &long, "x-shiftgate-backend: qwen\r\n").await, "openai", "pinned:context");
         assert_by(&ask(&running, &with(json!({})), "").await, "qwen", "split");
     }
 }
