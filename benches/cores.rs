@@ -135,6 +135,7 @@ fn requests(criterion: &mut Criterion) {
                 backend: &backend,
                 is_baseline: place == 0,
                 max_model_len: Some(1 << 20),
+                max_input_tokens: None,
             };
             let name = format!("translate for {}", engine.as_str());
             group.bench_function(BenchmarkId::new(name, format!("{kib} KiB")), |bencher| {

@@ -1,8 +1,8 @@
 //! The translation of requests, row by row: `tests/data/requests.jsonl` holds a case a line.
 //!
-//! `engine`, `family`, `options` (lines of the backend's section), `baseline` make the backend; `in` is laid over a
-//! small chat request; `out` must be in the translated body, `absent` must not, `ledger` must be among the steps, and
-//! `pin` or `invalid` say how it ends instead.
+//! `engine`, `family`, `options` (lines of the backend's section), `baseline` make the backend; `max_model_len` and
+//! `max_input_tokens` are what it reported; `in` is laid over a small request; `out` must be in the translated body,
+//! `absent` must not, `ledger` must be among the steps, and `pin` or `invalid` say how it ends instead.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -45,7 +45,8 @@ fn translated(case: &Value, body: &Bytes) -> Result<Translated, TranslateError> 
         endpoint: Endpoint::of(&Method::POST, path),
         backend: &backend,
         is_baseline: case["baseline"] == true,
-        max_model_len: None,
+        max_model_len: case["max_model_len"].as_u64(),
+        max_input_tokens: case["max_input_tokens"].as_u64(),
     })
 }
 
@@ -169,7 +170,8 @@ fn what_pins_is_seen_before_the_draw() {
             endpoint: Endpoint::of(&Method::POST, path),
             backend: &backend(&case),
             is_baseline: false,
-            max_model_len: None,
+            max_model_len: case["max_model_len"].as_u64(),
+            max_input_tokens: case["max_input_tokens"].as_u64(),
         });
         if found.is_none() {
             late.push(case.to_string());

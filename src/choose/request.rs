@@ -60,6 +60,8 @@ impl<'a> Request<'a> {
 pub struct Known {
     /// Longest context in tokens, as the server reported it.
     pub max_model_len: Option<u64>,
+    /// Longest prompt in tokens, as the server reported it.
+    pub max_input_tokens: Option<u64>,
     /// Features that a probe found missing.
     pub missing: MissingFeatures,
     /// True if a probe has run: features that it did not report missing work.
@@ -97,9 +99,9 @@ pub trait Facts {
         let Body::Scanned(scan) = request.body else { return None };
         // The result does not depend on the body's text.
         let body = &Bytes::new();
-        let max_model_len = self.known(backend).max_model_len;
+        let Known { max_model_len, max_input_tokens, .. } = self.known(backend);
         let (endpoint, backend) = (*request.endpoint, &config[backend]);
-        let ask = TranslateInput { body, scan, endpoint, backend, is_baseline: false, max_model_len };
+        let ask = TranslateInput { body, scan, endpoint, backend, is_baseline: false, max_model_len, max_input_tokens };
         translate::pin_exactly(&ask).map(|pinned| pinned.pin)
     }
 }

@@ -261,6 +261,7 @@ fn pinned_by(config: &Config, choice: &Choice, (body, scan, endpoint): Asked<'_>
             backend,
             is_baseline: false,
             max_model_len: None,
+            max_input_tokens: None,
         })
     });
     found.find(|found| found.pin == pin).map(|found| pinned_step(&found))
@@ -274,7 +275,9 @@ fn translated(
 ) -> Result<Option<Translated>, TranslateError> {
     let Some(scan) = scan else { return Ok(None) };
     let is_baseline = backend == config.baseline;
-    let ask = TranslateInput { body, scan, endpoint, backend: &config[backend], is_baseline, max_model_len: None };
+    let backend = &config[backend];
+    let (max_model_len, max_input_tokens) = (None, None);
+    let ask = TranslateInput { body, scan, endpoint, backend, is_baseline, max_model_len, max_input_tokens };
     if ask.passes_untouched() {
         return Ok(None);
     }

@@ -92,8 +92,9 @@ impl Plan {
 
     fn translate(&mut self, body: &Bytes, scan: &Scan<'_>, is_baseline: bool) -> Result<(), PlanError> {
         let endpoint = self.inbound.endpoint();
-        let (backend, max_model_len) = (&self.target.config, self.target.facts.max_model_len());
-        let ask = TranslateInput { body, scan, endpoint, backend, is_baseline, max_model_len };
+        let (backend, facts) = (&self.target.config, &self.target.facts);
+        let (max_model_len, max_input_tokens) = (facts.max_model_len(), facts.max_input_tokens());
+        let ask = TranslateInput { body, scan, endpoint, backend, is_baseline, max_model_len, max_input_tokens };
         if ask.passes_untouched() {
             self.model = scan.model().map(|model| model.to_string()).unwrap_or_default();
             return Ok(());

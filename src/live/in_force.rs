@@ -127,7 +127,12 @@ impl Facts for FactsAt<'_> {
     fn known(&self, backend: BackendId) -> Known {
         let facts = &self.in_force.targets.backend(backend).facts;
         let probed = facts.probed();
-        Known { max_model_len: facts.max_model_len(), missing: probed.unwrap_or_default(), is_probed: probed.is_some() }
+        Known {
+            max_model_len: facts.max_model_len(),
+            max_input_tokens: facts.max_input_tokens(),
+            missing: probed.unwrap_or_default(),
+            is_probed: probed.is_some(),
+        }
     }
 
     fn availability(&self, backend: BackendId) -> Availability {

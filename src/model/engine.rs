@@ -89,7 +89,6 @@ const OPENAI: EngineFacts = EngineFacts {
     stop_as_list: false,
     keeps_stop_strings: false,
     max_output_tokens: None,
-    checks_context_sum: false,
     rounds_tokens_to: None,
     thinking: ThinkingSwitch::Unknown,
     switch_in_effort: false,
@@ -99,7 +98,6 @@ const OPENAI: EngineFacts = EngineFacts {
     continues_assistant: false,
     text_or_calls: false,
     arguments_as_object: false,
-    calls_despite_none: false,
     compiles_schemas: false,
     strict_when_forced: false,
     weak_tool_choice: false,
@@ -108,6 +106,8 @@ const OPENAI: EngineFacts = EngineFacts {
     format_beside_tools: FormatBesideTools::Always,
     json_object: JsonObjectFormat::OpenAi,
     json_schema: JsonSchemaFormat::OpenAi,
+    refused_keywords: &[],
+    refuses_sized_pattern: false,
     formats_responses: true,
 };
 
@@ -135,6 +135,7 @@ const VLLM: EngineFacts = EngineFacts {
     greedy_is_single: true,
     thinking: ThinkingSwitch::Template,
     image_detail: ImageDetail::Ignored,
+    refused_keywords: &["uniqueItems"],
     ..OPEN_MODELS
 };
 
@@ -148,7 +149,6 @@ const SGLANG: EngineFacts = EngineFacts {
         thinking: Some("--reasoning-parser qwen3"),
         always_thinking: Some("--reasoning-parser qwen3-thinking"),
     },
-    checks_context_sum: true,
     thinking: ThinkingSwitch::Template,
     switch_in_effort: true,
     image_detail: ImageDetail::UpToHigh,
@@ -156,6 +156,8 @@ const SGLANG: EngineFacts = EngineFacts {
     strict_when_forced: true,
     format_beside_tools: FormatBesideTools::UnlessForced,
     json_schema: JsonSchemaFormat::BooleanStrict,
+    refused_keywords: &["multipleOf", "not", "uniqueItems", "if", "then", "else"],
+    refuses_sized_pattern: true,
     ..OPEN_MODELS
 };
 
@@ -189,14 +191,12 @@ const TGI: EngineFacts = EngineFacts {
     top_logprobs_max: Some(5),
     stop_as_list: true,
     keeps_stop_strings: true,
-    checks_context_sum: true,
     rounds_tokens_to: Some(1024),
     presets_thinking: false,
     takes_images: false,
     continues_assistant: true,
     text_or_calls: true,
     arguments_as_object: true,
-    calls_despite_none: true,
     compiles_schemas: true,
     parallel_calls: ParallelCalls::Never,
     loses_arguments: true,

@@ -32,7 +32,7 @@ pub struct EngineFacts {
     pub refuses_zero_top_p: bool,
     /// It refuses `top_p: 1`.
     pub refuses_full_top_p: bool,
-    /// It crashes on `top_k: -1`.
+    /// It crashes on a `top_k` below 0.
     pub refuses_negative_top_k: bool,
     /// Seeds that it takes.
     pub seeds: Seeds,
@@ -46,8 +46,6 @@ pub struct EngineFacts {
     pub keeps_stop_strings: bool,
     /// Largest number of tokens that it generates, where the engine sets one.
     pub max_output_tokens: Option<u64>,
-    /// It refuses requests whose prompt and `max_tokens` together exceed the context.
-    pub checks_context_sum: bool,
     /// Above this number of tokens, `max_tokens` is rounded up to its next multiple.
     pub rounds_tokens_to: Option<u64>,
 
@@ -69,8 +67,6 @@ pub struct EngineFacts {
     /// It takes the arguments of earlier calls as an object: text reaches the prompt quoted twice.
     pub arguments_as_object: bool,
 
-    /// It generates a hidden call for `tool_choice: "none"`.
-    pub calls_despite_none: bool,
     /// It compiles the schemas of tools and formats by a grammar that lacks parts of JSON Schema.
     pub compiles_schemas: bool,
     /// Arguments of a forced call follow the schema only with `strict`.
@@ -88,6 +84,10 @@ pub struct EngineFacts {
     pub json_object: JsonObjectFormat,
     /// How it is asked for JSON of a schema.
     pub json_schema: JsonSchemaFormat,
+    /// Keywords that it refuses in the schema of a format; the same ones in a tool's parameters are taken.
+    pub refused_keywords: &'static [&'static str],
+    /// It refuses `pattern` beside `minLength` or `maxLength` in the schema of a format.
+    pub refuses_sized_pattern: bool,
     /// Its `/v1/responses` follows `text.format`.
     pub formats_responses: bool,
 }

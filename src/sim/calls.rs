@@ -81,6 +81,16 @@ pub(super) fn calls(body: &Map<String, Value>, quirks: &Quirks, user: &str) -> (
     (calls, tool_choice)
 }
 
+/// Returns the calls that the model writes as text though `tool_choice` is `none`.
+pub(super) fn unwanted_calls(body: &Map<String, Value>, quirks: &Quirks, user: &str) -> Vec<Call> {
+    if !quirks.writes_unwanted_calls || body.get("tool_choice").is_none_or(|choice| choice != "none") {
+        return Vec::new();
+    }
+    let mut body = body.clone();
+    body.remove("tool_choice");
+    calls(&body, quirks, user).0
+}
+
 /// Returns 2 if the user wants two things and the answer may have two calls, else 1.
 fn call_count(body: &Map<String, Value>, quirks: &Quirks, user: &str) -> usize {
     let wants_two = user.contains("both") || user.contains("two") || user.contains("and the time");

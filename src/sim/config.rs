@@ -54,6 +54,8 @@ pub struct SimConfig {
     pub api_key: Option<String>,
     /// Context length, in tokens.
     pub max_model_len: u64,
+    /// Longest prompt, in tokens, of an engine that has such a limit; `None` for the context less one token.
+    pub max_input_tokens: Option<u64>,
     /// True to keep requests for [`Sim::received`](super::Sim::received).
     pub record: bool,
     /// Chat template of the served model.
@@ -91,6 +93,11 @@ impl SimConfig {
     pub fn sees(mut self) -> Self {
         self.vision = true;
         self
+    }
+
+    /// Returns the longest prompt, in tokens.
+    pub(super) fn longest_prompt(&self) -> u64 {
+        self.max_input_tokens.unwrap_or_else(|| self.max_model_len.saturating_sub(1))
     }
 
     /// Returns the name under which the model answers when the request names none.

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use serde_json::{Map, Value};
 use siphasher::sip::SipHasher24;
 
-use super::calls::{Call, ToolChoice, calls, pieces};
+use super::calls::{Call, ToolChoice, calls, pieces, unwanted_calls};
 use super::config::{Behaviour, Fault, SimConfig};
 use super::quirks::{EmptyStop, Quirks};
 use super::{prompt, schema};
@@ -45,6 +45,8 @@ pub(super) struct GenerationParams {
 pub(super) struct Output {
     pub(super) reasoning: Vec<String>,
     pub(super) tokens: Vec<String>,
+    /// All tokens as the model generated them: also the tags of a thought, a stop string and the end.
+    pub(super) generated: Vec<String>,
     /// Finish reason.
     pub(super) finish: &'static str,
     /// Stop string that ended it.
@@ -90,6 +92,8 @@ impl GenerationParams {
         let cut = quirks.hides_cut_calls && limit.is_some_and(|limit| limit < length as u64);
         let calls = if cut { Vec::new() } else { calls };
         let choice = body.get("tool_choice").filter(|choice| !choice.is_null());
+        let unwanted = unwanted_calls(body, quirks, &user);
+        let formed = if unwanted.is_empty() { schema::formed(body, quirks.format) } else { Some(as_text(&unwanted)) };
         Self {
             quirks,
             model: body.get("model").and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -114,7 +118,7 @@ impl GenerationParams {
             calls,
             tool_choice,
             legacy: body.contains_key("functions"),
-            formed: if cut { Some(String::new()) } else { schema::formed(body, quirks.format) },
+            formed: if cut { Some(String::new()) } else { formed },
             cut,
             prompt_tokens: (Value::Object(body.clone()).to_string().len() / 4) as u64 + 1,
             seed: hasher.finish(),
@@ -153,9 +157,15 @@ impl GenerationParams {
             let around = around.chain(["</think>"].into_iter().chain(space).map(str::to_owned));
             tokens = around.chain(tokens).collect();
         }
+        let mut generated = generated(&reasoning, &tokens);
         let (mut finish, mut stop) = (if self.cut { "length" } else { "stop" }, None);
         if let Some((in_thought, at, text)) = self.first_stop(&reasoning, &tokens) {
             let kept = if self.quirks.keeps_stop { at + text.len() } else { at };
+            let before = if reasoning.is_empty() { 0 } else { reasoning.len() + 2 };
+            generated.truncate(match in_thought {
+                true => 1 + pieces_until(&reasoning, at + text.len()).len(),
+                false => before + pieces_until(&tokens, at + text.len()).len(),
+            });
             if in_thought {
                 reasoning = pieces_until(&reasoning, kept);
                 tokens.clear();
@@ -171,6 +181,7 @@ impl GenerationParams {
             && (reasoning.len() + tokens.len()) as u64 > limit
         {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            generated.truncate(limit);
             reasoning.truncate(limit);
             tokens.truncate(limit.saturating_sub(reasoning.len()));
             (finish, stop) = ("length", None);
@@ -183,7 +194,7 @@ impl GenerationParams {
             }
             _ => {}
         }
-        Output { reasoning, tokens, finish, stop }
+        Output { reasoning, tokens, generated, finish, stop }
     }
 
     fn words(&self, choice: u64, behaviour: &Behaviour) -> Vec<String> {
@@ -227,14 +238,19 @@ impl GenerationParams {
 
     /// Turns the calls into text, as a server without a tool parser leaves them.
     pub(super) fn write_calls_as_text(&mut self) {
-        let text = |call: &Call| {
-            format!("<tool_call>\n{{\"name\": \"{}\", \"arguments\": {}}}\n</tool_call>", call.name, call.arguments)
-        };
         if !self.calls.is_empty() {
-            self.formed = Some(self.calls.iter().map(text).collect::<Vec<_>>().join("\n"));
+            self.formed = Some(as_text(&self.calls));
             self.calls.clear();
         }
     }
+}
+
+/// Returns calls as the model writes them.
+fn as_text(calls: &[Call]) -> String {
+    let text = |call: &Call| {
+        format!("<tool_call>\n{{\"name\": \"{}\", \"arguments\": {}}}\n</tool_call>", call.name, call.arguments)
+    };
+    calls.iter().map(text).collect::<Vec<_>>().join("\n")
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same on every machine.
@@ -248,6 +264,14 @@ impl SplitMix64 {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     }
+}
+
+/// Returns the tokens of a thought in its tags, of a text, and of the end.
+fn generated(reasoning: &[String], tokens: &[String]) -> Vec<String> {
+    let (open, close) = if reasoning.is_empty() { (None, None) } else { (Some("<think>"), Some("</think>")) };
+    let tag = |tag: Option<&str>| tag.map(str::to_owned);
+    let thought = tag(open).into_iter().chain(reasoning.iter().cloned()).chain(tag(close));
+    thought.chain(tokens.iter().cloned()).chain(tag(Some("<|im_end|>"))).collect()
 }
 
 fn capital(word: &str) -> String {

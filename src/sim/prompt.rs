@@ -52,6 +52,30 @@ impl Turn<'_> {
     }
 }
 
+/// Bytes of a token of English.
+const TOKEN_BYTES: usize = 4;
+/// Tokens of the delimiters and the role of a message.
+const MESSAGE_TOKENS: usize = 6;
+/// Tokens that a template writes before the answer.
+const PROMPT_TOKENS: usize = 8;
+/// Tokens with which a template introduces the tools.
+const TOOLS_TOKENS: usize = 150;
+
+/// Returns the tokens of the prompt that the template writes: texts, calls, and the tools whatever the choice.
+pub(super) fn tokens(body: &Map<String, Value>) -> u64 {
+    let list = |name: &str| body.get(name).and_then(Value::as_array).filter(|list| !list.is_empty());
+    let calls = list("messages").into_iter().flatten().filter_map(|message| message.get("tool_calls"));
+    let mut bytes: usize = calls.map(|calls| calls.to_string().len()).sum();
+    bytes += body.get("prompt").map_or(0, |prompt| prompt.to_string().len());
+    let turns = turns(body);
+    bytes += turns.iter().map(|turn| turn.text().len()).sum::<usize>();
+    let tools = list("tools").map_or(0, |tools| {
+        let bytes: usize = tools.iter().map(|tool| tool.to_string().len()).sum();
+        TOOLS_TOKENS + bytes / TOKEN_BYTES
+    });
+    (bytes.div_ceil(TOKEN_BYTES) + MESSAGE_TOKENS * turns.len() + PROMPT_TOKENS + tools) as u64
+}
+
 /// Types of content parts that hold an image.
 pub(super) const IMAGES: [&str; 2] = ["image_url", "input_image"];
 

@@ -75,6 +75,8 @@ pub(super) struct Quirks {
     pub(super) thinks_in_content: bool,
     /// True if the older `functions` and `function_call` are understood.
     pub(super) has_functions: bool,
+    /// True if tools reach the prompt despite `tool_choice: "none"`, so that a call comes as text.
+    pub(super) writes_unwanted_calls: bool,
     /// True if a forced call without `strict` is constrained to JSON of any kind only.
     pub(super) loose_forced_calls: bool,
     /// True if `tool_choice: "required"` calls the first two tools, whatever the user wants.
@@ -114,6 +116,7 @@ impl Quirks {
         keeps_stop: false,
         thinks_in_content: false,
         has_functions: false,
+        writes_unwanted_calls: false,
         loose_forced_calls: false,
         required_calls_two: false,
         hides_cut_calls: false,

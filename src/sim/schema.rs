@@ -41,6 +41,30 @@ pub(super) fn formed(body: &Map<String, Value>, style: FormatStyle) -> Option<St
     }
 }
 
+/// Returns the schema that a request's format prescribes.
+pub(super) fn prescribed(body: &Map<String, Value>) -> Option<&Value> {
+    let format = body.get("response_format").or_else(|| body.get("text")?.get("format"))?;
+    let named = format.get("json_schema").unwrap_or(format);
+    named.get("schema").filter(|_| format["type"] == "json_schema")
+}
+
+/// Returns the first of these keywords that a schema has, and that says more than `false`.
+pub(super) fn keyword<'k>(schema: &Value, words: &[&'k str]) -> Option<&'k str> {
+    let fields = schema.as_object()?;
+    let has = |word: &&str| fields.get(*word).is_some_and(|value| *value != false);
+    if let Some(found) = words.iter().copied().find(has) {
+        return Some(found);
+    }
+    fields.iter().find_map(|(name, value)| match (name.as_str(), value) {
+        ("properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas", Value::Object(named)) => {
+            named.values().find_map(|schema| keyword(schema, words))
+        }
+        ("enum" | "const" | "default" | "examples" | "required", _) => None,
+        (_, Value::Array(list)) => list.iter().find_map(|schema| keyword(schema, words)),
+        (_, schema) => keyword(schema, words),
+    })
+}
+
 /// Returns the first JSON Schema in a text.
 fn shown(text: &str) -> Option<Value> {
     text.match_indices('{').take(MAX_BRACES).find_map(|(at, _)| {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::config::{Load, SimConfig};
 use super::metrics::{Measurements, MetricsPage};
 use super::params::{GenerationParams, Output};
+use super::prompt;
 use super::quirks::Quirks;
 use super::responses::Dialect;
 use super::stamp::Stamp;
@@ -39,9 +40,9 @@ impl ApiRequest<'_> {
         self.field(name)?.as_array()
     }
 
-    /// Estimates the tokens of the prompt by the length of the body.
+    /// Returns the tokens of the prompt, as the chat template writes it.
     pub(super) fn prompt_tokens(&self) -> u64 {
-        self.size as u64 / 8 + 1
+        prompt::tokens(self.body)
     }
 }
 

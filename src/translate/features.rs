@@ -14,14 +14,12 @@ use super::input::TranslateInput;
 use super::json;
 use super::table::{self, Rule, Table};
 use super::tools::{self, ToolChoice};
-use super::{messages, parts, responses, sampling, tokens};
+use super::{messages, parts, responses, sampling, schema};
 use crate::config::LogprobsPolicy;
 use crate::model::{FormatBesideTools, JsonSchemaFormat, MissingFeatures, Pin};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::scan::Scan;
 
-/// Share of a backend's context above which it is not asked. Below 1, because token counts are estimates.
-const CONTEXT_SHARE: f64 = 0.9;
 /// Name that each part, call and item of a conversation has.
 static TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"type\""));
 /// Values of that name in chats of text and function calls.
@@ -35,7 +33,7 @@ pub(crate) fn pin(input: &TranslateInput<'_>) -> Option<Pinned> {
     if input.backend.engine.facts().speaks_openai {
         return None;
     }
-    let seen = match input.endpoint {
+    match input.endpoint {
         Endpoint::ChatCompletions => by_table(input, &table::CHAT)
             .or_else(|| numbers(input))
             .or_else(|| chat_tools(input))
@@ -46,9 +44,8 @@ pub(crate) fn pin(input: &TranslateInput<'_>) -> Option<Pinned> {
             .or_else(|| text_format(input))
             .or_else(|| included(input))
             .or_else(|| conversation(input, "input")),
-        _ => return None,
-    };
-    seen.or_else(|| context(input))
+        _ => None,
+    }
 }
 
 /// Returns the features of this request that a probe may have found missing.
@@ -57,7 +54,10 @@ pub(crate) fn needs(scan: &Scan<'_>, endpoint: Endpoint) -> MissingFeatures {
     if endpoint == Endpoint::Responses {
         needs = needs | MissingFeatures::RESPONSES;
     }
-    if scan.has("tools") || scan.has("functions") {
+    let field = |name| scan.get(name).map(RawValue::get);
+    let chosen = field("tool_choice").filter(|choice| *choice != "null").or_else(|| field("function_call"));
+    let calls_nothing = chosen.is_some_and(|choice| tools::choice(choice) == ToolChoice::None);
+    if (scan.has("tools") || scan.has("functions")) && !calls_nothing {
         needs = needs | if scan.stream() { MissingFeatures::TOOLS_STREAMED } else { MissingFeatures::TOOLS };
     }
     match scan.get("response_format").map_or(Format::Unset, |format| format::kind(format.get())) {
@@ -149,8 +149,21 @@ fn response_format(input: &TranslateInput<'_>) -> Option<Pinned> {
         Format::JsonSchema if input.backend.engine.facts().json_schema == JsonSchemaFormat::Unsure => {
             found(Pin::Format, "response_format", "not every server follows a schema")
         }
+        Format::JsonSchema => {
+            let wrapper = Draft::parse(format.get())?;
+            let named = Draft::parse(wrapper.get("json_schema")?)?;
+            refused_schema(input, named.get("schema")?, "response_format.json_schema.schema")
+        }
         _ => None,
     }
+}
+
+/// Finds keywords that the engine's grammar refuses.
+fn refused_schema(input: &TranslateInput<'_>, schema: &str, field: &'static str) -> Option<Pinned> {
+    if !schema::has_refused_keyword(schema, input.backend.engine.facts()) {
+        return None;
+    }
+    found(Pin::Format, field, "the backend's grammar refuses a keyword of this schema")
 }
 
 fn hosted_tools(input: &TranslateInput<'_>) -> Option<Pinned> {
@@ -176,7 +189,8 @@ fn text_format(input: &TranslateInput<'_>) -> Option<Pinned> {
     if formatted && !input.backend.engine.facts().formats_responses {
         return found(Pin::Format, "text.format", "the backend follows no schema here");
     }
-    None
+    let format = Draft::parse(format)?;
+    refused_schema(input, format.get("schema").filter(|_| formatted)?, "text.format.schema")
 }
 
 fn included(input: &TranslateInput<'_>) -> Option<Pinned> {
@@ -235,28 +249,24 @@ fn types_of_parts<'m>(message: &'m Draft<'_>, of: &str) -> Vec<Cow<'m, str>> {
     parts.into_iter().map(kind).collect()
 }
 
-fn context(input: &TranslateInput<'_>) -> Option<Pinned> {
-    let context = input.backend.translation.max_model_len.or(input.max_model_len)?;
-    let text = |field| input.scan.get(field).map_or("", RawValue::get);
-    let field = if input.endpoint == Endpoint::Responses { "input" } else { "messages" };
-    let prompt = [field, "tools", "functions", "instructions"];
-    #[expect(clippy::cast_precision_loss, reason = "tokens of a bounded body")]
-    let is_over = |tokens: u64| tokens as f64 > CONTEXT_SHARE * context as f64;
-    let bytes: usize = prompt.iter().map(|field| text(field).len()).sum();
-    if !is_over(tokens::at_most(bytes as u64)) {
-        return None;
-    }
-    // The bytes of an image are not tokens.
-    let has_images = input.backend.translation.vision
-        && ["image_url", "input_image"]
-            .iter()
-            .any(|word| memmem::find(text(field).as_bytes(), word.as_bytes()).is_some());
-    if has_images {
-        return None;
-    }
-    if is_over(tokens::at_least(prompt.iter().map(|field| text(field)))) {
-        found(Pin::Context, field, "the prompt is longer than the backend's context")
-    } else {
-        None
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::scan::scan;
+    use bytes::Bytes;
+
+    #[test]
+    fn tools_that_may_not_be_called_are_not_needed() {
+        for (fields, expected) in [
+            (r#""tools":[]"#, MissingFeatures::TOOLS),
+            (r#""tools":[],"stream":true"#, MissingFeatures::TOOLS_STREAMED),
+            (r#""tools":[],"tool_choice":"none""#, MissingFeatures::NONE),
+            (r#""functions":[],"function_call":"none""#, MissingFeatures::NONE),
+            (r#""functions":[],"function_call":"none","tool_choice":"auto""#, MissingFeatures::TOOLS),
+            (r#""functions":[],"function_call":"none","tool_choice":null"#, MissingFeatures::NONE),
+        ] {
+            let body = Bytes::from(format!("{{{fields}}}"));
+            assert_eq!(needs(&scan(&body).unwrap(), Endpoint::ChatCompletions), expected, "{fields}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! `response_format`: text, any JSON object, or JSON of a schema, in each server's own grammar.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use super::draft::Draft;
 use super::error::TranslateError;
@@ -12,7 +13,12 @@ use crate::model::{Family, JsonObjectFormat, JsonSchemaFormat, Pin};
 
 /// Levels of nesting in the regular expression for any JSON object, which TGI's grammars by schema cannot express.
 /// Each level makes it four times as long; deeper objects are not generated.
-const ANY_OBJECT_DEPTH: usize = 2;
+const ANY_OBJECT_DEPTH: usize = 3;
+/// Detail of the flag on that format.
+const LEVELS: &str = "objects and lists of at most 3 levels";
+/// Format of any JSON object, as TGI takes it.
+static ANY_OBJECT: LazyLock<String> =
+    LazyLock::new(|| format!("{{\"type\":\"regex\",\"value\":{}}}", quoted(&any_object())));
 const JSON_OBJECT: &str = "{\"type\":\"json_object\"}";
 const JSON_HINT: &str = "Reply in JSON.";
 
@@ -61,9 +67,9 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
 fn json_object(rewrite: &mut Rewrite<'_>) {
     match rewrite.backend.engine.facts().json_object {
         JsonObjectFormat::Regex => {
-            let regex = quoted(&any_object());
-            rewrite.draft.set("response_format", format!("{{\"type\":\"regex\",\"value\":{regex}}}"));
+            rewrite.draft.set("response_format", ANY_OBJECT.as_str());
             rewrite.note("response_format", Action::Rewritten, "a regular expression of an object");
+            rewrite.note("response_format", Action::Flagged, LEVELS);
         }
         spelling @ (JsonObjectFormat::OpenAi | JsonObjectFormat::NeedsWord) => {
             let text = rewrite.draft.get("response_format").map(str::to_owned);
@@ -206,4 +212,29 @@ fn any_object() -> String {
         value = format!("({scalar}|{list}|{object})");
     }
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regex::Regex;
+
+    #[test]
+    fn any_object_has_three_levels() {
+        let pattern = Regex::new(&format!("^(?:{})$", any_object())).unwrap();
+        for (json, is_written) in [
+            ("{}", true),
+            (r#"{"a": -1.5e3, "b": [true, null, "\u00e9\n"]}"#, true),
+            (r#"{"items": [{"name": "a", "price": 1}, {"name": "b", "price": 2}]}"#, true),
+            (r#"{"a": {"b": {"c": null}, "d": [1]}}"#, true),
+            (r#"{"a": [[1, 2], []]}"#, true),
+            (r#"{"a": {"b": {"c": {}}}}"#, false),
+            (r#"{"a": [{"b": [1]}]}"#, false),
+            ("[1]", false),
+            (r#"{"a": 1,}"#, false),
+            (r#"{"a": 01}"#, false),
+        ] {
+            assert_eq!(pattern.is_match(json), is_written, "{json}");
+        }
+    }
 }

@@ -106,15 +106,16 @@ impl Ledger {
         self.steps.iter().map(|step| (step.id, step.action))
     }
 
-    /// Returns `renamed=max_completion_tokens dropped=logit_bias,store`: the changed fields by action, at most
-    /// [`MAX_SUMMARY`] bytes; `None` if nothing changed.
+    /// Returns `renamed=max_completion_tokens dropped=logit_bias,messages[].name`: the changed fields by action, at most
+    /// [`MAX_SUMMARY`] bytes; `None` if nothing changed. A part that was dropped is named by its path.
     pub fn summary(&self) -> Option<String> {
         let mut text = String::new();
         for action in Action::ALL.into_iter().filter(|action| *action != Action::Passed) {
             let mut names: Vec<&str> = Vec::new();
             for step in self.steps.iter().filter(|step| step.action == action) {
-                let name = top(&step.field);
-                let fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+                let is_part = action == Action::Dropped && step.id != FieldId::OTHER;
+                let name = if is_part { step.field.as_ref() } else { top(&step.field) };
+                let fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte));
                 let name = if fits && !name.is_empty() { name } else { FieldId::OTHER.name() };
                 if !names.contains(&name) {
                     names.push(name);
@@ -167,13 +168,16 @@ mod tests {
             ("store", Action::Dropped),
             ("messages[].role", Action::Rewritten),
             ("messages[].content", Action::Rewritten),
+            ("messages[].annotations", Action::Dropped),
+            ("messages[].annotations", Action::Dropped),
+            ("foo[].bar", Action::Dropped),
             ("a b\r\nx: y", Action::Dropped),
         ] {
             ledger.note(field, action, "");
         }
         assert_eq!(
             ledger.summary().unwrap(),
-            "renamed=max_completion_tokens dropped=logit_bias,store,other rewritten=messages"
+            "renamed=max_completion_tokens dropped=logit_bias,store,messages[].annotations,foo,other rewritten=messages"
         );
         assert_eq!(ledger.counted().last(), Some((FieldId::OTHER, Action::Dropped)));
     }

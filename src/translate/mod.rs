@@ -20,6 +20,7 @@ mod ledger;
 mod messages;
 mod openai;
 mod parts;
+mod prompt_size;
 mod request;
 mod responses;
 mod rewrite;

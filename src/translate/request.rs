@@ -60,7 +60,7 @@ pub fn request(input: &TranslateInput<'_>) -> Result<Translated, TranslateError>
             ..AnswerSpec::new(backend.engine, Owner::of(&backend.name), kind, app_model.to_owned())
         },
         plan: ThinkingPlan::default(),
-        max_model_len: backend.translation.max_model_len.or(input.max_model_len),
+        limits: input.limits(),
     };
     if model != app_model {
         rewrite.note("model", Action::Rewritten, model.to_owned());
@@ -87,7 +87,10 @@ pub fn pin_exactly(input: &TranslateInput<'_>) -> Option<Pinned> {
     let facts = input.backend.engine.facts();
     let forced_function =
         facts.format_beside_tools == FormatBesideTools::UnlessForced && has("functions") && has("response_format");
-    let is_unclear = input.backend.translation.strict || (facts.compiles_schemas && schemas) || forced_function;
+    let is_unclear = input.backend.translation.strict
+        || (facts.compiles_schemas && schemas)
+        || forced_function
+        || tokens::may_be_too_long(input);
     if !is_unclear {
         return None;
     }
@@ -131,7 +134,10 @@ fn for_qwen(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
             tokens::all(rewrite)?;
             sampling::all(rewrite)?;
         }
-        Kind::Completions => sampling::all(rewrite)?,
+        Kind::Completions => {
+            tokens::all(rewrite)?;
+            sampling::all(rewrite)?;
+        }
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::json::{self, array, joined, quoted};
 use super::ledger::Action;
 use super::parts;
 use super::rewrite::Rewrite;
-use super::tools::{ToolChoice, choice};
+use super::tools::{ToolChoice, choice, without_calls};
 use crate::model::{Family, Pin};
 
 /// Name of `verbosity` in this API.
@@ -194,7 +194,12 @@ fn tools(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
         }
         return Ok(());
     }
-    let allowed = chosen.as_deref().map(choice).and_then(|choice| match choice {
+    let choice = chosen.as_deref().map(choice);
+    if choice == Some(ToolChoice::None) {
+        without_calls(rewrite);
+        return Ok(());
+    }
+    let allowed = choice.and_then(|choice| match choice {
         ToolChoice::Allowed { required, names } => Some((required, names)),
         _ => None,
     });

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::answer_spec::AnswerSpec;
 use super::draft::Draft;
+use super::input::ContextLimits;
 use super::ledger::{Action, Ledger};
 use super::thinking_plan::ThinkingPlan;
 use crate::config::Backend;
@@ -15,7 +16,7 @@ pub(super) struct Rewrite<'a> {
     pub(super) ledger: Ledger,
     pub(super) answer_spec: AnswerSpec,
     pub(super) plan: ThinkingPlan,
-    pub(super) max_model_len: Option<u64>,
+    pub(super) limits: ContextLimits,
 }
 
 impl Rewrite<'_> {

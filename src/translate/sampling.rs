@@ -29,7 +29,9 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     }
     temperature(rewrite);
     top_p(rewrite);
-    if rewrite.backend.engine.facts().refuses_negative_top_k && rewrite.draft.whole_number("top_k") == Some(-1) {
+    if rewrite.backend.engine.facts().refuses_negative_top_k
+        && rewrite.draft.number("top_k").is_some_and(|top_k| top_k < 0.0)
+    {
         // The server crashes on it; 0 says the same.
         rewrite.draft.set("top_k", "0");
         rewrite.note("top_k", Action::Rewritten, "0");

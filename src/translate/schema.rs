@@ -1,6 +1,29 @@
-//! JSON Schemas for TGI, which compiles no lists of types, no references in tools, and no recursion.
+//! JSON Schemas: for TGI, which compiles no lists of types, no references in tools, and no recursion; and the keywords
+//! that the grammars of other engines refuse.
 
 use serde_json::{Map, Value};
+
+use crate::model::EngineFacts;
+
+/// Keywords whose value is an object of schemas by name.
+const NAMED: [&str; 6] =
+    ["properties", "$defs", "definitions", "patternProperties", "dependentSchemas", "dependencies"];
+/// Keywords whose value is a list of schemas.
+const LISTS: [&str; 5] = ["anyOf", "oneOf", "allOf", "prefixItems", "items"];
+/// Keywords whose value is a schema.
+const SINGLE: [&str; 11] = [
+    "items",
+    "additionalItems",
+    "unevaluatedItems",
+    "additionalProperties",
+    "unevaluatedProperties",
+    "propertyNames",
+    "contains",
+    "not",
+    "if",
+    "then",
+    "else",
+];
 
 /// Limit on the nodes of a schema after references are replaced, which can double at each level. A larger one is
 /// pinned.
@@ -59,32 +82,17 @@ impl SchemaWalk<'_> {
         let mut rewritten = Map::with_capacity(object.len());
         for (name, value) in object {
             let value = match (name.as_str(), value) {
-                (
-                    "properties" | "$defs" | "definitions" | "patternProperties" | "dependentSchemas",
-                    Value::Object(named),
-                ) => {
+                (name, Value::Object(named)) if NAMED.contains(&name) => {
                     let mut all = Map::with_capacity(named.len());
                     for (name, value) in named {
                         all.insert(name.clone(), self.schema(value)?);
                     }
                     Value::Object(all)
                 }
-                ("anyOf" | "oneOf" | "allOf" | "prefixItems" | "items", Value::Array(list)) => {
+                (name, Value::Array(list)) if LISTS.contains(&name) => {
                     Value::Array(list.iter().map(|value| self.schema(value)).collect::<Result<_, _>>()?)
                 }
-                (
-                    "items"
-                    | "additionalItems"
-                    | "unevaluatedItems"
-                    | "additionalProperties"
-                    | "unevaluatedProperties"
-                    | "propertyNames"
-                    | "contains"
-                    | "if"
-                    | "then"
-                    | "else",
-                    value,
-                ) => self.schema(value)?,
+                (name, value) if SINGLE.contains(&name) => self.schema(value)?,
                 (_, value) => value.clone(),
             };
             rewritten.insert(name.clone(), value);
@@ -135,9 +143,68 @@ impl SchemaWalk<'_> {
     }
 }
 
+/// True if a keyword stands in the schema of a format that the engine's grammar refuses. Names of properties and
+/// values that are data do not count.
+pub(super) fn has_refused_keyword(schema: &str, facts: &EngineFacts) -> bool {
+    let sized = if facts.refuses_sized_pattern { &["pattern"][..] } else { &[] };
+    let mut words = facts.refused_keywords.iter().chain(sized);
+    // A name can be spelt with escapes.
+    let may_have = words.any(|word| schema.contains(word) || schema.contains("\\u"));
+    // A schema that is nested too deeply to be read is left to the server.
+    may_have && serde_json::from_str(schema).is_ok_and(|schema: Value| refuses(&schema, facts))
+}
+
+fn refuses(schema: &Value, facts: &EngineFacts) -> bool {
+    let Some(object) = schema.as_object() else { return false };
+    let is_sized = || ["minLength", "maxLength"].iter().any(|name| object.contains_key(*name));
+    if facts.refuses_sized_pattern && object.contains_key("pattern") && is_sized() {
+        return true;
+    }
+    object.iter().any(|(name, value)| {
+        let name = name.as_str();
+        let asks_nothing = name == "uniqueItems" && *value == Value::Bool(false);
+        if facts.refused_keywords.contains(&name) && !asks_nothing {
+            return true;
+        }
+        match value {
+            Value::Object(named) if NAMED.contains(&name) => named.values().any(|schema| refuses(schema, facts)),
+            Value::Array(list) if LISTS.contains(&name) => list.iter().any(|schema| refuses(schema, facts)),
+            schema => SINGLE.contains(&name) && refuses(schema, facts),
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Engine;
+
+    #[test]
+    fn keywords_count_where_they_are_keywords() {
+        let [vllm, sglang, trtllm] = [Engine::Vllm, Engine::Sglang, Engine::Trtllm].map(Engine::facts);
+        for (schema, at_vllm, at_sglang) in [
+            (r#"{"type":"array","uniqueItems":true}"#, true, true),
+            (r#"{"uniqueItems":false}"#, false, false),
+            (r#"{"properties":{"a":{"anyOf":[{"items":{"uniqueItems":true}}]}}}"#, true, true),
+            (r#"{"$defs":{"a":{"prefixItems":[{"unique\u0049tems":true}]}}}"#, true, true),
+            (r#"{"additionalProperties":{"multipleOf":5}}"#, false, true),
+            (r#"{"properties":{"a":{"not":{}}}}"#, false, true),
+            (r#"{"properties":{"not":{},"if":{},"then":{},"else":{},"uniqueItems":{},"multipleOf":{}}}"#, false, false),
+            (r#"{"if":{},"then":{}}"#, false, true),
+            (r#"{"else":{}}"#, false, true),
+            (r#"{"pattern":"a","minLength":1}"#, false, true),
+            (r#"{"pattern":"a","maxLength":1}"#, false, true),
+            (r#"{"properties":{"a":{"pattern":"a"},"b":{"minLength":1}}}"#, false, false),
+            (r#"{"properties":{"pattern":{},"minLength":{}}}"#, false, false),
+            (r#"{"enum":[{"not":1,"uniqueItems":true}],"const":{"if":1},"default":{"not":1}}"#, false, false),
+            ("[]", false, false),
+        ] {
+            assert_eq!((has_refused_keyword(schema, vllm), has_refused_keyword(schema, sglang)), (at_vllm, at_sglang));
+            assert!(!has_refused_keyword(schema, trtllm), "{schema}");
+        }
+        let deep = format!("{}{{\"not\":1}}{}", r#"{"items":"#.repeat(200), "}".repeat(200));
+        assert!(!has_refused_keyword(&deep, sglang), "left to the server");
+    }
 
     #[test]
     fn lists_of_types_and_references() {

@@ -157,7 +157,7 @@ pub(super) static COMPLETIONS: LazyLock<Table> = LazyLock::new(|| Table::new(con
     row("prompt",                    [P, P, P, P, P, P]),
     row("stream",                    [P, P, P, P, P, P]),
     row("stream_options",            [W, W, W, W, W, W]), // sampling
-    row("max_tokens",                [P, P, P, P, P, P]),
+    row("max_tokens",                [W, W, W, W, W, W]), // tokens
     row("temperature",               [W, W, W, W, W, W]), // sampling
     row("top_p",                     [W, W, W, W, W, W]), // sampling
     matters("presence_penalty",      [P, P, D, P, P, D]),

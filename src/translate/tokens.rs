@@ -1,27 +1,33 @@
 //! Limit on generated tokens: one field out of two, within the bounds of the model and its context.
 
+use serde_json::value::RawValue;
+
 use super::answer_spec::Kind;
 use super::error::TranslateError;
+use super::input::TranslateInput;
 use super::ledger::Action;
+use super::prompt_size::PromptSize;
 use super::rewrite::Rewrite;
 use crate::model::Pin;
 
-/// Characters per token. Qwen's tokenizer needs fewer tokens than this estimate.
-const CHARS_PER_TOKEN: u64 = 3;
+/// Tokens that must be left for an answer; with fewer, the request is pinned.
+const MIN_ROOM: u64 = 16;
+/// Value of a limit, in tokens, that is too large for a 64-bit integer.
+const UNCOUNTABLE: u64 = u64::MAX;
 
-/// Returns a lower estimate of the tokens of a prompt.
-pub(super) fn at_least<'t>(texts: impl Iterator<Item = &'t str>) -> u64 {
-    let chars: usize = texts.map(|text| text.chars().count()).sum();
-    chars as u64 / CHARS_PER_TOKEN
-}
-
-/// Returns an upper estimate by bytes. It is higher for text that is not Latin, where a token is a character or two.
-pub(super) const fn at_most(bytes: u64) -> u64 {
-    bytes / CHARS_PER_TOKEN
+/// True if the request may have to be pinned for the length of its prompt, without taking the request apart.
+pub(super) fn may_be_too_long(input: &TranslateInput<'_>) -> bool {
+    let limits = input.limits();
+    if limits.are_unknown() {
+        return false;
+    }
+    let size = PromptSize::at_most(|field| input.scan.get(field).map(RawValue::get));
+    !limits.hold(size.tokens(), MIN_ROOM)
 }
 
 pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
-    let responses = rewrite.answer_spec.kind == Kind::Responses;
+    let kind = rewrite.answer_spec.kind;
+    let responses = kind == Kind::Responses;
     let field = if responses { "max_output_tokens" } else { "max_tokens" };
     if !responses && let Some(newer) = rewrite.draft.remove("max_completion_tokens") {
         rewrite.drop_field("max_tokens", "max_completion_tokens is what counts");
@@ -34,10 +40,13 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
             // The server's own words about a negative number are as good as ours.
             Err(_) => return Ok(()),
         },
+        None if rewrite.draft.number(field).is_some_and(|number| number >= 9e15) => Some(UNCOUNTABLE),
         None if rewrite.draft.has(field) => return Ok(()),
         None => None,
     };
-    let mut tokens = asked.or(rewrite.backend.translation.default_max_tokens);
+    // OpenAI ends a completion without a limit after 16 tokens, so the default is for chats.
+    let default = rewrite.backend.translation.default_max_tokens.filter(|_| kind != Kind::Completions);
+    let mut tokens = asked.or(default);
     let factor = rewrite.backend.translation.thinking_budget_factor;
     if rewrite.plan.thinks && factor > 1.0 && asked.is_some() {
         #[expect(
@@ -49,7 +58,7 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
         let more = |tokens: u64| (tokens as f64 * factor).ceil() as u64;
         tokens = tokens.map(more);
     }
-    let most = bound(rewrite)?;
+    let most = bound(rewrite, tokens)?;
     let clamped = match (tokens, most) {
         (Some(tokens), Some(most)) => Some(tokens.min(most)),
         (tokens, _) => tokens,
@@ -69,24 +78,37 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     Ok(())
 }
 
-/// Returns the largest limit that the server takes; `None` if it takes any.
-fn bound(rewrite: &Rewrite<'_>) -> Result<Option<u64>, TranslateError> {
+/// Returns the largest limit that the server takes beside this prompt; `None` if it takes the one that is `wanted`.
+fn bound(rewrite: &Rewrite<'_>, wanted: Option<u64>) -> Result<Option<u64>, TranslateError> {
     let facts = rewrite.backend.engine.facts();
     let written = rewrite.backend.translation.max_output_tokens.or(facts.max_output_tokens);
-    let Some(context) = rewrite.max_model_len.filter(|_| facts.checks_context_sum) else { return Ok(written) };
-    let prompt = ["messages", "input", "tools", "instructions"];
-    let texts = || prompt.iter().filter_map(|field| rewrite.draft.get(field));
-    let bytes: usize = texts().map(str::len).sum();
-    let mut left = context.saturating_sub(at_most(bytes as u64));
-    if left == 0 {
-        left = context.saturating_sub(at_least(texts()));
+    let room = room(rewrite, wanted)?;
+    Ok(written.into_iter().chain(room).min())
+}
+
+/// Returns the tokens that the context has left beside the prompt; `None` if it has more than is `wanted`.
+fn room(rewrite: &Rewrite<'_>, wanted: Option<u64>) -> Result<Option<u64>, TranslateError> {
+    let limits = rewrite.limits;
+    if limits.are_unknown() {
+        return Ok(None);
     }
-    if left == 0 {
-        return Err(TranslateError::pinned(
-            Pin::Context,
-            "messages",
-            "the prompt is longer than the backend's context",
-        ));
+    let wanted = wanted.unwrap_or(0).max(MIN_ROOM);
+    if limits.hold(PromptSize::at_most(|field| rewrite.draft.get(field)).tokens(), wanted) {
+        return Ok(None);
     }
-    Ok(Some(written.map_or(left, |written| written.min(left))))
+    let kind = rewrite.answer_spec.kind;
+    let prompt = PromptSize::of(&rewrite.draft, kind).tokens();
+    if limits.hold(prompt, MIN_ROOM) {
+        return Ok(limits.max_model_len.map(|context| context - prompt));
+    }
+    match kind {
+        // Its endpoint is pinned as a rule, and the server's own count decides where it is not.
+        Kind::Completions => Ok(limits.max_model_len),
+        Kind::Chat => Err(too_long("messages")),
+        Kind::Responses => Err(too_long("input")),
+    }
+}
+
+fn too_long(field: &'static str) -> TranslateError {
+    TranslateError::pinned(Pin::Context, field, "the prompt is longer than the backend's context")
 }

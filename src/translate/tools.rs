@@ -73,11 +73,8 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
         return without_tools(rewrite, &chosen);
     }
     let format = format::of(&rewrite.draft);
-    if rewrite.backend.engine.facts().calls_despite_none && chosen == ToolChoice::None {
-        // It costs a hidden generation, and is refused beside a response_format.
-        rewrite.drop_field("tools", "tool_choice is none");
-        rewrite.drop_field("tool_choice", "tool_choice is none");
-        rewrite.drop_field("parallel_tool_calls", "tool_choice is none");
+    if chosen == ToolChoice::None {
+        without_calls(rewrite);
         return Ok(());
     }
     let forces =
@@ -137,6 +134,14 @@ fn functions(rewrite: &mut Rewrite<'_>) {
             rewrite.draft.set("tool_choice", choice);
         }
         rewrite.note("function_call", Action::Renamed, "tool_choice");
+    }
+}
+
+/// Removes the tools of a request with `tool_choice: "none"`. Servers write them into the prompt all the same, so that
+/// the model calls them in its text; TGI spends a hidden generation on them.
+pub(super) fn without_calls(rewrite: &mut Rewrite<'_>) {
+    for field in ["tools", "tool_choice", "parallel_tool_calls"] {
+        rewrite.drop_field(field, "tool_choice is none");
     }
 }
 

@@ -285,7 +285,12 @@ impl LiveState {
             let is_probed = rng.random_bool(0.3);
             let missing = if is_probed && rng.random_bool(0.5) { rng.random_range(0..32) } else { 0 };
             let max_model_len = rng.random_bool(0.2).then(|| one(rng, &[SHORT, 1_000_000]));
-            state.known[at] = Known { max_model_len, missing: MissingFeatures::from_bits(missing), is_probed };
+            state.known[at] = Known {
+                max_model_len,
+                max_input_tokens: None,
+                missing: MissingFeatures::from_bits(missing),
+                is_probed,
+            };
             if at != file.baseline && rng.random_bool(0.2) {
                 state.withdrawn.push(at);
             }
@@ -314,7 +319,7 @@ const FEATURES: [Feature; 17] = [
     Feature::Long,
 ];
 /// Context, in tokens, that only a long prompt passes: it has 4,400 bytes, the others a few hundred.
-pub(crate) const SHORT: u64 = 300;
+pub(crate) const SHORT: u64 = 1000;
 /// Features whose treatment under `translate = "strict"` does not depend on the engine.
 const CLEAR: [Feature; 7] = [
     Feature::Plain,

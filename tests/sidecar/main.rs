@@ -9,6 +9,7 @@ mod command;
 mod deadlines;
 mod defects;
 mod endings;
+mod engines;
 mod exposition;
 mod failover;
 mod fleet;

@@ -215,3 +215,85 @@ async fn faults_show_in_an_answers_text() {
     let (_, _, text) = send(server.address(), &chat("q", stream)).await;
     assert!(!text.contains("finish_reason\":\"stop") && text.contains("[DONE]"), "{text}");
 }
+
+#[tokio::test]
+async fn grammars_refuse_keywords_of_formats_and_not_of_tools() {
+    for (wire, schema, status) in [
+        (Wire::Vllm, json!({"uniqueItems": true}), 400),
+        (Wire::Vllm, json!({"uniqueItems": false}), 200),
+        (Wire::Vllm, json!({"multipleOf": 5}), 200),
+        (Wire::Sglang, json!({"uniqueItems": true}), 400),
+        (Wire::Sglang, json!({"multipleOf": 5}), 400),
+        (Wire::Sglang, json!({"if": {}, "then": {}}), 400),
+        (Wire::Sglang, json!({"pattern": "a", "maxLength": 5}), 400),
+        (Wire::Sglang, json!({"pattern": "a"}), 200),
+        (Wire::Sglang, json!({"properties": {"not": {"type": "string"}}}), 200),
+    ] {
+        let server = sim::start(SimConfig::new(wire), tokens(7)).await.unwrap();
+        let schema = json!({"type": "object", "properties": {"a": schema}});
+        let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
+        assert_eq!(
+            answer(&server, &chat("q", json!({"response_format": format}))).await.0,
+            status,
+            "{wire:?} {schema}"
+        );
+        let text = json!({"format": {"type": "json_schema", "name": "x", "schema": schema}});
+        let request = post("/v1/responses", &json!({"model": "m", "input": "q", "text": text}));
+        assert_eq!(answer(&server, &request).await.0, status, "{wire:?} {schema}");
+        let tools = json!([{"type": "function", "function": {"name": "f", "parameters": schema}}]);
+        assert_eq!(answer(&server, &chat("q", json!({"tools": tools}))).await.0, 200, "{wire:?} {schema}");
+    }
+}
+
+#[tokio::test]
+async fn vllm_writes_a_call_that_nobody_wants() {
+    let tool: Value = serde_json::from_str(TOOL).unwrap();
+    for (wire, is_written) in [(Wire::Vllm, true), (Wire::Sglang, false)] {
+        let server = sim::start(SimConfig::new(wire), tokens(7)).await.unwrap();
+        let off = json!({"enable_thinking": false});
+        let asked = json!({"tools": [tool], "tool_choice": "none", "chat_template_kwargs": off});
+        let (_, body) = answer(&server, &chat("the weather?", asked)).await;
+        let message = &body["choices"][0]["message"];
+        assert_eq!(message["content"].as_str().unwrap().contains("<tool_call>"), is_written, "{wire:?}: {message}");
+        assert!(message.get("tool_calls").is_none(), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn unstreamed_tokens_end_with_what_the_text_lacks() {
+    for wire in [Wire::Vllm, Wire::Sglang] {
+        let server = sim::start(SimConfig::new(wire), tokens(7)).await.unwrap();
+        for (thinks, stop) in [(false, None), (false, Some("e")), (true, None)] {
+            let asked = json!({"logprobs": true, "stop": stop, "chat_template_kwargs": {"enable_thinking": thinks}});
+            let (_, body) = answer(&server, &chat("q", asked)).await;
+            let choice = &body["choices"][0];
+            let tokens = choice["logprobs"]["content"].as_array().unwrap();
+            let joined: String = tokens.iter().map(|entry| entry["token"].as_str().unwrap()).collect();
+            let content = choice["message"]["content"].as_str().unwrap();
+            assert!(joined.contains(content) && !joined.ends_with(content), "{wire:?}: {joined}, {content}");
+            assert_eq!((joined.contains("</think>"), joined.ends_with("<|im_end|>")), (thinks, stop.is_none()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_template_and_tools_count_as_tokens() {
+    let tool: Value = serde_json::from_str(TOOL).unwrap();
+    for wire in [Wire::Vllm, Wire::Sglang, Wire::Trtllm, Wire::Tgi] {
+        let server = sim::start(SimConfig { max_model_len: 300, ..SimConfig::new(wire) }, tokens(7)).await.unwrap();
+        let sum_counts = wire != Wire::Vllm;
+        for (more, is_refused) in [
+            (json!({"max_tokens": 250}), false),
+            (json!({"max_tokens": 295}), sum_counts),
+            (json!({"max_tokens": 250, "tools": [tool]}), sum_counts),
+            (json!({"max_tokens": 301}), true),
+        ] {
+            let (status, body) = answer(&server, &chat("q", more.clone())).await;
+            assert_eq!(status >= 400, is_refused, "{wire:?} {more}: {body}");
+        }
+    }
+    let tgi = SimConfig { max_input_tokens: Some(20), ..SimConfig::new(Wire::Tgi) };
+    let server = sim::start(tgi, tokens(7)).await.unwrap();
+    let (status, body) = answer(&server, &chat(&"word ".repeat(30), json!({"max_tokens": 5}))).await;
+    assert!(status == 422 && body.to_string().contains("`inputs` must have less than 20 tokens"), "{body}");
+}

@@ -34,6 +34,7 @@ impl SimConfig {
             models: Vec::new(),
             api_key: None,
             max_model_len: 32_768,
+            max_input_tokens: None,
             record: true,
             template: quirks.template,
             vision: quirks.vision,

@@ -11,13 +11,14 @@ use super::filter::settle;
 use super::finish::{FinishReason, ended, finish};
 use super::ids::Ids;
 use super::json::{put_number, put_text, put_text_or_null};
-use super::logprobs::{self, LogprobEntry};
+use super::logprobs::{self, ShownTokens};
 use super::notes::{Note, Notes};
 use super::read::{Answer, Choice, Message, Text, parse};
 use super::repair::{self, TextCall};
 use super::usage::TokenCounts;
 use super::whole_answer::{Unusable, Whole};
 use super::{completions, responses};
+use crate::config::ReasoningPolicy;
 use crate::translate::answer_spec::{AnswerSpec, Kind};
 use crate::wire::answer_facts::{AnswerFacts, AnswerIds};
 use crate::wire::observe::{Observer, wrong_with};
@@ -148,9 +149,13 @@ fn put_choice(
     }
     put_calls(out, spec, ids, index, &settled.calls);
     out.put_slice(b"},\"logprobs\":");
-    let entries = logprobs::entries(choice.logprobs);
-    let entries = if is_null { &[][..] } else { shown_entries(&entries, &settled, spec) };
-    put_logprobs(out, &logprobs::joined(entries));
+    let shown = ShownTokens {
+        content: &settled.content,
+        has_thought: settled.hid_thought,
+        keeps_thought: spec.reasoning != ReasoningPolicy::Strip,
+    };
+    let entries = if is_null { Vec::new() } else { logprobs::shown(logprobs::entries(choice.logprobs), shown) };
+    put_logprobs(out, &logprobs::joined(&entries));
     out.put_slice(b",\"finish_reason\":");
     put_text(out, reason);
     out.put_u8(b'}');
@@ -225,34 +230,4 @@ fn put_calls(out: &mut BytesMut, spec: &AnswerSpec, ids: &Ids, choice: u64, call
     if !spec.functions {
         out.put_u8(b']');
     }
-}
-
-/// Returns the entries of the tokens that are shown: none of a thought, none after a cut.
-fn shown_entries<'e>(
-    entries: &'e [LogprobEntry<'e>],
-    settled: &SettledChoice,
-    spec: &AnswerSpec,
-) -> &'e [LogprobEntry<'e>] {
-    let mut shown = entries;
-    if settled.hid_thought {
-        let close = shown.iter().rposition(|entry| entry.token().contains("</think>"));
-        let Some(close) = close.filter(|_| spec.reasoning == crate::config::ReasoningPolicy::Strip) else {
-            return if spec.reasoning == crate::config::ReasoningPolicy::Strip { &[] } else { entries };
-        };
-        shown = shown.get(close + 1..).unwrap_or_default();
-        let blank = |entry: &&LogprobEntry<'_>| entry.token().bytes().all(|byte| byte == b'\n' || byte == b'\r');
-        let blanks = shown.iter().take_while(blank).count();
-        shown = shown.get(blanks..).unwrap_or_default();
-    }
-    if settled.cut {
-        let mut spelt = 0;
-        let kept = shown.iter().take_while(|entry| {
-            let before = spelt;
-            spelt += entry.token().len();
-            before < settled.content.len()
-        });
-        let kept = kept.count();
-        shown = shown.get(..kept).unwrap_or_default();
-    }
-    shown
 }

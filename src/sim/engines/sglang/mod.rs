@@ -269,12 +269,10 @@ fn logprob(token: &str, top: u64) -> Value {
     entry
 }
 
-/// Returns the logprobs, those of the thought included.
+/// Returns the logprobs of all tokens, those of the thought and of the end included.
 fn logprobs(params: &GenerationParams, output: &Output) -> Value {
-    let tokens = output.reasoning.iter().chain(&output.tokens);
-    params
-        .top_logprobs
-        .map_or(Value::Null, |top| json!({"content": tokens.map(|token| logprob(token, top)).collect::<Vec<_>>()}))
+    let entries = |top| output.generated.iter().map(|token| logprob(token, top)).collect::<Vec<_>>();
+    params.top_logprobs.map_or(Value::Null, |top| json!({"content": entries(top)}))
 }
 
 fn stream(params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Vec<Step> {

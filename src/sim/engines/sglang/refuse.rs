@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::sim::prompt::{self, IMAGES};
 use crate::sim::pydantic::{self, Field, Kind, Problem};
+use crate::sim::schema;
 use crate::sim::simulator::{ApiRequest, Refusal};
 
 /// Path that every message about a wrong type contains.
@@ -354,14 +355,39 @@ fn ranges(request: &ApiRequest<'_>) -> Option<Refusal> {
 
 fn format(request: &ApiRequest<'_>) -> Option<Refusal> {
     let format = request.field("response_format").filter(|format| format["type"] == "json_schema")?;
-    let Some(schema) = format.pointer("/json_schema/schema").filter(|schema| !schema.is_null()) else {
+    if format.pointer("/json_schema/schema").is_none_or(Value::is_null) {
         return Some(bad("schema_ is required for json_schema response format request."));
-    };
+    }
+    grammar(request.body).map(bad)
+}
+
+/// Returns the problem of the compiler of grammars with a schema.
+fn grammar(body: &Map<String, Value>) -> Option<String> {
     const KINDS: [&str; 7] = ["object", "array", "string", "number", "integer", "boolean", "null"];
-    let kind = schema.get("type").and_then(Value::as_str).filter(|kind| !KINDS.contains(kind))?;
-    Some(bad(format!(
-        "Failed to compile json grammar: /project/cpp/json_schema_converter.cc:4175: Unsupported type \"{kind}\"\n"
-    )))
+    let schema = schema::prescribed(body)?;
+    let unsupported = match schema.get("type").and_then(Value::as_str).filter(|kind| !KINDS.contains(kind)) {
+        Some(kind) => format!("type \"{kind}\""),
+        None => format!("keyword \"{}\"", schema::keyword(schema, &KEYWORDS).or_else(|| sized_pattern(schema))?),
+    };
+    let place = "/project/cpp/json_schema_converter.cc:4175";
+    Some(format!("Failed to compile json grammar: {place}: Unsupported {unsupported}\n"))
+}
+
+/// Keywords that the compiler does not know.
+const KEYWORDS: [&str; 6] = ["multipleOf", "not", "uniqueItems", "if", "then", "else"];
+
+/// Returns `pattern` if it stands beside a length, which the compiler refuses.
+fn sized_pattern(schema: &Value) -> Option<&'static str> {
+    let is_sized = |fields: &Map<String, Value>| {
+        fields.get("pattern").is_some_and(Value::is_string)
+            && ["minLength", "maxLength"].iter().any(|name| fields.get(*name).is_some_and(Value::is_number))
+    };
+    match schema {
+        Value::Object(fields) if is_sized(fields) => Some("pattern"),
+        Value::Object(fields) => fields.values().find_map(sized_pattern),
+        Value::Array(list) => list.iter().find_map(sized_pattern),
+        _ => None,
+    }
 }
 
 fn template(request: &ApiRequest<'_>) -> Option<Refusal> {
@@ -414,11 +440,16 @@ pub(super) fn response(request: &ApiRequest<'_>) -> Option<Refusal> {
         return Some(nested(400, raised, None));
     }
     let (input, most) = (request.prompt_tokens(), request.config.max_model_len);
-    (input > most).then(|| {
-        let text = format!("The input ({input} tokens) is longer than the model's context length ({most} tokens).");
-        let failed = json!({"code": "server_error", "message": text});
-        nested(400, &text, None).in_stream(failed)
-    })
+    let limit = request.field("max_output_tokens").and_then(Value::as_u64).unwrap_or(0);
+    let problem = if input > most {
+        format!("The input ({input} tokens) is longer than the model's context length ({most} tokens).")
+    } else if input + limit > most {
+        format!("Requested token count exceeds the model's maximum context length of {most} tokens.")
+    } else {
+        grammar(request.body)?
+    };
+    let failed = json!({"code": "server_error", "message": problem});
+    Some(nested(400, &problem, None).in_stream(failed))
 }
 
 pub(super) fn completion(request: &ApiRequest<'_>) -> Option<Refusal> {

@@ -295,7 +295,7 @@ fn call(params: &GenerationParams, stamp: Stamp, choice: impl Fn(Value, Value, V
 fn info(config: &SimConfig) -> Value {
     json!({"model_id": config.served(), "model_sha": null, "model_pipeline_tag": null,
         "max_concurrent_requests": 128, "max_best_of": 2, "max_stop_sequences": 4,
-        "max_input_tokens": config.max_model_len.saturating_sub(1), "max_total_tokens": config.max_model_len,
+        "max_input_tokens": config.longest_prompt(), "max_total_tokens": config.max_model_len,
         "validation_workers": 2, "max_client_batch_size": 4, "router": "text-generation-router",
         "version": "3.3.6-dev0", "sha": "db931fcf42da018a3657580c64bf2720f167f9ab", "docker_label": null})
 }

@@ -242,11 +242,13 @@ fn limits(request: &ApiRequest<'_>) -> Option<Refusal> {
     }
     let (input, most) = (request.prompt_tokens(), request.config.max_model_len);
     let limit = limit.map_or(0, |limit| limit.min(CHECKED_LIMIT));
-    (input + limit > most).then(|| {
-        validation(format!(
+    if input + limit > most {
+        return Some(validation(format!(
             "`inputs` tokens + `max_new_tokens` must be <= {most}. Given: {input} `inputs` tokens and {limit} `max_new_tokens`"
-        ))
-    })
+        )));
+    }
+    let longest = request.config.longest_prompt();
+    (input > longest).then(|| validation(format!("`inputs` must have less than {longest} tokens. Given: {input}")))
 }
 
 pub(super) fn completion(request: &ApiRequest<'_>) -> Option<Refusal> {

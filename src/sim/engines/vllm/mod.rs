@@ -20,7 +20,12 @@ fn id(number: u64) -> String {
     format!("{number:016x}")
 }
 
-const QUIRKS: Quirks = Quirks { thinking: ThinkingSwitch::KwargInChat, metrics_path: Some("/metrics"), ..Quirks::NONE };
+const QUIRKS: Quirks = Quirks {
+    thinking: ThinkingSwitch::KwargInChat,
+    writes_unwanted_calls: true,
+    metrics_path: Some("/metrics"),
+    ..Quirks::NONE
+};
 
 const RESPONSES: Dialect = Dialect {
     id_digits: 16,
@@ -203,7 +208,7 @@ fn whole(params: &GenerationParams, outputs: &[Output], number: u64, created: u6
                 message["content"] = if params.tool_choice == ToolChoice::Auto { Value::Null } else { json!("") };
                 message["tool_calls"] = calls(number, &params.calls);
             }
-            json!({"index": index, "message": message, "logprobs": logprobs(params, &one.tokens),
+            json!({"index": index, "message": message, "logprobs": logprobs(params, &one.generated),
                 "finish_reason": finish(params, one), "stop_reason": one.stop, "token_ids": null, "routed_experts": null})
         })
         .collect();

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::sim::prompt::{self, IMAGES};
+use crate::sim::schema;
 use crate::sim::simulator::{ApiRequest, Refusal};
 
 /// Size of the vocabulary of the recorded server's toy model.
@@ -111,7 +112,8 @@ fn ranges(request: &ApiRequest<'_>) -> Option<Refusal> {
     {
         return Some(bad(format!("n must be 1 when using greedy sampling, got {n}."), None));
     }
-    let limit = request.field("max_completion_tokens").or_else(|| request.field("max_tokens")).and_then(Value::as_u64);
+    let fields = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
+    let limit = fields.iter().find_map(|field| request.field(field)).and_then(Value::as_u64);
     if let Some(limit) = limit.filter(|limit| *limit > max_len) {
         let message = format!(
             "max_tokens={limit} cannot be greater than max_model_len={max_len}. Please request fewer output tokens. (parameter=max_tokens, value={limit})"
@@ -152,10 +154,13 @@ fn samplers(request: &ApiRequest<'_>) -> Option<Refusal> {
 }
 
 fn grammar(body: &Map<String, Value>) -> Option<Refusal> {
-    let schema = body.get("response_format").and_then(|format| format.get("json_schema")?.get("schema"));
-    let kind = schema.and_then(|schema| schema.get("type")?.as_str());
+    let schema = schema::prescribed(body)?;
     const KINDS: [&str; 7] = ["object", "array", "string", "number", "integer", "boolean", "null"];
-    kind.filter(|kind| !KINDS.contains(kind)).map(|kind| bad(format!("Grammar error: Invalid type: {kind}"), None))
+    if let Some(kind) = schema.get("type").and_then(Value::as_str).filter(|kind| !KINDS.contains(kind)) {
+        return Some(bad(format!("Grammar error: Invalid type: {kind}"), None));
+    }
+    let unsupported = schema::keyword(schema, &["uniqueItems"]);
+    unsupported.map(|_| bad("The provided JSON schema contains features not supported by xgrammar.", None))
 }
 
 /// Returns the refusal of a chat.
@@ -188,5 +193,5 @@ pub(super) fn response(request: &ApiRequest<'_>) -> Option<Refusal> {
             'default', 'flex', 'scale' or 'priority'\", 'input': 'fast'}";
         return Some(invalid(&[problem.to_owned()], "body.service_tier"));
     }
-    model(request).or_else(|| messages(request)).or_else(|| ranges(request))
+    model(request).or_else(|| messages(request)).or_else(|| ranges(request)).or_else(|| grammar(request.body))
 }
