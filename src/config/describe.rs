@@ -65,6 +65,10 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
             writeln!(text, "    through the proxy {url}")?;
         }
     }
+    if let Some(early) = config.failover.early_head.filter(|_| config.failover.enabled) {
+        let seconds = early.as_secs_f64();
+        writeln!(text, "\nearly head: a candidate's stream without content for {seconds} s gets its status and pings")?;
+    }
     match &config.shadow {
         Some(shadow) => writeln!(text, "\nshadows: {} % of served eligible requests", shadow.percent)?,
         None => writeln!(text, "\nshadows: none")?,

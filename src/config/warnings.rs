@@ -44,6 +44,14 @@ pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<St
             warnings
                 .push(format!("backend.{}: max_waiting and max_kv_usage have no effect without metrics", backend.name));
         }
+        if let (Some(early), Some(ttft)) = (config.failover.early_head, backend.timeout.ttft)
+            && ttft <= early
+        {
+            warnings.push(format!(
+                "backend.{}: early_head has no effect, because timeout.ttft is not above it",
+                backend.name
+            ));
+        }
         if backend.engine.self_hosted() && backend.family.is_none() {
             warnings.push(format!(
                 "backend.{}: family is not given, so the model may think although the application does not expect it",

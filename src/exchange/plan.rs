@@ -42,6 +42,8 @@ pub struct Plan {
     max_whole: u64,
     /// Value of the backend's affinity header.
     affinity: Option<HeaderValue>,
+    /// True if the client's deadlines bound the backend.
+    is_bound_by_client: bool,
 }
 
 /// Reason for which no request can be sent.
@@ -87,6 +89,7 @@ impl Plan {
             reads_ids: false,
             max_whole: MAX_WHOLE,
             affinity: None,
+            is_bound_by_client: role == Role::Candidate,
         })
     }
 
@@ -130,6 +133,13 @@ impl Plan {
         let takes_one = self.target.config.affinity.is_some();
         let value = |hash| HeaderValue::try_from(format!("{hash:016x}")).ok();
         self.affinity = key_hash.filter(|_| takes_one).and_then(value);
+        self
+    }
+
+    /// Frees the backend from the client's deadlines, because pings reach the client.
+    #[must_use]
+    pub const fn without_client_deadlines(mut self) -> Self {
+        self.is_bound_by_client = false;
         self
     }
 
@@ -192,7 +202,7 @@ impl Plan {
     /// Deadlines of an exchange that begins now, for a request that began at `started`.
     pub(super) fn deadlines(&self, started: Instant) -> Deadlines {
         let begins = (started, Instant::now());
-        let client = (self.role == Role::Candidate).then(|| self.inbound.sdk_timeouts());
+        let client = self.is_bound_by_client.then(|| self.inbound.sdk_timeouts());
         Deadlines::new(&self.target.config.timeout, client, self.inbound.is_stream(), begins)
     }
 

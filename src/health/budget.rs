@@ -40,6 +40,16 @@ impl Budget {
     /// Takes one failover and returns true if `share` of the requests allows it: those that are `running`, and those that
     /// have ended within the window. A share of 1 allows all.
     pub fn try_failover(&mut self, now: Instant, share: f64, running: u64) -> bool {
+        let is_allowed = self.allows(now, share, running);
+        if is_allowed {
+            let (slot, _) = self.slot(now);
+            slot.failovers = slot.failovers.saturating_add(1);
+        }
+        is_allowed
+    }
+
+    /// True if a failover would be allowed.
+    pub fn allows(&mut self, now: Instant, share: f64, running: u64) -> bool {
         let (_, second) = self.slot(now);
         let (ended, failovers) = self
             .slots
@@ -49,11 +59,7 @@ impl Budget {
         let (slot, _) = self.slot(now);
         #[expect(clippy::cast_precision_loss, reason = "ten seconds of requests are far below 2^52")]
         let within = share >= 1.0 || (failovers + 1) as f64 <= share * (running + ended) as f64;
-        let allowed = within || slot.failovers < ALWAYS;
-        if allowed {
-            slot.failovers = slot.failovers.saturating_add(1);
-        }
-        allowed
+        within || slot.failovers < ALWAYS
     }
 
     fn slot(&mut self, now: Instant) -> (&mut Slot, u64) {

@@ -233,6 +233,9 @@ impl Writer {
             self.known_double("shiftgate.percent", decided.choice.percent().map(Percent::as_f64));
         }
         self.known_text("shiftgate.residency", outcome.residency.as_ref().map(|by| by.names.as_str()));
+        if outcome.is_early {
+            self.one.flag(field::ATTRIBUTE, "shiftgate.early", true);
+        }
         self.known_text("shiftgate.reason", outcome.reason.map(Reason::as_str));
         self.int("shiftgate.generation", outcome.generation);
         self.known_text("shiftgate.backend", outcome.backend.as_ref().map(|backend| backend.name.as_str()));

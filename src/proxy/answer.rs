@@ -36,9 +36,20 @@ pub(super) struct Broken;
 enum Source {
     Whole(Bytes),
     Relay(Box<AnswerStream>),
+    /// An answer whose head was sent before a backend had content.
+    Early(Early),
     /// No answer: the connection is to be closed.
     HangUp,
     Done,
+}
+
+/// A body behind an early head; its request is inside it.
+struct Early(Pin<Box<dyn Body<Data = Bytes, Error = Broken> + Send>>);
+
+impl std::fmt::Debug for Early {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Early")
+    }
 }
 
 /// End of the request after a held body was sent whole.
@@ -87,6 +98,11 @@ impl AnswerBody {
     /// Creates the answer of the running leg from held bytes.
     pub(super) fn whole_leg(bytes: Bytes, progress: Box<Progress>) -> Self {
         Self(Inside::new(Source::Whole(bytes), Some(progress), WhenWhole::Leg))
+    }
+
+    /// Creates the body behind an early head.
+    pub(super) fn of(body: Pin<Box<dyn Body<Data = Bytes, Error = Broken> + Send>>) -> Self {
+        Self(Inside::new(Source::Early(Early(body)), None, WhenWhole::Leg))
     }
 
     /// Creates the body of no answer.
@@ -247,6 +263,7 @@ impl Inside {
         loop {
             let next = match &mut self.source {
                 Source::Done | Source::HangUp => return Poll::Ready(None),
+                Source::Early(Early(body)) => return body.as_mut().poll_frame(cx),
                 Source::Whole(bytes) if bytes.is_empty() => {
                     self.finish(Ending::Complete);
                     return self.end_with(None);
@@ -300,6 +317,7 @@ impl Inside {
             Source::Whole(bytes) => bytes.is_empty(),
             Source::Relay(stream) => stream.is_end_stream(),
             Source::Done | Source::HangUp => true,
+            Source::Early(_) => false,
         }
     }
 
@@ -308,6 +326,7 @@ impl Inside {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Relay(stream) => stream.size_hint(),
             Source::Done | Source::HangUp => SizeHint::with_exact(0),
+            Source::Early(_) => SizeHint::default(),
         }
     }
 }

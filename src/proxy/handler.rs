@@ -1,18 +1,19 @@
 //! The steps of one request.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::answer::AnswerBody;
+use super::early::EarlyHead;
 use super::intake::{self, Taken};
 use super::progress::Progress;
 use super::respond::{self, LocalReply};
 use super::shared::Proxy;
 use super::tunnel;
-use crate::backend::Failure;
+use crate::backend::{Failure, RequestBody};
 use crate::choose::{self, Choice, Instead, NotChosen};
 use crate::config::Config;
 use crate::exchange::{Inbound, LegError, Plan, PlanError, open};
@@ -42,21 +43,53 @@ impl Proxy {
             Ok(taken) => taken,
             Err(reply) => return respond::reply(progress, &reply),
         };
-        let started = progress.clock.began_at;
-        let Ready { choice, mut plan, admission } = match self.choose_and_plan(&inbound, &mut progress) {
+        let ready = match self.choose_and_plan(&inbound, &mut progress) {
             Ok(ready) => ready,
             Err(reply) => return respond::reply(progress, &reply),
         };
-        let (trail, room) = progress.begin_leg(&choice, plan.trail(LegKind::Served), admission);
         if let Some(upgrade) = upgrade {
+            let Ready { choice, mut plan, admission } = ready;
+            progress.begin_leg(&choice, plan.trail(LegKind::Served), admission);
             return Box::pin(tunnel::open(self, plan, upgrade, progress)).await;
         }
+        let Some(wait) = self.early_head(&progress.in_force.snapshot.config, &ready.choice, &inbound) else {
+            return self.relay(ready, &inbound, unread, progress).await;
+        };
+        let head = EarlyHead::new(wait, &ready.plan, &progress);
+        let ready = Ready { plan: ready.plan.without_client_deadlines(), ..ready };
+        head.before(Box::pin(async move { self.relay(ready, &inbound, None, progress).await })).await
+    }
+
+    /// Asks the chosen backend and passes its answer on, or that of the baseline after a failure.
+    async fn relay(
+        &self,
+        ready: Ready,
+        inbound: &Arc<Inbound>,
+        unread: Option<RequestBody>,
+        mut progress: Box<Progress>,
+    ) -> Response<AnswerBody> {
+        let Ready { choice, mut plan, admission } = ready;
+        let started = progress.clock.began_at;
+        let (trail, room) = progress.begin_leg(&choice, plan.trail(LegKind::Served), admission);
         let error = match open(&plan, unread, started, room, trail).await {
             Ok(opened) => return respond::pass_on(opened, &plan, progress),
             Err(error) => error,
         };
-        // Rare and large: boxed, so that it does not enlarge every request's future.
-        Box::pin(self.answer_instead(&choice, &inbound, error, progress)).await
+        // Rare and large, like the early head.
+        Box::pin(self.answer_instead(&choice, inbound, error, progress)).await
+    }
+
+    /// Returns the time after which a request gets an early head; `None` if it gets none: one that may not fail over, or
+    /// whose client would give up before.
+    fn early_head(&self, config: &Config, choice: &Choice, inbound: &Inbound) -> Option<Duration> {
+        let wait = config.failover.early_head.filter(|_| inbound.is_stream() && inbound.is_replay_safe())?;
+        choose::instead(config, choice, Instead::Failed(Cause::Timeout))?;
+        let now = Instant::now();
+        if inbound.sdk_timeouts().has_passed(now, now + wait) {
+            return None;
+        }
+        let running = self.stats.in_flight.get();
+        lock(&self.budget).allows(now, config.failover.retry_budget, running).then_some(wait)
     }
 
     /// Answers a request whose first leg failed: through the baseline, or with the failure.
@@ -141,7 +174,8 @@ impl Proxy {
         let in_force = &progress.in_force;
         let config = &in_force.snapshot.config;
         let cause = error.cause().filter(|_| inbound.is_replay_safe())?;
-        if inbound.sdk_timeouts().has_passed(progress.clock.began_at, Instant::now()) {
+        let has_given_up = inbound.sdk_timeouts().has_passed(progress.clock.began_at, Instant::now());
+        if has_given_up && !progress.is_early() {
             // The client has given up: a second answer would be paid for and not be read.
             return None;
         }

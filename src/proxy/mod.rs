@@ -7,6 +7,7 @@
 mod answer;
 mod client_io;
 mod connection;
+mod early;
 mod handler;
 mod intake;
 mod listener;

@@ -4,6 +4,8 @@
 //! once, because `Drop` reports it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
@@ -55,6 +57,8 @@ pub(super) struct Progress {
     pub(super) body_room: Room,
     /// Memory of the held answer, released when the answer is sent.
     pub(super) answer_room: Room,
+    /// True once an early head was sent. The body that sends it shares the flag.
+    early: Arc<AtomicBool>,
     status: Option<StatusCode>,
     /// Shiftgate's own time until the answer's head was sent.
     first_byte: Option<Duration>,
@@ -97,6 +101,7 @@ impl Progress {
             backend_permit: None,
             body_room,
             answer_room,
+            early: Arc::default(),
             status: None,
             first_byte: None,
             passing: Duration::ZERO,
@@ -207,9 +212,19 @@ impl Progress {
         self.legs.push(ended);
     }
 
-    /// Notes that the answer's head is sent.
+    /// The flag that an early head sets.
+    pub(super) const fn early(&self) -> &Arc<AtomicBool> {
+        &self.early
+    }
+
+    /// True if an early head was sent.
+    pub(super) fn is_early(&self) -> bool {
+        self.early.load(Relaxed)
+    }
+
+    /// Notes that the answer's head is sent; an early head has spent the status.
     pub(super) fn head_leaves(&mut self, status: StatusCode) {
-        self.status = Some(status);
+        self.status = Some(if self.is_early() { StatusCode::OK } else { status });
         self.first_byte = Some(self.own_until(Instant::now()));
         self.resolve(OtherAnswer::of_status(status.as_u16()));
     }

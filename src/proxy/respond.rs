@@ -342,6 +342,15 @@ pub(super) fn mark(head: &mut HeaderMap, progress: &Progress) {
     }
 }
 
+/// Adds the headers of an early head, which does not name a backend.
+pub(super) fn mark_early(head: &mut HeaderMap, progress: &Progress) {
+    head.insert(REASON, HeaderValue::from_static("early"));
+    head.insert(GENERATION, progress.in_force.snapshot.generation_header.clone());
+    if let Ok(id) = HeaderValue::from_str(progress.trace_id()) {
+        head.insert(TRACE_ID, id);
+    }
+}
+
 /// Returns raw bytes for a connection without a request: one over the limit (503), or a slow head (408).
 pub(super) fn without_request(status: StatusCode) -> Arc<[u8]> {
     let (error, reason, more) = if status == StatusCode::REQUEST_TIMEOUT {

@@ -21,6 +21,8 @@ pub struct BackendStats {
     pub errors: Count,
     /// Legs after which another backend was asked.
     pub failovers: Count,
+    /// Heads sent before the backend had content.
+    pub early_heads: Count,
     /// Requests sent again because a reused connection had died.
     pub replays: Count,
     /// Rejections caused by our configuration.

@@ -102,6 +102,9 @@ fn write_json(line: &mut Vec<u8>, outcome: &Outcome) {
     json.number("generation", Some(outcome.generation));
     json.word("method", Some(outcome.method.as_str()));
     json.word("path", Some(outcome.template));
+    if outcome.is_early {
+        json.number("early", Some(true));
+    }
     json.number("status", fields.status);
     json.number("attempts", Some(fields.attempts));
     json.number("ttft_ms", fields.ttft_ms);
@@ -172,6 +175,7 @@ fn event(outcome: &Outcome) {
         generation = outcome.generation,
         method = outcome.method.as_str(),
         path = outcome.template,
+        early = outcome.is_early,
         status = known(fields.status.as_ref()),
         attempts = fields.attempts,
         ttft_ms = known(fields.ttft_ms.as_ref()),

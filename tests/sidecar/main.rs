@@ -8,6 +8,7 @@ mod candidate;
 mod command;
 mod deadlines;
 mod defects;
+mod early;
 mod endings;
 mod engines;
 mod exposition;

@@ -24,7 +24,7 @@ fn labels_of(backend: &str) -> Labels {
 
 fn counters(backends: &Backends) -> Vec<Family> {
     type Read = fn(&BackendStats) -> Value;
-    let table: [(&'static str, &'static str, Read); 10] = [
+    let table: [(&'static str, &'static str, Read); 11] = [
         ("shiftgate_attempts", "Requests sent to the backend, replays included", |s| Value::Counter(s.attempts.get())),
         ("shiftgate_served", "Requests answered by the backend", |s| Value::Counter(s.served.get())),
         ("shiftgate_errors", "Requests without a complete good answer, by the backend's fault", |s| {
@@ -35,6 +35,9 @@ fn counters(backends: &Backends) -> Vec<Family> {
         }),
         ("shiftgate_replays", "Requests sent again because a reused connection was closed", |s| {
             Value::Counter(s.replays.get())
+        }),
+        ("shiftgate_early_heads", "Heads of streams sent before the backend had content", |s| {
+            Value::Counter(s.early_heads.get())
         }),
         ("shiftgate_misconfigured", "Refusals of shiftgate's key, model or path by the backend", |s| {
             Value::Counter(s.misconfigured.get())

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use super::super::context::Context;
 use super::super::problem::Problems;
-use super::super::reader::{Section, Wrong, boolean, count, duration, fraction, size, string, whole, wrong};
+use super::super::reader::{Section, Value, Wrong, boolean, count, duration, fraction, size, string, whole, wrong};
 use super::super::types::{Failover, Limits, Listen, Server};
+
+/// Least `early_head`: below it pings would cost more than they help.
+const LEAST_EARLY_HEAD: Duration = Duration::from_millis(100);
 
 /// Reads `[server]`.
 pub(crate) fn server(mut s: Section<'_, '_>, context: &Context<'_>, p: &mut Problems<'_>) -> Server {
@@ -75,7 +78,19 @@ pub(crate) fn failover(mut s: Section<'_, '_>, p: &mut Problems<'_>) -> Failover
     let failover = Failover {
         enabled: s.read("enabled", p, boolean).unwrap_or(true),
         retry_budget: s.read("retry_budget", p, fraction).unwrap_or(1.0),
+        early_head: s.read("early_head", p, early_head).flatten(),
     };
     s.finish(p);
     failover
+}
+
+fn early_head(value: &Value<'_>) -> Result<Option<Duration>, Wrong> {
+    if value.get_ref().as_str() == Some("off") {
+        return Ok(None);
+    }
+    match duration(value) {
+        Ok(wait) if wait >= LEAST_EARLY_HEAD => Ok(Some(wait)),
+        Ok(_) => wrong("is below 100ms", "write \"off\", or a time from \"100ms\", such as \"15s\""),
+        Err(Wrong { what, .. }) => wrong(what, "write \"off\", or a time from \"100ms\", such as \"15s\""),
+    }
 }

@@ -50,6 +50,8 @@ pub struct Limits {
 pub struct Failover {
     /// True if failed requests are moved.
     pub enabled: bool,
-    /// Share, 0 to 1, of the requests of the last ten seconds that may be moved; ten a second always may.
+    /// Share, 0 to 1, of the requests that ran in the last ten seconds that may be moved; ten a second always may.
     pub retry_budget: f64,
+    /// Time without content after which a candidate's stream gets its head, and as long between two pings; `None`: never.
+    pub early_head: Option<Duration>,
 }

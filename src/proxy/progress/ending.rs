@@ -91,6 +91,7 @@ impl Progress {
             params: std::mem::take(&mut self.params),
             backend: self.target.as_ref().map(|target| Arc::clone(&target.labels)),
             reason: self.reason,
+            is_early: self.is_early(),
             status: self.status.map(|status| status.as_u16()),
             end,
             fault: self.fault(end),

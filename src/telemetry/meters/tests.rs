@@ -88,6 +88,7 @@ fn outcome(legs: Vec<LegEnd>) -> Outcome {
         },
         cost_usd: None,
         residency: None,
+        is_early: false,
     }
 }
 
