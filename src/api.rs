@@ -52,9 +52,9 @@ pub mod config {
 
     pub use crate::config::{
         ApiKey, Backend, BackendUrl, Breaker, Config, ConfigError, Failover, Keep, KeySource, LateSystem, Limits,
-        Listen, LogprobsPolicy, PemFile, PemKey, Place, Price, Problem, Proxy, ReasoningPolicy, Records, Route,
-        RouteMatch, SecretSource, Secrets, Server, Shadow, ShadowTo, ShiftError, Shifted, Telemetry, Timeouts,
-        TlsFiles, TokenPrice, Translation, describe, load, parse, shift, warnings,
+        Listen, LogprobsPolicy, OwnWording, PemFile, PemKey, Place, Price, Problem, Proxy, ReasoningPolicy, Records,
+        Route, RouteMatch, SecretSource, Secrets, Server, Shadow, ShadowTo, ShiftError, Shifted, Telemetry, Timeouts,
+        TlsFiles, TokenPrice, Translation, WordingMode, describe, load, parse, shift, warnings,
     };
 }
 

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::types::{ApiKey, Backend, Config, KeySource, Listen, Price, Proxy, ReasoningPolicy, Route, SecretSource};
+use super::types::{
+    ApiKey, Backend, Config, KeySource, Listen, OwnWording, Price, Proxy, ReasoningPolicy, Route, SecretSource,
+    WordingMode,
+};
 use crate::model::BackendId;
 
 /// Returns the text that `check` prints.
@@ -45,6 +48,9 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
         if !backend.engine.facts().speaks_openai {
             writeln!(text, "    translation: {}", translation(backend))?;
             writeln!(text, "    load: {}", load(backend))?;
+        }
+        if let Some(wording) = &backend.system {
+            writeln!(text, "    system text: {}", own_wording(wording))?;
         }
         if let Some(Proxy::Url { url, .. } | Proxy::Env(Some((url, _)))) = &backend.proxy {
             writeln!(text, "    through the proxy {url}")?;
@@ -190,6 +196,19 @@ fn translation(backend: &Backend) -> String {
         parts.push("probed at start".to_owned());
     }
     parts.join("; ")
+}
+
+fn own_wording(wording: &OwnWording) -> String {
+    let path = wording.path.display();
+    let size = match &wording.text {
+        Some(text) => format!("{} bytes", text.len()),
+        None => "not read".to_owned(),
+    };
+    match wording.mode {
+        WordingMode::Append => format!("the text of {path} ({size}) is added after the application's"),
+        WordingMode::Prepend => format!("the text of {path} ({size}) is added before the application's"),
+        WordingMode::Replace => format!("the text of {path} ({size}) replaces the application's"),
+    }
 }
 
 fn load(backend: &Backend) -> String {

@@ -24,3 +24,4 @@ mod shares;
 mod streams;
 mod support;
 mod translation;
+mod wording;
