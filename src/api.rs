@@ -27,8 +27,8 @@ pub mod backend {
     //! Backends made ready for requests.
 
     pub use crate::backend::{
-        Answer, AnswerBody, Auth, BodyError, Client, Connector, Facts, Failure, Passing, PrepareError, RequestBody,
-        SendError, Stream, Target, TlsError,
+        AnswerBody, Auth, BodyError, Client, Connector, Facts, Failure, Passing, PrepareError, RequestBody, SendError,
+        Stream, Target, TlsError,
     };
 
     pub mod tls {
@@ -124,8 +124,8 @@ pub mod outcome {
     //! Facts and verdicts of legs and requests.
 
     pub use crate::outcome::{
-        Attempt, BackendLabels, Blame, Clock, Decided, Ending, LegEnd, LegKind, Miss, MissKind, OtherAnswer, Outcome,
-        Overhead, OwnTime, Params, Role, Trail, Verdict, judge,
+        Attempt, BackendLabels, Blame, Clock, ConnUse, Decided, Ending, LegEnd, LegKind, Miss, MissKind, OtherAnswer,
+        Outcome, Overhead, OwnTime, Params, Role, Trail, Verdict, judge,
     };
 }
 
