@@ -6,7 +6,7 @@ use super::types::{
     ApiKey, Backend, Config, KeySource, Listen, OwnWording, Price, Proxy, ReasoningPolicy, Route, SecretSource,
     WordingMode,
 };
-use crate::model::BackendId;
+use crate::model::{BackendId, Engine};
 
 /// Returns the text that `check` prints.
 pub fn describe(config: &Config) -> String {
@@ -159,10 +159,12 @@ fn price(backend: &Backend) -> String {
             format!("{gpus} GPUs at {gpu_hour} USD per hour, {speed} tokens per second")
         }
         Some(Price::Gpu { gpu_hour, gpus, tokens_per_second: None }) => {
-            let why = if backend.metrics.is_empty() {
-                "not priced: neither tokens_per_second nor metrics is given"
-            } else {
-                "the speed is read from metrics"
+            let why = match (backend.metrics.is_empty(), backend.engine) {
+                (true, _) => "not priced: neither tokens_per_second nor metrics is given",
+                (false, Engine::Tgi) => {
+                    "not priced: TGI's metrics do not tell its speed, so tokens_per_second is needed"
+                }
+                (false, _) => "the speed is read from metrics",
             };
             format!("{gpus} GPUs at {gpu_hour} USD per hour; {why}")
         }

@@ -21,6 +21,7 @@ mod proxy;
 mod reach;
 mod reload;
 mod shares;
+mod speed;
 mod streams;
 mod support;
 mod translation;
