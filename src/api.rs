@@ -27,8 +27,8 @@ pub mod backend {
     //! Backends made ready for requests.
 
     pub use crate::backend::{
-        Answer, AnswerBody, Auth, BodyError, Client, Connector, Facts, Failure, Passing, PrepareError, RequestBody,
-        SendError, Stream, Target, TlsError,
+        AnswerBody, Auth, BodyError, Client, Connector, Facts, Failure, Passing, PrepareError, RequestBody, SendError,
+        Stream, Target, TlsError,
     };
 
     pub mod tls {
@@ -52,9 +52,9 @@ pub mod config {
 
     pub use crate::config::{
         ApiKey, Backend, BackendUrl, Breaker, Config, ConfigError, Failover, Keep, KeySource, LateSystem, Limits,
-        Listen, LogprobsPolicy, PemFile, PemKey, Place, Price, Problem, Proxy, ReasoningPolicy, Records, RequestMatch,
-        Residency, Route, SecretSource, Secrets, Server, Shadow, ShadowTo, ShiftError, Shifted, Telemetry, Timeouts,
-        TlsFiles, TokenPrice, Translation, describe, load, parse, shift, warnings,
+        Listen, LogprobsPolicy, OwnWording, PemFile, PemKey, Place, Price, Problem, Proxy, ReasoningPolicy, Records,
+        RequestMatch, Residency, Route, SecretSource, Secrets, Server, Shadow, ShadowTo, ShiftError, Shifted,
+        Telemetry, Timeouts, TlsFiles, TokenPrice, Translation, WordingMode, describe, load, parse, shift, warnings,
     };
 }
 
@@ -124,8 +124,8 @@ pub mod outcome {
     //! Facts and verdicts of legs and requests.
 
     pub use crate::outcome::{
-        Attempt, BackendLabels, Blame, Clock, Decided, Ending, LegEnd, LegKind, Miss, MissKind, OtherAnswer, Outcome,
-        Overhead, OwnTime, Params, Restricted, Role, Trail, Verdict, judge,
+        Attempt, BackendLabels, Blame, Clock, ConnUse, Decided, Ending, LegEnd, LegKind, Miss, MissKind, OtherAnswer,
+        Outcome, Overhead, OwnTime, Params, Restricted, Role, Trail, Verdict, judge,
     };
 }
 

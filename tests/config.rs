@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use shiftgate::api::config::{self, ApiKey, Config, ConfigError, Secrets};
+use shiftgate::api::config::{self, ApiKey, Config, ConfigError, Secrets, WordingMode};
 use shiftgate::api::model::Percent;
 
 const CANARY: &str = "canary-7f3";
@@ -124,6 +124,53 @@ fn keys_are_read_watched_hashed_and_never_shown() {
     assert!(!config::describe(&first).contains(CANARY));
     assert_eq!(first.watched, std::slice::from_ref(&key));
     assert_ne!(first.hash, load("another").hash);
+}
+
+#[test]
+fn own_wording_is_read_trimmed_watched_and_hashed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, own) = (folder.path().join("rollout.toml"), folder.path().join("own.md"));
+    let text = format!("{}system = {{ append = \"own.md\" }}\n", include_str!("configs/valid/minimal.toml"));
+    let load = |secrets| config::parse(&path, text.as_bytes(), secrets, &|_| None);
+    let with = |content: &[u8]| {
+        std::fs::write(&own, content).unwrap();
+        load(Secrets::Required)
+    };
+    let first = with("\u{feff}\n \tBe brief.\n\nAlways.\u{a0}\n".as_bytes()).unwrap();
+    let wording = first.backends[1].system.as_ref().unwrap();
+    assert_eq!((wording.mode, wording.text.as_deref()), (WordingMode::Append, Some("Be brief.\n\nAlways.")));
+    assert_eq!(first.watched, std::slice::from_ref(&own));
+    assert!(first.backends[0].system.is_none());
+    assert_ne!(first.hash, with(b"Be brief.").unwrap().hash);
+
+    // The limit is that of the file.
+    assert_eq!(
+        with(&[b'a'; 64 << 10]).unwrap().backends[1].system.as_ref().unwrap().text.as_ref().unwrap().len(),
+        65_536
+    );
+    for content in [[b'a'; (64 << 10) + 1].as_slice(), &[b' '; (64 << 10) + 1]] {
+        let error = with(content).unwrap_err();
+        assert!(error.to_string().contains("own.md, which is larger than 64 KiB"), "{error}");
+        assert_eq!(error.watched, std::slice::from_ref(&own), "a shorter text corrects it");
+    }
+    // In CI the file need not be there; one that is there is checked.
+    assert!(load(Secrets::Skip).is_err());
+    std::fs::remove_file(&own).unwrap();
+    assert!(load(Secrets::Required).is_err());
+    let config = load(Secrets::Skip).unwrap();
+    assert_eq!(config.backends[1].system.as_ref().unwrap().text, None);
+    assert!(config::describe(&config).contains("own.md (not read)"));
+}
+
+#[test]
+fn own_wording_in_plain_words() {
+    let config = parse(include_bytes!("configs/valid/own-wording.toml"), Secrets::Required).unwrap();
+    let told = config::describe(&config);
+    let told: Vec<&str> = told.lines().filter(|line| line.contains("system text")).map(str::trim).collect();
+    let of = |rest: &str| {
+        format!("system text: the text of ./tests/configs/wording/own.md (39 bytes) {rest} the application's")
+    };
+    assert_eq!(told, [of("is added after"), of("replaces"), of("is added before")]);
 }
 
 #[test]

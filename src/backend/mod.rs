@@ -22,7 +22,7 @@ pub use error::Failure;
 pub(crate) use error::is_malformed;
 pub use facts::Facts;
 pub use io::Stream;
-pub use pool::{Answer, Client, SendError};
+pub use pool::{Client, SendError};
 pub use request_body::{BodyError, Passing, RequestBody};
 pub(crate) use target::is_asked_alike;
 pub use target::{Auth, PrepareError, Target};

@@ -19,6 +19,7 @@ use super::error::Failure;
 use super::io::Counted;
 use super::kept::{Http1, Kept, Shared, retirement};
 use super::request_body::RequestBody;
+use crate::outcome::ConnUse;
 use crate::stats::{BackendStats, Permit};
 
 /// Limit of an answer's head, in bytes; a larger head fails the attempt.
@@ -33,15 +34,6 @@ pub struct Client {
     h2: bool,
     kept: Arc<Kept>,
     stats: Arc<BackendStats>,
-}
-
-/// An answer and the kind of connection that carried it.
-#[derive(Debug)]
-pub struct Answer {
-    /// Head and body.
-    pub response: Response<AnswerBody>,
-    /// True if the connection had carried a request before.
-    pub reused: bool,
 }
 
 /// Failure of a request on one connection.
@@ -60,34 +52,48 @@ impl Client {
         Arc::new(Self { connector, h2, kept: Kept::new(keepalive), stats })
     }
 
-    /// Sends one request on a pooled or a new connection; `fresh` requires a new one.
-    pub async fn send(self: &Arc<Self>, request: Request<RequestBody>, fresh: bool) -> Result<Answer, SendError> {
+    /// Sends one request on a pooled or a new connection; `fresh` requires a new one. Notes in `conn` which it is.
+    pub async fn send(
+        self: &Arc<Self>,
+        request: Request<RequestBody>,
+        fresh: bool,
+        conn: &ConnUse,
+    ) -> Result<Response<AnswerBody>, SendError> {
         if self.h2
             && !fresh
             && let Some((sender, alive)) = self.kept.stream()
         {
+            conn.set(true);
             return Box::pin(self.exchange_h2(sender, alive, request, true)).await;
         }
-        if !fresh && let Some(conn) = self.kept.checkout().await {
-            return self.exchange(conn, request, true).await;
+        if !fresh && let Some(pooled) = self.kept.checkout().await {
+            conn.set(true);
+            return self.exchange(pooled, request, true).await;
         }
         // Opening is rare and its future is large: boxed, so that it does not enlarge every request's future.
-        match Box::pin(self.open()).await.map_err(|failure| SendError { failure, stale: false })? {
-            Opened::Http1(conn) => self.exchange(conn, request, false).await,
+        let opened = Box::pin(self.open()).await.map_err(|failure| SendError { failure, stale: false })?;
+        conn.set(false);
+        match opened {
+            Opened::Http1(new) => self.exchange(new, request, false).await,
             Opened::Http2(sender, alive) => Box::pin(self.exchange_h2(sender, alive, request, false)).await,
         }
     }
 
     /// Sends a request that may become a tunnel, on its own connection that is never pooled.
-    pub async fn send_upgrade(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Failure> {
+    pub async fn send_upgrade(
+        &self,
+        request: Request<RequestBody>,
+        conn: &ConnUse,
+    ) -> Result<Response<Incoming>, Failure> {
         let (io, _) = Counted::new(self.connector.connect().await?);
-        let (sender, conn) =
+        conn.set(false);
+        let (sender, running) =
             builder().handshake(TokioIo::new(io)).await.map_err(|error| Failure::of_exchange(&error))?;
         let guard = self.opened();
         tokio::spawn(async move {
             let _open = guard;
             // The other half of the exchange reports the error.
-            drop(conn.with_upgrades().await);
+            drop(running.with_upgrades().await);
         });
         let (sent, _) = answer_on(sender, request).await;
         sent.map_err(|error| Failure::of_exchange(&error))
@@ -146,7 +152,7 @@ impl Client {
         conn: Http1,
         request: Request<RequestBody>,
         reused: bool,
-    ) -> Result<Answer, SendError> {
+    ) -> Result<Response<AnswerBody>, SendError> {
         let Http1 { sender, read, retire_at } = conn;
         let before = read.get();
         let (sent, sender) = answer_on(sender, request).await;
@@ -158,7 +164,7 @@ impl Client {
             }
             Ok(response) => {
                 let kept = sender.map(|sender| (Http1 { sender, read, retire_at }, Arc::downgrade(&self.kept)));
-                Ok(Answer { response: AnswerBody::http1(response, kept, before), reused })
+                Ok(AnswerBody::http1(response, kept, before))
             }
             Err(error) => {
                 let silent = read.get() == before;
@@ -175,7 +181,7 @@ impl Client {
         alive: Arc<()>,
         mut request: Request<RequestBody>,
         reused: bool,
-    ) -> Result<Answer, SendError> {
+    ) -> Result<Response<AnswerBody>, SendError> {
         // HTTP/2 carries scheme and authority in pseudo-headers and has no Host.
         request.headers_mut().remove(HOST);
         request.headers_mut().remove(TRANSFER_ENCODING);
@@ -185,9 +191,7 @@ impl Client {
         // See `answer_on`: a sender kept here could keep the answer from failing.
         drop(sender);
         match sent.await {
-            Ok(response) => {
-                Ok(Answer { response: response.map(|incoming| AnswerBody::http2(incoming, alive)), reused })
-            }
+            Ok(response) => Ok(response.map(|incoming| AnswerBody::http2(incoming, alive))),
             Err(error) => {
                 // A closing or full server lists the streams that it did not process (RFC 9113 §8.7).
                 let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<h2::Error>());

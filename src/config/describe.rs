@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use super::types::{
-    ApiKey, Backend, Config, KeySource, Listen, Price, Proxy, ReasoningPolicy, RequestMatch, Residency, Route,
-    SecretSource,
+    ApiKey, Backend, Config, KeySource, Listen, OwnWording, Price, Proxy, ReasoningPolicy, RequestMatch, Residency,
+    Route, SecretSource, WordingMode,
 };
-use crate::model::BackendId;
+use crate::model::{BackendId, Engine};
 
 /// Returns the text that `check` prints.
 pub fn describe(config: &Config) -> String {
@@ -60,6 +60,9 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
         if !backend.engine.facts().speaks_openai {
             writeln!(text, "    translation: {}", translation(backend))?;
             writeln!(text, "    load: {}", load(backend))?;
+        }
+        if let Some(wording) = &backend.system {
+            writeln!(text, "    system text: {}", own_wording(wording))?;
         }
         if let Some(Proxy::Url { url, .. } | Proxy::Env(Some((url, _)))) = &backend.proxy {
             writeln!(text, "    through the proxy {url}")?;
@@ -201,10 +204,12 @@ fn price(backend: &Backend) -> String {
             format!("{gpus} GPUs at {gpu_hour} USD per hour, {speed} tokens per second")
         }
         Some(Price::Gpu { gpu_hour, gpus, tokens_per_second: None }) => {
-            let why = if backend.metrics.is_empty() {
-                "not priced: neither tokens_per_second nor metrics is given"
-            } else {
-                "the speed is read from metrics"
+            let why = match (backend.metrics.is_empty(), backend.engine) {
+                (true, _) => "not priced: neither tokens_per_second nor metrics is given",
+                (false, Engine::Tgi) => {
+                    "not priced: TGI's metrics do not tell its speed, so tokens_per_second is needed"
+                }
+                (false, _) => "the speed is read from metrics",
             };
             format!("{gpus} GPUs at {gpu_hour} USD per hour; {why}")
         }
@@ -238,6 +243,19 @@ fn translation(backend: &Backend) -> String {
         parts.push("probed at start".to_owned());
     }
     parts.join("; ")
+}
+
+fn own_wording(wording: &OwnWording) -> String {
+    let path = wording.path.display();
+    let size = match &wording.text {
+        Some(text) => format!("{} bytes", text.len()),
+        None => "not read".to_owned(),
+    };
+    match wording.mode {
+        WordingMode::Append => format!("the text of {path} ({size}) is added after the application's"),
+        WordingMode::Prepend => format!("the text of {path} ({size}) is added before the application's"),
+        WordingMode::Replace => format!("the text of {path} ({size}) replaces the application's"),
+    }
 }
 
 fn load(backend: &Backend) -> String {

@@ -112,7 +112,7 @@ fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, p: &mut Prob
     })
 }
 
-/// Hashes the file together with the secrets and certificates that were read from files.
+/// Hashes the file together with the secrets, certificates and wordings that were read from files.
 fn hash(text: &[u8], config: &Config) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     let mut part = |bytes: &[u8]| {
@@ -132,6 +132,9 @@ fn hash(text: &[u8], config: &Config) -> String {
                 part(&chain.pem);
                 part(key.pem.expose().as_bytes());
             }
+        }
+        if let Some(text) = backend.system.as_ref().and_then(|wording| wording.text.as_ref()) {
+            part(text.as_bytes());
         }
     }
     let digest = context.finish();

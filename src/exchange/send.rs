@@ -31,8 +31,11 @@ pub(crate) async fn send(
     trail: &mut Trail,
 ) -> Result<Response<AnswerBody>, Failure> {
     let span = trail.sends(false);
-    let sending = std::pin::pin!(client.send(request(span), exchange.is_fresh));
-    let SendError { failure, stale } = match trail.own_time.wait(within(exchange.deadline, sending)).await? {
+    let sent = {
+        let sending = std::pin::pin!(client.send(request(span), exchange.is_fresh, &trail.conn));
+        trail.own_time.wait(within(exchange.deadline, sending)).await?
+    };
+    let SendError { failure, stale } = match sent {
         Ok(answer) => return Ok(came(answer, trail)),
         Err(error) => error,
     };
@@ -44,14 +47,16 @@ pub(crate) async fn send(
     }
     let span = trail.sends(true);
     // Rare and large: boxed, so that it does not enlarge every request's future.
-    let again = Box::pin(client.send(request(span), true));
-    let sent = trail.own_time.wait(within(exchange.deadline, again)).await?;
+    let sent = {
+        let again = Box::pin(client.send(request(span), true, &trail.conn));
+        trail.own_time.wait(within(exchange.deadline, again)).await?
+    };
     sent.map(|answer| came(answer, trail)).map_err(|error| error.failure)
 }
 
-fn came(answer: crate::backend::Answer, trail: &mut Trail) -> Response<AnswerBody> {
-    trail.head_came(answer.response.status().as_u16(), answer.reused);
-    answer.response
+fn came(response: Response<AnswerBody>, trail: &mut Trail) -> Response<AnswerBody> {
+    trail.head_came(response.status().as_u16());
+    response
 }
 
 /// Awaits `work` until the deadline. `work` is pinned by the caller, so that a large future is not moved.

@@ -10,8 +10,7 @@ use serde::Deserialize;
 use super::prometheus::{Sample, samples};
 use crate::health::Reading;
 
-/// Length of the window over which a counter's rate is taken. Engines that count at a request's end would look idle in
-/// a shorter one.
+/// Length of the window over which a counter's rate is taken: a few polls, so that one late page hardly moves it.
 const WINDOW: Duration = Duration::from_secs(10);
 /// Limit of points in the window; beyond it the oldest is dropped. Far more than polls in the window.
 const MAX_POINTS: usize = 64;
@@ -46,8 +45,9 @@ const TRITON_BLOCKS: &str = "nv_trt_llm_kv_cache_block_metrics";
 const KIND: &str = "request_type";
 const BLOCKS: &str = "kv_cache_block_type";
 
-/// Every metric that is read.
-const TABLE: [MetricRow; 32] = [
+/// Every metric that is read. Not read are `sglang:generation_tokens_total` and `tgi_request_generated_tokens`: they move
+/// only when a request ends, so their rate is 0 while the server works and far too high afterwards.
+const TABLE: [MetricRow; 30] = [
     ("vllm:num_requests_waiting", None, Quantity::Waiting, 1.0),
     ("vllm:num_requests_running", None, Quantity::Running, 1.0),
     ("vllm:kv_cache_usage_perc", None, Quantity::KvUsage, 1.0),
@@ -56,7 +56,6 @@ const TABLE: [MetricRow; 32] = [
     ("sglang:num_queue_reqs", None, Quantity::Waiting, 1.0),
     ("sglang:num_running_reqs", None, Quantity::Running, 1.0),
     ("sglang:token_usage", None, Quantity::KvUsage, 1.0),
-    ("sglang:generation_tokens_total", None, Quantity::Generated, 1.0),
     ("sglang:gen_throughput", None, Quantity::Throughput, 1.0),
     ("trtllm_num_requests_waiting", None, Quantity::Waiting, 1.0),
     ("trtllm_num_requests_running", None, Quantity::Running, 1.0),
@@ -74,7 +73,6 @@ const TABLE: [MetricRow; 32] = [
     ("nv_gpu_utilization", None, Quantity::GpuUtilization, 1.0),
     ("tgi_queue_size", None, Quantity::Waiting, 1.0),
     ("tgi_batch_current_size", None, Quantity::Running, 1.0),
-    ("tgi_request_generated_tokens_sum", None, Quantity::Generated, 1.0),
     ("DCGM_FI_DEV_FB_USED", None, Quantity::GpuUsed, MIB),
     ("DCGM_FI_DEV_FB_FREE", None, Quantity::GpuFree, MIB),
     ("DCGM_FI_DEV_FB_TOTAL", None, Quantity::GpuTotal, MIB),
@@ -189,10 +187,10 @@ impl Signals {
     }
 
     /// Returns the server's own measurement if it is busy, else `counted`, the rate of its counter. An idle server
-    /// reports the throughput of its last work.
+    /// reports the throughput of its last work, and a busy one 0 before its first measurement.
     pub(super) fn tokens_per_second(&self, counted: Option<f64>) -> Option<f64> {
         let works = self.sum(Quantity::Running).is_some_and(|running| running > 0.0);
-        self.sum(Quantity::Throughput).filter(|_| works).or(counted)
+        self.sum(Quantity::Throughput).filter(|measured| works && *measured > 0.0).or(counted)
     }
 
     /// Adds the totals of another page.
@@ -297,6 +295,10 @@ mod tests {
                 Reading { tokens_per_second: Some(31.5), ..load(6.0, 5.0, 0.5) },
             ),
             (
+                "sglang:num_running_reqs 5\nsglang:num_queue_reqs 6\nsglang:token_usage 0.5\nsglang:gen_throughput 0.0\n",
+                load(6.0, 5.0, 0.5),
+            ),
+            (
                 "sglang:num_running_reqs 0\nsglang:num_queue_reqs 0\nsglang:token_usage 0\nsglang:gen_throughput 31.5\n",
                 load(0.0, 0.0, 0.0),
             ),
@@ -336,6 +338,15 @@ mod tests {
         let page = "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"used\"} 10\n\
                     nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"max\"} 40\n";
         assert_eq!(read(page).kv_usage, Some(0.25));
+    }
+
+    #[test]
+    fn counters_that_move_at_a_requests_end_are_not_read() {
+        for page in ["sglang:generation_tokens_total 7\n", "tgi_request_generated_tokens_sum 7\n"] {
+            let page = format!("{page}tgi_queue_size 0\n");
+            let Page::Signals(signals) = Page::read(&page) else { panic!("{page}") };
+            assert_eq!(signals.generated(), None, "{page}");
+        }
     }
 
     #[test]

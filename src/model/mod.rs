@@ -35,4 +35,5 @@ pub use percent::{Percent, PercentError};
 pub use reason::{Cause, End, Pin, Reason, Refusal};
 pub use secret::Secret;
 pub(crate) use text::prefix;
+pub(crate) use trace::trace_state;
 pub use trace::{SpanId, TraceContext, TraceId};

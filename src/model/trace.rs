@@ -1,9 +1,13 @@
-//! Ids of a request's trace (W3C Trace Context, level 1: `traceparent`).
+//! Ids of a request's trace (W3C Trace Context, level 1: `traceparent` and `tracestate`).
 
 use std::fmt;
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 const SAMPLED: u8 = 1;
+/// Limit of a trace state, in bytes; entries beyond it are left out. W3C Trace Context asks for at least this.
+const MAX_STATE: usize = 512;
+/// Limit of entries in a trace state, as in W3C Trace Context; later ones are left out.
+const MAX_ENTRIES: usize = 32;
 
 /// Id of a trace: 32 lower-case hex digits, not all zero.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,6 +115,29 @@ impl TraceContext {
     }
 }
 
+/// Joins the `tracestate` headers of one request to a trace state. Returns an empty text if there is none, or if it is
+/// not valid, since the rest of it may then belong to another vendor.
+pub(crate) fn trace_state<'a>(headers: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut state = String::new();
+    let mut entries = 0;
+    for header in headers {
+        let Ok(header) = std::str::from_utf8(header) else { return String::new() };
+        for entry in header.split(',').map(|entry| entry.trim_matches([' ', '\t'])).filter(|entry| !entry.is_empty()) {
+            let is_valid = entry.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+                && entry.split_once('=').is_some_and(|(key, value)| !key.is_empty() && !value.is_empty());
+            if !is_valid {
+                return String::new();
+            }
+            entries += 1;
+            let comma = usize::from(!state.is_empty());
+            if entries <= MAX_ENTRIES && state.len() + comma + entry.len() <= MAX_STATE {
+                state.extend([",", entry].into_iter().skip(1 - comma));
+            }
+        }
+    }
+    state
+}
+
 fn is_lower_hex(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -163,6 +190,20 @@ mod tests {
         ] {
             assert_eq!(of(&bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_trace_state_is_joined_bounded_and_valid() {
+        let of = |headers: &[&str]| trace_state(headers.iter().map(|header| header.as_bytes()));
+        assert_eq!(of(&[]), "");
+        assert_eq!(of(&["a=1, b=2 ,,", "", "c@d=x=y z"]), "a=1,b=2,c@d=x=y z");
+        for bad in ["a", "=1", "a=", "a=1,b", "a=\u{e9}", "a=\u{1}"] {
+            assert_eq!(of(&["x=1", bad]), "", "{bad:?}");
+        }
+        let long = format!("l={}", "x".repeat(500));
+        assert_eq!(of(&["a=1", &long, "b=2", "c=345"]), format!("a=1,{long},b=2"));
+        let many = (0..40).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
+        assert_eq!(of(&[&many]).split(',').count(), MAX_ENTRIES);
     }
 
     #[test]

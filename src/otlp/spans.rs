@@ -19,6 +19,7 @@ use crate::outcome::{Attempt, BackendLabels, LegEnd, Outcome};
 mod field {
     pub(super) const TRACE_ID: u8 = 1;
     pub(super) const SPAN_ID: u8 = 2;
+    pub(super) const TRACE_STATE: u8 = 3;
     pub(super) const PARENT: u8 = 4;
     pub(super) const NAME: u8 = 5;
     pub(super) const KIND: u8 = 6;
@@ -142,6 +143,9 @@ impl Writer {
     fn begin(&mut self, outcome: &Outcome, span: SpanId, parent: Option<SpanId>, kind: u64) {
         self.one.bytes(field::TRACE_ID, &outcome.trace.trace.as_u128().to_be_bytes());
         self.one.bytes(field::SPAN_ID, &span.as_u64().to_be_bytes());
+        if !outcome.trace_state.is_empty() {
+            self.one.bytes(field::TRACE_STATE, outcome.trace_state.as_bytes());
+        }
         if let Some(parent) = parent {
             self.one.bytes(field::PARENT, &parent.as_u64().to_be_bytes());
         }

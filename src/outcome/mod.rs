@@ -4,6 +4,7 @@
 //! is judged once, by [`judge()`]; counters, logs and traces read the same [`LegEnd`] and [`Outcome`].
 
 mod clock;
+mod conn_use;
 mod judge;
 mod labels;
 mod leg;
@@ -12,6 +13,7 @@ mod request;
 mod trail;
 
 pub use clock::{Clock, OwnTime};
+pub use conn_use::ConnUse;
 pub use judge::{Blame, Ending, Miss, MissKind, OtherAnswer, Verdict, judge};
 pub use labels::{BackendLabels, LegKind, Role};
 pub use leg::{Attempt, LegEnd};

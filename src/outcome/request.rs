@@ -58,6 +58,8 @@ pub struct Outcome {
     pub ended_at: Instant,
     /// Its trace.
     pub trace: TraceContext,
+    /// The application's trace state, which its spans carry on; empty without tracing.
+    pub trace_state: String,
     /// Its SERVER span.
     pub span: SpanId,
     /// Generation of the snapshot used.

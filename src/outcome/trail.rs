@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::clock::OwnTime;
+use super::conn_use::ConnUse;
 use super::judge::{Ending, OtherAnswer, judge};
 use super::labels::{BackendLabels, LegKind, Role};
 use super::leg::{Attempt, LegEnd};
@@ -35,6 +36,8 @@ pub struct Trail {
     pub ledger: Option<Ledger>,
     /// Time spent waiting for the backend.
     pub own_time: OwnTime,
+    /// Connection of the last attempt.
+    pub conn: ConnUse,
     /// Reports the verdict to the candidate's breaker.
     ticket: Option<Ticket>,
     was_passed_on: bool,
@@ -63,6 +66,7 @@ impl Trail {
             notes: Notes::default(),
             ledger: None,
             own_time: OwnTime::default(),
+            conn: ConnUse::default(),
             ticket: None,
             was_passed_on: false,
             ended: None,
@@ -87,6 +91,7 @@ impl Trail {
     /// Notes that a request is sent. Returns the attempt's span.
     pub fn sends(&mut self, is_replay: bool) -> SpanId {
         let (span, now) = (SpanId::new(rand::random()), Instant::now());
+        self.conn.clear();
         self.attempts.push(Attempt {
             span,
             sent_at: now,
@@ -106,10 +111,9 @@ impl Trail {
     }
 
     /// Notes that the answer's head arrived.
-    pub fn head_came(&mut self, status: u16, is_reused: bool) {
+    pub fn head_came(&mut self, status: u16) {
         if let Some(attempt) = self.attempts.last_mut() {
             (attempt.head_at, attempt.status) = (Some(Instant::now()), Some(status));
-            attempt.is_reused = Some(is_reused);
         }
     }
 
@@ -156,6 +160,7 @@ impl Trail {
         let opened_breaker =
             self.ticket.take().is_some_and(|ticket| ticket.settle(verdict.sample, verdict.cool_down, now));
         if let Some(last) = self.attempts.last_mut() {
+            last.is_reused = self.conn.is_reused();
             last.ended_at = ended_at;
             last.fault = ending.fault(status, has_error_event);
             last.cancelled = cancelled_by(ending, last.fault);

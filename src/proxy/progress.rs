@@ -16,8 +16,8 @@ use crate::backend::Target;
 use crate::choose::{Choice, Refused};
 use crate::exchange::{LegError, Room};
 use crate::live::{Admission, InForce};
-use crate::model::header::TRACEPARENT;
-use crate::model::{Cause, End, Limit, Pin, Reason, Refusal, SpanId, TraceContext, prefix, told_method};
+use crate::model::header::{TRACEPARENT, TRACESTATE};
+use crate::model::{Cause, End, Limit, Pin, Reason, Refusal, SpanId, TraceContext, prefix, told_method, trace_state};
 use crate::outcome::{Clock, Decided, Ending, LegEnd, OtherAnswer, OwnTime, Params, Restricted, Trail};
 use crate::stats::{Permit, Placement};
 use crate::wire::endpoint::{Endpoint, Operation};
@@ -34,6 +34,7 @@ pub(super) struct Progress {
     pub(super) in_force: Arc<InForce>,
     pub(super) clock: Clock,
     pub(super) trace: TraceContext,
+    trace_state: String,
     span: SpanId,
     method: Method,
     version: Version,
@@ -78,11 +79,14 @@ impl Progress {
         trace.set_sampled(proxy.sinks.samples(&trace, config.telemetry.sample));
         proxy.sinks.began(request.method());
         let path = if proxy.sinks.has_tracer() { prefix(request.uri().path(), MAX_PATH) } else { String::new() };
+        let has_state = proxy.sinks.has_tracer() && trace.parent.is_some();
+        let state = request.headers().get_all(TRACESTATE).iter().filter(|_| has_state);
         Box::new(Self {
             proxy: Arc::clone(proxy),
             in_force,
             clock: Clock::start(),
             trace,
+            trace_state: trace_state(state.map(HeaderValue::as_bytes)),
             span: SpanId::new(rand::random()),
             method: told_method(request.method()),
             version: request.version(),

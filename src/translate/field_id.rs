@@ -1,7 +1,7 @@
 //! Top-level fields of requests by number, so that steps can be counted without comparing strings.
 
 /// Known names, the shortest first.
-const NAMES: [&str; 64] = [
+const NAMES: [&str; 65] = [
     "n",
     "echo",
     "seed",
@@ -19,6 +19,7 @@ const NAMES: [&str; 64] = [
     "prompt",
     "stream",
     "suffix",
+    "system",
     "best_of",
     "include",
     "logprobs",
@@ -74,7 +75,7 @@ const STARTS: [u8; LONGEST + 2] = starts();
 /// Name of all fields that the application thought of.
 const OTHER: &str = "other";
 
-#[expect(clippy::cast_possible_truncation, reason = "a place in a list of 64")]
+#[expect(clippy::cast_possible_truncation, reason = "a place in a list of 65")]
 const fn starts() -> [u8; LONGEST + 2] {
     let mut starts = [NAMES.len() as u8; LONGEST + 2];
     let mut place = NAMES.len();
@@ -123,7 +124,7 @@ impl FieldId {
     }
 
     /// Returns all ids, by their index.
-    #[expect(clippy::cast_possible_truncation, reason = "COUNT is 65")]
+    #[expect(clippy::cast_possible_truncation, reason = "COUNT is 66")]
     pub fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT as u8).map(Self)
     }

@@ -81,6 +81,11 @@ impl Ledger {
         }
     }
 
+    /// Marks a top-level field as changed by a step that names another one.
+    pub(super) fn cover(&mut self, field: &str) {
+        self.touched.add(FieldId::of(field));
+    }
+
     /// Notes as passed each of these top-level fields that has no step.
     pub(super) fn note_untouched<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
         let (touched, before) = (self.touched, self.steps.len());

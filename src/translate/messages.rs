@@ -11,6 +11,7 @@ use super::json::{self, Fields, array, joined, quoted};
 use super::ledger::Action;
 use super::parts::{self, Content};
 use super::rewrite::Rewrite;
+use super::wording::{self, Wording};
 use crate::config::LateSystem;
 use crate::model::{Family, Pin};
 use crate::wire::scan;
@@ -115,8 +116,16 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     }
     link_functions(rewrite, &mut turns);
     let trailing = turns.last().is_some_and(|turn| turn.role == "assistant");
-    let mut reshaped = let_a_user_speak(rewrite, &mut turns);
+    let wording = Wording::of(rewrite.backend).filter(|_| count > 0);
+    if wording.as_ref().is_some_and(Wording::replaces) {
+        turns.retain(|turn| !turn.is_system());
+    }
+    let mut reshaped = let_a_user_speak(rewrite, &mut turns, count > 0);
     reshaped |= consolidate(rewrite, &mut turns);
+    if let Some(wording) = wording {
+        reshaped = true;
+        add_wording(rewrite, &wording, &mut turns);
+    }
     if trailing && rewrite.backend.engine.facts().continues_assistant {
         rewrite.note(
             "messages",
@@ -307,15 +316,14 @@ fn link_functions(rewrite: &mut Rewrite<'_>, turns: &mut [MessageDraft<'_>]) {
 }
 
 /// Adds a user message where there is none, which newer templates refuse.
-fn let_a_user_speak(rewrite: &mut Rewrite<'_>, turns: &mut Vec<MessageDraft<'_>>) -> bool {
+fn let_a_user_speak(rewrite: &mut Rewrite<'_>, turns: &mut Vec<MessageDraft<'_>>, any_came: bool) -> bool {
     let raises = matches!(rewrite.backend.family, Some(Family::Qwen35 | Family::Qwen38));
-    if !raises || turns.is_empty() || turns.iter().any(|turn| turn.role == "user") {
+    if !raises || !any_came || turns.iter().any(|turn| turn.role == "user") {
         return false;
     }
-    if turns.iter().all(MessageDraft::is_system) {
-        if let Some(last) = turns.last_mut() {
-            last.become_role("user");
-        }
+    let only_system = turns.iter().all(MessageDraft::is_system);
+    if let Some(last) = turns.last_mut().filter(|_| only_system) {
+        last.become_role("user");
         rewrite.note("messages[].role", Action::Rewritten, "system to user: no user has spoken");
         return true;
     }
@@ -323,6 +331,20 @@ fn let_a_user_speak(rewrite: &mut Rewrite<'_>, turns: &mut Vec<MessageDraft<'_>>
     turns.insert(after, MessageDraft::new("user", CONTINUE));
     rewrite.note("messages", Action::Rewritten, "a user's message, since none was there");
     true
+}
+
+/// Adds the backend's own wording to the first system message, or as one of its own.
+fn add_wording<'a>(rewrite: &mut Rewrite<'a>, wording: &Wording, turns: &mut Vec<MessageDraft<'a>>) {
+    let has_text = |first: &mut MessageDraft<'_>| first.is_system() && first.has_text();
+    if let Some(first) = turns.first_mut()
+        && has_text(first)
+    {
+        let both = wording.joined_with(&first.text());
+        first.draft().set("content", both);
+    } else {
+        turns.insert(0, MessageDraft::new("system", wording.alone().to_owned()));
+    }
+    wording::note(rewrite, "messages");
 }
 
 /// Merges system messages into one at the beginning.

@@ -31,6 +31,7 @@ mod thinking;
 mod thinking_plan;
 mod tokens;
 mod tools;
+mod wording;
 
 pub use answer_spec::{AnswerSpec, Kind};
 pub use error::{Pinned, TranslateError};

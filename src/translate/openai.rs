@@ -10,6 +10,7 @@ use super::ledger::{Action, shown};
 use super::rewrite::Rewrite;
 use super::table::REFUSED_PREFIX;
 use super::thinking::is_reasoning_model;
+use super::wording;
 
 /// Limit, in bytes, on call ids at OpenAI. Other engines make longer ids, which are replaced by hashes.
 const MAX_CALL_ID: usize = 40;
@@ -47,6 +48,9 @@ pub(super) fn all(rewrite: &mut Rewrite<'_>, model: &str) {
             rewrite.drop_field("reasoning_effort", "this model does not think");
         }
         messages(rewrite);
+        wording::openais_messages(rewrite);
+    } else if rewrite.answer_spec.kind == Kind::Responses {
+        wording::openais_input(rewrite);
     }
     usage(rewrite);
 }

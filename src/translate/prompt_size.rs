@@ -48,10 +48,10 @@ impl PromptSize {
     }
 
     /// Returns a size that the translated request does not exceed, without taking the request apart. `get` returns a
-    /// field of the request as JSON.
-    pub(super) fn at_most<'t>(get: impl Fn(&str) -> Option<&'t str>) -> Self {
+    /// field of the request as JSON; `wording` is the length of the backend's own wording, in bytes.
+    pub(super) fn at_most<'t>(wording: u64, get: impl Fn(&str) -> Option<&'t str>) -> Self {
         let objects = |json: &str| memchr_iter(b'{', json.as_bytes()).count() as u64;
-        let mut size = Self { text_bytes: ADDED.0, messages: ADDED.1, tool_bytes: None };
+        let mut size = Self { text_bytes: ADDED.0 + wording, messages: ADDED.1, tool_bytes: None };
         for field in ["messages", "instructions", "input", "prompt", "response_format"] {
             let Some(json) = get(field) else { continue };
             size.text_bytes += json.len() as u64;
@@ -203,7 +203,7 @@ mod tests {
             let tools = json!([{"type": "function", "function": {"name": name}}]);
             let json = json!({"messages": turns, "tools": tools}).to_string();
             let draft = Draft::parse(&json).unwrap();
-            let most = PromptSize::at_most(|field| draft.get(field));
+            let most = PromptSize::at_most(0, |field| draft.get(field));
             prop_assert!(PromptSize::of(&draft, Kind::Chat).tokens() <= most.tokens());
         }
     }

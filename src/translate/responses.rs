@@ -10,6 +10,7 @@ use super::ledger::Action;
 use super::parts;
 use super::rewrite::Rewrite;
 use super::tools::{ToolChoice, choice, without_calls};
+use super::wording::{self, Wording};
 use crate::model::{Family, Pin};
 
 /// Name of `verbosity` in this API.
@@ -36,6 +37,7 @@ pub(super) fn knows_choice(kind: &str) -> bool {
 pub(super) fn all(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     own_id(rewrite);
     input(rewrite)?;
+    wording::instructions(rewrite);
     tools(rewrite)?;
     format(rewrite)
 }
@@ -58,7 +60,13 @@ fn input(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     let mut system: Vec<String> = Vec::new();
     let mut changed = false;
     let mut has_user = false;
+    let is_replaced = Wording::of(rewrite.backend).is_some_and(|wording| wording.replaces());
     for (at, item) in items.iter().enumerate() {
+        if is_replaced && wording::system_role(item).is_some() {
+            rewrite.ledger.cover("input");
+            changed = true;
+            continue;
+        }
         let Some(mut draft) = Draft::parse(item) else { return Ok(()) };
         let kind = draft.string("type").unwrap_or(Cow::Borrowed("message")).into_owned();
         match kind.as_str() {

@@ -21,7 +21,9 @@ pub(super) fn may_be_too_long(input: &TranslateInput<'_>) -> bool {
     if limits.are_unknown() {
         return false;
     }
-    let size = PromptSize::at_most(|field| input.scan.get(field).map(RawValue::get));
+    let wording = input.backend.system.as_ref().and_then(|wording| wording.text.as_ref());
+    let wording = wording.map_or(0, |text| text.len() as u64);
+    let size = PromptSize::at_most(wording, |field| input.scan.get(field).map(RawValue::get));
     !limits.hold(size.tokens(), MIN_ROOM)
 }
 
@@ -93,7 +95,7 @@ fn room(rewrite: &Rewrite<'_>, wanted: Option<u64>) -> Result<Option<u64>, Trans
         return Ok(None);
     }
     let wanted = wanted.unwrap_or(0).max(MIN_ROOM);
-    if limits.hold(PromptSize::at_most(|field| rewrite.draft.get(field)).tokens(), wanted) {
+    if limits.hold(PromptSize::at_most(0, |field| rewrite.draft.get(field)).tokens(), wanted) {
         return Ok(None);
     }
     let kind = rewrite.answer_spec.kind;

@@ -26,6 +26,8 @@ mod reach;
 mod reload;
 mod residency;
 mod shares;
+mod speed;
 mod streams;
 mod support;
 mod translation;
+mod wording;

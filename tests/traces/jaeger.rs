@@ -179,6 +179,7 @@ fn of_json(span: &Value, resource: &Attributes, scope: &str) -> Span {
         status: span["status"]["code"].as_i64().unwrap_or(0),
         links: all(span, "links").count(),
         flags: span["flags"].as_u64().unwrap_or(0),
+        trace_state: text("traceState"),
     }
 }
 

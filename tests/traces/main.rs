@@ -6,6 +6,7 @@
 mod authority;
 mod canaries;
 mod check;
+mod context;
 mod jaeger;
 mod kept;
 mod logs;

@@ -31,6 +31,7 @@ pub(crate) struct Span {
     pub(crate) status: i64,
     pub(crate) links: usize,
     pub(crate) flags: u64,
+    pub(crate) trace_state: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +90,7 @@ fn of_proto(span: &v1::Span, resource: &Attributes, scope: &str) -> Span {
         status: span.status.as_ref().map_or(0, |status| i64::from(status.code)),
         links: span.links.len(),
         flags: u64::from(span.flags),
+        trace_state: span.trace_state.clone(),
     }
 }
 

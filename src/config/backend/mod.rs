@@ -5,6 +5,7 @@ mod key;
 mod limits;
 mod price;
 mod proxy;
+mod system;
 mod tls;
 mod translation;
 mod url;
@@ -85,6 +86,10 @@ pub(super) fn read(
         keepalive: s.read("keepalive", p, duration).unwrap_or(keepalive),
         tags,
         affinity,
+        system: s.get("system").and_then(|value| {
+            let takes_wording = !(is_baseline && engine_or.facts().speaks_openai);
+            system::read(value, takes_wording, context, p)
+        }),
         translation: translation::read(&mut s, p),
         url: parsed_url.unwrap_or_else(|| BackendUrl {
             scheme: Scheme::HTTP,

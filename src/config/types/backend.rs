@@ -56,6 +56,8 @@ pub struct Backend {
     pub tags: Vec<String>,
     /// Header that carries the hash of a request's key, for a router in front of several replicas.
     pub affinity: Option<HeaderName>,
+    /// Wording that is put beside the application's system text, or in its place.
+    pub system: Option<OwnWording>,
     /// Options of the translation.
     pub translation: Translation,
 }
@@ -234,6 +236,42 @@ pub enum Proxy {
     },
     /// The proxy of HTTPS_PROXY and NO_PROXY, in the same parts; `None` if they name none for this backend.
     Env(Option<(BackendUrl, Option<Secret>)>),
+}
+
+/// `system`: a backend's own wording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnWording {
+    /// Place of the wording.
+    pub mode: WordingMode,
+    /// Resolved path of the file.
+    pub path: PathBuf,
+    /// The file's text without white space at its ends; absent if it is missing and secrets were not read.
+    pub text: Option<String>,
+}
+
+/// Place of a backend's own wording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WordingMode {
+    /// After the application's system text.
+    Append,
+    /// Before the application's system text.
+    Prepend,
+    /// In place of the application's system text.
+    Replace,
+}
+
+impl WordingMode {
+    /// All modes.
+    pub const ALL: [Self; 3] = [Self::Append, Self::Prepend, Self::Replace];
+
+    /// Returns the key in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Prepend => "prepend",
+            Self::Replace => "replace",
+        }
+    }
 }
 
 /// Options of the translation.

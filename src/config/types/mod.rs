@@ -8,8 +8,8 @@ mod shadow;
 mod telemetry;
 
 pub use backend::{
-    ApiKey, Backend, BackendUrl, Breaker, LateSystem, LogprobsPolicy, PemFile, PemKey, Price, Proxy, ReasoningPolicy,
-    SecretSource, Timeouts, TlsFiles, TokenPrice, Translation,
+    ApiKey, Backend, BackendUrl, Breaker, LateSystem, LogprobsPolicy, OwnWording, PemFile, PemKey, Price, Proxy,
+    ReasoningPolicy, SecretSource, Timeouts, TlsFiles, TokenPrice, Translation, WordingMode,
 };
 pub use config::Config;
 pub use process::{Failover, Limits, Listen, Server};

@@ -81,6 +81,7 @@ impl Progress {
             clock: self.clock,
             ended_at: now,
             trace: self.trace,
+            trace_state: std::mem::take(&mut self.trace_state),
             span: self.span,
             generation: self.in_force.snapshot.generation,
             method: std::mem::take(&mut self.method),

@@ -66,6 +66,7 @@ fn outcome(legs: Vec<LegEnd>) -> Outcome {
         clock: Clock { began_at, wall: SystemTime::UNIX_EPOCH },
         ended_at: began_at + Duration::from_millis(70),
         trace: TraceContext::begin(42),
+        trace_state: String::new(),
         span: SpanId::new(2),
         generation: 1,
         method: Method::POST,

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::pydantic;
 use crate::model::{Engine, ErrorDialect};
 use crate::wire::error_body::ApiError;
 
@@ -105,12 +106,24 @@ fn plain(body: &[u8]) -> String {
     }
 }
 
-/// Returns the first line of the `message` in JSON that was cut off.
+/// Returns the `message` in JSON that was cut off, up to its end or the cut; `None` if the cut is in its first line.
 fn torn_message(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("\"message\":")?;
     let rest = rest.trim_start().strip_prefix('"')?;
-    let mut ends = [rest.find("\\n"), rest.find('"')].into_iter().flatten();
-    ends.find_map(|end| serde_json::from_str(&format!("\"{}\"", rest.get(..end)?)).ok())
+    let read = |end: usize| serde_json::from_str::<String>(&format!("\"{}\"", rest.get(..end)?)).ok();
+    let mut is_escaped = false;
+    let end = rest.bytes().position(|byte| {
+        let ends = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        ends
+    });
+    // The cut may be within an escape, or between the two of one character.
+    let backslashes = || rest.rmatch_indices('\\').map(|(at, _)| at).take(3);
+    let cut = || std::iter::once(rest.len()).chain(backslashes()).find_map(read).filter(|read| read.contains('\n'));
+    match end {
+        Some(end) => read(end),
+        None => cut(),
+    }
 }
 
 impl ErrorFields {
@@ -180,7 +193,11 @@ impl ErrorFields {
     }
 
     fn error(&self, status: u16) -> ApiError {
-        let message = first_line(&self.message);
+        let (said, param) = match pydantic::first_error(&self.message) {
+            Some(first) => (Cow::Owned(first.message), first.param.map(|param| param.chars().take(MAX_NAME).collect())),
+            None => (Cow::Borrowed(self.message.as_str()), self.param()),
+        };
+        let message = first_line(&said);
         let message = if message.is_empty() { format!("the backend answered {status}") } else { message };
         let own = self.code.as_deref().filter(|code| is_openai_code(code)).map(Into::into);
         let (kind, usual) = match status {
@@ -188,13 +205,15 @@ impl ErrorFields {
             400..=499 => ("invalid_request_error", None),
             _ => ("server_error", Some("upstream_error")),
         };
-        ApiError { message, kind, param: self.param(), code: own.or_else(|| usual.map(Into::into)) }
+        ApiError { message, kind, param, code: own.or_else(|| usual.map(Into::into)) }
     }
 
     /// Returns the field as OpenAI names it; `None` for a position in the JSON text.
     fn param(&self) -> Option<String> {
         let param = self.param.as_deref()?;
-        let param = param.strip_prefix("body.").unwrap_or(param);
+        if param.starts_with("body.") {
+            return pydantic::field_of(param).map(|field| field.chars().take(MAX_NAME).collect());
+        }
         let names_field = param.bytes().any(|byte| byte.is_ascii_alphabetic()) && param != "body";
         names_field.then(|| param.chars().take(MAX_NAME).collect())
     }

@@ -18,6 +18,7 @@ mod logprobs;
 mod notes;
 mod pass;
 mod progress;
+mod pydantic;
 mod read;
 mod repair;
 mod responses;
