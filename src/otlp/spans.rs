@@ -310,6 +310,7 @@ impl Writer {
             self.int(attribute::USAGE_INPUT, usage.input);
             self.int(attribute::USAGE_OUTPUT, usage.output);
             self.known_int(attribute::USAGE_CACHE_READ, usage.cached_input);
+            self.known_int(attribute::USAGE_CACHE_WRITE, usage.cache_written);
             self.known_int(attribute::USAGE_REASONING, usage.reasoning);
         }
     }

@@ -64,8 +64,13 @@ const OVERHEAD_BOUNDS: [f64; 18] = [
 ];
 
 /// Counters of tokens in the order of [`Call::usage`].
-pub(crate) const USAGE: [Metric; 4] =
-    [names::USAGE_INPUT, names::USAGE_OUTPUT, names::USAGE_CACHE_READ, names::USAGE_REASONING];
+pub(crate) const USAGE: [Metric; 5] = [
+    names::USAGE_INPUT,
+    names::USAGE_OUTPUT,
+    names::USAGE_CACHE_READ,
+    names::USAGE_CACHE_WRITE,
+    names::USAGE_REASONING,
+];
 /// Value of [`label::TOKEN_MODALITY`] where the answer does not say how many tokens are of text, images or audio.
 const NO_BREAKDOWN: &str = "unknown";
 
@@ -132,7 +137,7 @@ pub struct CallSeries {
     pub first_chunk: Series,
     /// Times between chunks, in seconds.
     pub per_chunk: Series,
-    /// Tokens of calls for text: prompt, generated, read from a cache, thoughts.
+    /// Tokens of calls for text: prompt, generated, read from a cache, written to one, thoughts.
     pub usage: [CountSeries; USAGE.len()],
     /// Durations of calls for embeddings, in seconds.
     pub embeddings_duration: Series,
@@ -220,8 +225,16 @@ impl Meters {
                 #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
                 histogram.get_or_init(|| Histogram::new(&TOKEN_BOUNDS)).observe(tokens as f64, traced);
             }
-            let parts = [usage.input, usage.output, usage.cached_input.unwrap_or(0), usage.reasoning.unwrap_or(0)];
-            for (count, tokens) in call.usage.iter().zip(parts) {
+            // A part above its whole is a backend's mistake; it must not make a counter overflow.
+            let part = |tokens: Option<u64>, whole: u64| tokens.unwrap_or(0).min(whole);
+            let counts = [
+                usage.input,
+                usage.output,
+                part(usage.cached_input, usage.input),
+                part(usage.cache_written, usage.input),
+                part(usage.reasoning, usage.output),
+            ];
+            for (count, tokens) in call.usage.iter().zip(counts) {
                 count.add(tokens);
             }
         }

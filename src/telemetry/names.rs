@@ -59,6 +59,9 @@ metrics! {
     USAGE_CACHE_READ = "gen_ai_client_inference_usage_cache_read_input_tokens"
         as "gen_ai.client.inference.usage.cache_read.input_tokens" in "{token}":
         "Prompt tokens that the backend read from a cache; 0 where it does not say";
+    USAGE_CACHE_WRITE = "gen_ai_client_inference_usage_cache_write_input_tokens"
+        as "gen_ai.client.inference.usage.cache_write.input_tokens" in "{token}":
+        "Prompt tokens that the backend wrote to a cache; 0 where it does not say";
     USAGE_REASONING = "gen_ai_client_inference_usage_reasoning_output_tokens"
         as "gen_ai.client.inference.usage.reasoning.output_tokens" in "{token}":
         "Generated tokens that are thoughts; 0 where the backend does not say";
@@ -218,6 +221,7 @@ pub(crate) mod attribute {
         USAGE_INPUT = "gen_ai.usage.input_tokens": "Prompt tokens, cached ones included.";
         USAGE_OUTPUT = "gen_ai.usage.output_tokens": "Generated tokens, thoughts included.";
         USAGE_CACHE_READ = "gen_ai.usage.cache_read.input_tokens": "Prompt tokens read from a cache.";
+        USAGE_CACHE_WRITE = "gen_ai.usage.cache_write.input_tokens": "Prompt tokens written to a cache.";
         USAGE_REASONING = "gen_ai.usage.reasoning.output_tokens": "Generated tokens that are thoughts.";
         SERVER_ADDRESS = "server.address": "Host of the backend.";
         SERVER_PORT = "server.port": "Port of the backend.";

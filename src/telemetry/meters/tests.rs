@@ -36,7 +36,8 @@ fn leg(backend: &Arc<BackendLabels>, sent_at: Instant, model: &str) -> LegEnd {
     let mut facts = AnswerFacts::default();
     facts.told.model = Some(format!("{model}-0001"));
     facts.first_content = Some(sent_at + Duration::from_millis(30));
-    facts.usage = Some(Usage { input: 12, cached_input: Some(8), output: 5, reasoning: Some(2) });
+    facts.usage =
+        Some(Usage { input: 12, cached_input: Some(8), cache_written: Some(u64::MAX), output: 5, reasoning: Some(2) });
     let mut pace = Pace::default();
     for millis in [30, 40, 55] {
         pace.chunk(sent_at + Duration::from_millis(millis));
@@ -121,7 +122,7 @@ fn a_streamed_call_is_measured_in_every_way() {
     assert_eq!((calls.per_chunk[0].1.count(), calls.per_chunk[0].0.len()), (2, 9));
     let tokens: Vec<_> = calls.tokens.iter().map(|(of, set)| (value(of, "gen_ai_token_type"), set.sum)).collect();
     assert_eq!(tokens, [("input", 12.0), ("output", 5.0)]);
-    for (series, expected) in calls.usage.iter().zip([12, 5, 8, 2]) {
+    for (series, expected) in calls.usage.iter().zip([12, 5, 8, 12, 2]) {
         let [(labels, count)] = series.as_slice() else { panic!("{series:?}") };
         assert_eq!((value(labels, "gen_ai_token_modality"), *count), ("unknown", expected));
     }
@@ -179,7 +180,7 @@ fn a_call_without_a_count_is_counted_as_zero() {
     let calls = meters.calls();
     let counts: Vec<Vec<u64>> =
         calls.usage.iter().map(|series| series.iter().map(|(_, count)| *count).collect()).collect();
-    assert_eq!(counts, [[0], [0], [0], [0]]);
+    assert_eq!(counts, [[0], [0], [0], [0], [0]]);
     assert!(calls.tokens.is_empty());
 }
 
