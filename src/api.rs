@@ -160,6 +160,14 @@ pub mod telemetry {
     pub use crate::telemetry::meters::{CallSeries, Meters};
     pub use crate::telemetry::server_span::ServerSpan;
     pub use crate::telemetry::tracer::{Chunk, Sampler, Tracer};
+
+    pub mod names {
+        //! The table of published names.
+
+        pub use crate::telemetry::names::attribute::ATTRIBUTES;
+        pub use crate::telemetry::names::label::LABELS;
+        pub use crate::telemetry::names::{Convention, METRICS, Metric};
+    }
 }
 
 pub mod translate {

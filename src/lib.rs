@@ -68,7 +68,8 @@
 //! | a field's translation for an engine | its row in `translate/table.rs`, then the module that the row names |
 //! | an answer's translation | `translate/answer` |
 //! | an engine's limit or ability | `model/engine.rs` |
-//! | a metric's name, help text or label | `admin/metrics`; labels of `gen_ai_*` and `http_server_*`: `telemetry/meters.rs`, their values `telemetry/meters/labels.rs` |
+//! | a metric's name or help text, an attribute's name | `telemetry/names.rs` |
+//! | a metric's series and labels | `admin/metrics`; of `gen_ai_*` and `http_server_*`: `telemetry/meters.rs`, values of labels `telemetry/meters/labels.rs` |
 //! | when a number counts | `telemetry/counters.rs`, `telemetry/meters.rs` |
 //! | a header to a backend | `backend/headers.rs` |
 //! | a key of rollout.toml | `config/types`, then `config/backend` or `config/sections` |

@@ -4,8 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shiftgate::api::sim::Fault;
-use support::{Running, behaviour, chat, file, launch, pair, raw};
+use shiftgate::api::app::Options;
+use shiftgate::api::fleet::PollIntervals;
+use shiftgate::api::sim::{Behaviour, Fault, Load};
+use shiftgate::api::telemetry::names::{LABELS, METRICS};
+use support::{Running, behaviour, chat, file, launch_as, pair, post, raw};
 
 #[expect(dead_code, reason = "shared with the tests of the sidecar, which need more of it")]
 #[path = "sidecar/support.rs"]
@@ -36,13 +39,10 @@ fn asked(query: &str) -> Series {
             rest = after;
         }
     }
-    // Labels in `by (…)` begin like metrics.
+    // Labels in `by (…)` may begin like metrics.
     found.retain(|name, _| !LABELS.contains(&name.as_str()));
     found
 }
-
-/// Labels whose names begin like a metric's.
-const LABELS: [&str; 2] = ["http_response_status_code", "gen_ai_token_type"];
 
 async fn page(running: &Running) -> Series {
     let page = support::get(running.app.admin, "/metrics").await.text();
@@ -56,22 +56,59 @@ async fn page(running: &Running) -> Series {
     series
 }
 
-#[tokio::test]
-async fn every_query_finds_its_metric_and_its_labels() {
+/// Polls so fast that a rate is known after a moment.
+const PACE: PollIntervals = PollIntervals {
+    poll: std::time::Duration::from_millis(5),
+    deadline: std::time::Duration::from_secs(10),
+    retry: std::time::Duration::from_secs(60),
+    hit_window: std::time::Duration::from_millis(20),
+    probe_again: std::time::Duration::from_secs(60),
+};
+
+/// A sidecar with every feature that has a metric, after requests of every kind; and the candidate's server.
+async fn busy() -> (Running, [shiftgate::api::sim::Sim; 2]) {
     let (openai, qwen) = pair(behaviour(Fault::None)).await;
-    let text = file(&openai, &qwen, 100.0).replace("enabled = false", "enabled = true");
-    let text = text.replace("family =", "price = { gpu_hour = 1.0, gpus = 1, tokens_per_second = 100 }\nfamily =");
-    let running = launch(&text, false).await;
-    let ask = async |stream| {
-        let body = chat("hi", stream);
-        raw(running.address(), &support::post("/v1/chat/completions", &body, "")).await
-    };
+    let pages = ["metrics", "dcgm/metrics"].map(|page| format!("http://{}/{page}", qwen.address()));
+    let more =
+        format!("metrics = {pages:?}\nprice = {{ gpu_hour = 1.0, gpus = 1, tokens_per_second = 100 }}\nfamily =");
+    let text = file(&openai, &qwen, 100.0).replace("enabled = false", "enabled = true").replace("family =", &more);
+    let running = launch_as(&text, Options { ask: Some(PACE), ..Options::default() }).await;
     for fault in [Fault::None, Fault::ResetBeforeHead] {
         qwen.set(behaviour(fault));
         for stream in [true, false] {
-            assert_eq!(ask(stream).await.status, 200);
+            assert_eq!(ask(&running, stream).await, 200);
         }
     }
+    let embeddings = r#"{"model":"text-embedding-3-small","input":"x"}"#;
+    assert_eq!(raw(running.address(), &post("/v1/embeddings", embeddings, "")).await.status, 200);
+    qwen.set(Behaviour { load: Load { prefix_hits: 0.5, ..Load::default() }, ..Behaviour::default() });
+    (running, [openai, qwen])
+}
+
+async fn ask(running: &Running, stream: bool) -> u16 {
+    raw(running.address(), &post("/v1/chat/completions", &chat("hi", stream), "")).await.status
+}
+
+#[tokio::test]
+async fn every_metric_of_the_table_is_on_the_page() {
+    let (running, _servers) = busy().await;
+    let missing = |page: &Series| -> Vec<&str> {
+        let has =
+            |name: &str| ["", "_total", "_count"].iter().any(|suffix| page.contains_key(&format!("{name}{suffix}")));
+        METRICS.iter().map(|metric| metric.name).filter(|name| !has(name)).collect()
+    };
+    let all = async {
+        while !missing(&page(&running).await).is_empty() {
+            ask(&running, false).await;
+        }
+    };
+    let done = tokio::time::timeout(support::PATIENCE, all).await;
+    assert!(done.is_ok(), "{:?}", missing(&page(&running).await));
+}
+
+#[tokio::test]
+async fn every_query_finds_its_metric_and_its_labels() {
+    let (running, _servers) = busy().await;
     let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
     let queries = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
@@ -80,7 +117,7 @@ async fn every_query_finds_its_metric_and_its_labels() {
     let variables = dashboard["templating"]["list"].as_array().unwrap();
     queries.extend(variables.iter().filter_map(|one| one["query"]["query"].as_str()).map(str::to_owned));
     queries.push(ALERTS.to_owned());
-    // The last request may be recorded shortly after its answer.
+    // The last request may be recorded shortly after its answer; the hit rate is of the last milliseconds' requests.
     let has_all = |page: &Series, query: &str| {
         asked(query).iter().all(|(name, labels)| page.get(name).is_some_and(|known| labels.is_subset(known)))
     };
@@ -90,7 +127,7 @@ async fn every_query_finds_its_metric_and_its_labels() {
             if queries.iter().all(|query| has_all(&page, query)) {
                 return page;
             }
-            tokio::task::yield_now().await;
+            ask(&running, false).await;
         }
     });
     let Ok(page) = page.await else {

@@ -301,6 +301,7 @@ const PACE: PollIntervals = PollIntervals {
     poll: Duration::from_millis(5),
     deadline: Duration::from_secs(10),
     retry: Duration::from_millis(1),
+    hit_window: Duration::from_secs(60),
     probe_again: Duration::from_millis(1),
 };
 

@@ -103,6 +103,8 @@ pub(crate) struct BackendView {
     pub tokens: Tokens,
     /// Cost of its answers in USD; `null` if no answer has a price.
     pub cost_usd: Option<f64>,
+    /// Share of the prompt tokens that its servers found in their prefix cache, 0 to 1, over the last minute.
+    pub prefix_hit_rate: Option<f64>,
     /// Load of its servers; `null` if it has no metrics pages.
     pub fleet: Option<FleetView>,
 }
@@ -222,8 +224,14 @@ fn backend(view: &view::BackendView) -> BackendView {
         total_ms: quantiles(&stats.total),
         tokens: Tokens { input: stats.input_tokens.get(), output: stats.output_tokens.get() },
         cost_usd: stats.cost_usd(),
+        prefix_hit_rate: view.load.as_ref().and_then(|load| load.reading.prefix_hit_rate).map(to_four_decimals),
         fleet: view.load.clone().map(fleet),
     }
+}
+
+/// Rounds a share.
+fn to_four_decimals(share: f64) -> f64 {
+    (share * 1e4).round() / 1e4
 }
 
 fn fleet(load: LoadReport) -> FleetView {
@@ -234,13 +242,13 @@ fn fleet(load: LoadReport) -> FleetView {
     FleetView {
         waiting: reading.waiting.map(whole),
         running: reading.running.map(whole),
-        kv_usage: reading.kv_usage.map(|usage| rounded(usage, 1e4)),
+        kv_usage: reading.kv_usage.map(to_four_decimals),
         tokens_per_second: reading.tokens_per_second.map(|speed| rounded(speed, 10.0)),
         gpu_memory_bytes: GpuMemory {
             used: reading.gpu_memory_used.map(whole),
             total: reading.gpu_memory_total.map(whole),
         },
-        gpu_utilization: reading.gpu_utilization.map(|share| rounded(share, 1e4)),
+        gpu_utilization: reading.gpu_utilization.map(to_four_decimals),
         age_s: age.map(|age| rounded(age.as_secs_f64(), 10.0)),
         error,
         overloaded,

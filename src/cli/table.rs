@@ -77,14 +77,14 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
     }
     for one in &status.backends {
         if let Some(fleet) = &one.fleet {
-            write_fleet(text, &one.name, fleet)?;
+            write_fleet(text, &one.name, fleet, one.prefix_hit_rate)?;
         }
     }
     Ok(())
 }
 
 /// Writes the load of a backend's servers; unknown values are shown as `-`.
-fn write_fleet(text: &mut String, name: &str, fleet: &FleetView) -> std::fmt::Result {
+fn write_fleet(text: &mut String, name: &str, fleet: &FleetView, hit_rate: Option<f64>) -> std::fmt::Result {
     let count = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0));
     let speed = fleet.tokens_per_second.map_or_else(|| "-".to_owned(), |speed| format!("{speed:.0}"));
@@ -92,10 +92,11 @@ fn write_fleet(text: &mut String, name: &str, fleet: &FleetView) -> std::fmt::Re
     let error = fleet.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
     writeln!(
         text,
-        "servers of {name}: waiting {}, running {}, KV cache {}, {speed} tokens/s, GPUs {}{overloaded}{error}",
+        "servers of {name}: waiting {}, running {}, KV cache {}, prefix hits {}, {speed} tokens/s, GPUs {}{overloaded}{error}",
         count(fleet.waiting),
         count(fleet.running),
         percent(fleet.kv_usage),
+        percent(hit_rate),
         percent(fleet.gpu_utilization)
     )
 }

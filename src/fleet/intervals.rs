@@ -11,6 +11,8 @@ pub struct PollIntervals {
     pub deadline: Duration,
     /// Pause before an unanswered request is repeated; doubles each time, up to a minute.
     pub retry: Duration,
+    /// Shortest time over which a prefix hit rate is taken.
+    pub hit_window: Duration,
     /// Pause before a probe that found features missing is repeated.
     pub probe_again: Duration,
 }
@@ -21,6 +23,7 @@ impl Default for PollIntervals {
             poll: Duration::from_secs(2),
             deadline: Duration::from_secs(3),
             retry: Duration::from_secs(1),
+            hit_window: Duration::from_secs(60),
             probe_again: Duration::from_secs(300),
         }
     }

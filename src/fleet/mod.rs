@@ -10,6 +10,7 @@ mod learn;
 mod length;
 mod pause;
 mod poll;
+mod prefix;
 pub(crate) mod probe;
 mod prometheus;
 mod signals;

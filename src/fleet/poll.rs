@@ -11,10 +11,11 @@ use tokio::task::JoinSet;
 
 use super::exchange::{Question, key_of};
 use super::intervals::PollIntervals;
+use super::prefix::{self, PrefixWindow};
 use super::signals::{Page, Rate, Signals};
 use crate::backend::{Client, Target};
 use crate::config::BackendUrl;
-use crate::health::is_fresh;
+use crate::health::{Reading, is_fresh};
 use crate::outcome::{LegKind, Role, Trail};
 
 /// Limit of a page, in bytes; a larger one fails the poll. vLLM's page has 64 KiB, so this is enough for many engines.
@@ -28,6 +29,7 @@ struct Source {
     client: Arc<Client>,
     page: Option<(Instant, Signals)>,
     generated: Rate,
+    prefix: PrefixWindow,
     error: Option<String>,
 }
 
@@ -75,10 +77,14 @@ fn tell(target: &Target, sources: &[Source], unusable: &[String]) {
             tokens = Some(tokens.unwrap_or(0.0) + own);
         }
     }
+    let is_current = |source: &&Source| source.page.as_ref().is_some_and(|(at, _)| is_fresh(*at, now));
+    let prefixes = sources.iter().filter(is_current).filter_map(|source| source.prefix.within());
+    let prefix_hit_rate = prefix::hit_rate(prefixes);
     let errors =
         sources.iter().filter_map(|source| source.error.as_ref().map(|error| format!("{}: {error}", source.url)));
     let errors: Vec<String> = errors.chain(unusable.iter().cloned()).collect();
-    target.load.tell(all.reading(tokens), since, (!errors.is_empty()).then(|| errors.join("; ")));
+    let reading = Reading { prefix_hit_rate, ..all.reading(tokens) };
+    target.load.tell(reading, since, (!errors.is_empty()).then(|| errors.join("; ")));
 }
 
 impl Source {
@@ -99,7 +105,8 @@ impl Source {
             deadline: pace.deadline,
             max_answer: MAX_PAGE,
         };
-        Ok(Self { url: url.to_string(), question, client, page: None, generated: Rate::default(), error: None })
+        let (generated, prefix) = (Rate::default(), PrefixWindow::new(pace.hit_window));
+        Ok(Self { url: url.to_string(), question, client, page: None, generated, prefix, error: None })
     }
 
     async fn ask(mut self, mut trail: Trail) -> Self {
@@ -118,6 +125,7 @@ impl Source {
                 if let Some(total) = signals.generated() {
                     self.generated.count(now, total);
                 }
+                self.prefix.add(now, signals.prefix());
                 self.page = Some((now, *signals));
                 None
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use super::prefix::PrefixSample;
 use super::prometheus::{Sample, samples};
 use crate::health::Reading;
 
@@ -35,6 +36,12 @@ enum Quantity {
     GpuUtilization,
     /// GPU memory that the engine holds, for servers without a GPU exporter.
     EngineMemory,
+    /// Prompt tokens looked up in the prefix cache since the server started.
+    PrefixQueries,
+    /// Prompt tokens found in the prefix cache since the server started.
+    PrefixHits,
+    /// Share of the prompt tokens found in the prefix cache, as the server measures it.
+    PrefixHitRate,
 }
 
 /// Metric name, a label and its required value, the quantity, and the factor to its unit.
@@ -47,7 +54,7 @@ const BLOCKS: &str = "kv_cache_block_type";
 
 /// Every metric that is read. Not read are `sglang:generation_tokens_total` and `tgi_request_generated_tokens`: they move
 /// only when a request ends, so their rate is 0 while the server works and far too high afterwards.
-const TABLE: [MetricRow; 30] = [
+const TABLE: [MetricRow; 33] = [
     ("vllm:num_requests_waiting", None, Quantity::Waiting, 1.0),
     ("vllm:num_requests_running", None, Quantity::Running, 1.0),
     ("vllm:kv_cache_usage_perc", None, Quantity::KvUsage, 1.0),
@@ -78,6 +85,9 @@ const TABLE: [MetricRow; 30] = [
     ("DCGM_FI_DEV_FB_TOTAL", None, Quantity::GpuTotal, MIB),
     ("DCGM_FI_DEV_GPU_UTIL", None, Quantity::GpuUtilization, 0.01),
     ("vllm:avg_generation_throughput_toks_per_s", None, Quantity::Throughput, 1.0),
+    ("vllm:prefix_cache_queries_total", None, Quantity::PrefixQueries, 1.0),
+    ("vllm:prefix_cache_hits_total", None, Quantity::PrefixHits, 1.0),
+    ("sglang:cache_hit_rate", None, Quantity::PrefixHitRate, 1.0),
 ];
 
 /// Sum and maximum over all series of one quantity.
@@ -90,7 +100,7 @@ struct SeriesTotal {
 
 /// Totals of one page, or of several.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Signals([SeriesTotal; 12]);
+pub(super) struct Signals([SeriesTotal; 15]);
 
 /// One entry of TensorRT-LLM's own page, a list of its last iterations, oldest first.
 #[derive(Debug, Deserialize)]
@@ -186,6 +196,15 @@ impl Signals {
         self.sum(Quantity::Generated)
     }
 
+    /// Returns the page's figures of the prefix cache.
+    pub(super) fn prefix(&self) -> Option<PrefixSample> {
+        let rate = self.0[Quantity::PrefixHitRate as usize];
+        match (self.sum(Quantity::PrefixHits), self.sum(Quantity::PrefixQueries)) {
+            (Some(hits), Some(queries)) => Some(PrefixSample::Counted { hits, queries }),
+            _ => (rate.series > 0).then(|| PrefixSample::Measured(rate.sum / f64::from(rate.series))),
+        }
+    }
+
     /// Returns the server's own measurement if it is busy, else `counted`, the rate of its counter. An idle server
     /// reports the throughput of its last work, and a busy one 0 before its first measurement.
     pub(super) fn tokens_per_second(&self, counted: Option<f64>) -> Option<f64> {
@@ -205,7 +224,7 @@ impl Signals {
         self
     }
 
-    /// Returns the reading. The caller adds up the throughput of the servers.
+    /// Returns the reading. The caller adds up the throughput and the prefix hits of the servers.
     pub(super) fn reading(&self, tokens_per_second: Option<f64>) -> Reading {
         let ratio = |part: Option<f64>, of: Option<f64>| match (part, of) {
             (Some(part), Some(of)) if of > 0.0 => Some(part / of),
@@ -224,6 +243,7 @@ impl Signals {
             gpu_memory_used: used.or_else(|| self.sum(Quantity::EngineMemory)),
             gpu_memory_total: self.sum(Quantity::GpuTotal).or_else(|| Some(used? + free?)),
             gpu_utilization: (utilization.series > 0).then(|| utilization.sum / f64::from(utilization.series)),
+            prefix_hit_rate: None,
         }
     }
 }
@@ -330,6 +350,32 @@ mod tests {
             ),
         ] {
             assert_eq!(read(page), expected, "{page}");
+        }
+    }
+
+    #[test]
+    fn the_prefix_caches_figures_are_read_as_vllm_and_sglang_write_them() {
+        let vllm = "# TYPE vllm:prefix_cache_queries_total counter\n\
+                    vllm:prefix_cache_queries_total{engine=\"0\",model_name=\"qwen-235b-a22b\"} 2043.0\n\
+                    vllm:prefix_cache_queries_created{engine=\"0\",model_name=\"qwen-235b-a22b\"} 1.7953733097657535e+09\n\
+                    vllm:prefix_cache_hits_total{engine=\"0\",model_name=\"qwen-235b-a22b\"} 640.0\n\
+                    vllm:prefix_cache_hits_created{engine=\"0\",model_name=\"qwen-235b-a22b\"} 1.7953733097657654e+09\n\
+                    vllm:external_prefix_cache_queries_total{engine=\"0\",model_name=\"qwen-235b-a22b\"} 7.0\n\
+                    vllm:external_prefix_cache_hits_total{engine=\"0\",model_name=\"qwen-235b-a22b\"} 7.0\n\
+                    vllm:mm_cache_hits_total{engine=\"0\",model_name=\"qwen-235b-a22b\"} 5.0\n";
+        let sglang = "sglang:cached_tokens_total{cache_source=\"device\",model_name=\"qwen-235b-a22b\"} 24564.0\n\
+                      sglang:cache_hit_rate{engine_type=\"unified\",moe_ep_rank=\"0\",pp_rank=\"0\",tp_rank=\"0\"} 0.96\n";
+        let two = |one: &str| one.to_owned() + &one.replace("\"0\"", "\"1\"").replace("0.96", "0.5");
+        for (page, expected) in [
+            (vllm.to_owned(), Some(PrefixSample::Counted { hits: 640.0, queries: 2043.0 })),
+            (two(vllm), Some(PrefixSample::Counted { hits: 1280.0, queries: 4086.0 })),
+            (sglang.to_owned(), Some(PrefixSample::Measured(0.96))),
+            (two(sglang), Some(PrefixSample::Measured(0.73))),
+            ("vllm:prefix_cache_hits_total 1\n".to_owned(), None),
+            ("tgi_queue_size 4\n".to_owned(), None),
+        ] {
+            let Page::Signals(signals) = Page::read(&page) else { panic!("{page}") };
+            assert_eq!(signals.prefix(), expected, "{page}");
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Reading {
     pub gpu_memory_total: Option<f64>,
     /// Mean utilization of the GPUs, 0 to 1.
     pub gpu_utilization: Option<f64>,
+    /// Share of the prompt tokens found in a prefix cache, 0 to 1, over a minute at least.
+    pub prefix_hit_rate: Option<f64>,
 }
 
 /// Limits of load; above them a candidate gets no requests.

@@ -1,7 +1,6 @@
 //! Encodes an [`Outcome`] as OTLP spans with OpenTelemetry's attribute names.
 //!
-//! Names follow the GenAI and HTTP semantic conventions. GenAI's are still in development, so they are literals here
-//! and do not change with a crate.
+//! Names of attributes are in the table of `telemetry`.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use super::proto::Proto;
 use crate::choose::UNITS;
 use crate::model::{Fault, OTHER_METHOD, Percent, Reason, SpanId};
 use crate::outcome::{Attempt, BackendLabels, LegEnd, Outcome};
+use crate::telemetry::names::attribute;
 
 /// Fields of `opentelemetry.proto.trace.v1.Span`.
 mod field {
@@ -116,18 +116,18 @@ fn name_of(method: &Method) -> &str {
 fn of_endpoint(method: &Method, template: &'static str) -> Proto {
     let mut proto = Proto::default();
     proto.bytes(field::NAME, format!("{} {template}", name_of(method)).as_bytes());
-    proto.text(field::ATTRIBUTE, "http.request.method", method.as_str());
-    proto.text(field::ATTRIBUTE, "http.route", template);
-    proto.text(field::ATTRIBUTE, "url.scheme", "http");
+    proto.text(field::ATTRIBUTE, attribute::METHOD, method.as_str());
+    proto.text(field::ATTRIBUTE, attribute::ROUTE, template);
+    proto.text(field::ATTRIBUTE, attribute::SCHEME, "http");
     proto
 }
 
 /// Encodes the attributes that every span of a backend shares.
 fn of_backend(backend: &BackendLabels) -> Proto {
     let mut proto = Proto::default();
-    proto.text(field::ATTRIBUTE, "server.address", &backend.host);
-    proto.int(field::ATTRIBUTE, "server.port", i64::from(backend.port));
-    proto.text(field::ATTRIBUTE, "shiftgate.backend", &backend.name);
+    proto.text(field::ATTRIBUTE, attribute::SERVER_ADDRESS, &backend.host);
+    proto.int(field::ATTRIBUTE, attribute::SERVER_PORT, i64::from(backend.port));
+    proto.text(field::ATTRIBUTE, attribute::SHIFTGATE_BACKEND, &backend.name);
     proto
 }
 
@@ -195,7 +195,7 @@ impl Writer {
     fn fault(&mut self, fault: Option<Fault>) {
         if let Some(fault) = fault {
             let text = fault.as_str();
-            self.text("error.type", &text);
+            self.text(attribute::ERROR_TYPE, &text);
             let mut status = Proto::default();
             status.bytes(2, text.as_bytes());
             status.number(3, ERROR);
@@ -224,28 +224,28 @@ impl Writer {
         self.one.raw(endpoint);
         self.times(outcome, outcome.clock.began_at, outcome.ended_at);
         self.one.fixed32(field::FLAGS, SAMPLED | KNOWS_REMOTE | if parent.is_some() { IS_REMOTE } else { 0 });
-        self.text("url.path", &outcome.path);
-        self.known_int("http.response.status_code", outcome.status.map(u64::from));
-        self.known_text("network.protocol.version", version(outcome.version));
+        self.text(attribute::PATH, &outcome.path);
+        self.known_int(attribute::STATUS, outcome.status.map(u64::from));
+        self.known_text(attribute::PROTOCOL_VERSION, version(outcome.version));
         if let Some(decided) = &outcome.decided {
             let (_, reason) = decided.choice.decided();
             let bucket = decided.choice.drawn().map(|drawn| f64::from(drawn.unit) / f64::from(UNITS));
-            self.text("shiftgate.route", &decided.route.name);
-            self.text("shiftgate.decision.backend", &decided.backend.name);
-            self.text("shiftgate.decision.reason", reason.as_str());
-            self.known_double("shiftgate.decision.bucket", bucket);
-            self.known_double("shiftgate.percent", decided.choice.percent().map(Percent::as_f64));
+            self.text(attribute::SHIFTGATE_ROUTE, &decided.route.name);
+            self.text(attribute::SHIFTGATE_DECISION_BACKEND, &decided.backend.name);
+            self.text(attribute::SHIFTGATE_DECISION_REASON, reason.as_str());
+            self.known_double(attribute::SHIFTGATE_BUCKET, bucket);
+            self.known_double(attribute::SHIFTGATE_PERCENT, decided.choice.percent().map(Percent::as_f64));
         }
-        self.known_text("shiftgate.residency", outcome.residency.as_ref().map(|by| by.names.as_str()));
+        self.known_text(attribute::SHIFTGATE_RESIDENCY, outcome.residency.as_ref().map(|by| by.names.as_str()));
         if outcome.is_early {
-            self.one.flag(field::ATTRIBUTE, "shiftgate.early", true);
+            self.one.flag(field::ATTRIBUTE, attribute::SHIFTGATE_EARLY, true);
         }
-        self.known_text("shiftgate.reason", outcome.reason.map(Reason::as_str));
-        self.int("shiftgate.generation", outcome.generation);
-        self.known_text("shiftgate.backend", outcome.backend.as_ref().map(|backend| backend.name.as_str()));
+        self.known_text(attribute::SHIFTGATE_REASON, outcome.reason.map(Reason::as_str));
+        self.int(attribute::SHIFTGATE_GENERATION, outcome.generation);
+        self.known_text(attribute::SHIFTGATE_BACKEND, outcome.backend.as_ref().map(|backend| backend.name.as_str()));
         let overhead = outcome.overhead.first_byte.unwrap_or(outcome.overhead.total);
-        self.int("shiftgate.overhead_us", u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX));
-        self.known_double("shiftgate.cost_usd", outcome.cost_usd);
+        self.int(attribute::SHIFTGATE_OVERHEAD, u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX));
+        self.known_double(attribute::SHIFTGATE_COST, outcome.cost_usd);
         self.events_of_request(outcome);
         self.fault(outcome.fault);
     }
@@ -260,8 +260,8 @@ impl Writer {
         match outcome.operation {
             Some(operation) => {
                 self.name(operation.as_str(), &leg.model);
-                self.text("gen_ai.operation.name", operation.as_str());
-                self.text("gen_ai.provider.name", leg.backend.engine.as_str());
+                self.text(attribute::OPERATION, operation.as_str());
+                self.text(attribute::PROVIDER, leg.backend.engine.as_str());
                 self.asked(outcome, leg);
                 if is_last {
                     self.answered(outcome, leg);
@@ -273,15 +273,15 @@ impl Writer {
         let described =
             self.backends.get(|known| Arc::ptr_eq(known, backend), || (Arc::clone(backend), of_backend(backend)));
         self.one.raw(described);
-        self.text("http.request.method", method);
-        self.known_int("http.response.status_code", attempt.status.map(u64::from));
-        self.known_int("http.request.resend_count", (place > 0).then_some(place as u64));
-        self.text("shiftgate.leg", leg.kind.as_str());
-        self.int("shiftgate.attempt", place as u64 + 1);
+        self.text(attribute::METHOD, method);
+        self.known_int(attribute::STATUS, attempt.status.map(u64::from));
+        self.known_int(attribute::RESEND_COUNT, (place > 0).then_some(place as u64));
+        self.text(attribute::SHIFTGATE_LEG, leg.kind.as_str());
+        self.int(attribute::SHIFTGATE_ATTEMPT, place as u64 + 1);
         if let Some(is_reused) = attempt.is_reused {
-            self.one.flag(field::ATTRIBUTE, "shiftgate.conn.reused", is_reused);
+            self.one.flag(field::ATTRIBUTE, attribute::SHIFTGATE_CONN_REUSED, is_reused);
         }
-        self.known_text("shiftgate.cancelled_by", attempt.cancelled.map(|by| by.as_str()));
+        self.known_text(attribute::SHIFTGATE_CANCELLED_BY, attempt.cancelled.map(|by| by.as_str()));
         if let Some(first) = leg.facts.first_content.filter(|_| is_last) {
             self.event("first_chunk", outcome, first, &[]);
         }
@@ -291,32 +291,35 @@ impl Writer {
     /// Adds the model parameters of the request. Content is not included.
     fn asked(&mut self, outcome: &Outcome, leg: &LegEnd) {
         let params = &outcome.params;
-        self.known_text("gen_ai.request.model", Some(leg.model.as_str()).filter(|model| !model.is_empty()));
-        self.one.flag(field::ATTRIBUTE, "gen_ai.request.stream", params.stream);
-        self.known_int("gen_ai.request.max_tokens", params.max_tokens);
-        self.known_double("gen_ai.request.temperature", params.temperature);
-        self.known_double("gen_ai.request.top_p", params.top_p);
-        if let Some(seed) = params.seed {
-            self.one.int(field::ATTRIBUTE, "gen_ai.request.seed", seed);
+        self.known_text(attribute::REQUEST_MODEL, Some(leg.model.as_str()).filter(|model| !model.is_empty()));
+        if params.stream {
+            self.one.flag(field::ATTRIBUTE, attribute::REQUEST_STREAM, true);
         }
-        self.known_int("gen_ai.request.choice.count", params.choices.filter(|choices| *choices != 1));
+        self.known_int(attribute::REQUEST_MAX_TOKENS, params.max_tokens);
+        self.known_double(attribute::REQUEST_TEMPERATURE, params.temperature);
+        self.known_double(attribute::REQUEST_TOP_P, params.top_p);
+        if let Some(seed) = params.seed {
+            self.one.int(field::ATTRIBUTE, attribute::REQUEST_SEED, seed);
+        }
+        self.known_int(attribute::REQUEST_CHOICES, params.choices.filter(|choices| *choices != 1));
     }
 
     /// Adds the facts about a model's answer. Content is not included.
     fn answered(&mut self, outcome: &Outcome, leg: &LegEnd) {
         let facts = &leg.facts;
-        self.known_text("gen_ai.response.model", facts.told.model.as_deref());
-        self.known_text("gen_ai.response.id", facts.told.id.as_deref());
+        self.known_text(attribute::RESPONSE_MODEL, facts.told.model.as_deref());
+        self.known_text(attribute::RESPONSE_ID, facts.told.id.as_deref());
         if !facts.told.reasons.is_empty() {
-            self.one.texts(field::ATTRIBUTE, "gen_ai.response.finish_reasons", &facts.told.reasons);
+            self.one.texts(field::ATTRIBUTE, attribute::RESPONSE_FINISH_REASONS, &facts.told.reasons);
         }
         let waited = leg.first_token_after().filter(|_| outcome.params.stream);
-        self.known_double("gen_ai.response.time_to_first_chunk", waited.map(|waited| waited.as_secs_f64()));
+        self.known_double(attribute::RESPONSE_TIME_TO_FIRST_CHUNK, waited.map(|waited| waited.as_secs_f64()));
         if let Some(usage) = facts.usage {
-            self.int("gen_ai.usage.input_tokens", usage.input);
-            self.int("gen_ai.usage.output_tokens", usage.output);
-            self.known_int("gen_ai.usage.cache_read.input_tokens", usage.cached_input);
-            self.known_int("gen_ai.usage.reasoning.output_tokens", usage.reasoning);
+            self.int(attribute::USAGE_INPUT, usage.input);
+            self.int(attribute::USAGE_OUTPUT, usage.output);
+            self.known_int(attribute::USAGE_CACHE_READ, usage.cached_input);
+            self.known_int(attribute::USAGE_CACHE_WRITE, usage.cache_written);
+            self.known_int(attribute::USAGE_REASONING, usage.reasoning);
         }
     }
 
@@ -326,15 +329,15 @@ impl Writer {
         for ((before, failed), (leg, next)) in attempts.clone().zip(attempts.skip(1)) {
             let why = failed.fault.map(Fault::as_str);
             let all = [
-                ("shiftgate.from", before.backend.name.as_str()),
-                ("shiftgate.to", leg.backend.name.as_str()),
-                ("error.type", why.as_deref().unwrap_or_default()),
+                (attribute::SHIFTGATE_FROM, before.backend.name.as_str()),
+                (attribute::SHIFTGATE_TO, leg.backend.name.as_str()),
+                (attribute::ERROR_TYPE, why.as_deref().unwrap_or_default()),
             ];
             let known = all.get(..if why.is_some() { 3 } else { 2 }).unwrap_or_default();
             self.event(if next.is_replay { "replay" } else { "failover" }, outcome, next.sent_at, known);
         }
         for leg in outcome.legs.iter().filter(|leg| leg.opened_breaker) {
-            let backend = [("shiftgate.backend", leg.backend.name.as_str())];
+            let backend = [(attribute::SHIFTGATE_BACKEND, leg.backend.name.as_str())];
             let ended_at = leg.attempts.last().map_or(outcome.ended_at, |attempt| attempt.ended_at);
             self.event("breaker_open", outcome, ended_at, &backend);
         }

@@ -115,6 +115,8 @@ pub struct Load {
     pub waiting: u64,
     /// Share of the KV cache in use, from 0 to 1.
     pub kv_usage: f64,
+    /// Share of each prompt that is found in the prefix cache, from 0 to 1.
+    pub prefix_hits: f64,
 }
 
 /// Behaviour of a simulated server.

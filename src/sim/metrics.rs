@@ -11,13 +11,16 @@ pub(super) const DCGM: &str = "/dcgm/metrics";
 #[derive(Debug, Default)]
 pub(super) struct TokenCounts {
     prompt: AtomicU64,
+    cached: AtomicU64,
     generated: AtomicU64,
     answers: AtomicU64,
 }
 
 impl TokenCounts {
-    pub(super) fn add(&self, prompt: u64, generated: u64) {
+    /// Counts an answer. `hits` is the share of the prompt that the prefix cache has.
+    pub(super) fn add(&self, prompt: u64, hits: f64, generated: u64) {
         self.prompt.fetch_add(prompt, Ordering::Relaxed);
+        self.cached.fetch_add((prompt as f64 * hits) as u64, Ordering::Relaxed);
         self.generated.fetch_add(generated, Ordering::Relaxed);
         self.answers.fetch_add(1, Ordering::Relaxed);
     }
@@ -32,7 +35,11 @@ pub(super) struct Measurements<'a> {
     pub(super) waiting: f64,
     /// Share of the KV cache in use, from 0 to 1.
     pub(super) kv_usage: f64,
+    /// Share of the last prompts that the prefix cache had, from 0 to 1.
+    pub(super) prefix_hits: f64,
     pub(super) prompt_tokens: f64,
+    /// Prompt tokens that the prefix cache had.
+    pub(super) cached_tokens: f64,
     pub(super) generated_tokens: f64,
     pub(super) answers: f64,
 }
@@ -45,7 +52,9 @@ impl<'a> Measurements<'a> {
             running: load.running as f64,
             waiting: load.waiting as f64,
             kv_usage: load.kv_usage,
+            prefix_hits: load.prefix_hits,
             prompt_tokens: read(&tokens.prompt),
+            cached_tokens: read(&tokens.cached),
             generated_tokens: read(&tokens.generated),
             answers: read(&tokens.answers),
         }

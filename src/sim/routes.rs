@@ -195,7 +195,7 @@ fn generate(
         });
     }
     let (spent, _) = params.spent(&outputs);
-    shared.tokens.add(params.prompt_tokens, spent);
+    shared.tokens.add(params.prompt_tokens, behaviour.load.prefix_hits, spent);
     Some(match (path, params.stream) {
         (CHAT, false) => Reply::Whole(unfinished(simulator.whole(&params, &outputs, stamp), behaviour.fault), spent),
         (COMPLETIONS, false) => Reply::Whole(simulator.completion(&params, first, stamp), spent),

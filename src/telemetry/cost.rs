@@ -49,7 +49,7 @@ mod tests {
             (Glob::new("gpt-4o*"), price(2.5, Some(1.25), 10.0)),
             (Glob::new("gpt-4o-mini*"), price(0.15, None, 0.6)),
         ]);
-        let usage = Usage { input: 1_000_000, cached_input: Some(400_000), output: 100_000, reasoning: None };
+        let usage = Usage { input: 1_000_000, cached_input: Some(400_000), output: 100_000, ..Usage::default() };
         let close = |a: Option<f64>, b: f64| assert!((a.unwrap() - b).abs() < 1e-9, "{a:?} is not {b}");
         let unknown = || None;
         close(usd(Some(&table), "gpt-4o", usage, unknown), 2.5 * 0.6 + 1.25 * 0.4 + 1.0);

@@ -63,6 +63,7 @@ struct Fields<'o> {
     total_ms: f64,
     overhead_us: u64,
     input_tokens: Option<u64>,
+    cached_input_tokens: Option<u64>,
     output_tokens: Option<u64>,
 }
 
@@ -81,6 +82,7 @@ impl<'o> Fields<'o> {
             total_ms: millis(outcome.total()),
             overhead_us: u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX),
             input_tokens: usage.map(|usage| usage.input),
+            cached_input_tokens: usage.and_then(|usage| usage.cached_input),
             output_tokens: usage.map(|usage| usage.output),
         }
     }
@@ -111,6 +113,7 @@ fn write_json(line: &mut Vec<u8>, outcome: &Outcome) {
     json.number("total_ms", Some(fields.total_ms));
     json.number("overhead_us", Some(fields.overhead_us));
     json.number("input_tokens", fields.input_tokens);
+    json.number("cached_input_tokens", fields.cached_input_tokens);
     json.number("output_tokens", fields.output_tokens);
     json.number("cost_usd", outcome.cost_usd);
     json.word("end", Some(outcome.end.as_str()));
@@ -182,6 +185,7 @@ fn event(outcome: &Outcome) {
         total_ms = fields.total_ms,
         overhead_us = fields.overhead_us,
         input_tokens = known(fields.input_tokens.as_ref()),
+        cached_input_tokens = known(fields.cached_input_tokens.as_ref()),
         output_tokens = known(fields.output_tokens.as_ref()),
         cost_usd = known(outcome.cost_usd.as_ref()),
         end = outcome.end.as_str(),

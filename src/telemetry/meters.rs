@@ -1,10 +1,10 @@
 //! Histograms of requests and of calls to models, by labels.
 //!
-//! Bounds: `sets` limits series, `names` limits models. Invariant: labels come from the file and closed lists, except
+//! Bounds: `sets` limits series, `models` limits names of models. Invariant: labels come from the file and closed lists, except
 //! the names of models that a backend has answered to.
 
 mod labels;
-mod names;
+mod models;
 mod sets;
 
 use std::sync::{Arc, OnceLock};
@@ -12,15 +12,16 @@ use std::sync::{Arc, OnceLock};
 use http::Method;
 
 use self::labels::{CallKey, Failed, RequestKey, Status};
-use self::names::Names;
+use self::models::ModelLabels;
 use self::sets::Sets;
+use super::names::{self, Metric, label};
 use crate::model::METHODS;
 use crate::outcome::{Attempt, BackendLabels, LegEnd, Outcome};
 use crate::stats::{Count, HTTP_BOUNDS, Histogram, Traced, View};
 use crate::wire::endpoint::Operation;
 use crate::wire::pace;
 
-/// Upper bounds in seconds: OpenTelemetry's for `gen_ai.client.operation.duration`, and two longer ones.
+/// Upper bounds in seconds: OpenTelemetry's for `gen_ai.client.inference.duration`, and two longer ones.
 const CALL_BOUNDS: [f64; 16] =
     [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68];
 /// Upper bounds in tokens: OpenTelemetry's for `gen_ai.client.token.usage`, the powers of four.
@@ -62,6 +63,17 @@ const OVERHEAD_BOUNDS: [f64; 18] = [
     0.01,
 ];
 
+/// Counters of tokens in the order of [`Call::usage`].
+pub(crate) const USAGE: [Metric; 5] = [
+    names::USAGE_INPUT,
+    names::USAGE_OUTPUT,
+    names::USAGE_CACHE_READ,
+    names::USAGE_CACHE_WRITE,
+    names::USAGE_REASONING,
+];
+/// Value of [`label::TOKEN_MODALITY`] where the answer does not say how many tokens are of text, images or audio.
+const NO_BREAKDOWN: &str = "unknown";
+
 /// Phases of shiftgate's own time, each counted from the request's head.
 const PHASES: [&str; 3] = ["request", "first_byte", "total"];
 
@@ -74,8 +86,8 @@ pub struct Meters {
     overhead: [Histogram; 3],
     /// Running requests by method; the last entry counts all other methods.
     active: [Count; METHODS.len() + 1],
-    asked: Names,
-    answered: Names,
+    asked: ModelLabels,
+    answered: ModelLabels,
 }
 
 impl Default for Meters {
@@ -85,8 +97,8 @@ impl Default for Meters {
             calls: Sets::default(),
             overhead: [(); 3].map(|()| Histogram::new(&OVERHEAD_BOUNDS)),
             active: Default::default(),
-            asked: Names::default(),
-            answered: Names::default(),
+            asked: ModelLabels::default(),
+            answered: ModelLabels::default(),
         }
     }
 }
@@ -99,28 +111,39 @@ struct Call {
     per_chunk: OnceLock<Histogram>,
     input: OnceLock<Histogram>,
     output: OnceLock<Histogram>,
+    /// Tokens in the order of [`USAGE`]. A call without a count adds 0.
+    usage: [Count; USAGE.len()],
 }
 
 impl Default for Call {
     fn default() -> Self {
         let [first_chunk, per_chunk, input, output] = Default::default();
-        Self { duration: Histogram::new(&CALL_BOUNDS), first_chunk, per_chunk, input, output }
+        let duration = Histogram::new(&CALL_BOUNDS);
+        Self { duration, first_chunk, per_chunk, input, output, usage: Default::default() }
     }
 }
 
-/// Series of one metric: labels and values.
+/// Series of one histogram: labels and values.
 pub(crate) type Series = Vec<(Vec<(&'static str, String)>, View)>;
+/// Series of one counter: labels and values.
+pub(crate) type CountSeries = Vec<(Vec<(&'static str, String)>, u64)>;
 
-/// Series of the `gen_ai_*` histograms.
+/// Series of the `gen_ai_*` metrics.
 #[derive(Debug, Default)]
 pub struct CallSeries {
-    /// Durations of calls, in seconds.
+    /// Durations of calls for text, in seconds.
     pub duration: Series,
     /// Times to the first chunk, in seconds.
     pub first_chunk: Series,
     /// Times between chunks, in seconds.
     pub per_chunk: Series,
-    /// Tokens per call, by type.
+    /// Tokens of calls for text: prompt, generated, read from a cache, written to one, thoughts.
+    pub usage: [CountSeries; USAGE.len()],
+    /// Durations of calls for embeddings, in seconds.
+    pub embeddings_duration: Series,
+    /// Tokens per call for embeddings.
+    pub embeddings_input: Series,
+    /// Tokens per call of any kind, by type.
     pub tokens: Series,
 }
 
@@ -202,6 +225,18 @@ impl Meters {
                 #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
                 histogram.get_or_init(|| Histogram::new(&TOKEN_BOUNDS)).observe(tokens as f64, traced);
             }
+            // A part above its whole is a backend's mistake; it must not make a counter overflow.
+            let part = |tokens: Option<u64>, whole: u64| tokens.unwrap_or(0).min(whole);
+            let counts = [
+                usage.input,
+                usage.output,
+                part(usage.cached_input, usage.input),
+                part(usage.cache_written, usage.input),
+                part(usage.reasoning, usage.output),
+            ];
+            for (count, tokens) in call.usage.iter().zip(counts) {
+                count.add(tokens);
+            }
         }
     }
 
@@ -228,11 +263,11 @@ impl Meters {
     pub fn requests(&self) -> Series {
         let labels = |key: &RequestKey| {
             vec![
-                ("http_request_method", key.method.to_owned()),
-                ("http_route", key.route.to_owned()),
-                ("http_response_status_code", key.status.label()),
-                ("network_protocol_version", key.version.to_owned()),
-                ("error_type", key.failed.label()),
+                (label::METHOD, key.method.to_owned()),
+                (label::ROUTE, key.route.to_owned()),
+                (label::STATUS, key.status.label()),
+                (label::PROTOCOL_VERSION, key.version.to_owned()),
+                (label::ERROR_TYPE, key.failed.label()),
             ]
         };
         sorted(self.requests.all().iter().map(|(key, set)| (labels(key), set.view())).collect())
@@ -242,48 +277,69 @@ impl Meters {
     pub fn calls(&self) -> CallSeries {
         let mut series = CallSeries::default();
         for (key, call) in self.calls.all() {
-            let labels = self.labels(&key);
-            if let Some(set) = call.first_chunk.get() {
-                series.first_chunk.push((labels.clone(), set.view()));
-            }
-            if let Some(set) = call.per_chunk.get() {
-                series.per_chunk.push((labels.clone(), set.view()));
-            }
-            for (kind, set) in [("input", &call.input), ("output", &call.output)] {
-                if let Some(set) = set.get() {
-                    let mut labels = labels.clone();
-                    labels.push(("gen_ai_token_type", kind.to_owned()));
-                    series.tokens.push((labels, set.view()));
-                }
-            }
-            series.duration.push((labels, call.duration.view()));
+            series.add(key.operation, self.labels(&key), &call);
         }
-        let CallSeries { duration, first_chunk, per_chunk, tokens } = series;
-        CallSeries {
-            duration: sorted(duration),
-            first_chunk: sorted(first_chunk),
-            per_chunk: sorted(per_chunk),
-            tokens: sorted(tokens),
-        }
+        series.sorted()
     }
 
     fn labels(&self, key: &CallKey) -> Vec<(&'static str, String)> {
         vec![
-            ("gen_ai_operation_name", key.operation.as_str().to_owned()),
-            ("gen_ai_provider_name", key.backend.engine.as_str().to_owned()),
-            ("gen_ai_request_model", self.asked.label(key.asked)),
-            ("gen_ai_response_model", self.answered.label(key.answered)),
-            ("server_address", key.backend.host.clone()),
-            ("server_port", key.backend.port.to_string()),
-            ("error_type", key.failed.label()),
+            (label::OPERATION, key.operation.as_str().to_owned()),
+            (label::PROVIDER, key.backend.engine.as_str().to_owned()),
+            (label::REQUEST_MODEL, self.asked.label(key.asked)),
+            (label::RESPONSE_MODEL, self.answered.label(key.answered)),
+            (label::SERVER_ADDRESS, key.backend.host.clone()),
+            (label::SERVER_PORT, key.backend.port.to_string()),
+            (label::ERROR_TYPE, key.failed.label()),
             ("backend", key.backend.name.clone()),
             ("leg", key.leg.as_str().to_owned()),
         ]
     }
 }
 
+impl CallSeries {
+    fn add(&mut self, operation: Operation, labels: Vec<(&'static str, String)>, call: &Call) {
+        let with = |name, value: &str| {
+            let mut labels = labels.clone();
+            labels.push((name, value.to_owned()));
+            labels
+        };
+        let mut observed = |series: fn(&mut Self) -> &mut Series, set: &OnceLock<Histogram>, labels| {
+            if let Some(set) = set.get() {
+                series(self).push((labels, set.view()));
+            }
+        };
+        observed(|all| &mut all.first_chunk, &call.first_chunk, labels.clone());
+        observed(|all| &mut all.per_chunk, &call.per_chunk, labels.clone());
+        for (kind, set) in [("input", &call.input), ("output", &call.output)] {
+            observed(|all| &mut all.tokens, set, with(label::TOKEN_TYPE, kind));
+        }
+        if operation == Operation::Embeddings {
+            observed(|all| &mut all.embeddings_input, &call.input, labels.clone());
+            self.embeddings_duration.push((labels, call.duration.view()));
+            return;
+        }
+        for (series, count) in self.usage.iter_mut().zip(&call.usage) {
+            series.push((with(label::TOKEN_MODALITY, NO_BREAKDOWN), count.get()));
+        }
+        self.duration.push((labels, call.duration.view()));
+    }
+
+    fn sorted(self) -> Self {
+        Self {
+            duration: sorted(self.duration),
+            first_chunk: sorted(self.first_chunk),
+            per_chunk: sorted(self.per_chunk),
+            usage: self.usage.map(sorted),
+            embeddings_duration: sorted(self.embeddings_duration),
+            embeddings_input: sorted(self.embeddings_input),
+            tokens: sorted(self.tokens),
+        }
+    }
+}
+
 /// Sorts series by labels, so that every page has the same order.
-fn sorted(mut series: Series) -> Series {
+fn sorted<V>(mut series: Vec<(Vec<(&'static str, String)>, V)>) -> Vec<(Vec<(&'static str, String)>, V)> {
     series.sort_by(|a, b| a.0.cmp(&b.0));
     series
 }

@@ -8,7 +8,7 @@ mod counters;
 pub(crate) mod log;
 mod log_line;
 pub(crate) mod meters;
-
+pub(crate) mod names;
 pub(crate) mod server_span;
 mod sinks;
 mod spans;

@@ -17,6 +17,8 @@ pub struct Usage {
     pub input: u64,
     /// Prompt tokens that came from a cache; `None` if unknown.
     pub cached_input: Option<u64>,
+    /// Prompt tokens that were written to a cache; `None` if unknown.
+    pub cache_written: Option<u64>,
     /// Generated tokens, thoughts included.
     pub output: u64,
     /// Generated tokens that are thoughts; `None` if unknown.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Upper bounds in seconds: OpenTelemetry's advice for `gen_ai.client.operation.time_per_output_chunk`, and three below
+/// Upper bounds in seconds: OpenTelemetry's advice for `gen_ai.client.inference.time_per_output_chunk`, and three below
 /// it, as fast servers need less than 10 ms for a token.
 pub(crate) const BOUNDS: [f64; 17] =
     [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];

@@ -61,6 +61,7 @@ impl Counts {
         Some(Usage {
             input: self.input.unwrap_or(0),
             cached_input: self.cached_input,
+            cache_written: self.cache_written,
             output: self.output.unwrap_or(0),
             reasoning: self.reasoning,
         })

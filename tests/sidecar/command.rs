@@ -41,6 +41,7 @@ async fn it_serves_logs_each_request_and_ends_on_sigterm() {
     assert_eq!((&line["status"], &line["generation"], &line["attempts"]), (&200.into(), &1.into(), &1.into()));
     assert_eq!(line["trace_id"], answer.header("x-shiftgate-trace-id").unwrap());
     assert!(line["ttft_ms"].is_f64() && line["total_ms"].is_f64() && line["overhead_us"].is_u64(), "{line}");
+    assert_eq!(line.get("cached_input_tokens"), Some(&serde_json::Value::Null), "vLLM does not say: {line}");
     assert!(line["input_tokens"].is_u64() && line["output_tokens"].is_u64(), "{line}");
     assert!(line.as_object().unwrap().contains_key("cost_usd") && line["cost_usd"].is_null(), "{line}");
     for secret in ["canary", "secret", "Bearer"] {

@@ -31,12 +31,12 @@ async fn a_candidate_that_fails_after_a_stripped_thought_keeps_what_it_told() {
             "{fault}: {}",
             answer.text()
         );
-        let duration = "gen_ai_client_operation_duration_seconds_count";
+        let duration = "gen_ai_client_inference_duration_seconds_count";
         let page = page_when(&running, |page| page.all(duration, &[]).len() == 2).await;
         let calls = page.samples.iter().filter(|one| one.name == duration && one.labels["backend"] == "qwen");
         assert_eq!(calls.map(|one| one.labels["error_type"].as_str()).collect::<Vec<_>>(), [fault]);
         let failed = [("backend", "qwen"), ("error_type", fault)];
-        let first_chunk = "gen_ai_client_operation_time_to_first_chunk_seconds_count";
+        let first_chunk = "gen_ai_client_inference_time_to_first_chunk_seconds_count";
         assert_eq!(page.all(first_chunk, &failed), [1.0], "{fault}: its first content");
         let tokens = |kind| page.all("gen_ai_client_token_usage_sum", &[failed[0], ("gen_ai_token_type", kind)]);
         assert_eq!((tokens("input"), tokens("output")), (vec![7.0], vec![2.0]), "{fault}: its tokens");

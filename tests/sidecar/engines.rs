@@ -17,6 +17,7 @@ const PACE: PollIntervals = PollIntervals {
     deadline: Duration::from_secs(10),
     retry: Duration::from_millis(1),
     probe_again: Duration::from_secs(60),
+    hit_window: Duration::from_millis(20),
 };
 
 fn candidate(wire: Wire) -> SimConfig {

@@ -18,6 +18,7 @@ const PACE: PollIntervals = PollIntervals {
     poll: Duration::from_millis(5),
     deadline: Duration::from_secs(10),
     retry: Duration::from_millis(1),
+    hit_window: Duration::from_millis(20),
     probe_again: Duration::from_millis(1),
 };
 
@@ -179,7 +180,7 @@ async fn each_engines_own_page_is_read() {
         (Wire::Tgi, "/metrics", None),
     ] {
         let (openai, qwen) = pair(Behaviour::default()).await;
-        let load = Load { running: 4, waiting: 7, kv_usage: 0.75 };
+        let load = Load { running: 4, waiting: 7, kv_usage: 0.75, prefix_hits: 0.25 };
         let server = sim::start(SimConfig::new(wire), Behaviour { load, ..Behaviour::default() }).await.unwrap();
         let [page, gpus] = [path, "/dcgm/metrics"].map(|path| format!("http://{}{path}", server.address()));
         let running = start(&with_metrics(&openai, &qwen, &[&page, &gpus], ""), false).await;
@@ -189,7 +190,77 @@ async fn each_engines_own_page_is_read() {
         assert_eq!((fleet["waiting"].as_u64(), fleet["running"].as_u64()), (Some(7), Some(4)), "{wire:?} {fleet}");
         assert_eq!((fleet["kv_usage"].as_f64(), &fleet["error"]), (kv_usage, &Value::Null), "{wire:?} {fleet}");
         assert_eq!(fleet["gpu_utilization"], 0.97, "{wire:?} {fleet}");
+        let told = hit_rate(&running, async |_| {
+            let asked = raw(server.address(), &post("/v1/chat/completions", &chat("eight words", false), "")).await;
+            assert_eq!(asked.status, 200, "{wire:?}: {}", asked.text());
+        });
+        let share = match wire {
+            Wire::Vllm | Wire::Sglang => told.await,
+            _ => running.status().await["backends"][1]["prefix_hit_rate"].as_f64().unwrap_or(-1.0),
+        };
+        match wire {
+            // Of each prompt a whole number of tokens is found.
+            Wire::Vllm => assert!(share > 0.1 && share <= 0.25, "{share}"),
+            Wire::Sglang => assert_eq!(share, 0.25),
+            _ => assert_eq!(share, -1.0, "{wire:?} does not say"),
+        }
     }
+}
+
+/// Repeats a step, which gets its number, until the candidate's prefix hit rate is known.
+async fn hit_rate(running: &Running, step: impl AsyncFn(u64)) -> f64 {
+    let known = async {
+        for number in 0.. {
+            step(number).await;
+            if let Some(rate) = running.status().await["backends"][1]["prefix_hit_rate"].as_f64() {
+                return rate;
+            }
+        }
+        unreachable!()
+    };
+    tokio::time::timeout(PATIENCE, known).await.expect("the rate is not known")
+}
+
+#[tokio::test]
+async fn the_prefix_hit_rate_is_of_the_servers_own_counters() {
+    let page = |number: u64| {
+        let (hits, queries) = (5_000 + 90 * number, 9_000 + 100 * number);
+        format!(
+            "{}vllm:prefix_cache_queries_total {queries}.0\nvllm:prefix_cache_hits_total {hits}.0\n",
+            vllm(0, 1, 0.1)
+        )
+    };
+    let pages = Pages::start(&page(0)).await;
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let running = start(&with_metrics(&openai, &qwen, &[&pages.url], ""), false).await;
+    pages.show(answer(200, &page(0))).await;
+    let status = running.status().await;
+    for backend in [&status["backends"][0], &status["backends"][1]] {
+        assert_eq!(backend.get("prefix_hit_rate"), Some(&Value::Null), "no prompt was looked up: {backend}");
+    }
+    let text = async || get(running.app.admin, "/metrics").await.text();
+    assert!(!text().await.contains("shiftgate_prefix_hit_ratio"));
+    assert_eq!(hit_rate(&running, async |number| pages.show(answer(200, &page(number))).await).await, 0.9);
+    for number in 100.. {
+        pages.show(answer(200, &page(number))).await;
+        if text().await.contains("\nshiftgate_prefix_hit_ratio{backend=\"qwen\"} 0.9\n") {
+            break;
+        }
+        assert!(number < 1_000, "{}", text().await);
+    }
+    let sglang = "sglang:num_running_reqs 1.0\nsglang:cache_hit_rate{tp_rank=\"0\"} 0.96\n";
+    pages.show(answer(200, sglang)).await;
+    assert_eq!(hit_rate(&running, async |_| ()).await, 0.96);
+    // What the server no longer says is unknown again.
+    pages.show(answer(200, &vllm(0, 1, 0.1))).await;
+    eventually(|| {
+        running.app.store.current().targets_off_path()[1]
+            .load
+            .reading(std::time::Instant::now())
+            .prefix_hit_rate
+            .is_none()
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ async fn what_can_be_known_is_there_at_zero_from_the_start() {
     assert_eq!(page.one("shiftgate_config_reload_failed", &[]), 0.0);
     let loaded = page.one("shiftgate_config_last_success_timestamp_seconds", &[]);
     assert!(loaded > 1.7e9, "{loaded}");
-    for absent in ["shiftgate_split_percent_got", "gen_ai_client_operation_duration_seconds_count"] {
+    for absent in ["shiftgate_split_percent_got", "gen_ai_client_inference_duration_seconds_count"] {
         assert!(page.all(absent, &[]).is_empty(), "{absent}");
     }
 }
@@ -146,14 +146,23 @@ async fn a_streamed_request_is_measured() {
         ("backend", "qwen"),
         ("leg", "served"),
     ];
-    assert_eq!(page.one("gen_ai_client_operation_duration_seconds_count", &of), 3.0);
-    assert_eq!(page.one("gen_ai_client_operation_time_to_first_chunk_seconds_count", &of), 3.0);
-    assert!(page.one("gen_ai_client_operation_time_per_output_chunk_seconds_count", &of) >= 3.0);
+    assert_eq!(page.one("gen_ai_client_inference_duration_seconds_count", &of), 3.0);
+    assert_eq!(page.one("gen_ai_client_inference_time_to_first_chunk_seconds_count", &of), 3.0);
+    assert!(page.one("gen_ai_client_inference_time_per_output_chunk_seconds_count", &of) >= 3.0);
     let usage = running.app.stats.backend("qwen");
     for (kind, expected) in [("input", usage.input_tokens.get()), ("output", usage.output_tokens.get())] {
         let of: Vec<_> = of.into_iter().chain([("gen_ai_token_type", kind)]).collect();
         assert_eq!(page.one("gen_ai_client_token_usage_sum", &of), expected as f64, "{kind}");
         assert_eq!(page.one("gen_ai_client_token_usage_count", &of), 3.0);
+    }
+    let counted = |name: &str| {
+        let of: Vec<_> = of.into_iter().chain([("gen_ai_token_modality", "unknown")]).collect();
+        page.one(&format!("gen_ai_client_inference_usage_{name}_total"), &of)
+    };
+    assert_eq!(counted("input_tokens"), usage.input_tokens.get() as f64);
+    assert_eq!(counted("output_tokens"), usage.output_tokens.get() as f64);
+    for part in ["cache_read_input_tokens", "cache_write_input_tokens", "reasoning_output_tokens"] {
+        assert_eq!(counted(part), 0.0, "{part}: vLLM does not say");
     }
     let request = [
         ("http_request_method", "POST"),
@@ -173,6 +182,21 @@ async fn a_streamed_request_is_measured() {
     assert_eq!(open("active") + open("idle"), page.one("shiftgate_pool_connections", &[("backend", "qwen")]));
 }
 
+#[tokio::test]
+async fn embeddings_are_measured_apart_from_texts() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let running = launch(&file(&openai, &qwen, 0.0), false).await;
+    let body = r#"{"model":"text-embedding-3-small","input":"x y z"}"#;
+    let answer = raw(running.address(), &post("/v1/embeddings", body, "")).await;
+    let tokens = answer.json()["usage"]["prompt_tokens"].as_f64().unwrap();
+    let of = [("gen_ai_operation_name", "embeddings"), ("gen_ai_request_model", "text-embedding-3-small")];
+    let page =
+        page_when(&running, |page| page.all("gen_ai_client_embeddings_duration_seconds_count", &of) == [1.0]).await;
+    assert_eq!(page.one("gen_ai_client_embeddings_operation_input_tokens_sum", &of), tokens);
+    assert_eq!(page.all("gen_ai_client_token_usage_sum", &[of[0], ("gen_ai_token_type", "input")]), [tokens]);
+    assert!(!page.kinds.keys().any(|name| name.starts_with("gen_ai_client_inference_")), "{:?}", page.kinds);
+}
+
 #[cfg(feature = "otlp")]
 #[tokio::test]
 async fn traced_requests_are_exemplars() {
@@ -190,8 +214,8 @@ async fn traced_requests_are_exemplars() {
     let text = scrape(&running, OPEN_METRICS).await.text();
     let page = Page::read(&text, true);
     for name in [
-        "gen_ai_client_operation_duration_seconds_bucket",
-        "gen_ai_client_operation_time_to_first_chunk_seconds_bucket",
+        "gen_ai_client_inference_duration_seconds_bucket",
+        "gen_ai_client_inference_time_to_first_chunk_seconds_bucket",
         "http_server_request_duration_seconds_bucket",
         "shiftgate_overhead_duration_seconds_bucket",
     ] {
@@ -214,7 +238,7 @@ async fn a_failover_counts_for_the_backend_that_failed() {
     };
     let page = page_when(&running, |page| retries(page, "qwen") == 1.0).await;
     assert_eq!(retries(&page, "openai"), 0.0);
-    let calls = |labels: &[(&str, &str)]| page.one("gen_ai_client_operation_duration_seconds_count", labels);
+    let calls = |labels: &[(&str, &str)]| page.one("gen_ai_client_inference_duration_seconds_count", labels);
     assert_eq!(calls(&[("backend", "qwen"), ("error_type", "upstream_reset"), ("gen_ai_request_model", "other")]), 1.0);
     assert_eq!(calls(&[("backend", "openai"), ("error_type", ""), ("gen_ai_request_model", "gpt-4o")]), 1.0);
 }
@@ -247,7 +271,7 @@ async fn names_that_no_backend_answers_to_are_no_labels() {
     let running = launch(&file(&openai, &qwen, 0.0), false).await;
     let body = chat("x", false).replace("gpt-4o", "sk-secret-by-mistake");
     assert_eq!(ask(&running, &body, "").await.status, 404);
-    let count = "gen_ai_client_operation_duration_seconds_count";
+    let count = "gen_ai_client_inference_duration_seconds_count";
     page_when(&running, |page| page.all(count, &[]) == [1.0]).await;
     let of = [("gen_ai_request_model", "other"), ("error_type", "404")];
     assert_eq!(page(&running).await.one(count, &of), 1.0);
@@ -260,7 +284,7 @@ async fn promtool_has_nothing_to_say() {
     let text = file(&openai, &qwen, 100.0).replace("enabled = false", "enabled = true");
     let running = launch(&text, false).await;
     assert_eq!(ask(&running, &chat("x", true), "").await.status, 200);
-    page_when(&running, |page| page.all("gen_ai_client_operation_duration_seconds_count", &[]).len() == 2).await;
+    page_when(&running, |page| page.all("gen_ai_client_inference_duration_seconds_count", &[]).len() == 2).await;
     let text = scrape(&running, "text/plain").await.body;
     let promtool =
         Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();

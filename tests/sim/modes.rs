@@ -136,7 +136,7 @@ async fn dashscope_and_the_common_server_are_strict() {
 
 #[tokio::test]
 async fn metrics_have_each_servers_own_names() {
-    let load = Load { running: 3, waiting: 5, kv_usage: 0.5 };
+    let load = Load { running: 3, waiting: 5, kv_usage: 0.5, prefix_hits: 0.25 };
     for (wire, path, lines) in [
         (
             Wire::Vllm,

@@ -81,7 +81,9 @@ async fn each_operation_has_its_name() {
         assert_eq!(spans[0].name, format!("POST {path}"));
         assert_eq!(spans[1].name, format!("{operation} gpt-4o"), "{path}");
         assert_eq!(spans[1].get("gen_ai.operation.name"), operation);
-        assert_eq!(spans[1].get("gen_ai.response.time_to_first_chunk"), &Value::Null, "not streamed");
+        for of_streams in ["gen_ai.response.time_to_first_chunk", "gen_ai.request.stream"] {
+            assert_eq!(spans[1].get(of_streams), &Value::Null, "not streamed");
+        }
     }
 }
 

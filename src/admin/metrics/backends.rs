@@ -4,6 +4,7 @@ use super::page::{Family, Labels, Value, gauge};
 use crate::admin::view::{BackendView, View};
 use crate::outcome::LegKind;
 use crate::stats::BackendStats;
+use crate::telemetry::names::{self, Metric, label};
 use crate::translate::answer::Note;
 
 type Backends = [(String, std::sync::Arc<BackendStats>)];
@@ -24,36 +25,22 @@ fn labels_of(backend: &str) -> Labels {
 
 fn counters(backends: &Backends) -> Vec<Family> {
     type Read = fn(&BackendStats) -> Value;
-    let table: [(&'static str, &'static str, Read); 11] = [
-        ("shiftgate_attempts", "Requests sent to the backend, replays included", |s| Value::Counter(s.attempts.get())),
-        ("shiftgate_served", "Requests answered by the backend", |s| Value::Counter(s.served.get())),
-        ("shiftgate_errors", "Requests without a complete good answer, by the backend's fault", |s| {
-            Value::Counter(s.errors.get())
-        }),
-        ("shiftgate_failovers", "Requests sent to another backend after this one failed", |s| {
-            Value::Counter(s.failovers.get())
-        }),
-        ("shiftgate_replays", "Requests sent again because a reused connection was closed", |s| {
-            Value::Counter(s.replays.get())
-        }),
-        ("shiftgate_early_heads", "Heads of streams sent before the backend had content", |s| {
-            Value::Counter(s.early_heads.get())
-        }),
-        ("shiftgate_misconfigured", "Refusals of shiftgate's key, model or path by the backend", |s| {
-            Value::Counter(s.misconfigured.get())
-        }),
-        ("shiftgate_tokens_input", "Prompt tokens as the backend counted them", |s| {
-            Value::Counter(s.input_tokens.get())
-        }),
-        ("shiftgate_tokens_output", "Generated tokens as the backend counted them", |s| {
-            Value::Counter(s.output_tokens.get())
-        }),
-        ("shiftgate_backend_in_flight", "Requests being answered by the backend", |s| gauge(s.in_flight.get())),
-        ("shiftgate_pool_connections", "Connections open to the backend", |s| gauge(s.connections.get())),
+    let table: [(Metric, Read); 11] = [
+        (names::ATTEMPTS, |s| Value::Counter(s.attempts.get())),
+        (names::SERVED, |s| Value::Counter(s.served.get())),
+        (names::ERRORS, |s| Value::Counter(s.errors.get())),
+        (names::FAILOVERS, |s| Value::Counter(s.failovers.get())),
+        (names::REPLAYS, |s| Value::Counter(s.replays.get())),
+        (names::EARLY_HEADS, |s| Value::Counter(s.early_heads.get())),
+        (names::MISCONFIGURED, |s| Value::Counter(s.misconfigured.get())),
+        (names::TOKENS_INPUT, |s| Value::Counter(s.input_tokens.get())),
+        (names::TOKENS_OUTPUT, |s| Value::Counter(s.output_tokens.get())),
+        (names::BACKEND_IN_FLIGHT, |s| gauge(s.in_flight.get())),
+        (names::POOL_CONNECTIONS, |s| gauge(s.connections.get())),
     ];
-    let family = |(name, help, read): (_, _, Read)| {
+    let family = |(metric, read): (Metric, Read)| {
         let samples = backends.iter().map(|(backend, stats)| (labels_of(backend), read(stats)));
-        Family::new(name, help, samples.collect())
+        Family::new(metric, samples.collect())
     };
     table.into_iter().map(family).collect()
 }
@@ -67,7 +54,7 @@ fn cost(backends: &Backends, view: &View) -> Family {
         labels.push(("leg", LegKind::Served.as_str().to_owned()));
         Some((labels, Value::Sum(usd)))
     });
-    Family::new("shiftgate_cost_usd", "Cost of answers with a known price, in USD", samples.collect())
+    Family::new(names::COST, samples.collect())
 }
 
 fn by_reason(backends: &Backends) -> [Family; 2] {
@@ -82,25 +69,14 @@ fn by_reason(backends: &Backends) -> [Family; 2] {
         retries.extend(stats.retries().map(labelled));
         cancelled.extend(stats.cancellations().map(labelled));
     }
-    [
-        Family::new(
-            "shiftgate_upstream_retries",
-            "Requests sent again after this backend failed: to the baseline by cause, or to itself as a replay",
-            retries,
-        ),
-        Family::new(
-            "shiftgate_upstream_cancelled",
-            "Attempts cancelled before the backend finished, by who cancelled them",
-            cancelled,
-        ),
-    ]
+    [Family::new(names::UPSTREAM_RETRIES, retries), Family::new(names::UPSTREAM_CANCELLED, cancelled)]
 }
 
 fn connections(view: &View) -> [Family; 2] {
     let address = |view: &BackendView| {
         vec![
-            ("server_address", view.labels.host.clone()),
-            ("server_port", view.labels.port.to_string()),
+            (label::SERVER_ADDRESS, view.labels.host.clone()),
+            (label::SERVER_PORT, view.labels.port.to_string()),
             ("backend", view.labels.name.clone()),
         ]
     };
@@ -110,19 +86,12 @@ fn connections(view: &View) -> [Family; 2] {
         let idle = view.idle.min(view.stats.connections.get());
         for (state, count) in [("active", view.stats.connections.get().saturating_sub(idle)), ("idle", idle)] {
             let mut labels = address(view);
-            labels.push(("http_connection_state", state.to_owned()));
+            labels.push((label::CONNECTION_STATE, state.to_owned()));
             open.push((labels, gauge(count)));
         }
         lifetimes.push((address(view), Value::Histogram(view.stats.lifetimes.view())));
     }
-    [
-        Family::new("http_client_open_connections", "Open connections to backends, by state", open),
-        Family::new(
-            "http_client_connection_duration_seconds",
-            "Lifetimes of connections to backends, in seconds",
-            lifetimes,
-        ),
-    ]
+    [Family::new(names::HTTP_CLIENT_CONNECTIONS, open), Family::new(names::HTTP_CLIENT_CONNECTION_DURATION, lifetimes)]
 }
 
 fn translations(backends: &Backends) -> [Family; 2] {
@@ -141,8 +110,5 @@ fn translations(backends: &Backends) -> [Family; 2] {
             notes.push((labels, Value::Counter(noticed.get(note.as_str()).copied().unwrap_or(0))));
         }
     }
-    [
-        Family::new("shiftgate_translate", "Request fields handled by the translation, by action", fields),
-        Family::new("shiftgate_answer_notes", "Answers that needed a repair, by repair", notes),
-    ]
+    [Family::new(names::TRANSLATE, fields), Family::new(names::ANSWER_NOTES, notes)]
 }

@@ -1,6 +1,6 @@
 //! `/metrics`: the view's numbers, in Prometheus' text format and in OpenMetrics.
 //!
-//! Owns: the names of metrics and labels. Invariant: label values come from rollout.toml and closed lists only, except
+//! Owns: the series and their labels; names of metrics are in the table of `telemetry`. Invariant: label values come from rollout.toml and closed lists only, except
 //! models, which are bounded where they are counted. Bound: a few hundred series per metric.
 
 mod backends;

@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use super::format::Format;
 use crate::stats::{Exemplar, View};
+use crate::telemetry::names::Metric;
 
 pub(super) type Labels = Vec<(&'static str, String)>;
 
@@ -28,22 +29,21 @@ impl Value {
     }
 }
 
-/// A metric and its series, which have one kind. A counter's name is without `_total`.
+/// A metric and its series, which have one kind.
 #[derive(Debug)]
 pub(super) struct Family {
-    pub(super) name: &'static str,
-    pub(super) help: &'static str,
+    pub(super) metric: Metric,
     pub(super) samples: Vec<(Labels, Value)>,
 }
 
 impl Family {
-    pub(super) const fn new(name: &'static str, help: &'static str, samples: Vec<(Labels, Value)>) -> Self {
-        Self { name, help, samples }
+    pub(super) const fn new(metric: Metric, samples: Vec<(Labels, Value)>) -> Self {
+        Self { metric, samples }
     }
 
     /// Creates a metric with a single series without labels.
-    pub(super) fn one(name: &'static str, help: &'static str, value: Value) -> Self {
-        Self::new(name, help, vec![(Vec::new(), value)])
+    pub(super) fn one(metric: Metric, value: Value) -> Self {
+        Self::new(metric, vec![(Vec::new(), value)])
     }
 }
 
@@ -77,7 +77,7 @@ impl Page {
         let counted = if kind == "counter" { "_total" } else { "" };
         // OpenMetrics describes the metric, the older format the sample, so the name differs.
         let described = if self.format == Format::Text { counted } else { "" };
-        let (name, help) = (family.name, family.help);
+        let Metric { name, help, .. } = family.metric;
         self.text.extend(["# HELP ", name, described, " ", help, "\n"]);
         self.text.extend(["# TYPE ", name, described, " ", kind, "\n"]);
         for (labels, value) in &family.samples {
@@ -184,16 +184,23 @@ mod tests {
 
     const BOUNDS: [f64; 3] = [0.000_01, 1.0, 1_048_576.0];
 
+    fn metric(name: &'static str, help: &'static str) -> Metric {
+        Metric { name, help, convention: None }
+    }
+
     fn families() -> Vec<Family> {
         let histogram = Histogram::new(&BOUNDS);
         let at = UNIX_EPOCH + Duration::from_millis(1_764_000_000_007);
         histogram.observe(0.5, Some(Traced { trace: TraceId::new(7), at }));
         histogram.observe(2e9, None);
         vec![
-            Family::one("a_runs", "Runs", Value::Counter(3)),
-            Family::new("empty", "Nothing", Vec::new()),
-            Family::new("b_state", "State", vec![(vec![("of", "x # \"\\\n".to_owned())], Value::Gauge(1.5))]),
-            Family::new("c_seconds", "Times", vec![(vec![("of", String::new())], Value::Histogram(histogram.view()))]),
+            Family::one(metric("a_runs", "Runs"), Value::Counter(3)),
+            Family::new(metric("empty", "Nothing"), Vec::new()),
+            Family::new(metric("b_state", "State"), vec![(vec![("of", "x # \"\\\n".to_owned())], Value::Gauge(1.5))]),
+            Family::new(
+                metric("c_seconds", "Times"),
+                vec![(vec![("of", String::new())], Value::Histogram(histogram.view()))],
+            ),
         ]
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::page::{Family, Value, gauge};
+use crate::telemetry::names;
 
 /// Ticks per second in `/proc`: Linux shows user space 100 at any timer frequency (`USER_HZ`).
 const TICKS: f64 = 100.0;
@@ -13,21 +14,16 @@ pub(super) fn families() -> Vec<Family> {
     let resident = fs::read_to_string("/proc/self/status").ok().and_then(|text| resident(&text));
     let max = rlimit::getrlimit(rlimit::Resource::NOFILE).ok().map(|(soft, _)| soft);
     let all = [
+        (names::PROCESS_CPU, stat.as_ref().map(|stat| Value::Sum(stat.cpu_ticks / TICKS))),
+        (names::PROCESS_MEMORY, resident.map(gauge)),
+        (names::PROCESS_OPEN_FDS, open_fds().map(gauge)),
+        (names::PROCESS_MAX_FDS, max.map(gauge)),
         (
-            "process_cpu_seconds",
-            "CPU time used by this process, in seconds",
-            stat.as_ref().map(|stat| Value::Sum(stat.cpu_ticks / TICKS)),
-        ),
-        ("process_resident_memory_bytes", "Resident memory of this process, in bytes", resident.map(gauge)),
-        ("process_open_fds", "Open file descriptors", open_fds().map(gauge)),
-        ("process_max_fds", "Limit of open file descriptors", max.map(gauge)),
-        (
-            "process_start_time_seconds",
-            "Start of this process, in seconds since 1970",
+            names::PROCESS_START,
             stat.as_ref().zip(boot).map(|(stat, boot)| Value::Gauge(boot + stat.start_ticks / TICKS)),
         ),
     ];
-    all.into_iter().filter_map(|(name, help, value)| Some(Family::one(name, help, value?))).collect()
+    all.into_iter().filter_map(|(metric, value)| Some(Family::one(metric, value?))).collect()
 }
 
 /// Returns the folder's size, which is the count since Linux 6.2; before, counts its entries without this reading's
@@ -84,18 +80,20 @@ mod tests {
     #[test]
     fn this_process_is_known() {
         let families = families();
-        let value = |name| {
-            let family: &Family = families.iter().find(|family| family.name == name).unwrap();
+        let value = |metric| {
+            let family: &Family = families.iter().find(|family| family.metric == metric).unwrap();
             match family.samples[0].1 {
                 Value::Gauge(value) | Value::Sum(value) => value,
                 ref other => panic!("{other:?}"),
             }
         };
-        assert!(value("process_resident_memory_bytes") > 1e6);
-        assert!(value("process_open_fds") >= 3.0 && value("process_max_fds") >= value("process_open_fds"));
-        assert!(value("process_cpu_seconds") >= 0.0);
+        assert!(value(names::PROCESS_MEMORY) > 1e6);
+        assert!(
+            value(names::PROCESS_OPEN_FDS) >= 3.0 && value(names::PROCESS_MAX_FDS) >= value(names::PROCESS_OPEN_FDS)
+        );
+        assert!(value(names::PROCESS_CPU) >= 0.0);
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
-        let age = now - value("process_start_time_seconds");
+        let age = now - value(names::PROCESS_START);
         assert!((-2.0..86_400.0).contains(&age), "{age}");
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::page::{Family, Labels, Value, gauge};
 use crate::admin::view::View;
 use crate::stats::Stats;
+use crate::telemetry::names;
 
 /// Reasons for which shiftgate closes connections of applications or does not accept them.
 const CLOSED: [&str; 5] = ["not_accepted", "malformed", "slow_head", "idle", "slow_reader"];
@@ -16,13 +17,9 @@ pub(super) fn families(view: &View) -> Vec<Family> {
     families.extend(config(view));
     families.extend(telemetry(stats));
     families.extend([
-        Family::one("shiftgate_requests_in_flight", "Requests in flight", gauge(stats.in_flight.get())),
-        Family::one("shiftgate_connections", "Open connections of applications", gauge(stats.connections.get())),
-        Family::one(
-            "shiftgate_body_bytes",
-            "Memory for held bodies and answers, in bytes",
-            gauge(stats.body_bytes.get()),
-        ),
+        Family::one(names::REQUESTS_IN_FLIGHT, gauge(stats.in_flight.get())),
+        Family::one(names::CONNECTIONS, gauge(stats.connections.get())),
+        Family::one(names::BODY_BYTES, gauge(stats.body_bytes.get())),
     ]);
     families
 }
@@ -32,19 +29,11 @@ fn requests(stats: &Stats) -> Vec<Family> {
     let mut shed = stats.sheds();
     shed.insert("limits.connections", stats.refused_connections.get());
     vec![
-        Family::new("shiftgate_requests_ended", "Ended requests, by end", by("end", [], stats.ended())),
-        Family::new("shiftgate_refused", "Requests answered by shiftgate itself, by reason", by("reason", [], refused)),
-        Family::new("shiftgate_shed", "Requests refused at a limit, by limit", by("reason", [], shed)),
-        Family::new(
-            "shiftgate_connections_closed",
-            "Connections of applications that shiftgate closed or did not accept, by reason",
-            by("reason", CLOSED, stats.closed()),
-        ),
-        Family::one(
-            "shiftgate_failover_refused",
-            "Failures of candidates without a failover because the retry budget was spent",
-            Value::Counter(stats.over_budget.get()),
-        ),
+        Family::new(names::REQUESTS_ENDED, by("end", [], stats.ended())),
+        Family::new(names::REFUSED, by("reason", [], refused)),
+        Family::new(names::SHED, by("reason", [], shed)),
+        Family::new(names::CONNECTIONS_CLOSED, by("reason", CLOSED, stats.closed())),
+        Family::one(names::FAILOVER_REFUSED, Value::Counter(stats.over_budget.get())),
     ]
 }
 
@@ -56,11 +45,7 @@ fn residency(stats: &Stats) -> Family {
             samples.push((labels, Value::Counter(count)));
         }
     }
-    Family::new(
-        "shiftgate_residency_requests",
-        "Requests that a residency rule matched, by rule and by whether the chosen backend served, another one, or none",
-        samples,
-    )
+    Family::new(names::RESIDENCY_REQUESTS, samples)
 }
 
 fn config(view: &View) -> Vec<Family> {
@@ -71,22 +56,10 @@ fn config(view: &View) -> Vec<Family> {
         (vec![("result", result.to_owned()), ("kind", kind.to_owned())], Value::Counter(count))
     };
     vec![
-        Family::new(
-            "shiftgate_config_reloads",
-            "Readings of rollout.toml after the first, by result and kind of error",
-            reloads.map(labelled).collect(),
-        ),
-        Family::one("shiftgate_config_generation", "Generation of the snapshot in force", gauge(view.generation)),
-        Family::one(
-            "shiftgate_config_reload_failed",
-            "1 while the file on disk is refused and the last valid one is in force",
-            gauge(u64::from(view.reload_error.is_some())),
-        ),
-        Family::one(
-            "shiftgate_config_last_success_timestamp_seconds",
-            "Time of reading the snapshot in force, in seconds since 1970",
-            Value::Gauge(view.loaded_at.as_duration().as_secs_f64()),
-        ),
+        Family::new(names::CONFIG_RELOADS, reloads.map(labelled).collect()),
+        Family::one(names::CONFIG_GENERATION, gauge(view.generation)),
+        Family::one(names::CONFIG_RELOAD_FAILED, gauge(u64::from(view.reload_error.is_some()))),
+        Family::one(names::CONFIG_LAST_SUCCESS, Value::Gauge(view.loaded_at.as_duration().as_secs_f64())),
     ]
 }
 
@@ -104,26 +77,10 @@ fn telemetry(stats: &Stats) -> Vec<Family> {
         .map(|(reason, count)| (vec![signal(), ("reason", reason.to_owned())], Value::Counter(count.get())))
         .into();
     vec![
-        Family::new(
-            "shiftgate_telemetry_dropped",
-            "Spans not exported, by reason; rate counts spans of traces above the limit of kept traces",
-            dropped,
-        ),
-        Family::new(
-            "shiftgate_telemetry_exported",
-            "Spans accepted by the collector",
-            vec![(vec![signal()], Value::Counter(spans.exported.get()))],
-        ),
-        Family::new(
-            "shiftgate_telemetry_queue_length",
-            "Spans waiting for export",
-            vec![(vec![signal()], gauge(spans.queued.get()))],
-        ),
-        Family::one(
-            "shiftgate_log_dropped_lines",
-            "Log lines dropped because the reader was too slow",
-            Value::Counter(stats.log_dropped.get()),
-        ),
+        Family::new(names::TELEMETRY_DROPPED, dropped),
+        Family::new(names::TELEMETRY_EXPORTED, vec![(vec![signal()], Value::Counter(spans.exported.get()))]),
+        Family::new(names::TELEMETRY_QUEUE, vec![(vec![signal()], gauge(spans.queued.get()))]),
+        Family::one(names::LOG_DROPPED, Value::Counter(stats.log_dropped.get())),
     ]
 }
 

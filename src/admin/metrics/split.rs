@@ -3,6 +3,7 @@
 use super::page::{Family, Labels, Value};
 use crate::admin::view::View;
 use crate::model::{Pin, Reason};
+use crate::telemetry::names;
 
 /// Pins that only a translation detects.
 const LATE: [Pin; 14] = [
@@ -29,22 +30,10 @@ const OF_THE_BASELINE: &[Reason] = &[Reason::Overload, Reason::Cooldown, Reason:
 
 pub(super) fn families(view: &View) -> Vec<Family> {
     vec![
-        Family::new(
-            "shiftgate_split_decisions",
-            "Decisions by route, backend decided for, and reason",
-            decisions(view),
-        ),
-        Family::new(
-            "shiftgate_split_late_pins",
-            "Requests pinned during translation, after the split had chosen a candidate",
-            late(view),
-        ),
-        Family::new("shiftgate_split_percent", "Percent set in rollout.toml, by route and candidate", asked(view)),
-        Family::new(
-            "shiftgate_split_percent_got",
-            "Percent of the split's requests assigned to this backend since the start",
-            got(view),
-        ),
+        Family::new(names::SPLIT_DECISIONS, decisions(view)),
+        Family::new(names::SPLIT_LATE_PINS, late(view)),
+        Family::new(names::SPLIT_PERCENT, asked(view)),
+        Family::new(names::SPLIT_PERCENT_GOT, got(view)),
     ]
 }
 

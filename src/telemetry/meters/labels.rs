@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{Method, Version};
 
-use super::names::Name;
+use super::models::ModelLabel;
 use super::sets::Key;
 use crate::model::{Fault, METHODS, OTHER_METHOD};
 use crate::outcome::{BackendLabels, LegKind};
@@ -100,15 +100,15 @@ pub(super) struct CallKey {
     pub(super) backend: Arc<BackendLabels>,
     pub(super) operation: Operation,
     pub(super) leg: LegKind,
-    pub(super) asked: Name,
-    pub(super) answered: Name,
+    pub(super) asked: ModelLabel,
+    pub(super) answered: ModelLabel,
     pub(super) failed: Failed,
 }
 
 impl Key for CallKey {
     fn coarser(&self) -> Option<Self> {
-        if self.asked != Name::Other || self.answered != Name::Other {
-            return Some(Self { asked: Name::Other, answered: Name::Other, ..self.clone() });
+        if self.asked != ModelLabel::Other || self.answered != ModelLabel::Other {
+            return Some(Self { asked: ModelLabel::Other, answered: ModelLabel::Other, ..self.clone() });
         }
         Some(Self { failed: self.failed.coarser()?, ..self.clone() })
     }

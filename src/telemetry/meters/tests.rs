@@ -36,7 +36,8 @@ fn leg(backend: &Arc<BackendLabels>, sent_at: Instant, model: &str) -> LegEnd {
     let mut facts = AnswerFacts::default();
     facts.told.model = Some(format!("{model}-0001"));
     facts.first_content = Some(sent_at + Duration::from_millis(30));
-    facts.usage = Some(Usage { input: 12, output: 5, ..Usage::default() });
+    facts.usage =
+        Some(Usage { input: 12, cached_input: Some(8), cache_written: Some(u64::MAX), output: 5, reasoning: Some(2) });
     let mut pace = Pace::default();
     for millis in [30, 40, 55] {
         pace.chunk(sent_at + Duration::from_millis(millis));
@@ -124,6 +125,11 @@ fn a_streamed_call_is_measured_in_every_way() {
     assert_eq!((calls.per_chunk[0].1.count(), calls.per_chunk[0].0.len()), (2, 9));
     let tokens: Vec<_> = calls.tokens.iter().map(|(of, set)| (value(of, "gen_ai_token_type"), set.sum)).collect();
     assert_eq!(tokens, [("input", 12.0), ("output", 5.0)]);
+    for (series, expected) in calls.usage.iter().zip([12, 5, 8, 12, 2]) {
+        let [(labels, count)] = series.as_slice() else { panic!("{series:?}") };
+        assert_eq!((value(labels, "gen_ai_token_modality"), *count), ("unknown", expected));
+    }
+    assert!(calls.embeddings_duration.is_empty() && calls.embeddings_input.is_empty());
     let (labels, request) = &meters.requests()[0];
     assert_eq!(
         (value(labels, "http_route"), value(labels, "http_response_status_code")),
@@ -153,6 +159,32 @@ fn what_was_not_streamed_or_not_asked_of_a_model_has_no_chunks() {
     other.operation = None;
     meters.ended(&other, false);
     assert_eq!((meters.calls().duration.len(), meters.requests().len()), (0, 1));
+}
+
+#[test]
+fn embeddings_are_a_metric_of_their_own() {
+    let meters = Meters::default();
+    let mut embeddings = outcome(vec![leg(&backend("openai"), Instant::now(), "text-embedding-3-small")]);
+    (embeddings.operation, embeddings.params.stream) = (Some(Operation::Embeddings), false);
+    meters.ended(&embeddings, false);
+    let calls = meters.calls();
+    assert!(calls.duration.is_empty() && calls.usage.iter().all(Vec::is_empty), "{calls:?}");
+    assert_eq!((calls.embeddings_duration.len(), calls.tokens.len()), (1, 2));
+    let (labels, input) = &calls.embeddings_input[0];
+    assert_eq!((value(labels, "gen_ai_operation_name"), labels.len(), input.sum), ("embeddings", 9, 12.0));
+}
+
+#[test]
+fn a_call_without_a_count_is_counted_as_zero() {
+    let meters = Meters::default();
+    let mut failed = leg(&backend("qwen"), Instant::now(), "qwen3");
+    failed.facts = AnswerFacts::default();
+    meters.ended(&outcome(vec![failed]), false);
+    let calls = meters.calls();
+    let counts: Vec<Vec<u64>> =
+        calls.usage.iter().map(|series| series.iter().map(|(_, count)| *count).collect()).collect();
+    assert_eq!(counts, [[0], [0], [0], [0], [0]]);
+    assert!(calls.tokens.is_empty());
 }
 
 #[test]

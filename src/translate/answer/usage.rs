@@ -10,7 +10,7 @@ use crate::wire::answer_facts::{MAX_TOKENS, Usage};
 pub(super) struct TokenCounts {
     input: u64,
     cached: Option<u64>,
-    cache_written: u64,
+    cache_written: Option<u64>,
     output: u64,
     reasoning: Option<u64>,
     total: u64,
@@ -51,7 +51,7 @@ impl TokenCounts {
         Some(Self {
             input,
             cached: input_details.cached_tokens,
-            cache_written: input_details.cache_write_tokens.unwrap_or(0),
+            cache_written: input_details.cache_write_tokens,
             output,
             reasoning: reasoning.or(fields.reasoning_tokens),
             total: fields.total_tokens.unwrap_or_else(|| input.saturating_add(output)),
@@ -59,7 +59,13 @@ impl TokenCounts {
     }
 
     pub(super) const fn seen(self) -> Usage {
-        Usage { input: self.input, cached_input: self.cached, output: self.output, reasoning: self.reasoning }
+        Usage {
+            input: self.input,
+            cached_input: self.cached,
+            cache_written: self.cache_written,
+            output: self.output,
+            reasoning: self.reasoning,
+        }
     }
 
     pub(super) fn put_chat(self, out: &mut BytesMut) {
@@ -80,7 +86,7 @@ impl TokenCounts {
     pub(super) fn to_responses(self) -> serde_json::Value {
         serde_json::json!({
             "input_tokens": self.input,
-            "input_tokens_details": {"cached_tokens": self.cached.unwrap_or(0), "cache_write_tokens": self.cache_written},
+            "input_tokens_details": {"cached_tokens": self.cached.unwrap_or(0), "cache_write_tokens": self.cache_written.unwrap_or(0)},
             "output_tokens": self.output,
             "output_tokens_details": {"reasoning_tokens": self.reasoning.unwrap_or(0)},
             "total_tokens": self.total,

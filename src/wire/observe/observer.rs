@@ -143,9 +143,12 @@ mod tests {
         let seen = watch(concat!(
             "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}],\"usage\":null}\n\n",
             "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,",
-            "\"prompt_tokens_details\":{\"cached_tokens\":2}}}\n\ndata: [DONE]\n\n"
+            "\"prompt_tokens_details\":{\"cached_tokens\":2,\"cache_write_tokens\":4}}}\n\ndata: [DONE]\n\n"
         ));
-        assert_eq!(seen.usage, Some(Usage { input: 7, cached_input: Some(2), output: 3, reasoning: None }));
+        assert_eq!(
+            seen.usage,
+            Some(Usage { input: 7, cached_input: Some(2), cache_written: Some(4), output: 3, reasoning: None })
+        );
         assert!(!seen.error_event);
         let seen =
             watch("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: {\"error\":{\"message\":\"m\"}}\n\n");
@@ -175,7 +178,7 @@ mod tests {
             observer.push(&Bytes::from_static(part.as_bytes()), Instant::now());
         }
         observer.finish();
-        assert_eq!(observer.seen.usage, Some(Usage { input: 1, cached_input: None, output: 2, reasoning: None }));
+        assert_eq!(observer.seen.usage, Some(Usage { input: 1, output: 2, ..Usage::default() }));
         assert_eq!(of_answer(b"<html>"), None);
     }
 

@@ -207,6 +207,7 @@ impl Simulator for Sglang {
         page.gauge("sglang:num_queue_reqs", measured.waiting);
         page.gauge("sglang:token_usage", measured.kv_usage);
         page.gauge("sglang:num_retracted_reqs", 0.0);
+        page.gauge("sglang:cache_hit_rate", measured.prefix_hits);
         page.set_labels(format!("engine_type=\"unified\",is_streaming=\"false\",model_name=\"{name}\""));
         page.counter("sglang:prompt_tokens_total", measured.prompt_tokens);
         page.counter("sglang:generation_tokens_total", measured.generated_tokens);

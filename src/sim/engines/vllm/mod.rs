@@ -138,6 +138,8 @@ impl Simulator for Vllm {
         page.gauge("vllm:num_requests_waiting", measured.waiting);
         page.gauge("vllm:kv_cache_usage_perc", measured.kv_usage);
         page.counter("vllm:num_preemptions_total", 0.0);
+        page.counter("vllm:prefix_cache_queries_total", measured.prompt_tokens);
+        page.counter("vllm:prefix_cache_hits_total", measured.cached_tokens);
         page.counter("vllm:prompt_tokens_total", measured.prompt_tokens);
         page.counter("vllm:generation_tokens_total", measured.generated_tokens);
         page.histogram("vllm:time_to_first_token_seconds", 0.25 * measured.answers, measured.answers);
