@@ -161,10 +161,10 @@ fn kept<T: Default>(
     previous.filter(|before| holds(before)).map(|before| Arc::clone(part(before))).unwrap_or_default()
 }
 
-/// True if only the price differs, so that health stays valid. A changed key or authority may have been the reason for
-/// failures.
+/// True if only price and wording differ, so that health stays valid. A changed key or authority may have been the
+/// reason for failures.
 pub(crate) fn is_asked_alike(before: &Backend, now: &Backend) -> bool {
-    Backend { price: now.price.clone(), ..before.clone() } == *now
+    Backend { price: now.price.clone(), system: now.system.clone(), ..before.clone() } == *now
 }
 
 /// True if connections opened for one section serve the other.

@@ -91,6 +91,24 @@ async fn an_edit_of_its_file_holds_from_the_next_request_on_the_same_connection(
 }
 
 #[tokio::test]
+async fn an_edit_of_its_file_leaves_the_breaker_as_it_is() {
+    let (openai, qwen) = pair(behaviour(Fault::Html)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own.md");
+    std::fs::write(&own, "First.").unwrap();
+    let text = worded(&openai, &qwen, 100.0, &own).replace("enabled = false", "enabled = true");
+    let running = launch(&format!("{text}breaker = {{ failures = 1, open = \"10m\" }}\n"), true).await;
+    assert_eq!(ask(&running, &chat("hi", false), "").await.status, 200);
+    assert_eq!(running.status().await["backends"][1]["breaker"], "open");
+    std::fs::write(&own, "Second.").unwrap();
+    eventually(|| running.app.store.current().snapshot.generation == 2).await;
+    assert_eq!(running.status().await["backends"][1]["breaker"], "open");
+    let answer = ask(&running, &chat("hi", false), "").await;
+    assert_eq!((answer.status, answer.header("x-shiftgate-reason")), (200, Some("breaker")));
+    assert_eq!(qwen.requests(), 1);
+}
+
+#[tokio::test]
 async fn a_file_that_was_missing_at_a_reload_is_waited_for() {
     let (openai, qwen) = pair(Behaviour::default()).await;
     let folder = tempfile::tempdir().unwrap();
