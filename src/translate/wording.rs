@@ -262,7 +262,7 @@ mod tests {
         let clamped = |config: &Config| sent(config, CHAT, &ask).0["max_tokens"].as_u64().unwrap();
         let (_folder, config) = file("append", "sglang", "max_model_len = 8192");
         let short = clamped(&config);
-        let mut long = config.clone();
+        let mut long = config;
         long.backends[1].system.as_mut().unwrap().text = Some("word ".repeat(600));
         assert!(short - clamped(&long) >= 900, "{short} {}", clamped(&long));
     }
