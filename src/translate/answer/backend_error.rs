@@ -143,7 +143,11 @@ impl ErrorFields {
         }
     }
 
-    fn judge(self, engine: Engine, answered: u16) -> BackendError {
+    fn judge(mut self, engine: Engine, answered: u16) -> BackendError {
+        // A list of validation errors also holds the client's input, whose words say nothing about the error.
+        if let Some(first) = pydantic::first_error(&self.message) {
+            (self.message, self.param) = (first.message, first.param);
+        }
         let code = self.code.as_deref().unwrap_or_default();
         let has = |word: &str| code == word || self.message.contains(word);
         if OVER_CONTEXT.iter().any(|text| has(text)) {
@@ -193,11 +197,7 @@ impl ErrorFields {
     }
 
     fn error(&self, status: u16) -> ApiError {
-        let (said, param) = match pydantic::first_error(&self.message) {
-            Some(first) => (Cow::Owned(first.message), first.param.map(|param| param.chars().take(MAX_NAME).collect())),
-            None => (Cow::Borrowed(self.message.as_str()), self.param()),
-        };
-        let message = first_line(&said);
+        let message = first_line(&self.message);
         let message = if message.is_empty() { format!("the backend answered {status}") } else { message };
         let own = self.code.as_deref().filter(|code| is_openai_code(code)).map(Into::into);
         let (kind, usual) = match status {
@@ -205,7 +205,7 @@ impl ErrorFields {
             400..=499 => ("invalid_request_error", None),
             _ => ("server_error", Some("upstream_error")),
         };
-        ApiError { message, kind, param, code: own.or_else(|| usual.map(Into::into)) }
+        ApiError { message, kind, param: self.param(), code: own.or_else(|| usual.map(Into::into)) }
     }
 
     /// Returns the field as OpenAI names it; `None` for a position in the JSON text.
