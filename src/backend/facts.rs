@@ -13,6 +13,8 @@ const PROBED: u8 = 1 << 7;
 pub struct Facts {
     /// Length in tokens; 0 if unknown.
     max_model_len: AtomicU64,
+    /// Length in tokens; 0 if unknown.
+    max_input_tokens: AtomicU64,
     lacks: AtomicU8,
 }
 
@@ -20,6 +22,11 @@ impl Facts {
     /// Longest context in tokens, as the server reports it.
     pub fn max_model_len(&self) -> Option<u64> {
         Some(self.max_model_len.load(Relaxed)).filter(|length| *length > 0)
+    }
+
+    /// Longest prompt in tokens, as the server reports it; `None` also where it has no such limit.
+    pub fn max_input_tokens(&self) -> Option<u64> {
+        Some(self.max_input_tokens.load(Relaxed)).filter(|length| *length > 0)
     }
 
     /// Features that the last probe found missing; empty before the first probe.
@@ -38,6 +45,11 @@ impl Facts {
         self.max_model_len.store(length, Relaxed);
     }
 
+    /// Sets the longest prompt, in tokens.
+    pub fn set_max_input_tokens(&self, length: u64) {
+        self.max_input_tokens.store(length, Relaxed);
+    }
+
     /// Sets the result of a probe.
     pub fn set_lacks(&self, lacks: MissingFeatures) {
         self.lacks.store(lacks.bits() | PROBED, Relaxed);
@@ -51,9 +63,12 @@ mod tests {
     #[test]
     fn nothing_is_known_before_it_was_learned() {
         let facts = Facts::default();
-        assert_eq!((facts.max_model_len(), facts.lacks(), facts.probed()), (None, MissingFeatures::NONE, None));
+        assert_eq!((facts.max_model_len(), facts.max_input_tokens(), facts.probed()), (None, None, None));
+        assert_eq!(facts.lacks(), MissingFeatures::NONE);
         facts.set_lacks(MissingFeatures::NONE);
         facts.set_max_model_len(32_768);
+        facts.set_max_input_tokens(32_000);
+        assert_eq!(facts.max_input_tokens(), Some(32_000));
         assert_eq!((facts.max_model_len(), facts.probed()), (Some(32_768), Some(MissingFeatures::NONE)));
         facts.set_lacks(MissingFeatures::TOOLS);
         assert_eq!((facts.lacks(), facts.probed()), (MissingFeatures::TOOLS, Some(MissingFeatures::TOOLS)));

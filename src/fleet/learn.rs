@@ -18,9 +18,10 @@ pub(super) async fn learn(target: &Arc<Target>, pace: PollIntervals) {
 
 /// Asks until the server has answered, even with an error.
 async fn learn_length(target: &Target, pace: PollIntervals) {
-    if target.config.engine.facts().context_length == ContextLength::Unasked
-        || target.config.translation.max_model_len.is_some()
-    {
+    let place = target.config.engine.facts().context_length;
+    // `/info` has the limit on prompts too, which no file sets.
+    let is_known = target.config.translation.max_model_len.is_some() && place != ContextLength::Info;
+    if place == ContextLength::Unasked || is_known {
         return;
     }
     let mut pause = Pause::new(pace);

@@ -20,7 +20,7 @@ const MAX_ANSWER: u64 = 4 << 20;
 #[derive(Debug)]
 pub(super) struct NoAnswer;
 
-/// Asks the server; `None` if it does not report a length.
+/// Asks the server; `None` if it does not report a length. A limit on prompts that it reports goes to the facts.
 pub(super) async fn ask_length(target: &Target) -> Result<Option<u64>, NoAnswer> {
     let Some(question) = length_question(target) else { return Ok(None) };
     let labels = (&target.labels, &target.stats);
@@ -28,6 +28,9 @@ pub(super) async fn ask_length(target: &Target) -> Result<Option<u64>, NoAnswer>
     let answer = question.ask(&target.client, &mut trail).await.map_err(|_| NoAnswer)?;
     if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS {
         return Err(NoAnswer);
+    }
+    if let Some(longest) = max_input_tokens_in(&answer.body) {
+        target.facts.set_max_input_tokens(longest);
     }
     Ok(length_in(&answer.body, |id| target.config.models.iter().any(|(_, name)| name == id)))
 }
@@ -54,6 +57,11 @@ fn length_question(target: &Target) -> Option<Question> {
         deadline: ANSWER_TIMEOUT,
         max_answer: MAX_ANSWER,
     })
+}
+
+/// Returns TGI's limit on the tokens of a prompt.
+fn max_input_tokens_in(body: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<Value>(body).ok()?.get("max_input_tokens")?.as_u64().filter(|length| *length > 0)
 }
 
 /// Returns the shortest length of the wanted models; of all models if the list has none of them.
@@ -85,6 +93,7 @@ mod tests {
         }
         let info = br#"{"model_id":"Qwen","max_input_tokens":32767,"max_total_tokens":32768}"#;
         assert_eq!(length_in(info, |_| false), Some(32_768));
+        assert_eq!((max_input_tokens_in(info), max_input_tokens_in(list)), (Some(32_767), None));
         for nothing in
             ["", "[]", "{}", r#"{"data":[]}"#, r#"{"data":[{"id":"a"}]}"#, r#"{"data":[{"id":"a","max_model_len":0}]}"#]
         {

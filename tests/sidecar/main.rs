@@ -19,6 +19,7 @@ mod passing;
 mod process;
 mod proxy;
 mod reach;
+mod refusals;
 mod reload;
 mod shares;
 mod speed;
