@@ -174,6 +174,17 @@ fn own_wording_in_plain_words() {
 }
 
 #[test]
+fn a_price_that_no_page_can_tell_is_said() {
+    let of = |engine: &str| {
+        let metrics = "metrics = [\"http://127.0.0.1:8000/metrics\"]\nprice = { gpu_hour = 2.5, gpus = 8 }\n";
+        let text = include_str!("configs/valid/minimal.toml").replace("\"vllm\"", &format!("\"{engine}\""));
+        config::describe(&parse(format!("{text}{metrics}").as_bytes(), Secrets::Required).unwrap())
+    };
+    assert!(of("vllm").contains("8 GPUs at 2.5 USD per hour; the speed is read from metrics"));
+    assert!(of("tgi").contains("not priced: TGI's metrics do not tell its speed, so tokens_per_second is needed"));
+}
+
+#[test]
 fn check_in_plain_words() {
     let config = parse(include_bytes!("../rollout.toml"), Secrets::Required).unwrap();
     insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true, filters => vec![("hash [0-9a-f]{16}", "hash [hash]")]}, {

@@ -210,11 +210,90 @@ async fn what_fails_names_the_flag_that_would_help() {
 async fn what_the_translation_does_not_send_is_pinned_unasked() {
     let report = probed(&good_but(|_, _| None).await, "engine = \"compatible\"").await;
     assert_row(&report, "JSON schema", "pinned", "not every server follows a schema");
-    let url = good_but(|path, _| (path == "/info").then(|| (200, "{\"max_total_tokens\":512}".to_owned())));
-    let report = probed(&url.await, "engine = \"tgi\"").await;
+    let info = "{\"max_input_tokens\":256,\"max_total_tokens\":512}";
+    let url = good_but(move |path, _| (path == "/info").then(|| (200, info.to_owned()))).await;
+    let report = probed(&url, "engine = \"tgi\"").await;
     assert_row(&report, "/v1/responses", "pinned", "the server has no such path");
     assert_row(&report, "JSON object", "translated", "");
-    assert_row(&report, "context length", "translated", "512 tokens");
+    let told = "512 tokens, of which the prompt may have 256: a longer prompt is refused";
+    assert_row(&report, "context length", "translated", told);
+    let report = probed(&url, "engine = \"tgi\"\nmax_model_len = 500").await;
+    assert_row(&report, "context length", "translated", "500 tokens, of which the prompt may have 256");
+}
+
+/// Answers like a model whose thought takes all tokens of an answer.
+fn only_thoughts(path: &str, body: &Value) -> Option<(u16, String)> {
+    let is_asked = !body["tools"].is_null() || !body["response_format"].is_null();
+    if path != "/v1/chat/completions" || !is_asked {
+        return None;
+    }
+    let (message, delta) = match body["stream"] == true {
+        true => (Value::Null, json!({"role": "assistant", "reasoning_content": "The user"})),
+        false => (json!({"content": null, "reasoning_content": "The user"}), Value::Null),
+    };
+    let answer = json!({"choices": [{"message": message, "delta": delta, "finish_reason": "length"}]});
+    Some((200, if message.is_null() { format!("data: {answer}\n\ndata: [DONE]\n\n") } else { answer.to_string() }))
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_within_a_thought_shows_nothing() {
+    let url = good_but(only_thoughts).await;
+    for (family, hint) in [("family = \"thinking\"", "raise thinking_budget_factor"), ("", "family of its section")] {
+        for probe in ["", "probe = true"] {
+            let report = probed(&url, &format!("engine = \"sglang\"\n{family}\n{probe}")).await;
+            for feature in ["tool call", "tool call, streamed", "JSON object", "JSON schema"] {
+                assert_row(&report, feature, "not known", hint);
+                assert_row(&report, feature, "not known", "the token limit cut its answer within a thought");
+            }
+            assert_row(&report, "developer role", "translated", "");
+        }
+    }
+    // Nothing is pinned by what is not known.
+    let openai = sim::start(SimConfig::new(Wire::OpenAi), Behaviour::default()).await.unwrap();
+    let app = start(&file(&openai.url(), &url, &format!("{VLLM}\nprobe = true"))).await;
+    let target = Arc::clone(&app.store.current().targets_off_path()[1]);
+    eventually(|| target.facts.probed().is_some()).await;
+    assert_eq!(target.facts.lacks(), MissingFeatures::NONE);
+}
+
+#[tokio::test]
+async fn a_grammar_backend_in_use_is_not_advised() {
+    let no_json = |_: &str, body: &Value| {
+        let answer = json!({"choices": [{"message": {"content": "Paris."}, "finish_reason": "stop"}]});
+        (!body["response_format"].is_null()).then(|| (200, answer.to_string()))
+    };
+    let report = probed(&good_but(no_json).await, "engine = \"sglang\"\nfamily = \"qwen3\"").await;
+    let row = report.rows.iter().find(|row| row.feature.as_str() == "JSON schema").unwrap();
+    assert_eq!((row.detail.as_str(), row.hint), ("the text is not JSON", None));
+    let without = "Grammar-based generation is not supported when the server is launched with --grammar-backend none";
+    let refused = move |_: &str, body: &Value| {
+        let error =
+            json!({"object": "error", "message": without, "type": "BadRequestError", "param": null, "code": 400});
+        (!body["response_format"].is_null()).then(|| (400, error.to_string()))
+    };
+    let report = probed(&good_but(refused).await, "engine = \"sglang\"\nfamily = \"qwen3\"").await;
+    assert_row(&report, "JSON schema", "failed", "--grammar-backend xgrammar");
+}
+
+#[tokio::test]
+async fn a_model_that_the_server_does_not_have_is_no_fault_of_a_parser() {
+    let sim = sim::start(SimConfig::new(Wire::Vllm).model("other").key(KEY), Behaviour::default()).await.unwrap();
+    for probe in ["", "\nprobe = true"] {
+        let report = probed(&sim.url(), &format!("{VLLM}{probe}")).await;
+        assert_row(&report, "models", "failed", "qwen-served is not among other");
+        // A temperature that is not a number is refused first.
+        let others = report.rows.iter().filter(|row| !["models", "error shape"].contains(&row.feature.as_str()));
+        for row in others {
+            assert_row(&report, row.feature.as_str(), "failed", "404: The model `qwen-served` does not exist");
+            assert_row(&report, row.feature.as_str(), "failed", "--served-model-name");
+        }
+    }
+    let openai = sim::start(SimConfig::new(Wire::OpenAi), Behaviour::default()).await.unwrap();
+    let app = start(&file(&openai.url(), &sim.url(), &format!("{VLLM}\nprobe = true"))).await;
+    let target = Arc::clone(&app.store.current().targets_off_path()[1]);
+    let asked = sim.requests();
+    eventually(|| sim.requests() > asked + 20).await;
+    assert_eq!(target.facts.probed(), None, "its features are not known");
 }
 
 #[tokio::test]

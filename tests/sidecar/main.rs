@@ -23,6 +23,7 @@ mod passing;
 mod process;
 mod proxy;
 mod reach;
+mod refusals;
 mod reload;
 mod residency;
 mod shares;

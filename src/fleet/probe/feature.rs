@@ -101,6 +101,13 @@ impl Feature {
         !(matches!(self, Self::Thinking | Self::Context) && engine.facts().speaks_openai)
     }
 
+    /// True if the engine's hint can help. SGLang has a grammar backend unless it was started without one, and its
+    /// refusal says so then.
+    pub(super) fn is_hint_apt(self, engine: Engine, detail: &str) -> bool {
+        let needs_grammar = matches!(self, Self::JsonObject | Self::JsonSchema);
+        !(needs_grammar && engine == Engine::Sglang) || detail.contains("--grammar-backend")
+    }
+
     /// Returns the change to the server or the file that makes the feature work.
     pub(super) fn hint(self, engine: Engine, family: Option<Family>) -> Option<&'static str> {
         let hints = &engine.facts().hints;

@@ -21,6 +21,10 @@ pub(super) enum Finding {
     },
     /// The feature does not work, for this reason.
     Bad(String),
+    /// The token limit cut the answer within a thought, so nothing is known.
+    Cut,
+    /// The server does not serve the model, in its words: nothing is known about the feature.
+    NoModel(String),
     /// The translation does not send such requests, for this reason.
     Pinned(&'static str),
     /// The server was busy or unreachable, so nothing is known.
@@ -29,7 +33,7 @@ pub(super) enum Finding {
     Locked(StatusCode),
 }
 
-use Finding::{Bad, Good, Locked, Silent};
+use Finding::{Bad, Cut, Good, Locked, NoModel, Silent};
 
 const WORKS: Finding = Good { native: true, advise: false, detail: "" };
 
@@ -45,6 +49,7 @@ pub(super) fn judge(feature: Feature, answer: &Answer) -> Finding {
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => return Silent(refusal(answer)),
+        status if !status.is_success() && is_about_model(&answer.body) => return NoModel(refusal(answer)),
         _ => {}
     }
     match feature {
@@ -61,13 +66,18 @@ pub(super) fn judge(feature: Feature, answer: &Answer) -> Finding {
     let choice = &said["choices"][0];
     let message = &choice["message"];
     let text = message["content"].as_str().unwrap_or_default();
+    let finish = choice["finish_reason"].as_str();
     match feature {
+        Feature::Tools | Feature::JsonObject | Feature::JsonSchema
+            if message["tool_calls"][0].is_null() && is_cut_in_thought(finish, reasoning(message), text) =>
+        {
+            Cut
+        }
         Feature::Tools => {
             let call = &message["tool_calls"][0];
             let function = &call["function"];
             let arguments = function["arguments"].as_str().unwrap_or_default();
-            let repaired = choice["finish_reason"] != "tool_calls";
-            tool_call(function["name"].as_str(), arguments, text, repaired)
+            tool_call(function["name"].as_str(), arguments, text, finish != Some("tool_calls"))
         }
         Feature::JsonObject => json_object(text),
         Feature::JsonSchema => json_schema(text),
@@ -81,6 +91,25 @@ pub(super) fn judge(feature: Feature, answer: &Answer) -> Finding {
 fn refusal(answer: &Answer) -> String {
     let status = answer.status.as_u16();
     format!("{status}: {}", ApiError::of_backend(status, &answer.body).message)
+}
+
+/// True if a refusal is about the model's name, in the words of vLLM, OpenAI, DashScope, or of SGLang for `a:b`, which it
+/// takes for the name of an adapter.
+fn is_about_model(body: &[u8]) -> bool {
+    let said: Value = serde_json::from_slice(body).unwrap_or_default();
+    let error = if said["error"].is_object() { &said["error"] } else { &said };
+    let message = error["message"].as_str().unwrap_or_default();
+    error["code"] == "model_not_found"
+        || (error["param"] == "model" && message.contains("does not exist"))
+        || (message.starts_with("The model `") && message.contains("does not exist"))
+        || message.starts_with("Model not exist")
+        || message.starts_with("LoRA adapter '")
+}
+
+/// True if the token limit ended the answer before its thought was over.
+fn is_cut_in_thought(finish: Option<&str>, thought: &str, text: &str) -> bool {
+    let is_open = text.trim_start().starts_with("<think>") && !text.contains("</think>");
+    finish == Some("length") && (is_open || (text.trim().is_empty() && !thought.is_empty()))
 }
 
 fn tool_call(name: Option<&str>, arguments: &str, text: &str, repaired: bool) -> Finding {
@@ -163,7 +192,11 @@ fn streamed(feature: Feature, answer: &Answer) -> Finding {
     let name = calls().find_map(|call| call["function"]["name"].as_str());
     let arguments: String = calls().filter_map(|call| call["function"]["arguments"].as_str()).collect();
     let text: String = choices().filter_map(|choice| choice["delta"]["content"].as_str()).collect();
+    let thought: String = choices().map(|choice| reasoning(&choice["delta"])).collect();
     let finish = choices().find_map(|choice| choice["finish_reason"].as_str());
+    if name.is_none() && is_cut_in_thought(finish, &thought, &text) {
+        return Cut;
+    }
     tool_call(name, &arguments, &text, finish != Some("tool_calls"))
 }
 
@@ -219,6 +252,8 @@ mod tests {
             Good { advise: true, .. } => "translated, advised".to_owned(),
             Good { .. } => "translated".to_owned(),
             Bad(detail) => format!("bad: {detail}"),
+            Cut => "cut".to_owned(),
+            NoModel(detail) => format!("no model: {detail}"),
             Finding::Pinned(why) => format!("pinned: {why}"),
             Silent(detail) => format!("silent: {detail}"),
             Locked(status) => format!("locked: {}", status.as_u16()),
@@ -238,6 +273,13 @@ mod tests {
             (Feature::Tools, message(&torn, "tool_calls"), "bad: its arguments are not JSON"),
             (Feature::Tools, text("<tool_call>\n{\"name\": \"get_weather\"}"), "bad: the call came as text"),
             (Feature::Tools, text("I do not know."), "bad: no call came"),
+            (Feature::Tools, message(r#"{"content":null,"reasoning":"hm"}"#, "length"), "cut"),
+            (Feature::Tools, message(r#"{"content":"<think>\nhm"}"#, "length"), "cut"),
+            (Feature::Tools, message(r#"{"content":"hm","reasoning":"hm"}"#, "length"), "bad: no call came"),
+            (Feature::Tools, message(r#"{"content":null,"reasoning":"hm"}"#, "stop"), "bad: no call came"),
+            (Feature::JsonObject, message(r#"{"content":"","reasoning_content":"hm"}"#, "length"), "cut"),
+            (Feature::JsonSchema, message(r#"{"content":null,"reasoning_content":"hm"}"#, "length"), "cut"),
+            (Feature::JsonSchema, message(r#"{"content":"{\"city\":\"Pa"}"#, "length"), "bad: the text is not JSON"),
             (Feature::JsonObject, text("{\"city\":\"Paris\"}"), "works"),
             (Feature::JsonObject, text("```json\n{}\n```"), "bad: the text is not a JSON object"),
             (Feature::JsonObject, text("[1]"), "bad: the text is not a JSON object"),
@@ -278,11 +320,15 @@ mod tests {
         let single = r#"{"choices":[{"delta":{"tool_calls":{"index":0,"function":{"name":"get_weather","arguments":"{\"city\": \"Paris\"}"}}}}]}"#;
         let empty = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":"get_weather","arguments":"{}"}}]}}]}"#;
         let finish = r#"{"choices":[{"delta":{},"finish_reason":"tool_calls"}]}"#;
+        let thought = r#"{"choices":[{"delta":{"content":null,"reasoning_content":"hm"}}]}"#;
+        let cut = r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#;
         let usage = r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}"#;
         for (feature, events, expected) in [
             (Feature::ToolsStreamed, vec![first, call, rest, finish, "[DONE]"], "works"),
             (Feature::ToolsStreamed, vec![first, call, rest, "[DONE]"], "translated"),
             (Feature::ToolsStreamed, vec![single, finish, "[DONE]"], "works"),
+            (Feature::ToolsStreamed, vec![first, thought, cut, "[DONE]"], "cut"),
+            (Feature::ToolsStreamed, vec![first, thought, finish, "[DONE]"], "bad: no call came"),
             (Feature::ToolsStreamed, vec![first, empty, finish], "bad: its arguments are lost"),
             (Feature::ToolsStreamed, vec![first, finish], "bad: no call came"),
             (
@@ -299,6 +345,8 @@ mod tests {
         }
     }
 
+    const NO_MODEL: &str = r#"{"error":{"message":"The model `x` does not exist. Valid aliases: qwen.","type":"NotFoundError","param":"model","code":404}}"#;
+
     #[test]
     fn refusals_are_judged() {
         let own = r#"{"error":{"message":"m","type":"invalid_request_error","param":null,"code":null}}"#;
@@ -313,6 +361,16 @@ mod tests {
             (Feature::ErrorShape, 422, "Failed to deserialize", "translated"),
             (Feature::ErrorShape, 200, "{}", "bad: it accepts a temperature that is not a number"),
             (Feature::ErrorShape, 500, "", "bad: it answers an invalid request with a 5xx"),
+            (Feature::Tools, 404, NO_MODEL, "no model: 404: The model `x` does not exist. Valid aliases: qwen."),
+            (Feature::Context, 404, NO_MODEL, "no model: 404: The model `x` does not exist. Valid aliases: qwen."),
+            (Feature::ErrorShape, 404, NO_MODEL, "no model: 404: The model `x` does not exist. Valid aliases: qwen."),
+            (
+                Feature::JsonSchema,
+                400,
+                r#"{"object":"error","message":"LoRA adapter 'a:b' was requested, but LoRA is not enabled.","code":400}"#,
+                "no model: 400: LoRA adapter 'a:b' was requested, but LoRA is not enabled.",
+            ),
+            (Feature::Tools, 404, r#"{"detail":"Not Found"}"#, "bad: 404: Not Found"),
             (Feature::Context, 400, own, "translated"),
             (Feature::Context, 200, "{}", "bad: it accepts a prompt over its context, and may cut it"),
             (

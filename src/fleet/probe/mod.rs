@@ -42,6 +42,8 @@ pub enum Verdict {
     Pinned,
     /// The backend does not support it, or could not be tested.
     Failed,
+    /// The answer ended before it showed whether the backend supports it.
+    Unknown,
 }
 
 impl Verdict {
@@ -52,6 +54,7 @@ impl Verdict {
             Self::Translated => "translated",
             Self::Pinned => "pinned",
             Self::Failed => "failed",
+            Self::Unknown => "not known",
         }
     }
 }
@@ -161,7 +164,9 @@ async fn lacking(target: &Arc<Target>) -> Option<Lacking> {
         let finding = find(&asker, feature).await;
         match finding {
             Finding::Good { .. } => {}
-            Finding::Silent(_) | Finding::Locked(_) => return None,
+            Finding::Silent(_) | Finding::Locked(_) | Finding::NoModel(_) => return None,
+            // A longer answer may show it, and an application's answer may be longer.
+            Finding::Cut => {}
             // Features that the translation does not send are pinned by it, except a path, which it does not check.
             Finding::Pinned(_) if feature != Feature::Responses => {}
             Finding::Bad(_) | Finding::Pinned(_) => {
@@ -216,10 +221,12 @@ fn locked(target: &Target, status: StatusCode) -> Asked {
 
 async fn begin<'a>(target: &'a Arc<Target>, role: Role, served: Option<&Vec<String>>) -> Asker<'a> {
     let (model, served) = ask::model_of(&target.config, served.map_or(&[], Vec::as_slice));
-    let context = match target.max_model_len() {
-        _ if target.config.engine.facts().context_length == ContextLength::Unasked => None,
-        Some(length) => Some(length),
-        None => length(target).await,
+    let context = match (target.max_model_len(), target.config.engine.facts().context_length) {
+        (_, ContextLength::Unasked) => None,
+        (Some(length), ContextLength::Models) => Some(length),
+        // `/info` has the limit on prompts too, which no file sets.
+        (known, ContextLength::Info) => length(target).await.filter(|_| known.is_none()).or(known),
+        (None, ContextLength::Models) => length(target).await,
     };
     Asker { target, role, model, served, context }
 }
@@ -294,13 +301,26 @@ fn row(asker: &Asker<'_>, feature: Feature, finding: Finding) -> Row {
             let unused = feature == Feature::Responses && !config.translation.responses;
             let pinned = (probe && feature.lack().is_some()) || unused;
             let verdict = if pinned { Verdict::Pinned } else { Verdict::Failed };
+            let hint = hint.filter(|_| feature.is_hint_apt(config.engine, &detail));
             (verdict, detail, hint)
         }
+        Finding::Cut => {
+            let hint = if config.family.is_some() {
+                "raise thinking_budget_factor of its section in rollout.toml"
+            } else {
+                "family of its section in rollout.toml: without it the model thinks unasked"
+            };
+            (Verdict::Unknown, "the token limit cut its answer within a thought".to_owned(), Some(hint))
+        }
+        Finding::NoModel(detail) => (Verdict::Failed, detail, Feature::Models.hint(config.engine, config.family)),
         Finding::Silent(detail) => (Verdict::Failed, detail, None),
         Finding::Locked(status) => (Verdict::Failed, format!("it answered {}", status.as_u16()), None),
     };
-    let detail = match (feature, asker.context) {
-        (Feature::Context, Some(length)) => format!("{length} tokens: {detail}"),
+    let detail = match (feature, asker.context, asker.target.facts.max_input_tokens()) {
+        (Feature::Context, Some(length), Some(input)) => {
+            format!("{length} tokens, of which the prompt may have {input}: {detail}")
+        }
+        (Feature::Context, Some(length), None) => format!("{length} tokens: {detail}"),
         _ => detail,
     };
     Row { feature, verdict, detail: clean(asker.target, detail.trim_end_matches([':', ' '])), hint }
