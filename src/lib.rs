@@ -5,7 +5,7 @@
 //! 2. bytes pass unchanged unless a named rewrite changes them;
 //! 3. every request yields exactly one outcome;
 //! 4. the overhead is low and measured;
-//! 5. the code is small enough to read in an afternoon.
+//! 5. the code is divided into rooms that can be read one at a time.
 //!
 //! # Rooms
 //!
@@ -43,7 +43,7 @@
 //!    end. Its head is checked, a permit is taken, and the body is read up to `max_body`; a larger one streams on
 //!    unread. The result is an immutable [`exchange::Inbound`], whose body [`wire`] has scanned.
 //! 2. **Choose** (`choose/choice.rs`, [`choose::choose`]): override, owner of server-side state, pin, owner of a tool
-//!    call, split; then the candidate's availability. The result, a [`choose::Choice`], is the only way to a backend's
+//!    call, split; then residency (`choose/place.rs`); then the candidate's availability. The result, a [`choose::Choice`], is the only way to a backend's
 //!    handle.
 //! 3. **Plan** (`exchange/plan.rs`): [`translate`] makes the body for that engine. If this shows that the backend
 //!    cannot serve the request, [`choose::instead`] names another one. For an OpenAI baseline the bytes stay as they came.
@@ -63,6 +63,9 @@
 //! |---|---|
 //! | the order of decision, a pin | `choose/order.rs`; pins by feature in `translate/features.rs` |
 //! | the meaning of a percent | `choose/assign.rs` (key to unit, unit to backend), `choose/shares.rs` (percents in force) |
+//! | which backends may see a request (residency) | `choose/eligible.rs`; where it goes instead: `choose/place.rs`; the error: `choose/refused.rs` |
+//! | a timeout of a backend, the client's deadline | `exchange/deadlines.rs`; defaults: `config/backend/limits.rs` |
+//! | the status or text of shiftgate's own errors | `proxy/respond.rs` |
 //! | the failover rule | `choose/choice.rs` (`instead`), `proxy/handler.rs` (`may_fail_over`), `exchange/leg_error.rs` (`cause`) |
 //! | whether a failure counts, and against whom | `outcome/judge.rs` |
 //! | a field's translation for an engine | its row in `translate/table.rs`, then the module that the row names |

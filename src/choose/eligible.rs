@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::matching::{self, Unknown};
-use super::request::Request;
+use super::request::{Body, Request};
 use crate::config::{Config, Residency};
 use crate::model::BackendId;
 use crate::wire::endpoint::Endpoint;
@@ -30,10 +30,10 @@ impl Eligible {
         Self { by_rules: None }
     }
 
-    /// The backends that every matching rule allows. Lists of models carry no user data: no rule applies to them.
+    /// The backends that every matching rule allows. No rule applies to a question for models, which carries no data of
+    /// users.
     pub fn of(config: &Config, request: &Request<'_>) -> Self {
-        let is_outside = matches!(request.endpoint, Endpoint::Models | Endpoint::Read("/v1/models/*"));
-        if config.residency.is_empty() || is_outside {
+        if config.residency.is_empty() || asks_for_models(request) {
             return Self::every();
         }
         let applies = |rule: &&Residency| matching::matches(&rule.matcher, request, Unknown::Matches);
@@ -67,4 +67,11 @@ impl Eligible {
     pub(super) fn matching<'c>(&self, config: &'c Config) -> impl Iterator<Item = &'c Residency> {
         self.rules().iter().filter_map(|at| config.residency.get(*at))
     }
+}
+
+/// True for `GET /v1/models` and `GET /v1/models/{id}` without a body and a query.
+fn asks_for_models(request: &Request<'_>) -> bool {
+    let is_question = matches!(request.endpoint, Endpoint::Models | Endpoint::Read("/v1/models/*"));
+    let is_one = request.path.strip_prefix("/v1/models/").is_none_or(|id| !id.contains('/'));
+    is_question && is_one && matches!(request.body, Body::Empty) && request.query.is_none()
 }

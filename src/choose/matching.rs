@@ -32,7 +32,7 @@ enum Model<'a> {
 /// True if all parts of the condition match.
 pub(super) fn matches(rule: &RequestMatch, request: &Request<'_>, unknown: Unknown) -> bool {
     let if_unknown = unknown == Unknown::Matches;
-    rule.path.as_ref().is_none_or(|glob| glob.matches(request.path))
+    rule.path.as_ref().is_none_or(|glob| has_path(request.path, glob, if_unknown))
         && rule.model.as_ref().is_none_or(|glob| match model(request) {
             Model::Named(names) => names.iter().any(|name| glob.matches(name)),
             Model::Unknown => if_unknown,
@@ -41,6 +41,14 @@ pub(super) fn matches(rule: &RequestMatch, request: &Request<'_>, unknown: Unkno
             request.headers.get_all(name).iter().any(|line| has_value(line, glob).unwrap_or(if_unknown))
         })
         && rule.field.iter().all(|(path, glob)| has_field(request, path, glob, if_unknown))
+}
+
+/// True if the path matches as it is or, as many servers read it, decoded.
+fn has_path(path: &str, glob: &Glob, if_unknown: bool) -> bool {
+    if glob.matches(path) || !path.contains('%') {
+        return glob.matches(path);
+    }
+    percent_decode_str(path).decode_utf8().map_or(if_unknown, |decoded| glob.matches(&decoded))
 }
 
 /// True if a line of a header, or an element of the list that it may be (RFC 9110 §5.3), matches; `None` if the line is
@@ -63,10 +71,14 @@ fn model<'a>(request: &Request<'a>) -> Model<'a> {
 
 /// The model of a WebSocket, which only its query names.
 fn queried_model(query: &str) -> Model<'_> {
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    // Some servers separate pairs by `;` too.
+    let pairs = query.split(['&', ';']).filter_map(|pair| pair.split_once('='));
     let names: Option<Vec<_>> = pairs
         .filter(|(name, _)| percent_decode_str(name).decode_utf8().is_ok_and(|name| name == "model"))
-        .map(|(_, value)| percent_decode_str(value).decode_utf8().ok())
+        .map(|(_, value)| {
+            let spaced = value.replace('+', " ");
+            Some(Cow::Owned(percent_decode_str(&spaced).decode_utf8().ok()?.into_owned()))
+        })
         .collect();
     names.filter(|names| !names.is_empty()).map_or(Model::Unknown, Model::Named)
 }

@@ -2,7 +2,7 @@
 //! key, one random number.
 //!
 //! Owns: the hash, the intervals, the key chain, residency, the order of decision, availability and fallback. Does not: read
-//! clocks, do I/O, parse configuration. Invariants: raising a candidate's percent only moves keys to it; two sidecars
+//! clocks, do I/O, parse configuration. Invariants: with up to two candidates, raising a percent only moves keys to it; two sidecars
 //! with one file agree on every key; a [`Choice`] names only backends that may see the request.
 
 mod assign;

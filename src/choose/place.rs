@@ -95,6 +95,10 @@ fn lack(
             let why = "the body is not a JSON object, so that it cannot be translated";
             return Some((Lack::Feature, Some(Pinned { pin: Pin::Unparsable, field: "body".into(), why })));
         }
+        Body::Scanned(scan) if scan.model().is_none() => {
+            let why = "the body does not name a model, so that it cannot be translated";
+            return Some((Lack::Feature, Some(Pinned { pin: Pin::Unparsable, field: "model".into(), why })));
+        }
         Body::Scanned(scan) => scan,
     };
     if endpoint == Endpoint::Responses && is_stateful(scan) && refers_to_state(scan) {

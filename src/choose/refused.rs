@@ -64,12 +64,12 @@ impl Refused {
                 "send the whole conversation, or tag that backend",
             ),
             Lack::Endpoint(template) => (
-                format!("no backend that may see the request serves {template}"),
-                "tag a backend that serves it, or narrow the rule's match",
+                format!("no backend that may see the request serves {template} as the baseline does"),
+                "tag a backend that does, or narrow the rule's match",
             ),
             Lack::MaxBody => (
                 "no backend that may see the request takes a body above server.max_body".to_owned(),
-                "raise max_body, or tag the baseline",
+                "raise server.max_body, or tag the baseline",
             ),
             Lack::Feature => (
                 "no backend that may see the request has what it needs".to_owned(),

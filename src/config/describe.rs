@@ -39,7 +39,7 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
         )?,
     }
     if !config.residency.is_empty() {
-        writeln!(text, "\nresidency, checked before everything else:")?;
+        writeln!(text, "\nresidency, checked for every backend that a request could go to:")?;
         for rule in &config.residency {
             writeln!(text, "  {}: {}", rule.name, residency(config, rule))?;
         }

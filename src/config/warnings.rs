@@ -83,7 +83,7 @@ fn residency(config: &Config, rule: &Residency) -> Vec<String> {
         let mut allowed = config.backends.iter().filter(|backend| rule.allows(&backend.tags));
         let tags = rule.allow.join(", ");
         let mut warning = format!(
-            "residency {0}: requests of {0} have no failover: {1} (baseline) has none of {tags}",
+            "residency {0}: requests of {0} have no failover: {1}, the baseline, has none of {tags}",
             rule.name, baseline.name
         );
         if let (Some(only), None) = (allowed.next(), allowed.next()) {

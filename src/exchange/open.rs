@@ -23,7 +23,7 @@ use crate::wire::observe::{self, Observer};
 
 /// Limit, in bytes, of a stream held back before its first content; role chunks and comments are far smaller.
 const MAX_HELD: usize = 1 << 20;
-/// Limit, in bytes, of an error body that is read; a longer one is truncated, and its connection is not pooled.
+/// Limit, in bytes, of an error body; a longer one counts as empty, and its connection is not pooled.
 const MAX_REFUSAL: usize = 64 << 10;
 /// Time limit of reading an error body; a body that misses it counts as empty.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -117,7 +117,7 @@ async fn held(
     }
 }
 
-/// Drains the error body so that the connection can be pooled; a body that misses the timeout counts as empty.
+/// Reads the error body, so that the connection can be pooled; a body that is too long, broken or late counts as empty.
 async fn read_refusal(response: Response<backend::AnswerBody>, engine: Engine, trail: &mut Trail) -> LegError {
     let (head, body) = response.into_parts();
     let reading = http_body_util::Limited::new(body, MAX_REFUSAL).collect();

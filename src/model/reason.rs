@@ -44,7 +44,8 @@ pub enum Cause {
     BadAnswer,
 }
 
-/// Reason for which a request goes to the baseline at any percent; for [`Pin::Residency`], to a backend that may see it.
+/// Reason for which the draw does not decide: the request goes to the baseline, or for [`Pin::Residency`] to a backend
+/// that may see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pin {
     /// The endpoint is never split.

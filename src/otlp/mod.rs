@@ -1,6 +1,6 @@
 //! Export of traces to a collector: OTLP over gRPC or HTTP, on a thread and a runtime of its own.
 //!
-//! Owns: the environment's `OTEL_*` variables, the encoding of spans, the exporter. Refuses: the request path; it takes
+//! Owns: the environment's `OTEL_*` variables, the encoding of spans, the exporter. Does not: touch the request path; it takes
 //! only what the [`Tracer`] queued. Invariant: a collector that is down, slow or resetting costs spans, which are
 //! counted, and nothing else.
 

@@ -190,8 +190,11 @@ impl LocalReply {
                 head.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
             }
             Self::Rejected { retry_after, status, .. } => {
+                let is_final = status.is_client_error()
+                    && !matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
                 let is_busy = matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-                if let Some(value) = retry_after.clone().or_else(|| is_busy.then(|| HeaderValue::from_static("1"))) {
+                let wait = retry_after.clone().filter(|_| !is_final);
+                if let Some(value) = wait.or_else(|| is_busy.then(|| HeaderValue::from_static("1"))) {
                     head.insert(RETRY_AFTER, value);
                     head.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
                 }

@@ -25,7 +25,7 @@ static TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"type\""
 /// Values of that name in chats of text and function calls.
 const PLAIN_KINDS: [&str; 3] = ["\"text\"", "\"function\"", "\"refusal\""];
 
-/// Returns the reason for which `input.backend` cannot serve the request, if it shows without translating.
+/// Returns the pin if `input.backend` cannot serve the request, as far as the request shows it before translation.
 pub(crate) fn pin(input: &TranslateInput<'_>) -> Option<Pinned> {
     if input.backend.model_for(input.scan.model().map(AsRef::as_ref).unwrap_or_default()).is_none() {
         return found(Pin::Model, "model", "the backend's `models` does not name this model");
@@ -106,7 +106,7 @@ fn numbers(input: &TranslateInput<'_>) -> Option<Pinned> {
     None
 }
 
-/// Returns the type of each tool; none if a tool is not an object, or its type not text.
+/// Returns the type of each tool; an empty list if a tool is not an object, or its type is not a string.
 fn types(tools: Option<&RawValue>) -> Vec<Cow<'_, str>> {
     let tools = tools.and_then(|tools| json::items(tools.get())).unwrap_or_default();
     tools.into_iter().map(type_of).collect::<Option<_>>().unwrap_or_default()

@@ -173,7 +173,7 @@ fn allow_list(rewrite: &mut Rewrite<'_>, table: &Table) -> Result<(), TranslateE
                 stop.get_or_insert_with(|| TranslateError::pinned(pin, shown(), why));
             }
             Rule::Refuse => {
-                let message = format!("{name} is no field of OpenAI's API: use response_format");
+                let message = format!("{name} is not a field of OpenAI's API: use response_format");
                 stop.get_or_insert_with(|| TranslateError::invalid(name, message));
             }
         }

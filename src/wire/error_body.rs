@@ -26,12 +26,12 @@ struct Envelope<'a> {
 }
 
 impl ApiError {
-    /// Makes an error of the request.
+    /// Creates an `invalid_request_error`.
     pub fn invalid_request(message: impl Into<String>, code: Option<&'static str>) -> Self {
         Self { message: message.into(), kind: "invalid_request_error", param: None, code: code.map(Into::into) }
     }
 
-    /// Makes an error of the server side.
+    /// Creates a `server_error`.
     pub fn server(message: impl Into<String>, code: &'static str) -> Self {
         Self { message: message.into(), kind: "server_error", param: None, code: Some(code.into()) }
     }

@@ -189,3 +189,43 @@ async fn openai_as_a_candidate_serves_every_endpoint_of_a_tagged_request() {
     assert_eq!(answer.header("x-shiftgate-reason"), Some("pinned:residency"), "{}", answer.text());
     assert_eq!((us.requests(), eu.requests()), (0, 1));
 }
+
+#[tokio::test]
+async fn what_servers_may_read_otherwise_counts_as_matched() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let field =
+        "[[residency]]\nname = \"fields\"\nmatch = { field = { \"metadata.region\" = \"eu*\" } }\nallow = [\"eu\"]\n";
+    let path = "[[residency]]\nname = \"paths\"\nmatch = { path = \"/v1/chat/*\" }\nallow = [\"eu\"]\n";
+    let model = "[[residency]]\nname = \"models\"\nmatch = { model = \"secret*\" }\nallow = [\"eu\"]\n";
+    let tagged = ruled(&openai, &qwen, 0.0, ["us", "eu"], "eu");
+    let by_field = launch(&(tagged.clone() + field), false).await;
+    let many: String = (0..300).map(|at| format!(",\"k{at}\":1")).collect();
+    let messages = "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]";
+    for rest in [",\"\\ud800\":1", &many, ",\"region\":\"us\""] {
+        let body = format!("{{\"model\":\"gpt-4o\",{messages},\"metadata\":{{\"region\":\"eu\"{rest}}}}}");
+        assert_eq!(placed(&ask(&by_field, &body, "").await), (200, "qwen", "pinned:residency"), "{body}");
+    }
+    let by_path = launch(&(tagged.clone() + path), false).await;
+    let encoded = raw(by_path.address(), &post("/v1/%63hat/completions", &chat("x", false), "")).await;
+    assert_eq!(placed(&encoded), (503, "", "refused:residency"));
+    let by_model = launch(&(tagged + model), false).await;
+    for (target, body) in [
+        ("/v1/models", "secret"),
+        ("/v1/models/a/b?prompt=secret", ""),
+        ("/v1/realtime?model=gpt;model=secret", ""),
+        ("/v1/realtime?model=secret%2Dx", ""),
+    ] {
+        let length = body.len();
+        let head = format!("GET {target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {length}\r\n");
+        let answer = raw(by_model.address(), format!("{head}\r\n{body}").as_bytes()).await;
+        // A request without a body has no model.
+        let (backend, reason) =
+            if target.contains("models/a") { ("openai", "pinned:endpoint") } else { ("", "refused:residency") };
+        let (_, by, why) = placed(&answer);
+        assert_eq!((by, why), (backend, reason), "{target}");
+    }
+    let without_a_model = format!("{{{messages}}}");
+    let answer = ask(&by_path, &without_a_model, "").await;
+    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (400, Some("unsupported_feature")));
+    assert_eq!(answer.json()["error"]["param"], "model");
+}

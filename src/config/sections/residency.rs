@@ -47,7 +47,7 @@ fn rule(item: &Value<'_>, p: &mut Problems<'_>) -> Option<(Residency, Range<usiz
     (!tags.is_empty()).then(|| (Residency { name, matcher, allow: tags }, allow.span()))
 }
 
-/// Reports a rule that no backend satisfies, alone or together with an earlier one of the same condition.
+/// Reports a rule that no backend satisfies, alone or together with earlier ones of the same condition.
 fn satisfied(
     rule: &Residency,
     earlier: &[Residency],
@@ -61,18 +61,21 @@ fn satisfied(
         p.add(allow, message, "add tags = [\"…\"] with one of them to a backend, or correct the rule");
         return;
     }
-    let is_satisfied = |other: &Residency| backends.iter().any(|backend| other.allows(&backend.tags));
-    let same = |other: &&Residency| other.matcher == rule.matcher && is_satisfied(other);
-    let together =
-        |other: &&Residency| !backends.iter().any(|backend| rule.allows(&backend.tags) && other.allows(&backend.tags));
-    if let Some(other) = earlier.iter().filter(same).find(together) {
+    let is_satisfied = |other: &&Residency| backends.iter().any(|backend| other.allows(&backend.tags));
+    let same: Vec<&Residency> =
+        earlier.iter().filter(|other| other.matcher == rule.matcher).filter(is_satisfied).collect();
+    let satisfies_all =
+        |backend: &Backend| rule.allows(&backend.tags) && same.iter().all(|other| other.allows(&backend.tags));
+    if !same.is_empty() && !backends.iter().any(satisfies_all) {
+        let names: Vec<String> = same.iter().map(|other| format!("{:?}", other.name)).collect();
         p.add(
             allow,
             format!(
-                "residency rules {:?} and {:?} match the same requests, and no backend satisfies both",
-                other.name, rule.name
+                "residency rules {} and {:?} match the same requests, and no backend satisfies all of them",
+                names.join(", "),
+                rule.name
             ),
-            "tag a backend for both, or merge the rules",
+            "tag a backend for all of them, or merge the rules",
         );
     }
 }

@@ -32,7 +32,7 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
-/// `[limits]` of the whole process; a request above one of them gets 503.
+/// `[limits]` of the whole process: above `head` a request gets 431, above the others 503.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Number of requests in flight at once.

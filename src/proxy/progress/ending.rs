@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Progress;
-use crate::model::{End, Fault, Reason, Refusal};
+use crate::model::{End, Fault, Reason};
 use crate::outcome::{Ending, OtherAnswer, Outcome, Overhead, Restricted};
 use crate::stats::{Placement, lock};
 use crate::telemetry::cost;
@@ -63,10 +63,10 @@ impl Progress {
         Some(since.saturating_sub(self.own_time.waited()))
     }
 
-    /// The residency rules of the request. A moved request that its new backend cannot serve counts as refused.
+    /// The residency rules of the request. A moved request that its new backend does not serve counts as refused.
     fn placed(&mut self) -> Option<Restricted> {
         let by = self.residency.take()?;
-        let is_refused = by.placement == Placement::Moved && self.reason == Some(Reason::Refused(Refusal::Request));
+        let is_refused = by.placement == Placement::Moved && matches!(self.reason, Some(Reason::Refused(_)));
         Some(if is_refused { Restricted { placement: Placement::Refused, ..by } } else { by })
     }
 
