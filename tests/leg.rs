@@ -35,7 +35,7 @@ async fn qwen(behaviour: Behaviour) -> Sim {
     sim::start(SimConfig::new(Wire::Vllm).model("qwen-served"), behaviour).await.unwrap()
 }
 
-/// What is wrong with the server.
+/// Failure of the server.
 #[derive(Debug, Clone)]
 enum Ill {
     Status(u16),

@@ -141,6 +141,40 @@ async fn every_query_finds_its_metric_and_its_labels() {
     assert!(!has_all(&page, "shiftgate_attempts_total{no_such=\"x\"}"));
 }
 
+/// Writes out the braces of a name, as a shell does: `a_{b,c}_d` is `a_b_d` and `a_c_d`. Labels, as in
+/// `a{b}`, are left out.
+fn written_out(name: &str) -> Vec<String> {
+    let Some((before, (words, after))) = name.split_once('{').and_then(|(a, rest)| Some((a, rest.split_once('}')?)))
+    else {
+        return vec![name.to_owned()];
+    };
+    if !before.ends_with('_') {
+        return vec![before.to_owned()];
+    }
+    words.split(',').flat_map(|word| written_out(&format!("{before}{word}{after}"))).collect()
+}
+
+#[test]
+fn the_readme_names_every_metric() {
+    let readme = include_str!("../README.md");
+    let (_, after) = readme.split_once("### Metrics\n").unwrap();
+    let rows = after.split("\n#").next().unwrap().lines().filter(|line| line.starts_with("| `"));
+    let told: Vec<String> = rows
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(|names| names.split('`').skip(1).step_by(2).flat_map(written_out))
+        .collect();
+    let is_of = |told: &str, name: &str| match told.strip_suffix('*') {
+        Some(family) => name.starts_with(family),
+        None => told.strip_suffix("_total").unwrap_or(told) == name,
+    };
+    for metric in METRICS {
+        assert!(told.iter().any(|told| is_of(told, metric.name)), "README does not name {}", metric.name);
+    }
+    for told in &told {
+        assert!(METRICS.iter().any(|metric| is_of(told, metric.name)), "README names {told}");
+    }
+}
+
 #[test]
 fn panels_have_ids_of_their_own_and_alerts_say_what_to_do() {
     let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();

@@ -140,10 +140,13 @@ pub(super) fn serves_responses(backend: &Backend, known: Known) -> bool {
 }
 
 /// True if a server stores the answer or the state it refers to. At OpenAI an absent `store` means true.
-pub(super) fn is_stateful(scan: &Scan<'_>) -> bool {
-    !scan.is_false("store")
-        || scan.is_true("background")
-        || ["previous_response_id", "conversation", "prompt"].iter().any(|field| scan.has(field))
+fn is_stateful(scan: &Scan<'_>) -> bool {
+    !scan.is_false("store") || scan.is_true("background") || refers_to_state(scan)
+}
+
+/// True if the request continues something that a server stores.
+pub(super) fn refers_to_state(scan: &Scan<'_>) -> bool {
+    ["previous_response_id", "conversation", "prompt"].iter().any(|field| scan.has(field))
 }
 
 /// Returns the backend whose name an id carries.

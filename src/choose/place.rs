@@ -2,7 +2,7 @@
 
 use super::assign::UNITS;
 use super::eligible::Eligible;
-use super::order::{Decision, is_stateful, serves_responses};
+use super::order::{Decision, refers_to_state, serves_responses};
 use super::refused::{Lack, NotChosen, Refused};
 use super::request::{Body, Facts, Request};
 use super::shares::Shares;
@@ -40,7 +40,7 @@ pub(super) fn place(
     let chosen = match weights.as_slice() {
         [] => return Err(NotChosen::Residency(refuse(Lack::Backend))),
         [(only, _)] => *only,
-        several => deal(several, unit(decision.route)).unwrap_or(several[0].0),
+        [(first, _), ..] => deal(*first, &weights, unit(decision.route)),
     };
     match lack(config, request, facts, chosen) {
         None => Ok(to(chosen)),
@@ -49,18 +49,19 @@ pub(super) fn place(
     }
 }
 
-/// Deals a unit over candidates in proportion to their percents, equally if all are 0.
-fn deal(candidates: &[(BackendId, u16)], unit: u16) -> Option<BackendId> {
+/// Deals a unit over candidates in proportion to their percents, equally if all are 0; `first` is one of them.
+fn deal(first: BackendId, candidates: &[(BackendId, u16)], unit: u16) -> BackendId {
     let sum: u64 = candidates.iter().map(|(_, weight)| u64::from(*weight)).sum();
     let weight = |given: u16| if sum == 0 { 1 } else { u64::from(given) };
     let whole = if sum == 0 { candidates.len() as u64 } else { sum };
     // Units are scaled to the weights; weights below 100 % make each of them wider.
     let place = u64::from(unit) * whole / u64::from(UNITS);
     let mut end = 0;
-    candidates.iter().find_map(|(backend, given)| {
+    let dealt = candidates.iter().find(|(_, given)| {
         end += weight(*given);
-        (place < end).then_some(*backend)
-    })
+        place < end
+    });
+    dealt.map_or(first, |(backend, _)| *backend)
 }
 
 /// Returns what a candidate lacks for a request that the split would not send there. Features that only a translation
@@ -101,18 +102,14 @@ fn lack(
         }
         Body::Scanned(scan) => scan,
     };
-    if endpoint == Endpoint::Responses && is_stateful(scan) && refers_to_state(scan) {
+    if endpoint == Endpoint::Responses && refers_to_state(scan) {
         return Some((Lack::State, None));
     }
-    let missing = facts.known(candidate).missing;
-    missing.intersects(translate::needs(scan, endpoint)).then(|| (Lack::Feature, Some(unable(missing))))
+    let missing = facts.known(candidate).missing & translate::needs(scan, endpoint);
+    (!missing.is_empty()).then(|| (Lack::Feature, Some(unable(missing))))
 }
 
-/// True if the request continues something that a server stores.
-fn refers_to_state(scan: &crate::wire::scan::Scan<'_>) -> bool {
-    ["previous_response_id", "conversation", "prompt"].iter().any(|field| scan.has(field))
-}
-
+/// Returns the pin for features that a probe found missing and the request needs.
 fn unable(missing: MissingFeatures) -> Pinned {
     let field = if missing.intersects(MissingFeatures::TOOLS | MissingFeatures::TOOLS_STREAMED) {
         "tools"
@@ -130,8 +127,8 @@ mod tests {
     fn units_are_dealt_in_proportion_and_equally_without_percents() {
         let [a, b] = [BackendId::new(1), BackendId::new(2)];
         let count = |weights: [u16; 2]| {
-            let dealt = |unit| deal(&[(a, weights[0]), (b, weights[1])], unit);
-            (0..UNITS).filter(|unit| dealt(*unit) == Some(a)).count()
+            let dealt = |unit| deal(b, &[(a, weights[0]), (b, weights[1])], unit);
+            (0..UNITS).filter(|unit| dealt(*unit) == a).count()
         };
         assert_eq!(count([500, 500]), 5000);
         assert_eq!(count([0, 0]), 5000);

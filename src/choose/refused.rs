@@ -26,11 +26,11 @@ pub struct Refused {
     pub route: RouteId,
     /// The backends that may see the request, and the rules that match it.
     pub eligible: Eligible,
-    /// What the eligible backends lack.
+    /// Lack of the eligible backends.
     pub lack: Lack,
 }
 
-/// What the backends that may see a request lack.
+/// Lack of the backends that may see a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lack {
     /// There is no such backend.

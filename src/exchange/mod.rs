@@ -19,6 +19,7 @@ pub use collect::{Capture, collect};
 pub use deadlines::SdkTimeouts;
 pub use inbound::{Inbound, InboundBody};
 pub use leg_error::LegError;
+pub(crate) use open::is_event_stream;
 pub use open::{Opened, OpenedBody, open};
 pub use plan::{Plan, PlanError};
 pub use room::Room;

@@ -276,7 +276,8 @@ fn reader_of_unheld(response: &Response<backend::AnswerBody>, plan: &Plan) -> Re
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+/// True if the body is a stream of events.
+pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.as_bytes().trim_ascii_start().get(..EVENT_STREAM.len()))

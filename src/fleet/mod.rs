@@ -13,6 +13,7 @@ mod poll;
 mod prefix;
 pub(crate) mod probe;
 mod prometheus;
+mod rate;
 mod signals;
 
 pub(crate) use follow::BackendMonitor;

@@ -1,6 +1,6 @@
 //! Features that a probe found not to work at a backend.
 
-use std::ops::BitOr;
+use std::ops::{BitAnd, BitOr};
 
 /// A set of features that do not work at a backend; requests that need one are pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,6 +67,14 @@ impl BitOr for MissingFeatures {
     }
 }
 
+impl BitAnd for MissingFeatures {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +90,7 @@ mod tests {
             both.intersects(MissingFeatures::TOOLS | MissingFeatures::JSON_SCHEMA)
                 && !both.intersects(MissingFeatures::JSON_OBJECT)
         );
+        assert_eq!(both & (MissingFeatures::TOOLS | MissingFeatures::JSON_SCHEMA), MissingFeatures::TOOLS);
         assert_eq!(both.names().collect::<Vec<_>>(), ["tools", "responses"]);
         assert_eq!(MissingFeatures::from_bits(both.bits() | 0x80), both);
         let all = MissingFeatures::ALL.into_iter().fold(MissingFeatures::NONE, |all, (feature, _)| all | feature);

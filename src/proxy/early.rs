@@ -21,7 +21,7 @@ use tokio::time::Sleep;
 use super::answer::{AnswerBody, Broken};
 use super::progress::Progress;
 use super::respond;
-use crate::exchange::Plan;
+use crate::exchange::{Plan, is_event_stream};
 use crate::stats::BackendStats;
 use crate::wire::endpoint::Endpoint;
 
@@ -146,9 +146,7 @@ fn ping() -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
 
 impl State {
     fn of(response: Response<AnswerBody>) -> Self {
-        let is_events = |kind: &HeaderValue| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream");
-        let is_stream = response.headers().get(CONTENT_TYPE).is_some_and(is_events);
-        if response.status() == StatusCode::OK && is_stream {
+        if response.status() == StatusCode::OK && is_event_stream(response.headers()) {
             Self::Streams(response.into_body())
         } else {
             Self::Fails(response.into_body(), BytesMut::new())

@@ -22,6 +22,7 @@ use crate::model::{Cause, Limit, Reason};
 use crate::outcome::{LegKind, Params};
 use crate::stats::lock;
 use crate::translate::TranslateError;
+use crate::wire::error_body::ApiError;
 use crate::wire::framing::Fault;
 
 /// A leg that may begin: its choice, its plan, and the backend's admission.
@@ -201,7 +202,8 @@ fn not_chosen(config: &Config, error: NotChosen, progress: &mut Progress) -> Loc
         }
         NotChosen::Unable(refused, pinned) => {
             progress.refused_by(&refused);
-            LocalReply::Untranslatable(Box::new(pinned.to_error()))
+            let message = format!("{}; {}", pinned.why, refused.message(config));
+            LocalReply::Untranslatable(Box::new(ApiError { message, ..pinned.to_error() }))
         }
     }
 }

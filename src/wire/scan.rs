@@ -277,7 +277,7 @@ mod tests {
         for none in ["n", "x", "b.c", "n.x"] {
             assert_eq!(seen(none), [], "{none}");
         }
-        // What cannot be read may hold the value.
+        // An object that cannot be read may hold the value.
         let many: String = (0..300).map(|at| format!(",\"k{at}\":1")).collect();
         for rest in [r#","\ud800":1"#, many.as_str()] {
             let body = format!("{{\"m\":{{\"r\":\"eu\"{rest}}}}}");

@@ -48,7 +48,7 @@ fn headers(asked: &AskedState) -> HeaderMap {
     headers
 }
 
-/// What is known in one state. The baseline's availability may not be asked for.
+/// Facts of one state. The choice must not ask for the baseline's availability.
 struct Live<'a> {
     state: &'a LiveState,
     baseline: usize,
@@ -227,6 +227,27 @@ impl Drop for Naming<'_> {
     }
 }
 
+/// Checks this many files, on two threads, and counts the words of their states.
+fn check_files(files: usize, one_file: fn(u64, &mut BTreeMap<&'static str, usize>)) -> BTreeMap<&'static str, usize> {
+    let (first, next) = (first_seed(), AtomicUsize::new(0));
+    let work = || {
+        let mut words = BTreeMap::new();
+        while let Some(at) = Some(next.fetch_add(1, Relaxed)).filter(|at| *at < files) {
+            one_file(first.wrapping_add(at as u64), &mut words);
+        }
+        words
+    };
+    let mut words: BTreeMap<&str, usize> = BTreeMap::new();
+    std::thread::scope(|scope| {
+        for worker in [(); 2].map(|()| scope.spawn(work)) {
+            for (word, count) in worker.join().unwrap_or_else(|_| panic!("a state does not fit; it is named above")) {
+                *words.entry(word).or_default() += count;
+            }
+        }
+    });
+    words
+}
+
 /// Checks one file under many requests, and counts the reasons.
 fn one_file(seed: u64, reasons: &mut BTreeMap<&'static str, usize>) {
     let mut rng = StdRng::seed_from_u64(seed);
@@ -246,22 +267,7 @@ fn one_file(seed: u64, reasons: &mut BTreeMap<&'static str, usize>) {
 
 #[test]
 fn the_first_reason_that_applies_decides_in_a_hundred_thousand_states() {
-    let (first, next) = (first_seed(), AtomicUsize::new(0));
-    let work = || {
-        let mut reasons = BTreeMap::new();
-        while let Some(at) = Some(next.fetch_add(1, Relaxed)).filter(|at| *at < FILES) {
-            one_file(first.wrapping_add(at as u64), &mut reasons);
-        }
-        reasons
-    };
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    std::thread::scope(|scope| {
-        for worker in [(); 2].map(|()| scope.spawn(work)) {
-            for (word, count) in worker.join().unwrap_or_else(|_| panic!("a state does not fit; it is named above")) {
-                *reasons.entry(word).or_default() += count;
-            }
-        }
-    });
+    let reasons = check_files(FILES, one_file);
     assert_eq!(reasons.values().sum::<usize>(), FILES * REQUESTS);
     // No file of this test has residency rules.
     let pins = Pin::ALL.iter().filter(|pin| **pin != Pin::Residency).map(|pin| format!("pinned:{}", pin.as_str()));

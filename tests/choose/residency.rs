@@ -1,7 +1,5 @@
 //! Residency over random states: nothing goes to a backend that may not see it, and nothing else changes.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
 use http::Method;
 use rand::seq::IndexedRandom;
 use shiftgate::api::choose::{Lack, NotChosen};
@@ -235,22 +233,7 @@ fn one_file(seed: u64, results: &mut BTreeMap<&'static str, usize>) {
 
 #[test]
 fn no_request_leaves_its_eligible_backends_in_a_hundred_thousand_states() {
-    let (first, next) = (first_seed(), AtomicUsize::new(0));
-    let work = || {
-        let mut results = BTreeMap::new();
-        while let Some(at) = Some(next.fetch_add(1, Relaxed)).filter(|at| *at < FILES) {
-            one_file(first.wrapping_add(at as u64), &mut results);
-        }
-        results
-    };
-    let mut results: BTreeMap<&str, usize> = BTreeMap::new();
-    std::thread::scope(|scope| {
-        for worker in [(); 2].map(|()| scope.spawn(work)) {
-            for (word, count) in worker.join().unwrap_or_else(|_| panic!("a state does not fit; it is named above")) {
-                *results.entry(word).or_default() += count;
-            }
-        }
-    });
+    let results = check_files(FILES, one_file);
     assert_eq!(results.values().sum::<usize>(), FILES * REQUESTS);
     for word in ["free", "kept", "moved", "none", "unable"] {
         assert!(results.get(word).is_some_and(|count| *count > 500), "{word} is rare: {results:?}");

@@ -47,18 +47,6 @@ async fn before(server: SimConfig, options: &str) -> (Running, Sim, Sim) {
     (running, qwen, openai)
 }
 
-fn with(fields: Value) -> String {
-    let mut body = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]});
-    for (name, value) in fields.as_object().unwrap() {
-        body[name] = value.clone();
-    }
-    body.to_string()
-}
-
-fn sent(sim: &Sim) -> Value {
-    serde_json::from_slice(&sim.received().last().unwrap().body).unwrap()
-}
-
 #[track_caller]
 fn assert_by(answer: &Answer, backend: &str, reason: &str) {
     let found = (answer.header("x-shiftgate-backend"), answer.header("x-shiftgate-reason"));
@@ -85,7 +73,7 @@ async fn a_limit_near_the_context_leaves_room_for_template_and_tools() {
                 assert!(sent < limit && sent > 500, "{wire:?}: {sent} of {limit}");
             }
         }
-        // What no limit can make fit is not sent.
+        // A prompt that no limit can make fit is not sent.
         let before = qwen.requests();
         let long = with(json!({"messages": [{"role": "user", "content": "word ".repeat(600)}]}));
         assert_by(&ask(&running, &long, "").await, "openai", "pinned:context");

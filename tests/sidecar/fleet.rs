@@ -199,7 +199,7 @@ async fn each_engines_own_page_is_read() {
             _ => running.status().await["backends"][1]["prefix_hit_rate"].as_f64().unwrap_or(-1.0),
         };
         match wire {
-            // Of each prompt a whole number of tokens is found.
+            // The server finds a whole number of each prompt's tokens.
             Wire::Vllm => assert!(share > 0.1 && share <= 0.25, "{share}"),
             Wire::Sglang => assert_eq!(share, 0.25),
             _ => assert_eq!(share, -1.0, "{wire:?} does not say"),
@@ -251,7 +251,7 @@ async fn the_prefix_hit_rate_is_of_the_servers_own_counters() {
     let sglang = "sglang:num_running_reqs 1.0\nsglang:cache_hit_rate{tp_rank=\"0\"} 0.96\n";
     pages.show(answer(200, sglang)).await;
     assert_eq!(hit_rate(&running, async |_| ()).await, 0.96);
-    // What the server no longer says is unknown again.
+    // A rate that the server no longer reports is unknown again.
     pages.show(answer(200, &vllm(0, 1, 0.1))).await;
     eventually(|| {
         running.app.store.current().targets_off_path()[1]

@@ -134,6 +134,8 @@ async fn a_feature_that_the_only_candidate_lacks_is_the_requests_error() {
     assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (400, Some("unsupported_feature")));
     let answer = ask(&running, "not json", EU).await;
     assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (400, Some("unsupported_feature")));
+    let message = answer.json()["error"]["message"].to_string();
+    assert!(message.contains("eu-customers") && message.contains("tagged eu"), "{message}");
     assert_eq!((openai.requests(), qwen.requests()), (0, 0));
     assert_eq!(counted(&running, "refused").await, 2);
 }

@@ -251,3 +251,17 @@ pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
         }
     }
 }
+
+/// Returns a chat with these fields.
+pub(crate) fn with(fields: serde_json::Value) -> String {
+    let mut body = serde_json::json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]});
+    for (name, value) in fields.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body.to_string()
+}
+
+/// Returns the last body that a backend received.
+pub(crate) fn sent(sim: &Sim) -> serde_json::Value {
+    serde_json::from_slice(&sim.received().last().unwrap().body).unwrap()
+}

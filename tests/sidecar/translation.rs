@@ -15,18 +15,6 @@ async fn at(percent: f64) -> (Running, Sim, Sim) {
     (launch(&file(&openai, &qwen, percent), false).await, openai, qwen)
 }
 
-fn with(fields: Value) -> String {
-    let mut body = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]});
-    for (name, value) in fields.as_object().unwrap() {
-        body[name] = value.clone();
-    }
-    body.to_string()
-}
-
-fn sent(sim: &Sim) -> Value {
-    serde_json::from_slice(&sim.received().last().unwrap().body).unwrap()
-}
-
 fn events(answer: &Answer) -> Vec<Value> {
     let text = answer.text();
     text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
