@@ -53,7 +53,7 @@ pub mod config {
     pub use crate::config::{
         ApiKey, Backend, BackendUrl, Breaker, Config, ConfigError, Failover, Keep, KeySource, LateSystem, Limits,
         Listen, LogprobsPolicy, OwnWording, PemFile, PemKey, Place, Price, Problem, Proxy, ReasoningPolicy, Records,
-        RequestMatch, Residency, Route, SecretSource, Secrets, Server, Shadow, ShadowTo, ShiftError, Shifted,
+        RequestMatch, Residency, Route, RouteShadow, SecretSource, Secrets, Server, Shadow, ShiftError, Shifted,
         Telemetry, Timeouts, TlsFiles, TokenPrice, Translation, WordingMode, describe, load, parse, shift, warnings,
     };
 }

@@ -30,7 +30,7 @@ fn parse(text: &[u8], secrets: Secrets) -> Result<Config, ConfigError> {
 #[test]
 fn every_invalid_file_says_what_where_and_what_to_do() {
     let files = files("tests/configs/invalid");
-    assert!(files.len() > 35, "{} files", files.len());
+    assert!(files.len() > 48, "{} files", files.len());
     for (name, path) in files {
         let error = parse(&std::fs::read(path).unwrap(), Secrets::Required).expect_err(&name);
         for text in [error.to_string(), format!("{error:?}"), error.summary()] {
@@ -94,6 +94,37 @@ fn defaults() {
     let openai = &config.backends[0];
     assert_eq!((openai.timeout.total, openai.timeout.ttft), (Some(Duration::from_secs(60)), None));
     assert_eq!(openai.max_in_flight, Some(7));
+}
+
+#[test]
+fn copies_go_to_named_backends_and_each_route_has_its_percent() {
+    let minimal = include_str!("configs/valid/minimal.toml");
+    let with = |text: &str| parse(text.as_bytes(), Secrets::Required).unwrap();
+    let names = |config: &Config| -> Vec<String> {
+        config.shadow.iter().flat_map(|shadow| &shadow.to).map(|id| config[*id].name.clone()).collect()
+    };
+    // The defaults of the section; the only candidate is the receiver.
+    let config = with(&format!("{minimal}[shadow]\n"));
+    let shadow = config.shadow.as_ref().unwrap();
+    assert_eq!((shadow.percent, shadow.noise_percent), (percent(10.0), percent(20.0)));
+    assert_eq!((shadow.max_in_flight, shadow.max_bytes), (32, 64 << 20));
+    assert_eq!((shadow.budget_usd_per_hour, shadow.timeout), (5.0, Duration::from_secs(120)));
+    assert_eq!(names(&config), ["qwen"]);
+    assert_eq!(names(&with(&format!("{minimal}[shadow]\nto = \"openai\"\n"))), ["openai"]);
+    assert_eq!(names(&with(&format!("{minimal}[shadow]\nto = [\"openai\", \"qwen\"]\n"))), ["openai", "qwen"]);
+
+    let text = include_str!("configs/valid/shadows.toml");
+    let percents = |text: &str| -> Vec<(String, f64)> {
+        let config = with(text);
+        config.routes.iter().map(|route| (route.name.clone(), config.shadow_percent(route).as_f64())).collect()
+    };
+    let expected = [("private", 0.0), ("nightly", 100.0), ("all", 10.0), ("default", 10.0)];
+    assert_eq!(percents(text), expected.map(|(name, percent)| (name.to_owned(), percent)));
+    let none = text.split_once("[shadow]").unwrap().0;
+    assert!(percents(none).iter().all(|(_, percent)| *percent == 0.0), "nothing is copied without the section");
+    let warnings = config::warnings(&with(none), &|_| None).join("\n");
+    let expected = "route nightly: shadow has no effect: the file has no [shadow] section, so nothing is copied";
+    assert!(warnings.contains(expected) && !warnings.contains("route private: shadow"), "{warnings}");
 }
 
 #[test]

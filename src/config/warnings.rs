@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::types::{ApiKey, Config, Listen, Residency, SecretSource};
+use super::types::{ApiKey, Config, Listen, Residency, RouteShadow, SecretSource};
 
 /// Returns one line for each setting that is legal but risky.
 pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
@@ -67,6 +67,15 @@ pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<St
         }
     }
     warnings.extend(config.residency.iter().flat_map(|rule| residency(config, rule)));
+    if config.shadow.is_none() {
+        let with_own = config.routes.iter().filter(|route| matches!(route.shadow, RouteShadow::Percent(_)));
+        warnings.extend(with_own.map(|route| {
+            format!(
+                "route {}: shadow has no effect: the file has no [shadow] section, so nothing is copied",
+                route.name
+            )
+        }));
+    }
     warnings
 }
 

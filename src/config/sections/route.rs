@@ -1,8 +1,8 @@
 //! Reads `[[route]]`.
 
 use super::super::problem::Problems;
-use super::super::reader::{Section, Value, string, wrong};
-use super::super::types::{RequestMatch, Route};
+use super::super::reader::{Section, Value, Wrong, percent, string, wrong};
+use super::super::types::{RequestMatch, Route, RouteShadow};
 use super::rollout::Rollout;
 use super::{matcher, names};
 
@@ -30,6 +30,7 @@ pub(crate) fn read(value: Option<&Value<'_>>, rollout: &Rollout, names: &[String
         name: "default".to_owned(),
         matcher: RequestMatch::default(),
         percent: rollout.percent.clone(),
+        shadow: RouteShadow::Inherit,
     });
     routes
 }
@@ -51,6 +52,20 @@ fn route(item: &Value<'_>, rollout: &Rollout, names: &[String], p: &mut Problems
         Some(value) => matcher::read(value, p),
         None => RequestMatch::default(),
     };
+    let shadow = s.read("shadow", p, shadow).unwrap_or(RouteShadow::Inherit);
     s.finish(p);
-    Route { name, matcher, percent }
+    Route { name, matcher, percent, shadow }
+}
+
+fn shadow(value: &Value<'_>) -> Result<RouteShadow, Wrong> {
+    match value.get_ref().as_bool() {
+        Some(true) => Ok(RouteShadow::Inherit),
+        Some(false) => Ok(RouteShadow::Never),
+        None => match percent(value) {
+            Ok(own) => Ok(RouteShadow::Percent(own)),
+            Err(Wrong { what, .. }) => {
+                wrong(what, "write false, true or a percent: a number from 0 to 100 with at most two decimals")
+            }
+        },
+    }
 }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use super::backend::Backend;
 use super::process::{Failover, Limits, Server};
 use super::route::{KeySource, Residency, Route};
-use super::shadow::{Records, Shadow};
+use super::shadow::{Records, RouteShadow, Shadow};
 use super::telemetry::Telemetry;
-use crate::model::{BackendId, RouteId};
+use crate::model::{BackendId, Percent, RouteId};
 
 /// One validated reading of rollout.toml.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +59,15 @@ impl Config {
     /// Every route with its id, in the file's order; `default` is the last.
     pub fn routes_with_ids(&self) -> impl Iterator<Item = (RouteId, &Route)> + Clone {
         self.routes.iter().enumerate().map(|(position, route)| (RouteId::new(position), route))
+    }
+
+    /// Percent of a route's eligible requests that are copied; 0 without `[shadow]`.
+    pub fn shadow_percent(&self, route: &Route) -> Percent {
+        match (&self.shadow, route.shadow) {
+            (None, _) | (_, RouteShadow::Never) => Percent::ZERO,
+            (Some(shadow), RouteShadow::Inherit) => shadow.percent,
+            (Some(_), RouteShadow::Percent(own)) => own,
+        }
     }
 }
 

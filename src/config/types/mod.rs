@@ -14,5 +14,5 @@ pub use backend::{
 pub use config::Config;
 pub use process::{Failover, Limits, Listen, Server};
 pub use route::{KeySource, RequestMatch, Residency, Route};
-pub use shadow::{Records, Shadow, ShadowTo};
+pub use shadow::{Records, RouteShadow, Shadow};
 pub use telemetry::{Keep, Telemetry};

@@ -2,6 +2,7 @@
 
 use http::HeaderName;
 
+use super::shadow::RouteShadow;
 use crate::model::{BackendId, Glob, Percent};
 
 /// A place in a request where a key may be found.
@@ -35,6 +36,8 @@ pub struct Route {
     pub matcher: RequestMatch,
     /// Percent of every candidate (each backend but the baseline), sorted by name; 0 for one that the table leaves out.
     pub percent: Vec<(BackendId, Percent)>,
+    /// Whether, and at which percent, its requests are copied; without `[shadow]` none are.
+    pub shadow: RouteShadow,
 }
 
 /// One `[[residency]]`: requests that match may go only to backends with one of the tags.
