@@ -229,6 +229,58 @@ fn check_in_plain_words() {
     });
 }
 
+/// Returns the lines about copies and records.
+fn told_of_copies(config: &Config) -> String {
+    let told = config::describe(config);
+    let (_, told) = told.split_once("\nshadows").unwrap();
+    format!("shadows{}", told.split_once("\ntraces").unwrap().0)
+}
+
+#[test]
+fn whose_prompts_go_where_in_plain_words() {
+    let text = include_str!("configs/valid/shadows.toml");
+    let with = |text: &str| parse(text.as_bytes(), Secrets::Required).unwrap();
+    let config = with(text);
+    let warnings = config::warnings(&config, &|_| None).join("\n");
+    insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true}, {
+        insta::assert_snapshot!("describe-shadows", format!("{}\n\nwarnings:\n{warnings}", told_of_copies(&config)));
+    });
+
+    // The default direction: only what the baseline serves is copied, nothing is in capitals.
+    let minimal = include_str!("configs/valid/minimal.toml");
+    let told = told_of_copies(&with(&format!("{minimal}[shadow]\n")));
+    for part in [
+        "prompts of default (95 %, served by openai) also go to http://127.0.0.1:8000/v1 (qwen), 10 % of them\n",
+        "load: 10 % of 95 %: 1.9 times what 5 % serves\n",
+        "noise: 20 % of copied requests that openai served are sent to it a second time\n",
+        "limit: 32 at once, which is 4 a second when an answer takes 8 s; more are not sent\n",
+        "budget: 5 USD per hour, which does not bind for qwen, openai: without a known price the cost is unknown\n",
+        "records: none: pairs are counted and traced, but not kept",
+    ] {
+        assert!(told.contains(part), "{part:?} in {told}");
+    }
+    assert!(!told.contains("PROMPTS"), "{told}");
+    let all = with(&format!("{minimal}[shadow]\npercent = 100\nbudget_usd_per_hour = 0\n"));
+    assert!(told_of_copies(&all).contains("load: 100 % of 95 %: 19 times what 5 % serves\n"));
+    let warnings = config::warnings(&all, &|_| None).join("\n");
+    for part in [
+        "route default: qwen gets 19 times as many copies as it serves requests",
+        "shadow.budget_usd_per_hour is 0: nothing is copied to backends with a price",
+    ] {
+        assert!(warnings.contains(part), "{part:?} in {warnings}");
+    }
+    let counts = told_of_copies(&with(&format!("{minimal}[records]\ncontent = true\n")));
+    assert_eq!(
+        counts,
+        "shadows: none, no request is copied\nrecords: the counts of each minute are written to ./shiftgate-records.jsonl; \
+         100 MiB and 5 older files are kept"
+    );
+    let forced = minimal.replace("[rollout]", "[server]\nallow_override = true\n[rollout]");
+    assert!(
+        told_of_copies(&with(&format!("{forced}[shadow]\n"))).contains("off is not copied; with \"on\" it always is")
+    );
+}
+
 fn percent(value: f64) -> Percent {
     Percent::try_from(value).unwrap()
 }

@@ -1,5 +1,7 @@
 //! Describes a valid file in plain words.
 
+mod shadow;
+
 use std::fmt::Write as _;
 
 use super::types::{
@@ -72,10 +74,7 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
         let seconds = early.as_secs_f64();
         writeln!(text, "\nearly head: a candidate's stream without content for {seconds} s gets its status and pings")?;
     }
-    match &config.shadow {
-        Some(shadow) => writeln!(text, "\nshadows: {} % of served eligible requests", shadow.percent)?,
-        None => writeln!(text, "\nshadows: none")?,
-    }
+    shadow::write(text, config)?;
     let otlp = config.telemetry.otlp.as_deref();
     let Some(otlp) = otlp else {
         return writeln!(text, "traces: not exported, unless OTEL_EXPORTER_OTLP_ENDPOINT is set");

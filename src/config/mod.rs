@@ -5,6 +5,7 @@
 
 mod backend;
 mod context;
+mod copies;
 mod describe;
 mod edit;
 mod load;

@@ -2,7 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use super::copies::{Copies, unpriced};
 use super::types::{ApiKey, Config, Listen, Residency, RouteShadow, SecretSource};
+
+/// Copies for each served request from which a receiver's load is worth a warning: it was sized for a tenth of them.
+const MUCH_LOAD: f64 = 10.0;
 
 /// Returns one line for each setting that is legal but risky.
 pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
@@ -67,7 +71,17 @@ pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<St
         }
     }
     warnings.extend(config.residency.iter().flat_map(|rule| residency(config, rule)));
-    if config.shadow.is_none() {
+    warnings.extend(copies(config));
+    if let Some(records) = config.records.as_ref().filter(|records| records.content && config.shadow.is_some()) {
+        warnings.push(format!("records.content: prompts and answers are written to {}", records.path.display()));
+    }
+    warnings
+}
+
+/// Returns the warnings about copies: prompts that go back to the baseline, load, and money.
+fn copies(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Some(shadow) = &config.shadow else {
         let with_own = config.routes.iter().filter(|route| matches!(route.shadow, RouteShadow::Percent(_)));
         warnings.extend(with_own.map(|route| {
             format!(
@@ -75,6 +89,28 @@ pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<St
                 route.name
             )
         }));
+        return warnings;
+    };
+    if shadow.to.contains(&config.baseline) {
+        let baseline = &config[config.baseline];
+        warnings.push(format!(
+            "shadow.to names the baseline: prompts that candidates serve are copied back to {} at {}",
+            baseline.name, baseline.url
+        ));
+    }
+    for (route, to) in config.routes.iter().flat_map(|route| shadow.to.iter().map(move |to| (route, *to))) {
+        let times = Copies::of(config, route, to).per_served().unwrap_or(0.0);
+        if times >= MUCH_LOAD {
+            let (route, name) = (&route.name, &config[to].name);
+            warnings.push(format!("route {route}: {name} gets {times:.0} times as many copies as it serves requests"));
+        }
+    }
+    for backend in unpriced(config) {
+        let name = &backend.name;
+        warnings.push(format!("shadow.budget_usd_per_hour does not limit copies to {name}: its price is not known"));
+    }
+    if shadow.budget_usd_per_hour == 0.0 {
+        warnings.push("shadow.budget_usd_per_hour is 0: nothing is copied to backends with a price".to_owned());
     }
     warnings
 }
