@@ -47,6 +47,15 @@ pub mod choose {
     };
 }
 
+pub mod compare {
+    //! The comparison of two answers.
+
+    pub use crate::compare::{
+        Answer, Asked, AskedSchema, Call, Format, Kind, LegOutcome, LegScores, Mode, NullReason, Schemas, Score,
+        Scores, Side, Value, leg, pair,
+    };
+}
+
 pub mod config {
     //! rollout.toml, read and validated.
 

@@ -18,6 +18,7 @@
 //! | [`config`] | rollout.toml: its text becomes a validated [`config::Config`], or a list of every problem |
 //! | [`wire`] | OpenAI's format as bytes: endpoints, the scan of a body, SSE, error bodies, framing |
 //! | [`translate`] | the pure translation of requests for each engine and of answers to OpenAI's form; the ledger |
+//! | [`compare`] | the pure comparison of two answers: agreement, scores, the reasons of nulls |
 //! | [`choose`] | the pure choice of a backend: hash, intervals, keys, pins, availability, fallback |
 //! | [`health`] | breaker, cool-down and load of a candidate; the retry budget |
 //! | [`stats`] | counters, gauges with their permits, histograms; kept across reloads |
@@ -85,6 +86,7 @@ pub(crate) mod app;
 pub(crate) mod backend;
 pub(crate) mod choose;
 pub(crate) mod cli;
+pub(crate) mod compare;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod exchange;

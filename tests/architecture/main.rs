@@ -16,7 +16,7 @@ use scanner::{Source, code};
 const STEPS: &[&[&str]] = &[
     &["model"],
     &["config", "wire"],
-    &["translate"],
+    &["translate", "compare"],
     &["choose", "health", "stats"],
     &["outcome"],
     &["telemetry"],

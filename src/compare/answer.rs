@@ -1,0 +1,39 @@
+//! An answer as it is compared.
+
+use serde::Serialize;
+
+/// First choice of an answer, in OpenAI's shape. Thoughts are not part of it.
+///
+/// It is serialized as in the content of a record, and is at most as long as the bytes it was read from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// Text as it came.
+    pub text: Option<String>,
+    /// Text of a formal refusal.
+    pub refusal: Option<String>,
+    /// Finish reason, in the words of chat completions.
+    pub finish: Option<String>,
+    /// Tool calls, in the order of the answer; legacy function calls and custom tools too.
+    pub calls: Vec<Call>,
+}
+
+/// A tool call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Call {
+    /// Name of the tool.
+    pub name: String,
+    /// Arguments as they were written, mostly JSON.
+    pub arguments: String,
+}
+
+impl Answer {
+    /// True if the answer refuses formally: it has a refusal's text, or a filter ended it.
+    pub fn is_refusal(&self) -> bool {
+        self.refusal.as_deref().is_some_and(|text| !text.is_empty()) || self.finish.as_deref() == Some("content_filter")
+    }
+
+    /// Returns the text, empty if there is none.
+    pub fn text(&self) -> &str {
+        self.text.as_deref().unwrap_or_default()
+    }
+}
