@@ -144,6 +144,12 @@ pub mod proxy {
     pub use crate::proxy::{BindError, ClientTimeouts, Inherited, Listener, Proxy};
 }
 
+pub mod records {
+    //! The file of pairs and counts.
+
+    pub use crate::records::Writer;
+}
+
 pub mod sim {
     //! Simulated servers.
 
@@ -157,8 +163,8 @@ pub mod stats {
     //! Counters, gauges and histograms behind `/status` and `/metrics`.
 
     pub use crate::stats::{
-        BackendStats, Count, Exemplar, Gauge, Latency, Lifetimes, Permit, Placement, Reloads, RouteStats, RuleStats,
-        ShareStats, Stats, TelemetryStats, View,
+        BackendStats, Count, Exemplar, Gauge, Latency, Lifetimes, Permit, Placement, RecordStats, Reloads, RouteStats,
+        RuleStats, ShareStats, Stats, TelemetryStats, View,
     };
 }
 

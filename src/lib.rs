@@ -23,6 +23,7 @@
 //! | [`health`] | breaker, cool-down and load of a candidate; the retry budget |
 //! | [`stats`] | counters, gauges with their permits, histograms; kept across reloads |
 //! | [`outcome`] | facts of a running leg, the one judgement at its end, the immutable outcome of a request |
+//! | [`records`] | the file of pairs and counts: its lines, its writer |
 //! | [`telemetry`] | listeners to outcomes: counters, meters, the log line, the tracer |
 //! | [`backend`] | connections to backends: TCP, TLS, proxies, pools, headers |
 //! | [`exchange`] | one request to one backend, without a client: plan, send, hold, pull |
@@ -98,6 +99,7 @@ pub(crate) mod model;
 pub(crate) mod otlp;
 pub(crate) mod outcome;
 pub(crate) mod proxy;
+pub(crate) mod records;
 pub(crate) mod sim;
 pub(crate) mod stats;
 pub(crate) mod telemetry;

@@ -19,6 +19,7 @@ mod leg;
 mod pair;
 mod read;
 mod row;
+mod schema_cost;
 mod schemas;
 mod scores;
 mod script;

@@ -18,6 +18,6 @@ pub use count::{Count, Latency};
 pub use gauge::{Gauge, Permit};
 pub use histogram::{Exemplar, View};
 pub(crate) use histogram::{HTTP_BOUNDS, Histogram, Traced};
-pub use process::{Reloads, Stats, TelemetryStats};
+pub use process::{RecordStats, Reloads, Stats, TelemetryStats};
 pub use route::{RouteStats, ShareStats};
 pub use rule::{Placement, RuleStats};

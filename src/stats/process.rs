@@ -32,6 +32,26 @@ pub struct TelemetryStats {
     pub queued: Count,
 }
 
+/// Lines of the records by result.
+#[derive(Debug, Default)]
+pub struct RecordStats {
+    /// Lines that are in the file.
+    pub written: Count,
+    /// Lines lost because the file could not be written.
+    pub failed: Count,
+    /// Lines lost because another process writes to the file.
+    pub locked: Count,
+    /// Lines lost because the queue was full, or left at shutdown.
+    pub dropped: Count,
+}
+
+impl RecordStats {
+    /// Lines by result.
+    pub const fn results(&self) -> [(&'static str, &Count); 4] {
+        [("written", &self.written), ("failed", &self.failed), ("locked", &self.locked), ("dropped", &self.dropped)]
+    }
+}
+
 /// Readings of the file after the first, by result.
 #[derive(Debug, Default)]
 pub struct Reloads {
@@ -60,6 +80,8 @@ const REFUSED_CONNECTIONS: &str = "refused:connections";
 pub struct Stats {
     /// Spans.
     pub telemetry: TelemetryStats,
+    /// Lines of the records; shared with their writer.
+    pub records: Arc<RecordStats>,
     backends: Mutex<BTreeMap<String, Arc<BackendStats>>>,
     routes: Mutex<BTreeMap<String, Arc<RouteStats>>>,
     rules: Mutex<BTreeMap<String, Arc<RuleStats>>>,

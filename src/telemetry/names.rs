@@ -161,6 +161,7 @@ metrics! {
         "Spans not exported, by reason; rate counts spans of traces above the limit of kept traces";
     TELEMETRY_EXPORTED = "shiftgate_telemetry_exported": "Spans accepted by the collector";
     TELEMETRY_QUEUE = "shiftgate_telemetry_queue_length": "Spans waiting for export";
+    RECORDS = "shiftgate_records": "Lines of the records by result; all but written are lost";
     LOG_DROPPED = "shiftgate_log_dropped_lines": "Log lines dropped because the reader was too slow";
 
     PROCESS_CPU = "process_cpu_seconds": "CPU time used by this process, in seconds";

@@ -18,7 +18,7 @@ const STEPS: &[&[&str]] = &[
     &["config", "wire"],
     &["translate", "compare"],
     &["choose", "health", "stats"],
-    &["outcome"],
+    &["outcome", "records"],
     &["telemetry"],
     &["backend"],
     &["exchange", "live"],

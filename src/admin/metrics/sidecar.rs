@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::page::{Family, Labels, Value, gauge};
 use crate::admin::view::View;
-use crate::stats::Stats;
+use crate::stats::{Count, Stats};
 use crate::telemetry::names;
 
 /// Reasons for which shiftgate closes connections of applications or does not accept them.
@@ -80,8 +80,14 @@ fn telemetry(stats: &Stats) -> Vec<Family> {
         Family::new(names::TELEMETRY_DROPPED, dropped),
         Family::new(names::TELEMETRY_EXPORTED, vec![(vec![signal()], Value::Counter(spans.exported.get()))]),
         Family::new(names::TELEMETRY_QUEUE, vec![(vec![signal()], gauge(spans.queued.get()))]),
+        Family::new(names::RECORDS, records(stats)),
         Family::one(names::LOG_DROPPED, Value::Counter(stats.log_dropped.get())),
     ]
+}
+
+fn records(stats: &Stats) -> Vec<(Labels, Value)> {
+    let labelled = |(result, count): (&str, &Count)| (vec![("result", result.to_owned())], Value::Counter(count.get()));
+    stats.records.results().into_iter().map(labelled).collect()
 }
 
 /// Returns the series of a counter by `label`; all `known` values exist from the start.

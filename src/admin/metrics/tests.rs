@@ -32,6 +32,7 @@ fn what_is_counted_is_on_the_page() {
     qwen_share.decided(Reason::Split);
     openai.asked(Reason::Overload);
     stats.reloads.ok.add(2);
+    stats.records.failed.add(2);
     stats.reloads.unusable.add(1);
     let load = LoadReport { reading: Reading { kv_usage: Some(0.5), ..Reading::default() }, ..LoadReport::default() };
     let qwen = stats.backend("qwen");
@@ -68,6 +69,10 @@ fn what_is_counted_is_on_the_page() {
         ("shiftgate_config_reloads_total{result=\"failed\",kind=\"unusable\"}", Some(1.0)),
         ("shiftgate_config_reloads_total{result=\"failed\",kind=\"invalid\"}", Some(0.0)),
         ("shiftgate_config_generation", Some(3.0)),
+        ("shiftgate_records_total{result=\"failed\"}", Some(2.0)),
+        ("shiftgate_records_total{result=\"written\"}", Some(0.0)),
+        ("shiftgate_records_total{result=\"locked\"}", Some(0.0)),
+        ("shiftgate_records_total{result=\"dropped\"}", Some(0.0)),
         ("shiftgate_split_percent{route=\"default\",backend=\"qwen\"}", Some(2.5)),
         ("shiftgate_split_percent_got{route=\"default\",backend=\"qwen\"}", Some(25.0)),
         ("shiftgate_split_percent_got{route=\"default\",backend=\"openai\"}", Some(75.0)),

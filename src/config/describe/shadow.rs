@@ -132,7 +132,7 @@ fn kept(records: &Records, has_pairs: bool) -> String {
 fn size(records: &Records) -> String {
     let bytes = records.max_size;
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let exact = units.into_iter().find(|(shift, _)| bytes % (1 << shift) == 0);
+    let exact = units.into_iter().find(|(shift, _)| bytes.is_multiple_of(1 << shift));
     exact.map_or_else(|| format!("{bytes} B"), |(shift, unit)| format!("{} {unit}", bytes >> shift))
 }
 
