@@ -27,8 +27,8 @@ pub mod backend {
     //! Backends made ready for requests.
 
     pub use crate::backend::{
-        AnswerBody, Auth, BodyError, Client, Connector, Facts, Failure, Passing, PrepareError, RequestBody, SendError,
-        Stream, Target, TlsError,
+        AnswerBody, Auth, BodyError, Client, Connector, Facts, Failure, Passing, PrepareError, Quota, RequestBody,
+        SendError, Stream, Target, TlsError,
     };
 
     pub mod tls {
@@ -43,7 +43,7 @@ pub mod choose {
 
     pub use crate::choose::{
         Availability, Body, Choice, Drawn, Eligible, Facts, FileOnly, Instead, Intervals, Key, Known, Lack, Moved,
-        NotChosen, Purpose, Refused, Request, Salt, Salts, Shares, UNITS, choose, find_key, instead, unit,
+        NotChosen, Purpose, Refused, Request, Salt, Salts, Sample, Shares, UNITS, choose, find_key, instead, unit,
     };
 }
 
@@ -116,10 +116,10 @@ pub mod model {
     //! The vocabulary that every room shares.
 
     pub use crate::model::{
-        BackendId, CancelledBy, Cause, ContextLength, End, Engine, EngineFacts, ErrorDialect, Family, Fault,
-        FormatBesideTools, Glob, Hints, ImageDetail, JsonObjectFormat, JsonSchemaFormat, Limit, MissingFeatures,
-        ParallelCalls, Percent, PercentError, Pin, Reason, Refusal, RouteId, Secret, Seeds, SpanId, ThinkingSwitch,
-        TraceContext, TraceId,
+        BackendId, CancelledBy, Cause, ContextLength, CopyResult, End, Engine, EngineFacts, ErrorDialect, Family,
+        Fault, FormatBesideTools, Glob, Hints, ImageDetail, JsonObjectFormat, JsonSchemaFormat, Limit, MissingFeatures,
+        PairResult, ParallelCalls, Percent, PercentError, Pin, Reason, Refusal, RouteId, Secret, Seeds, SpanId,
+        ThinkingSwitch, TraceContext, TraceId,
     };
 }
 
@@ -133,8 +133,8 @@ pub mod outcome {
     //! Facts and verdicts of legs and requests.
 
     pub use crate::outcome::{
-        Attempt, BackendLabels, Blame, Clock, ConnUse, Decided, Ending, LegEnd, LegKind, Miss, MissKind, OtherAnswer,
-        Outcome, Overhead, OwnTime, Params, Restricted, Role, Trail, Verdict, judge,
+        Attempt, BackendLabels, Blame, Clock, Comparison, ConnUse, Decided, Ending, LegEnd, LegKind, Miss, MissKind,
+        OtherAnswer, Outcome, Overhead, OwnTime, Pair, Params, Restricted, Role, Score, Trail, Verdict, judge,
     };
 }
 
@@ -150,6 +150,12 @@ pub mod records {
     pub use crate::records::Writer;
 }
 
+pub mod shadow {
+    //! Copies of requests.
+
+    pub use crate::shadow::{ServedCopy, Shadows};
+}
+
 pub mod sim {
     //! Simulated servers.
 
@@ -163,8 +169,8 @@ pub mod stats {
     //! Counters, gauges and histograms behind `/status` and `/metrics`.
 
     pub use crate::stats::{
-        BackendStats, Count, Exemplar, Gauge, Latency, Lifetimes, Permit, Placement, RecordStats, Reloads, RouteStats,
-        RuleStats, ShareStats, Stats, TelemetryStats, View,
+        BackendStats, Count, Exemplar, Gauge, KindStats, Latency, Lifetimes, NoiseStats, PairingStats, Permit,
+        Placement, RecordStats, Reloads, RouteStats, RuleStats, ShadowStats, ShareStats, Stats, TelemetryStats, View,
     };
 }
 
@@ -174,12 +180,13 @@ pub mod telemetry {
     pub use crate::telemetry::Sinks;
     pub use crate::telemetry::meters::{CallSeries, Meters};
     pub use crate::telemetry::server_span::ServerSpan;
-    pub use crate::telemetry::tracer::{Chunk, Sampler, Tracer};
+    pub use crate::telemetry::tracer::{Chunk, Encode, Sampler, Tracer};
 
     pub mod names {
         //! The table of published names.
 
         pub use crate::telemetry::names::attribute::ATTRIBUTES;
+        pub use crate::telemetry::names::event::EVENTS;
         pub use crate::telemetry::names::label::LABELS;
         pub use crate::telemetry::names::{Convention, METRICS, Metric};
     }

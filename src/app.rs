@@ -18,12 +18,16 @@ use crate::live::watch::{Timing, WatchHandle, watch};
 use crate::live::{LoadError, Shutdown, Source, Store};
 use crate::otlp::{Bridge, Exporter};
 use crate::proxy::{BindError, ClientTimeouts, Inherited, Listener, Proxy, tcp_of};
+use crate::shadow::Shadows;
 use crate::stats::Stats;
 use crate::telemetry::meters::Meters;
 use crate::telemetry::{SPANS, Sinks};
 
 /// Time for which new connections are accepted after SIGTERM, so that load balancers and probes notice `/readyz` first.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Time limit of writing the records that are left at the end.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// Reason for which the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +73,8 @@ pub struct App {
     /// Asks backends for their load and their models; its tasks end with it.
     monitor: Option<Arc<BackendMonitor>>,
     exporter: Option<Exporter>,
+    /// Copies of requests.
+    shadows: Arc<Shadows>,
 }
 
 /// The state that the parts of one process share.
@@ -164,6 +170,8 @@ impl App {
         let shared = Shared::load(config, source)?;
         let bound = Bound::bind(sockets, &shared.store.current().snapshot.config.server).await?;
         let exporter = options.traces.then(|| shared.export(&options.bridge)).flatten();
+        let shadows = Shadows::new(Arc::clone(&shared.stats), exporter.as_ref().map(Exporter::tracer));
+        shadows.follow(&shared.store.current().snapshot.config);
         let monitor = options.ask.map(|intervals| Arc::new(BackendMonitor::new(intervals)));
         let mut app = Self {
             listen: bound.listener.address().to_owned(),
@@ -175,6 +183,7 @@ impl App {
             watcher: None,
             monitor,
             exporter,
+            shadows: Arc::new(shadows),
         };
         app.serve(bound, options.timeouts);
         if let Some(monitor) = &app.monitor {
@@ -191,12 +200,19 @@ impl App {
     fn serve(&self, bound: Bound, timeouts: ClientTimeouts) {
         let Shared { store, stats, meters, shutdown, started_at } = &self.shared;
         let sinks = Sinks::new(Arc::clone(stats), Arc::clone(meters), self.exporter.as_ref().map(Exporter::tracer));
-        let proxy = Proxy::new(Arc::clone(store), Arc::clone(stats), Arc::clone(shutdown), timeouts, sinks);
+        let proxy = Proxy::new(
+            Arc::clone(store),
+            Arc::clone(stats),
+            Arc::clone(shutdown),
+            timeouts,
+            (sinks, Arc::clone(&self.shadows)),
+        );
         tokio::spawn(bound.listener.run(Arc::new(proxy)));
         let admin = Admin {
             store: Arc::clone(store),
             stats: Arc::clone(stats),
             meters: Arc::clone(meters),
+            shadows: Arc::clone(&self.shadows),
             shutdown: Arc::clone(shutdown),
             listen: self.listen.clone(),
             admin: self.admin.to_string(),
@@ -208,7 +224,7 @@ impl App {
     /// Puts a new reading of the file in force, and tells everyone who follows it.
     fn on_reading(&self, bridge: &Bridge) -> impl Fn(std::io::Result<Vec<u8>>) -> Vec<PathBuf> + Send + 'static {
         let (store, meters) = (Arc::clone(&self.store), Arc::clone(&self.shared.meters));
-        let (monitor, bridge) = (self.monitor.clone(), bridge.clone());
+        let (monitor, bridge, shadows) = (self.monitor.clone(), bridge.clone(), Arc::clone(&self.shadows));
         // The connections of a new reading's backends belong to this runtime.
         let runtime = tokio::runtime::Handle::current();
         move |reading| {
@@ -217,6 +233,7 @@ impl App {
             let current = store.current();
             bridge.follow(current.snapshot.config.telemetry.sample);
             meters.prune(current.targets_off_path().iter().map(|target| &target.labels));
+            shadows.follow(&current.snapshot.config);
             if let Some(monitor) = &monitor {
                 monitor.follow(current.targets_off_path());
             }
@@ -231,6 +248,7 @@ impl App {
             admin: self.admin.to_string(),
             is_draining: self.shared.shutdown.draining.is_cancelled(),
             uptime_s: self.shared.started_at.elapsed().as_secs_f64(),
+            budget_left: self.shadows.budget_left(),
             ..View::of(&self.store, &self.stats, &self.shared.meters)
         }
     }
@@ -268,6 +286,7 @@ impl App {
         );
         let shutdown = &self.shared.shutdown;
         shutdown.draining.cancel();
+        self.shadows.stop();
         let finished = async {
             tokio::time::sleep(GRACE.min(limit)).await;
             shutdown.closing.cancel();
@@ -287,6 +306,7 @@ impl App {
             shutdown.tasks.wait().await;
         }
         drop(span);
+        self.shadows.finish(FLUSH).await;
         if let Some(exporter) = self.exporter {
             exporter.finish().await;
         }

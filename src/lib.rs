@@ -29,6 +29,7 @@
 //! | [`exchange`] | one request to one backend, without a client: plan, send, hold, pull |
 //! | [`live`] | the state in force: built from the file, published, replaced; the file watcher |
 //! | [`fleet`] | polls of backends off the request path: load, context length, the probe |
+//! | [`shadow`] | copies of requests: who is copied, budget, sending, pairs of answers |
 //! | [`proxy`] | the application's connections and the order of a request's steps |
 //! | [`admin`] | `/healthz`, `/readyz`, `/status`, `/metrics`, and the view behind them |
 //! | [`otlp`] | export of spans to a collector, the `OTEL_*` variables |
@@ -100,6 +101,7 @@ pub(crate) mod otlp;
 pub(crate) mod outcome;
 pub(crate) mod proxy;
 pub(crate) mod records;
+pub(crate) mod shadow;
 pub(crate) mod sim;
 pub(crate) mod stats;
 pub(crate) mod telemetry;

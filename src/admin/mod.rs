@@ -3,10 +3,12 @@
 //! Owns: the view of the running process, and the names of metrics. Does not: touch the data path. Invariant: no secret
 //! and no sticky key is shown.
 
+mod copies;
 pub(crate) mod metrics;
 mod server;
 pub(crate) mod status;
 mod view;
 
+pub(crate) use copies::{AgreementStatus, CopiesStatus, ShadowStatus};
 pub(crate) use server::Admin;
 pub use view::{BackendView, PercentView, RouteView, View};

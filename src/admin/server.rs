@@ -18,6 +18,7 @@ use super::metrics::{self, Format};
 use super::status::Status;
 use super::view::View;
 use crate::live::{Shutdown, Store};
+use crate::shadow::Shadows;
 use crate::stats::Stats;
 use crate::telemetry::meters::Meters;
 
@@ -34,6 +35,8 @@ pub(crate) struct Admin {
     pub stats: Arc<Stats>,
     /// Histograms of requests and calls.
     pub meters: Arc<Meters>,
+    /// Copies of requests.
+    pub shadows: Arc<Shadows>,
     /// The stages of shutdown.
     pub shutdown: Arc<Shutdown>,
     /// Bound address of `server.listen`.
@@ -106,6 +109,7 @@ impl Admin {
             admin: self.admin.clone(),
             is_draining: self.shutdown.draining.is_cancelled(),
             uptime_s: self.started.elapsed().as_secs_f64(),
+            budget_left: self.shadows.budget_left(),
             ..View::of(&self.store, &self.stats, &self.meters)
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::copies::ShadowStatus;
 use super::view::{self, View};
 use crate::health::LoadReport;
 use crate::model::Percent;
@@ -39,6 +40,9 @@ pub(crate) struct Status {
     pub routes: Vec<RouteView>,
     /// Backends in the file's order.
     pub backends: Vec<BackendView>,
+    /// Copies of requests; `null` before the first `[shadow]`.
+    #[serde(default)]
+    pub shadow: Option<ShadowStatus>,
 }
 
 /// Error of a reading.
@@ -180,6 +184,7 @@ impl Status {
             in_flight: view.stats.in_flight.get(),
             routes: view.routes.iter().map(route).collect(),
             backends: view.backends.iter().map(backend).collect(),
+            shadow: ShadowStatus::of(view),
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct View {
     pub routes: Vec<RouteView>,
     /// Backends in the file's order.
     pub backends: Vec<BackendView>,
+    /// Money left for copies of requests, in USD; `None` before the first `[shadow]`.
+    pub budget_left: Option<f64>,
     /// Counters of the process, and of names that left the file.
     pub stats: Arc<Stats>,
     /// Histograms of requests and calls.

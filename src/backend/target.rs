@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri};
@@ -9,8 +10,9 @@ use http::{HeaderValue, Uri};
 use super::connect::Connector;
 use super::facts::Facts;
 use super::pool::Client;
+use super::quota::Quota;
 use super::tls::{self, TlsError};
-use crate::config::{ApiKey, Backend, BackendUrl, Proxy};
+use crate::config::{ApiKey, Backend, BackendUrl, Proxy, Timeouts};
 use crate::health::{Health, Limits, Load};
 use crate::model::Secret;
 use crate::outcome::BackendLabels;
@@ -48,6 +50,8 @@ pub struct Target {
     pub load: Arc<Load>,
     /// Properties found by polls and probes.
     pub facts: Arc<Facts>,
+    /// How near it is to its rate limit.
+    pub quota: Arc<Quota>,
     /// Counters, kept across reloads.
     pub stats: Arc<BackendStats>,
 }
@@ -109,7 +113,19 @@ impl Target {
         });
         let load = kept(previous, |before| before.config.metrics == config.metrics, |before| &before.load);
         let facts = kept(previous, |before| is_same_server(&before.config, config), |before| &before.facts);
-        Ok(Self { config: config.clone(), name, labels, host, auth, client, health, load, facts, stats })
+        let quota = kept(previous, |before| is_asked_alike(&before.config, config), |before| &before.quota);
+        Ok(Self { config: config.clone(), name, labels, host, auth, client, health, load, facts, quota, stats })
+    }
+
+    /// Prepares a copy of this backend for shadows: with connections, health and counters of its own, the same facts, and
+    /// `total` as its only deadline beside that of connecting. It keeps the valid parts of `previous`.
+    pub fn for_copies(&self, total: Duration, previous: Option<&Self>) -> Result<Self, PrepareError> {
+        let mut config = self.config.clone();
+        config.timeout = Timeouts { connect: config.timeout.connect, ttft: None, idle: None, total: Some(total) };
+        let stats = previous.map(|previous| Arc::clone(&previous.stats)).unwrap_or_default();
+        let own = Self::prepare(&config, previous, stats)?;
+        let (load, facts, quota) = (Arc::clone(&self.load), Arc::clone(&self.facts), Arc::clone(&self.quota));
+        Ok(Self { load, facts, quota, ..own })
     }
 
     /// Creates a client for another server of this backend: one that has its metrics page.

@@ -89,15 +89,27 @@ pub(super) fn unit_of_hash(hash: u64) -> u16 {
 /// Salts of one file.
 #[derive(Debug)]
 pub struct Salts {
-    routes: Vec<Salt>,
+    routes: Vec<RouteSalts>,
     affinity: Salt,
+}
+
+/// Salts of one route.
+#[derive(Debug)]
+struct RouteSalts {
+    split: Salt,
+    shadow: Salt,
+    noise: Salt,
 }
 
 impl Salts {
     /// Computes the salt of affinity and every route's.
     pub fn new(config: &Config) -> Self {
-        let routes = config.routes.iter().map(|route| Salt::new(Purpose::Split, &config.name, &route.name)).collect();
-        Self { routes, affinity: Salt::affinity(&config.name) }
+        let routes = config.routes.iter().map(|route| {
+            let salt = |purpose| Salt::new(purpose, &config.name, &route.name);
+            let (split, shadow, noise) = (salt(Purpose::Split), salt(Purpose::Shadow), salt(Purpose::Noise));
+            RouteSalts { split, shadow, noise }
+        });
+        Self { routes: routes.collect(), affinity: Salt::affinity(&config.name) }
     }
 
     /// Returns the salt of affinity.
@@ -105,9 +117,14 @@ impl Salts {
         &self.affinity
     }
 
-    /// Returns the salt of a route.
+    /// Returns the salt of a route's split.
     pub(super) fn of(&self, route: RouteId) -> Option<&Salt> {
-        self.routes.get(route.index())
+        self.routes.get(route.index()).map(|salts| &salts.split)
+    }
+
+    /// Returns the salts of a route's shadows and noise legs.
+    pub(super) fn of_copies(&self, route: RouteId) -> Option<(&Salt, &Salt)> {
+        self.routes.get(route.index()).map(|salts| (&salts.shadow, &salts.noise))
     }
 }
 

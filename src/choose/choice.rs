@@ -9,9 +9,10 @@ use super::order::{self, Drawn};
 use super::place;
 use super::refused::NotChosen;
 use super::request::{Availability, Facts, Request};
+use super::sample::{Sample, sample};
 use super::shares::Shares;
 use crate::config::Config;
-use crate::model::{BackendId, Cause, Percent, Pin, Reason, RouteId};
+use crate::model::{BackendId, Cause, CopyResult, Percent, Pin, Reason, RouteId};
 
 /// The backend that a request goes to, and the reason. Only [`choose`] and [`instead`] make one, so that every choice
 /// has passed the filter of [`Eligible`].
@@ -26,6 +27,7 @@ pub struct Choice {
     shares: Arc<Shares>,
     eligible: Eligible,
     affinity: Option<u64>,
+    sample: Option<Sample>,
 }
 
 /// Reason for which the chosen backend does not serve the request.
@@ -85,6 +87,11 @@ impl Choice {
         self.affinity
     }
 
+    /// The draw for shadows; `None` if the request is not copied.
+    pub const fn sample(&self) -> Option<Sample> {
+        self.sample
+    }
+
     /// Percent in force of the backend decided for; `None` if it is not a candidate of the route.
     pub fn percent(&self) -> Option<Percent> {
         let (backend, _) = self.decided;
@@ -116,7 +123,7 @@ pub fn choose(
     let decision = order::decide(config, (salts, shares), (request, facts), (&eligible, &keyed), draw)?;
     let unit = |route| {
         let hash = keyed.get().zip(salts.of(route)).map(|(key, salt)| salt.hash(&key.value));
-        decision.drawn.map(|drawn| drawn.unit).unwrap_or_else(|| hash.map_or_else(draw, unit_of_hash))
+        decision.drawn.map(|drawn| drawn.unit).unwrap_or_else(|| hash.map_or_else(&mut *draw, unit_of_hash))
     };
     let decision = place::place(config, shares, (request, facts), &eligible, decision, unit)?;
     let decided = (decision.backend, decision.reason);
@@ -130,12 +137,29 @@ pub fn choose(
         shares: Arc::clone(shares),
         eligible,
         affinity: None,
+        sample: None,
     };
     let choice = available(config, with_rollback(config, choice), facts);
     // A failover may still send it to the baseline.
     let takes_affinity = [choice.backend(), config.baseline].iter().any(|id| config[*id].affinity.is_some());
     let affinity = takes_affinity.then(|| keyed.get().map(|key| salts.affinity().hash(&key.value))).flatten();
-    Ok(Choice { affinity, ..choice })
+    let sample = match choice.reason() {
+        Reason::Split => sample(config, salts, choice.route, (request.headers, &keyed), draw),
+        _ => None,
+    };
+    Ok(Choice { affinity, sample, ..choice })
+}
+
+/// Returns the choice of `to` for a copy of the request behind `choice`, or the reason for which it gets none.
+pub(crate) fn copy(
+    config: &Config,
+    choice: &Choice,
+    (request, facts): (&Request<'_>, &dyn Facts),
+    to: BackendId,
+) -> Result<Choice, CopyResult> {
+    let copied = choice.moved(to, choice.reason()).ok_or(CopyResult::Residency)?;
+    let lacks = to != config.baseline && place::lack(config, request, facts, to).is_some();
+    if lacks { Err(CopyResult::Untranslatable) } else { Ok(copied) }
 }
 
 /// Gives the share of a withdrawn candidate to the baseline.

@@ -14,13 +14,16 @@ mod order;
 mod place;
 mod refused;
 mod request;
+mod sample;
 mod shares;
 
 pub use assign::{Intervals, Moved, Purpose, Salt, Salts, UNITS, unit};
+pub(crate) use choice::copy;
 pub use choice::{Choice, Instead, choose, instead};
 pub use eligible::Eligible;
 pub use key::{Key, find as find_key};
 pub use order::Drawn;
 pub use refused::{Lack, NotChosen, Refused};
 pub use request::{Availability, Body, Facts, FileOnly, Known, Request};
+pub use sample::Sample;
 pub use shares::Shares;

@@ -66,7 +66,7 @@ fn deal(first: BackendId, candidates: &[(BackendId, u16)], unit: u16) -> Backend
 
 /// Returns what a candidate lacks for a request that the split would not send there. Features that only a translation
 /// shows are found by the translation.
-fn lack(
+pub(super) fn lack(
     config: &Config,
     request: &Request<'_>,
     facts: &dyn Facts,

@@ -1,8 +1,11 @@
 //! Formats `/status` as a table: for each route the shares asked and got, for each backend its results.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::admin::status::{FleetView, Status};
+use crate::admin::{AgreementStatus, CopiesStatus, ShadowStatus};
+use crate::model::PairResult;
 
 /// Renders plain text, one row for each route and backend.
 pub(crate) fn render(status: &Status) -> String {
@@ -75,12 +78,45 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
             one.cost_usd.map_or_else(|| "-".to_owned(), |usd| format!("{usd:.4}"))
         )?;
     }
+    if let Some(shadow) = &status.shadow {
+        write_shadow(text, shadow)?;
+    }
     for one in &status.backends {
         if let Some(fleet) = &one.fleet {
             write_fleet(text, &one.name, fleet, one.prefix_hit_rate)?;
         }
     }
     Ok(())
+}
+
+/// Writes pairs, agreement and cost of copies; routes without a copy are left out.
+fn write_shadow(text: &mut String, shadow: &ShadowStatus) -> std::fmt::Result {
+    let chosen = |one: &&CopiesStatus| one.requests.values().any(|count| *count > 0);
+    for one in shadow.copies.iter().filter(chosen) {
+        let compared = one.pairs.get(PairResult::Compared.as_str()).copied().unwrap_or(0);
+        let pairs: u64 = one.pairs.values().sum();
+        let cost = one.cost_usd.map_or_else(|| "-".to_owned(), |usd| format!("{usd:.4}"));
+        writeln!(
+            text,
+            "copies of {} to {}: {pairs} pairs, {compared} compared, {} dropped, agreement {}, cost USD {cost}",
+            one.route,
+            one.backend,
+            one.dropped,
+            agreement(&one.agreement)
+        )?;
+    }
+    Ok(())
+}
+
+/// Returns the mean agreement of each kind, with the baseline's agreement with itself: `text 0.44 (itself 0.58)`.
+pub(crate) fn agreement(kinds: &BTreeMap<String, AgreementStatus>) -> String {
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+    let one = |(kind, one): (&String, &AgreementStatus)| {
+        let floor = one.floor.map(|floor| format!(" (itself {floor:.2})")).unwrap_or_default();
+        format!("{kind} {}{floor}", number(one.mean))
+    };
+    let all: Vec<String> = kinds.iter().map(one).collect();
+    if all.is_empty() { "-".to_owned() } else { all.join(", ") }
 }
 
 /// Writes the load of a backend's servers; unknown values are shown as `-`.

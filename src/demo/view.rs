@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::traffic::ClientStats;
-use crate::admin::{BackendView, View};
+use crate::admin::{BackendView, ShadowStatus, View};
 use crate::app::App;
 use crate::model::Percent;
 use crate::stats::Latency;
@@ -25,6 +25,8 @@ struct BackendRow {
     tokens_per_second: f64,
     /// In USD; `None` without a price.
     cost: Option<f64>,
+    /// Mean agreement of its answers with the baseline's, by kind.
+    agreement: Vec<(String, f64)>,
 }
 
 /// The terminal or pipe that the demo writes to.
@@ -100,6 +102,7 @@ fn rows(elapsed: Duration, view: &View, stats: &ClientStats) -> Vec<BackendRow> 
     let shifted: u16 = percents.iter().map(|one| one.asked.hundredths()).sum();
     let rest = Percent::from_hundredths(10_000_u16.saturating_sub(shifted)).unwrap_or_default();
     let pair = |latency: &Latency| (latency.quantile_ms(0.5), latency.quantile_ms(0.99));
+    let shadow = ShadowStatus::of(view);
     let row = |backend: &BackendView| {
         let (name, counts) = (&backend.labels.name, &backend.stats);
         #[expect(clippy::cast_precision_loss, reason = "a demo's counts are small")]
@@ -114,9 +117,23 @@ fn rows(elapsed: Duration, view: &View, stats: &ClientStats) -> Vec<BackendRow> 
             total: pair(&counts.total),
             tokens_per_second: tokens / elapsed.as_secs_f64().max(0.001),
             cost: counts.cost_usd(),
+            agreement: shadow.as_ref().map(|shadow| agreement(shadow, name)).unwrap_or_default(),
         }
     };
     view.backends.iter().map(row).collect()
+}
+
+/// Mean agreement of the answers to copies of the last route, by kind.
+fn agreement(shadow: &ShadowStatus, backend: &str) -> Vec<(String, f64)> {
+    let copies = shadow.copies.iter().find(|one| one.backend == backend && one.route == "default");
+    let kinds = copies.into_iter().flat_map(|one| &one.agreement);
+    kinds.filter_map(|(kind, one)| Some((kind.clone(), one.mean?))).collect()
+}
+
+/// Joins the agreement of all kinds: `json:0.98,text:0.44`.
+fn kinds(agreement: &[(String, f64)]) -> String {
+    let all: Vec<String> = agreement.iter().map(|(kind, mean)| format!("{kind}:{mean:.2}")).collect();
+    if all.is_empty() { "-".to_owned() } else { all.join(",") }
 }
 
 fn number(value: Option<f64>, decimals: usize) -> String {
@@ -128,7 +145,7 @@ fn lines(elapsed: Duration, rows: &[BackendRow]) -> String {
     for row in rows {
         text.push_str(&format!(
             "t={:.0}s backend={} asked={} got={} requests={} errors={} ttft_p50_ms={} ttft_p99_ms={} total_p50_ms={} \
-             total_p99_ms={} tokens_per_s={:.1} agreement=- cost_usd={}\n",
+             total_p99_ms={} tokens_per_s={:.1} agreement={} cost_usd={}\n",
             elapsed.as_secs_f64(),
             row.name,
             row.asked,
@@ -140,8 +157,27 @@ fn lines(elapsed: Duration, rows: &[BackendRow]) -> String {
             number(row.total.0, 1),
             number(row.total.1, 1),
             row.tokens_per_second,
+            kinds(&row.agreement),
             number(row.cost, 6),
         ));
+    }
+    text
+}
+
+/// One line for each receiver of copies of the last route: pairs, agreement by kind beside the baseline's with itself, cost.
+fn copies(shadow: &ShadowStatus) -> String {
+    let mut text = String::new();
+    for one in shadow.copies.iter().filter(|one| one.route == "default") {
+        let pairs: u64 = one.pairs.values().sum();
+        let mut line = format!("copies to {}: {pairs} pairs, {} dropped", one.backend, one.dropped);
+        for (kind, one) in &one.agreement {
+            let floor = number(one.floor, 2);
+            line.push_str(&format!(", {kind} {} (baseline with itself {floor})", number(one.mean, 2)));
+        }
+        line.push_str(&format!(", USD {}", number(one.cost_usd, 4)));
+        // Lines are counted for the redraw: one that wraps would spoil it.
+        text.extend(line.chars().take(150));
+        text.push('\n');
     }
     text
 }
@@ -185,9 +221,12 @@ fn table(elapsed: Duration, view: &View, stats: &ClientStats, rows: &[BackendRow
             pair(row.ttft),
             pair(row.total),
             row.tokens_per_second,
-            "-",
+            row.agreement.iter().map(|(_, mean)| format!("{mean:.2}")).collect::<Vec<_>>().join(" "),
             number(row.cost, 4)
         ));
+    }
+    if let Some(shadow) = ShadowStatus::of(view) {
+        text.push_str(&copies(&shadow));
     }
     text
 }

@@ -158,6 +158,16 @@ impl Plan {
         trail
     }
 
+    /// Name of the model that is sent; empty if the request names none.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Length, in bytes, of the body that is sent.
+    pub fn body_len(&self) -> usize {
+        self.body.as_ref().map_or(0, Bytes::len)
+    }
+
     /// The backend's handle.
     pub const fn target(&self) -> &Arc<Target> {
         &self.target

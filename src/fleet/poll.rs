@@ -44,9 +44,12 @@ pub(super) async fn poll(target: &Target, pace: PollIntervals) {
             Err(cause) => unusable.push(format!("{url}: {cause}")),
         }
     }
+    let mut copied = Rate::default();
     loop {
         sources = ask_all(sources, target).await;
-        tell(target, &sources, &unusable);
+        #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
+        copied.count(Instant::now(), target.load.copied() as f64);
+        tell(target, &sources, &unusable, copied.per_second());
         tokio::time::sleep(pace.poll.mul_f64(rand::random_range(0.8..1.2))).await;
     }
 }
@@ -66,7 +69,8 @@ async fn ask_all(sources: Vec<Source>, target: &Target) -> Vec<Source> {
     sources
 }
 
-fn tell(target: &Target, sources: &[Source], unusable: &[String]) {
+/// Stores the readings. `copied` is the rate of the tokens generated for copies, which the served rate does not include.
+fn tell(target: &Target, sources: &[Source], unusable: &[String], copied: Option<f64>) {
     let now = Instant::now();
     let mut all = Signals::default();
     let (mut since, mut tokens) = (None, None);
@@ -84,7 +88,8 @@ fn tell(target: &Target, sources: &[Source], unusable: &[String]) {
     let errors =
         sources.iter().filter_map(|source| source.error.as_ref().map(|error| format!("{}: {error}", source.url)));
     let errors: Vec<String> = errors.chain(unusable.iter().cloned()).collect();
-    let reading = Reading { prefix_hit_rate, ..all.reading(tokens) };
+    let served = tokens.map(|tokens| (tokens - copied.unwrap_or(0.0)).max(0.0));
+    let reading = Reading { prefix_hit_rate, ..all.reading(served) };
     target.load.tell(reading, since, (!errors.is_empty()).then(|| errors.join("; ")));
 }
 

@@ -1,5 +1,6 @@
 //! The load that a backend's servers report, and the limits above which it is not asked.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ pub struct Reading {
     pub running: Option<f64>,
     /// KV cache usage of the fullest server, 0 to 1.
     pub kv_usage: Option<f64>,
-    /// Generated tokens per second, summed over the servers.
+    /// Generated tokens per second, summed over the servers, without those of copies.
     pub tokens_per_second: Option<f64>,
     /// GPU memory in use, in bytes, summed over the GPUs.
     pub gpu_memory_used: Option<f64>,
@@ -38,7 +39,11 @@ pub struct Limits {
 
 /// Load of one backend at its last poll.
 #[derive(Debug, Default)]
-pub struct Load(Mutex<LastPoll>);
+pub struct Load {
+    poll: Mutex<LastPoll>,
+    /// Tokens generated for copies of requests, which nobody is served.
+    copied: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct LastPoll {
@@ -66,7 +71,17 @@ pub struct LoadReport {
 impl Load {
     fn last_poll(&self) -> MutexGuard<'_, LastPoll> {
         // A poisoned lock is fine: no operation leaves a partial state.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.poll.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds tokens that were generated for a copy.
+    pub fn add_copied(&self, tokens: u64) {
+        self.copied.fetch_add(tokens, Relaxed);
+    }
+
+    /// Tokens generated for copies since the start.
+    pub fn copied(&self) -> u64 {
+        self.copied.load(Relaxed)
     }
 
     /// Stores a poll's result. `since` is the arrival of the oldest page in `reading`; `None` if no page arrived.

@@ -11,7 +11,7 @@ use crate::backend::{PrepareError, Target};
 use crate::choose::{self, Availability, Choice, Eligible, Facts, Known, NotChosen, Request, Shares};
 use crate::config::Config;
 use crate::health::{Ticket, Unfit};
-use crate::model::{BackendId, RouteId};
+use crate::model::{BackendId, CopyResult, RouteId};
 use crate::outcome::{BackendLabels, Restricted, Role};
 use crate::stats::{Permit, Placement, Stats};
 
@@ -57,6 +57,17 @@ impl InForce {
     ) -> Result<Choice, NotChosen> {
         let rules = (&self.snapshot.salts, &self.shares);
         choose::choose(&self.snapshot.config, rules, request, &FactsAt { in_force: self, now }, draw)
+    }
+
+    /// Returns the choice of `to` for a copy of a request, or the reason for which it gets none.
+    pub fn copy(
+        &self,
+        choice: &Choice,
+        request: &Request<'_>,
+        to: BackendId,
+        now: Instant,
+    ) -> Result<Choice, CopyResult> {
+        choose::copy(&self.snapshot.config, choice, (request, &FactsAt { in_force: self, now }), to)
     }
 
     /// The handle of the chosen backend.

@@ -16,3 +16,5 @@ pub(crate) const STAINLESS_RETRY_COUNT: HeaderName = HeaderName::from_static("x-
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Backend that the application names, and that an answer came from.
 pub(crate) const SHIFTGATE_BACKEND: HeaderName = HeaderName::from_static("x-shiftgate-backend");
+/// The application's wish about a copy of its request: `off`, or `on` where overrides are allowed.
+pub(crate) const SHIFTGATE_SHADOW: HeaderName = HeaderName::from_static("x-shiftgate-shadow");

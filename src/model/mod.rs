@@ -2,6 +2,7 @@
 
 mod cancelled_by;
 mod closed;
+mod copies;
 mod engine;
 mod engine_facts;
 mod family;
@@ -19,6 +20,7 @@ mod text;
 mod trace;
 
 pub use cancelled_by::CancelledBy;
+pub use copies::{CopyResult, PairResult};
 pub use engine::Engine;
 pub use engine_facts::{
     ContextLength, EngineFacts, ErrorDialect, FormatBesideTools, Hints, ImageDetail, JsonObjectFormat,

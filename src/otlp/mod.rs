@@ -60,7 +60,7 @@ impl Exporter {
         }
         let settings = settings?;
         let sizes = (settings.max_queue, settings.batch);
-        let tracer = Arc::new(Tracer::new(settings.sampler, sizes, spans::encode, Arc::clone(stats)));
+        let tracer = Arc::new(Tracer::new(settings.sampler, sizes, spans::ENCODE, Arc::clone(stats)));
         bridge.open(Arc::clone(&tracer), file.sample);
         let (endpoint, service) = (settings.endpoint.clone(), settings.service());
         let (tell_done, done) = oneshot::channel();

@@ -12,8 +12,9 @@ use http::Method;
 use super::proto::Proto;
 use crate::choose::UNITS;
 use crate::model::{Fault, OTHER_METHOD, Percent, Reason, SpanId};
-use crate::outcome::{Attempt, BackendLabels, LegEnd, Outcome};
-use crate::telemetry::names::attribute;
+use crate::outcome::{Attempt, BackendLabels, Comparison, LegEnd, Outcome, Pair, Score};
+use crate::telemetry::Encode;
+use crate::telemetry::names::{attribute, event};
 
 /// Fields of `opentelemetry.proto.trace.v1.Span`.
 mod field {
@@ -27,10 +28,12 @@ mod field {
     pub(super) const END: u8 = 8;
     pub(super) const ATTRIBUTE: u8 = 9;
     pub(super) const EVENT: u8 = 11;
+    pub(super) const LINK: u8 = 13;
     pub(super) const STATUS: u8 = 15;
     pub(super) const FLAGS: u8 = 16;
 }
 
+const INTERNAL: u64 = 1;
 const SERVER: u64 = 2;
 const CLIENT: u64 = 3;
 const ERROR: u64 = 2;
@@ -39,11 +42,31 @@ const SAMPLED: u32 = 1;
 const KNOWS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
+/// The encoders of the tracer.
+pub(super) const ENCODE: Encode = Encode { outcome: encode, pair: encode_pair };
+
+thread_local! {
+    static WRITER: RefCell<Writer> = RefCell::default();
+}
+
+/// Appends the CLIENT spans of a request's copies, then the span of their comparison.
+fn encode_pair(pair: &Pair, to: &mut Vec<u8>) {
+    WRITER.with_borrow_mut(|writer| {
+        for leg in pair.copies() {
+            for (place, attempt) in leg.attempts.iter().enumerate() {
+                writer.client(&pair.served, leg, attempt, place);
+                writer.finish(to);
+            }
+        }
+        if let Some(comparison) = &pair.comparison {
+            writer.comparison(pair, comparison);
+            writer.finish(to);
+        }
+    });
+}
+
 /// Appends the SERVER span, then its CLIENT spans in the order of their attempts, as `ScopeSpans.spans`.
-pub(super) fn encode(outcome: &Outcome, to: &mut Vec<u8>) {
-    thread_local! {
-        static WRITER: RefCell<Writer> = RefCell::default();
-    }
+fn encode(outcome: &Outcome, to: &mut Vec<u8>) {
     WRITER.with_borrow_mut(|writer| {
         writer.server(outcome);
         writer.finish(to);
@@ -286,6 +309,46 @@ impl Writer {
             self.event("first_chunk", outcome, first, &[]);
         }
         self.fault(attempt.fault);
+    }
+
+    /// Encodes the comparison of two answers, with links to their attempts.
+    fn comparison(&mut self, pair: &Pair, comparison: &Comparison) {
+        let served = &pair.served;
+        self.begin(served, comparison.span, Some(served.span), INTERNAL);
+        self.one.bytes(field::NAME, event::COMPARE.as_bytes());
+        self.times(served, comparison.began_at, comparison.ended_at);
+        self.one.fixed32(field::FLAGS, SAMPLED | KNOWS_REMOTE);
+        let legs = served.legs.first().into_iter().chain(std::iter::once(pair.shadow.as_ref()));
+        for attempt in legs.filter_map(|leg| leg.attempts.last()) {
+            self.event.bytes(1, &served.trace.trace.as_u128().to_be_bytes());
+            self.event.bytes(2, &attempt.span.as_u64().to_be_bytes());
+            self.one.bytes(field::LINK, self.event.as_slice());
+            self.event.clear();
+        }
+        self.text(attribute::SHIFTGATE_BACKEND, &pair.shadow.backend.name);
+        for score in &comparison.scores {
+            let mut key = std::mem::take(&mut self.scratch);
+            key.clear();
+            key.push_str(attribute::SHIFTGATE_COMPARE_PREFIX);
+            key.push_str(score.name);
+            self.one.double(field::ATTRIBUTE, &key, score.value);
+            self.scratch = key;
+            self.known_text(attribute::SHIFTGATE_COMPARE_KIND, score.label);
+            self.evaluation(served, comparison.ended_at, score);
+        }
+    }
+
+    /// Adds a score as an event of the GenAI conventions.
+    fn evaluation(&mut self, served: &Outcome, at: Instant, score: &Score) {
+        self.event.fixed64(1, nanos(served.clock.wall_of(at)));
+        self.event.bytes(2, event::EVALUATION.as_bytes());
+        self.event.text(3, attribute::EVALUATION_NAME, score.name);
+        self.event.double(3, attribute::EVALUATION_VALUE, score.value);
+        if let Some(label) = score.label {
+            self.event.text(3, attribute::EVALUATION_LABEL, label);
+        }
+        self.one.bytes(field::EVENT, self.event.as_slice());
+        self.event.clear();
     }
 
     /// Adds the model parameters of the request. Content is not included.

@@ -20,6 +20,10 @@ pub struct BackendLabels {
 pub enum LegKind {
     /// Serves an application.
     Served,
+    /// A copy whose answer is compared.
+    Shadow,
+    /// A copy to the baseline, which served the request: its answers are compared with each other.
+    Noise,
     /// Tests the features of a backend for the conformance probe.
     Probe,
 }
@@ -29,6 +33,8 @@ impl LegKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Served => "served",
+            Self::Shadow => "shadow",
+            Self::Noise => "noise",
             Self::Probe => "probe",
         }
     }

@@ -86,6 +86,8 @@ pub struct Outcome {
     pub backend: Option<Arc<BackendLabels>>,
     /// Reason for that backend, or for shiftgate's own answer; `None` if the request ended undecided.
     pub reason: Option<Reason>,
+    /// True if a copy of it was offered for comparison.
+    pub is_copied: bool,
     /// True if its head was sent before a backend had content.
     pub is_early: bool,
     /// Status sent to the application.

@@ -82,6 +82,8 @@ struct Inside {
     last: Option<Polled>,
     /// Marks the client's connection as busy until it is dropped.
     busy: Option<Busy>,
+    /// Instant at which the last bytes of a copied request were given to the connection.
+    given_at: Option<Instant>,
 }
 
 impl AnswerBody {
@@ -126,6 +128,7 @@ impl AnswerBody {
         let (held, gathers, may_be_quiet) = (stream.take_held(), stream.is_stream(), stream.holds_back());
         let mut inside = Inside::new(Source::Relay(Box::new(stream)), Some(progress), WhenWhole::Leg);
         inside.quiet = may_be_quiet.then(|| (quiet, Box::pin(tokio::time::sleep(quiet))));
+        inside.copy(&held);
         (inside.gathers, inside.gathered) = (gathers, held);
         Self(inside)
     }
@@ -144,7 +147,24 @@ impl Inside {
             turns: 0,
             last: None,
             busy: None,
+            given_at: None,
         })
+    }
+
+    /// Adds bytes to the capture of a copied request.
+    fn copy(&mut self, bytes: &[u8]) {
+        if let Some(copy) = self.progress.as_mut().and_then(|progress| progress.copy()) {
+            copy.push(bytes);
+        }
+    }
+
+    /// Accounts the time that the application's connection took for the last bytes of a copied request.
+    fn note_client(&mut self) {
+        if let Some(at) = self.given_at.take()
+            && let Some(copy) = self.progress.as_mut().and_then(|progress| progress.copy())
+        {
+            copy.waited_for_client(at.elapsed());
+        }
     }
 
     /// Ends the request after the end of the source.
@@ -238,6 +258,7 @@ impl Body for AnswerBody {
         if let Some(busy) = &mut self.0.busy {
             busy.gives(false);
         }
+        self.0.note_client();
         let polled = self.0.poll_frame(cx);
         let polled = self.0.leaves(polled);
         if let (Poll::Ready(Some(Ok(_))), Some(busy)) = (&polled, &mut self.0.busy) {
@@ -273,11 +294,13 @@ impl Inside {
             };
             match next {
                 Poll::Ready(Next::Bytes(events)) => {
+                    self.copy(&events);
                     if let Some(data) = self.gather(events) {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
                 }
                 Poll::Ready(Next::End(end)) => {
+                    self.copy(&end.rest);
                     self.finish(end.ending);
                     let rest = (!end.rest.is_empty()).then_some(Ok(Frame::data(end.rest)));
                     return self.end_with(if end.is_cut { Some(Err(Broken)) } else { rest });
@@ -304,6 +327,9 @@ impl Inside {
             }
             if self.quiet.is_some() {
                 self.left_at = Instant::now();
+            }
+            if self.progress.as_mut().is_some_and(|progress| progress.copy().is_some()) {
+                self.given_at = Some(Instant::now());
             }
         }
         polled

@@ -71,6 +71,7 @@ impl Proxy {
     ) -> Response<AnswerBody> {
         let Ready { choice, mut plan, admission } = ready;
         let started = progress.clock.began_at;
+        progress.offer_copy(&choice, inbound);
         let (trail, room) = progress.begin_leg(&choice, plan.trail(LegKind::Served), admission);
         let error = match open(&plan, unread, started, room, trail).await {
             Ok(opened) => return respond::pass_on(opened, &plan, progress),

@@ -8,17 +8,18 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, response};
 use hyper::body::Incoming;
 
 use super::shared::Proxy;
 use crate::backend::Target;
 use crate::choose::{Choice, Refused};
-use crate::exchange::{LegError, Room};
+use crate::exchange::{Inbound, LegError, Plan, Room};
 use crate::live::{Admission, InForce};
 use crate::model::header::{TRACEPARENT, TRACESTATE};
 use crate::model::{Cause, End, Limit, Pin, Reason, Refusal, SpanId, TraceContext, prefix, told_method, trace_state};
 use crate::outcome::{Clock, Decided, Ending, LegEnd, OtherAnswer, OwnTime, Params, Restricted, Trail};
+use crate::shadow::ServedCopy;
 use crate::stats::{Permit, Placement};
 use crate::wire::endpoint::{Endpoint, Operation};
 
@@ -58,6 +59,8 @@ pub(super) struct Progress {
     pub(super) body_room: Room,
     /// Memory of the held answer, released when the answer is sent.
     pub(super) answer_room: Room,
+    /// The request's copies, if any.
+    copy: Option<Box<ServedCopy>>,
     /// True once an early head was sent. The body that sends it shares the flag.
     early: Arc<AtomicBool>,
     status: Option<StatusCode>,
@@ -105,6 +108,7 @@ impl Progress {
             backend_permit: None,
             body_room,
             answer_room,
+            copy: None,
             early: Arc::default(),
             status: None,
             first_byte: None,
@@ -154,6 +158,19 @@ impl Progress {
         self.begin_next_leg(choice, trail, admission)
     }
 
+    /// Offers the request, which is being sent, for copying.
+    pub(super) fn offer_copy(&mut self, choice: &Choice, inbound: &Arc<Inbound>) {
+        if choice.sample().is_some() {
+            let trace = self.trace_for_backends();
+            self.copy = self.proxy.shadows.offer(&self.in_force, choice, inbound, trace);
+        }
+    }
+
+    /// The request's copies, if any.
+    pub(super) fn copy(&mut self) -> Option<&mut ServedCopy> {
+        self.copy.as_deref_mut()
+    }
+
     /// Begins the leg that answers for the one before.
     pub(super) fn begin_next_leg(
         &mut self,
@@ -193,6 +210,9 @@ impl Progress {
         let Some(mut leg) = self.leg.take() else { return };
         self.backend_permit = None;
         self.answer_room.release();
+        if let Some(copy) = &mut self.copy {
+            copy.answers_elsewhere();
+        }
         let miss = error.miss(leg.is_stream(), leg.facts.first_content.is_some());
         leg.ends(Ending::Missed(miss), Instant::now());
         self.unresolved = Some((leg, cause));
@@ -231,6 +251,14 @@ impl Progress {
         self.status = Some(if self.is_early() { StatusCode::OK } else { status });
         self.first_byte = Some(self.own_until(Instant::now()));
         self.resolve(OtherAnswer::of_status(status.as_u16()));
+    }
+
+    /// Notes how near the baseline is to its rate limit, which copies respect.
+    pub(super) fn note_quota(&self, head: &response::Parts, plan: &Plan) {
+        let config = &self.in_force.snapshot.config;
+        if config.shadow.is_some() && plan.target().config.name == config[config.baseline].name {
+            plan.target().quota.note(head.status, &head.headers, Instant::now());
+        }
     }
 
     /// Notes that the application gets the running leg's answer.

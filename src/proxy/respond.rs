@@ -285,6 +285,7 @@ pub(super) fn pass_on(opened: Opened, plan: &Plan, mut progress: Box<Progress>) 
     let Opened { mut head, body } = opened;
     let is_chunked = head.headers.contains_key(TRANSFER_ENCODING);
     headers::strip_hop_by_hop(&mut head.headers);
+    progress.note_quota(&head, plan);
     progress.pass_on();
     progress.head_leaves(head.status);
     match &body {

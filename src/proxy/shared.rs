@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::client_io::ClientTimeouts;
 use crate::health::Budget;
 use crate::live::{Shutdown, Store};
+use crate::shadow::Shadows;
 use crate::stats::Stats;
 use crate::telemetry::Sinks;
 
@@ -24,6 +25,8 @@ pub struct Proxy {
     pub timeouts: ClientTimeouts,
     /// Listeners to outcomes.
     pub sinks: Sinks,
+    /// Copies of requests.
+    pub shadows: Arc<Shadows>,
 }
 
 impl Proxy {
@@ -33,8 +36,8 @@ impl Proxy {
         stats: Arc<Stats>,
         shutdown: Arc<Shutdown>,
         timeouts: ClientTimeouts,
-        sinks: Sinks,
+        (sinks, shadows): (Sinks, Arc<Shadows>),
     ) -> Self {
-        Self { store, stats, shutdown, budget: Mutex::new(Budget::new(Instant::now())), timeouts, sinks }
+        Self { store, stats, shutdown, budget: Mutex::new(Budget::new(Instant::now())), timeouts, sinks, shadows }
     }
 }

@@ -2,15 +2,17 @@
 //! reloads.
 //!
 //! Owns: counters, levels with their permits, histograms. Does not: decide when to count. Bound: entries exist for
-//! names of the file only; names that left the file are removed above `process::MAX_NAMES`.
+//! names of the file only; names that left the file are removed above `names::MAX_NAMES`.
 
 mod backend;
 mod count;
 mod gauge;
 mod histogram;
+mod names;
 mod process;
 mod route;
 mod rule;
+mod shadow;
 
 pub use backend::{BackendStats, Lifetimes};
 pub(crate) use count::lock;
@@ -21,3 +23,4 @@ pub(crate) use histogram::{HTTP_BOUNDS, Histogram, Traced};
 pub use process::{RecordStats, Reloads, Stats, TelemetryStats};
 pub use route::{RouteStats, ShareStats};
 pub use rule::{Placement, RuleStats};
+pub use shadow::{KindStats, NoiseStats, PairingStats, ShadowStats};

@@ -6,12 +6,11 @@ use std::sync::{Arc, Mutex};
 use super::backend::BackendStats;
 use super::count::{Count, lock};
 use super::gauge::Gauge;
+use super::names::make_room;
 use super::route::RouteStats;
 use super::rule::RuleStats;
+use super::shadow::ShadowStats;
 use crate::model::{End, Limit, Reason, Refusal};
-
-/// Limit of names in one set; above it, names that left the file are removed.
-pub(crate) const MAX_NAMES: usize = 256;
 
 /// Spans by result.
 #[derive(Debug, Default)]
@@ -106,6 +105,8 @@ pub struct Stats {
     pub reloads: Reloads,
     /// Log lines dropped because the reader was too slow.
     pub log_dropped: Count,
+    /// Shadows.
+    pub shadow: ShadowStats,
 }
 
 impl Stats {
@@ -127,16 +128,11 @@ impl Stats {
         Arc::clone(lock(&self.rules).entry(name.to_owned()).or_default())
     }
 
-    /// Removes unused names above [`MAX_NAMES`].
+    /// Removes unused names above [`super::names::MAX_NAMES`].
     pub fn prune(&self) {
-        fn prune<T>(entries: &mut BTreeMap<String, Arc<T>>) {
-            if entries.len() > MAX_NAMES {
-                entries.retain(|_, entry| Arc::strong_count(entry) > 1);
-            }
-        }
-        prune(&mut lock(&self.backends));
-        prune(&mut lock(&self.routes));
-        prune(&mut lock(&self.rules));
+        make_room(&mut lock(&self.backends));
+        make_room(&mut lock(&self.routes));
+        make_room(&mut lock(&self.rules));
     }
 
     /// Counts a request refused at a limit.

@@ -138,6 +138,20 @@ metrics! {
     FLEET_OVERLOADED = "shiftgate_fleet_overloaded": "1 while the backend is above max_waiting or max_kv_usage";
     FLEET_POLLS = "shiftgate_fleet_polls": "Polls of the backend's metrics pages, by result";
 
+    SHADOW_REQUESTS = "shiftgate_shadow_requests":
+        "Requests that the split decided and that were chosen for a copy, by route, receiver and result";
+    NOISE_REQUESTS = "shiftgate_noise_requests":
+        "Requests chosen for a second call to the baseline, by route and result";
+    PAIRS = "shiftgate_pairs": "Copies that were sent, by route, receiver and result of the pair";
+    AGREEMENT = "shiftgate_agreement":
+        "Agreement of the baseline's and the receiver's answer, 0 to 1, by kind; kinds are not comparable";
+    AGREEMENT_FLOOR = "shiftgate_agreement_floor":
+        "Agreement of two answers of the baseline to the same request, 0 to 1, by kind";
+    COPIES_COST = "shiftgate_copies_cost_usd": "Cost of copies with a known price, in USD, by kind of leg";
+    SHADOW_BUDGET = "shiftgate_shadow_budget_left_usd": "Money left for copies at this moment, in USD";
+    SHADOW_IN_FLIGHT = "shiftgate_shadow_in_flight": "Copies and noise legs in flight";
+    SHADOW_BYTES = "shiftgate_shadow_bytes": "Memory for copies and captured answers, in bytes";
+
     REQUESTS_ENDED = "shiftgate_requests_ended": "Ended requests, by end";
     REFUSED = "shiftgate_refused": "Requests answered by shiftgate itself, by reason";
     RESIDENCY_REQUESTS = "shiftgate_residency_requests":
@@ -227,6 +241,9 @@ pub(crate) mod attribute {
         USAGE_CACHE_READ = "gen_ai.usage.cache_read.input_tokens": "Prompt tokens read from a cache.";
         USAGE_CACHE_WRITE = "gen_ai.usage.cache_write.input_tokens": "Prompt tokens written to a cache.";
         USAGE_REASONING = "gen_ai.usage.reasoning.output_tokens": "Generated tokens that are thoughts.";
+        EVALUATION_NAME = "gen_ai.evaluation.name": "Name of a score, on `gen_ai.evaluation.result`.";
+        EVALUATION_VALUE = "gen_ai.evaluation.score.value": "Value of a score, on `gen_ai.evaluation.result`.";
+        EVALUATION_LABEL = "gen_ai.evaluation.score.label": "Kind of an agreement, on `gen_ai.evaluation.result`.";
         SERVER_ADDRESS = "server.address": "Host of the backend.";
         SERVER_PORT = "server.port": "Port of the backend.";
         ERROR_TYPE = "error.type": "Error that ended the call or the request.";
@@ -240,6 +257,8 @@ pub(crate) mod attribute {
         SHIFTGATE_ATTEMPT = "shiftgate.attempt": "Number of the attempt, from 1.";
         SHIFTGATE_BACKEND = "shiftgate.backend": "Backend that was asked, or that answered.";
         SHIFTGATE_CANCELLED_BY = "shiftgate.cancelled_by": "Party that cancelled the attempt.";
+        SHIFTGATE_COMPARE_KIND = "shiftgate.compare.kind": "Kind of the agreement.";
+        SHIFTGATE_COMPARE_PREFIX = "shiftgate.compare.": "Beginning of a score's name.";
         SHIFTGATE_CONN_REUSED = "shiftgate.conn.reused": "True if the attempt used an open connection.";
         SHIFTGATE_COST = "shiftgate.cost_usd": "Cost of the answer, in USD.";
         SHIFTGATE_BUCKET = "shiftgate.decision.bucket": "Draw of the split, as a fraction of 1.";
@@ -248,13 +267,23 @@ pub(crate) mod attribute {
         SHIFTGATE_EARLY = "shiftgate.early": "True if the head was sent before a backend had content.";
         SHIFTGATE_FROM = "shiftgate.from": "Backend of the attempt before, on `failover` and `replay`.";
         SHIFTGATE_GENERATION = "shiftgate.generation": "Generation of the file that was in force.";
-        SHIFTGATE_LEG = "shiftgate.leg": "Kind of leg: `served`, `probe`.";
+        SHIFTGATE_LEG = "shiftgate.leg": "Kind of leg: `served`, `shadow`, `noise`, `probe`.";
         SHIFTGATE_OVERHEAD = "shiftgate.overhead_us": "Time spent in shiftgate until the answer's head, in µs.";
         SHIFTGATE_PERCENT = "shiftgate.percent": "Percent of the candidate on the route.";
         SHIFTGATE_REASON = "shiftgate.reason": "Reason why this backend answered.";
         SHIFTGATE_RESIDENCY = "shiftgate.residency": "Residency rules that match, joined by commas.";
         SHIFTGATE_ROUTE = "shiftgate.route": "Name of the route.";
         SHIFTGATE_TO = "shiftgate.to": "Backend of the next attempt, on `failover` and `replay`.";
+    }
+}
+
+pub(crate) mod event {
+    //! Names of spans of the process's own, and of events.
+
+    words! {
+        EVENTS:
+        COMPARE = "shiftgate.compare": "Span of the comparison of two answers.";
+        EVALUATION = "gen_ai.evaluation.result": "Event of one score.";
     }
 }
 

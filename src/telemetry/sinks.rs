@@ -33,6 +33,11 @@ impl Sinks {
         self.tracer.is_some()
     }
 
+    /// The exporter of traces, if configured.
+    pub const fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.tracer.as_ref()
+    }
+
     /// True if the trace is sampled; `ratio` is the file's. Without a tracer the context decides.
     pub fn samples(&self, context: &TraceContext, ratio: f64) -> bool {
         self.tracer.as_ref().map_or_else(|| context.is_sampled(), |tracer| tracer.samples(context, ratio))
@@ -76,8 +81,8 @@ impl Sinks {
     }
 }
 
-/// True if an unsampled request is traced all the same: it failed, failed over, or was slow.
+/// True if an unsampled request is traced all the same: it failed, failed over, was slow, or was copied.
 fn is_worth_keeping(outcome: &Outcome, keep: Keep) -> bool {
     let is_error = outcome.fault.is_some() || outcome.status.is_some_and(|status| status >= 400);
-    is_error || outcome.legs.len() > 1 || outcome.total() > keep.slower_than
+    is_error || outcome.is_copied || outcome.legs.len() > 1 || outcome.total() > keep.slower_than
 }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::config::Keep;
 use crate::model::{TraceContext, TraceId};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Pair};
 use crate::stats::{Stats, lock};
 
 /// Sampling settings, as in `OTEL_TRACES_SAMPLER`.
@@ -46,8 +46,14 @@ impl Sampler {
     }
 }
 
-/// Encoder of an outcome's spans. It runs on the request's thread, so that only bytes change threads.
-pub(crate) type Encode = fn(&Outcome, &mut Vec<u8>);
+/// Encoders of spans. They run on the thread that reports, so that only bytes change threads.
+#[derive(Debug, Clone, Copy)]
+pub struct Encode {
+    /// Encodes the spans of a request.
+    pub outcome: fn(&Outcome, &mut Vec<u8>),
+    /// Encodes the spans of a request's copies and of their comparison.
+    pub pair: fn(&Pair, &mut Vec<u8>),
+}
 
 /// Encoded spans that are exported together.
 #[derive(Debug, Default)]
@@ -141,16 +147,24 @@ impl Tracer {
 
     /// Queues the outcome's spans, or drops and counts them.
     pub fn ended(&self, outcome: &Outcome) {
+        self.queue(outcome.spans(), |encoded| (self.encode.outcome)(outcome, encoded));
+    }
+
+    /// Queues the spans of a request's copies, or drops and counts them.
+    pub fn pair_ended(&self, pair: &Pair) {
+        self.queue(pair.spans(), |encoded| (self.encode.pair)(pair, encoded));
+    }
+
+    fn queue(&self, spans: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         thread_local! {
             static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        let spans = outcome.spans();
         let fits = |queue: &Queue| !queue.closed && queue.spans + spans <= self.max_queue && queue.bytes < MAX_BYTES;
         ENCODED.with_borrow_mut(|encoded| {
             encoded.clear();
             // Encoding is skipped if the queue is full.
             if fits(&lock(&self.queue)) {
-                (self.encode)(outcome, encoded);
+                encode(encoded);
             }
             let mut queue = lock(&self.queue);
             if encoded.is_empty() || !fits(&queue) {

@@ -26,6 +26,8 @@ mod reach;
 mod refusals;
 mod reload;
 mod residency;
+
+mod shadow;
 mod shares;
 mod speed;
 mod streams;

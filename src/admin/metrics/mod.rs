@@ -9,6 +9,7 @@ mod format;
 mod measured;
 mod page;
 mod process;
+mod shadows;
 mod sidecar;
 mod split;
 
@@ -22,6 +23,7 @@ pub fn render(view: &View, format: Format) -> String {
     families.extend(split::families(view));
     families.extend(backends::families(view));
     families.extend(candidates::families(view));
+    families.extend(shadows::families(view));
     families.extend(measured::families(&view.meters));
     families.extend(process::families());
     page::write(&families, format)

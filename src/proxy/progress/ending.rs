@@ -92,6 +92,7 @@ impl Progress {
             params: std::mem::take(&mut self.params),
             backend: self.target.as_ref().map(|target| Arc::clone(&target.labels)),
             reason: self.reason,
+            is_copied: self.copy.is_some(),
             is_early: self.is_early(),
             status: self.status.map(|status| status.as_u16()),
             end,
@@ -115,5 +116,8 @@ impl Drop for Progress {
         let mut outcome = self.outcome(end, Instant::now());
         let config = &self.in_force.snapshot.config;
         self.proxy.sinks.ended(&mut outcome, &config.telemetry, config.server.request_log);
+        if let Some(copy) = self.copy.take() {
+            copy.ends(outcome);
+        }
     }
 }

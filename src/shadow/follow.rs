@@ -1,0 +1,69 @@
+//! The copies of one request: begun together, and joined with the served answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Instant;
+
+use super::leg::{self, LegDone, ReadyLeg};
+use super::offer::Offer;
+use super::pair::{About, Job};
+use super::shared::Shared;
+use crate::model::{CopyResult, PairResult};
+use crate::outcome::LegKind;
+
+/// Decides about the copies of a request, and starts them. Runs on the thread of shadows.
+pub(super) fn begin(shared: &Arc<Shared>, offer: Offer, compare: &SyncSender<Job>) {
+    let now = Instant::now();
+    let mut legs = Vec::new();
+    for to in offer.receivers() {
+        let ready = leg::prepare(shared, &offer, (to, LegKind::Shadow), now);
+        shared.pairing(&offer, to).copy(ready.as_ref().err().copied().unwrap_or(CopyResult::Sent));
+        legs.extend(ready);
+    }
+    if legs.is_empty() {
+        offer.is_wanted.store(false, Relaxed);
+        return;
+    }
+    let noise = offer.has_noise().then(|| {
+        let ready = leg::prepare(shared, &offer, (offer.served_by(), LegKind::Noise), now);
+        shared.count_noise(&offer, ready.as_ref().err().copied().unwrap_or(CopyResult::Sent));
+        ready.ok()
+    });
+    shared.tasks.spawn(follow(Arc::clone(shared), offer, legs, noise.flatten(), compare.clone()));
+}
+
+async fn follow(
+    shared: Arc<Shared>,
+    offer: Offer,
+    legs: Vec<ReadyLeg>,
+    noise: Option<ReadyLeg>,
+    compare: SyncSender<Job>,
+) {
+    let run = |leg: ReadyLeg| tokio::spawn(leg.run(Arc::clone(&shared), offer.cancel.clone()));
+    let running: Vec<_> = legs.into_iter().map(run).collect();
+    let noise = noise.map(run);
+    let waiting = offer.in_force.target(&offer.choice).load.reading(Instant::now()).waiting;
+    let Offer { in_force, inbound, choice, sample, served, cancel, .. } = offer;
+    let served = served.await;
+    if served.is_err() {
+        cancel.cancel();
+    }
+    let mut shadows: Vec<LegDone> = Vec::with_capacity(running.len());
+    for leg in running {
+        shadows.extend(leg.await);
+    }
+    let noise = match noise {
+        Some(leg) => leg.await.ok(),
+        None => None,
+    };
+    let Ok(served) = served else { return };
+    let about = Arc::new(About::new(&in_force, &inbound, (&choice, sample), *served, (noise, waiting)));
+    for (place, shadow) in shadows.into_iter().enumerate() {
+        let job = Job { about: Arc::clone(&about), shadow, is_first: place == 0 };
+        // A comparison that is not there in time is not worth a queue.
+        if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = compare.try_send(job) {
+            super::finish::finish(&shared, &job, Some(PairResult::CompareFull));
+        }
+    }
+}

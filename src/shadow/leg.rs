@@ -1,0 +1,199 @@
+//! One copy: planned, admitted, sent, read to its end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio_util::sync::CancellationToken;
+
+use super::body;
+use super::budget::Budget;
+use super::capture::MAX_ANSWER;
+use super::offer::Offer;
+use super::shared::Shared;
+use super::targets::is_candidate_well;
+use crate::backend::{Failure, Target};
+use crate::config::Shadow;
+use crate::exchange::{Capture, LegError, Plan, Room, collect, open};
+use crate::model::{BackendId, CopyResult, Fault};
+use crate::outcome::{Ending, LegEnd, LegKind, Miss, MissKind, OtherAnswer, Role, Trail};
+use crate::stats::{Permit, lock};
+use crate::telemetry::cost;
+use crate::wire::answer_facts::Usage;
+
+/// Tokens that an answer is charged for if the application does not limit them.
+const TOKENS: u64 = 1024;
+/// Bytes of a body that are charged as one token.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// A copy that may be sent.
+#[derive(Debug)]
+pub(super) struct ReadyLeg {
+    pub(super) to: BackendId,
+    kind: LegKind,
+    plan: Plan,
+    target: Arc<Target>,
+    permit: Permit,
+    /// Memory of the copy's bodies.
+    body_room: Room,
+    /// Memory of its answer.
+    room: Room,
+    /// Money taken from the budget, in USD.
+    charge: f64,
+    /// Requests that waited in the server's queue when the copy was sent.
+    waiting: Option<f64>,
+}
+
+/// A copy after its end.
+#[derive(Debug)]
+pub(super) struct LegDone {
+    pub(super) to: BackendId,
+    pub(super) end: Arc<LegEnd>,
+    /// The answer's body; empty if it failed or is larger than what is kept.
+    pub(super) body: Bytes,
+    pub(super) is_over_cap: bool,
+    pub(super) is_cancelled: bool,
+    pub(super) cost_usd: Option<f64>,
+    pub(super) waiting: Option<f64>,
+    /// Holds the answer's memory until the comparison is over.
+    _room: Room,
+}
+
+/// Prepares a copy, or returns the first reason against it.
+pub(super) fn prepare(
+    shared: &Shared,
+    offer: &Offer,
+    (to, kind): (BackendId, LegKind),
+    now: Instant,
+) -> Result<ReadyLeg, CopyResult> {
+    let config = &offer.in_force.snapshot.config;
+    let (Some(scan), Some(shadow)) = (offer.inbound.scan(), &config.shadow) else { return Err(CopyResult::Ineligible) };
+    if !body::is_eligible(offer.inbound.endpoint(), scan) {
+        return Err(CopyResult::Ineligible);
+    }
+    let choice = offer.in_force.copy(&offer.choice, &offer.inbound.to_choose(), to, now)?;
+    let served = offer.in_force.target(&choice);
+    let target = shared.receivers.of(served, shadow.timeout).map_err(|_| CopyResult::Unwell)?;
+    let role = offer.in_force.role(to);
+    let copy = Arc::new(offer.inbound.with_body(body::of_copy(offer.inbound.endpoint(), scan, role == Role::Baseline)));
+    let plan = Plan::new(&copy, &target, role).map_err(|_| CopyResult::Untranslatable)?;
+    if !is_well(shared, offer, served, (to, role), now) {
+        return Err(CopyResult::Unwell);
+    }
+    let permit = shared.stats.shadow.in_flight.try_acquire(1, shadow.max_in_flight as u64);
+    let permit = permit.ok_or(CopyResult::InFlight)?;
+    let room = || Room::of(&shared.stats.shadow.bytes, shadow.max_bytes);
+    let mut body_room = room();
+    let bytes = copy.body().map_or(0, Bytes::len) + plan.body_len();
+    if !body_room.hold(bytes as u64) {
+        return Err(CopyResult::Bytes);
+    }
+    let reading = served.load.reading(now);
+    let charge = estimate(&target, plan.model(), scan_tokens(offer), reading.tokens_per_second);
+    if !charged(shared, shadow, charge, now) {
+        return Err(CopyResult::Budget);
+    }
+    let plan = plan
+        .with_affinity(offer.sample.key)
+        .with_max_whole(MAX_ANSWER as u64)
+        .without_client_deadlines()
+        .traced(offer.trace, shared.tracer.is_some());
+    Ok(ReadyLeg { to, kind, plan, target, permit, body_room, room: room(), charge, waiting: reading.waiting })
+}
+
+fn is_well(shared: &Shared, offer: &Offer, served: &Target, (to, role): (BackendId, Role), now: Instant) -> bool {
+    if shared.receivers.is_paused(&served.config.name, now) {
+        return false;
+    }
+    match role {
+        Role::Baseline => !served.quota.is_tight(now),
+        Role::Candidate => is_candidate_well(served, offer.in_force.shares.is_withdrawn(to), now),
+    }
+}
+
+/// Tokens that the copy is charged for: of the prompt by its length, of the answer by its limit.
+fn scan_tokens(offer: &Offer) -> Usage {
+    let input = offer.inbound.body().map_or(0, Bytes::len) as u64 / BYTES_PER_TOKEN;
+    let output = offer.inbound.scan().and_then(body::max_tokens).unwrap_or(TOKENS);
+    Usage { input, output, ..Usage::default() }
+}
+
+/// Returns the cost of these tokens in USD; 0 without a price, so that the budget does not bind.
+fn estimate(target: &Target, model: &str, tokens: Usage, measured: Option<f64>) -> f64 {
+    cost::usd(target.config.price.as_ref(), model, tokens, || measured).unwrap_or(0.0)
+}
+
+fn charged(shared: &Shared, shadow: &Shadow, usd: f64, now: Instant) -> bool {
+    let mut budget = lock(&shared.budget);
+    budget.get_or_insert_with(|| Budget::full(shadow.budget_usd_per_hour, now)).charge(usd, now)
+}
+
+impl ReadyLeg {
+    /// Sends the copy and reads its answer, until `cancel`.
+    pub(super) async fn run(mut self, shared: Arc<Shared>, cancel: CancellationToken) -> LegDone {
+        let mut trail = self.plan.trail(self.kind);
+        let read = {
+            let work = Box::pin(exchange(&self.plan, &self.target, &mut self.room, &mut trail));
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => None,
+                read = work => Some(read),
+            }
+        };
+        let Self { to, target, permit, body_room, mut room, charge, waiting, .. } = self;
+        drop((permit, body_room));
+        let is_cancelled = read.is_none();
+        let mut is_over_cap = false;
+        let (ending, body) = match read {
+            None => (Ending::ClientGone, Bytes::new()),
+            Some(Ok(Capture { body, ending, .. })) => (ending, body),
+            Some(Err(LegError::NoRoom | LegError::Failed(Failure::TooLarge(_)))) => {
+                is_over_cap = true;
+                (Ending::Missed(Miss { fault: Fault::Shed, kind: MissKind::Process }), Bytes::new())
+            }
+            Some(Err(error)) => {
+                let miss = error.miss(trail.is_stream(), trail.facts.first_content.is_some());
+                if let MissKind::Busy(retry_after) = miss.kind {
+                    shared.receivers.pause(&target.config.name, retry_after, Instant::now());
+                }
+                (Ending::Missed(miss), Bytes::new())
+            }
+        };
+        if body.is_empty() {
+            room.release();
+        }
+        let end = trail.end(ending, OtherAnswer::NotAsked, Instant::now());
+        let cost_usd = settle(&shared, &target, &end, charge);
+        LegDone { to, end: Arc::new(end), body, is_over_cap, is_cancelled, cost_usd, waiting, _room: room }
+    }
+}
+
+async fn exchange(plan: &Plan, target: &Target, room: &mut Room, trail: &mut Trail) -> Result<Capture, LegError> {
+    let opened = open(plan, None, Instant::now(), room, trail).await;
+    match &opened {
+        Ok(opened) => target.quota.note(opened.head.status, &opened.head.headers, Instant::now()),
+        Err(LegError::Rejected { status, .. }) => target.quota.note(*status, &http::HeaderMap::new(), Instant::now()),
+        Err(_) => {}
+    }
+    collect(opened?, MAX_ANSWER as u64, room, trail).await
+}
+
+/// Corrects the charge by the tokens that the backend counted. A request that got no good head cost nothing. Returns the
+/// cost, if it is known.
+fn settle(shared: &Shared, target: &Target, end: &LegEnd, charge: f64) -> Option<f64> {
+    let now = Instant::now();
+    let measured = || target.load.reading(now).tokens_per_second;
+    if let Some(usage) = end.facts.usage {
+        target.load.add_copied(usage.output);
+    }
+    let cost = end.facts.usage.and_then(|usage| cost::usd(target.config.price.as_ref(), &end.model, usage, measured));
+    let status = end.attempts.last().and_then(|attempt| attempt.status);
+    let was_accepted =
+        status.is_some_and(|status| StatusCode::from_u16(status).is_ok_and(|status| status.is_success()));
+    let known = cost.or_else(|| (!was_accepted && end.ending != Ending::ClientGone).then_some(0.0));
+    if let (Some(cost), Some(budget)) = (known, lock(&shared.budget).as_mut()) {
+        budget.settle(charge, cost, now);
+    }
+    cost
+}
