@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::check::failed_over_stream;
+use crate::pairs::{copied, pair_of_one_stream};
 use crate::shape::*;
 use crate::span::{Attributes, Event, Span};
 use crate::support::*;
@@ -216,4 +217,13 @@ async fn a_real_jaeger_shows_a_failed_over_stream_as_one_trace() {
         let names: Vec<&str> = all(&services, "services").filter_map(Value::as_str).collect();
         assert!(["shiftgate", "vllm"].iter().all(|name| names.contains(name)), "{services}");
     }
+}
+
+#[tokio::test]
+async fn a_real_jaeger_shows_both_answers_and_their_comparison() {
+    let Some(jaeger) = Jaeger::start().await else { return };
+    let (openai, qwen) = pair(shiftgate::api::sim::Behaviour::default()).await;
+    let running = launch_traced(&copied(&openai, &qwen, &format!("http://{}", jaeger.grpc), "sample = 0.0"), &[]).await;
+    let answer = ask(&running, &chat("x", true), "").await;
+    pair_of_one_stream(&jaeger.trace(answer.header("x-shiftgate-trace-id").unwrap(), 5).await);
 }

@@ -11,6 +11,7 @@ mod jaeger;
 mod kept;
 mod logs;
 mod outage;
+mod pairs;
 #[expect(dead_code, reason = "shared with the tests of the running proxy, which need more of it")]
 #[path = "../sidecar/process.rs"]
 mod process;

@@ -11,6 +11,7 @@ mod bodies;
 mod isolation;
 mod reasons;
 mod results;
+mod sample;
 
 /// Returns a file for a pair whose requests are all copied to `to`; `more` ends its `[shadow]`.
 pub(super) fn shadowed(openai: &Sim, qwen: &Sim, percent: f64, to: &str, more: &str) -> String {
