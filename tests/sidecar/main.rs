@@ -26,6 +26,7 @@ mod reach;
 mod refusals;
 mod reload;
 mod residency;
+mod residency_wire;
 mod shares;
 mod speed;
 mod streams;
