@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode, response};
 use http_body_util::BodyExt;
 
@@ -125,12 +125,7 @@ async fn read_refusal(response: Response<backend::AnswerBody>, engine: Engine, t
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) | Err(_) => Bytes::new(),
     };
-    LegError::Rejected {
-        status: head.status,
-        cause: Cause::Status,
-        retry_after: head.headers.get(RETRY_AFTER).cloned(),
-        error: Box::new(answer::refusal(engine, head.status.as_u16(), &body)),
-    }
+    LegError::of_refusal(engine, &head, &body)
 }
 
 /// Reads a stream up to its first content; nothing is passed on before.
