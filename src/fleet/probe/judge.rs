@@ -12,6 +12,8 @@ use crate::wire::sse::Framer;
 /// Result of one request of a feature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Finding {
+    /// No request of an application reaches the server with it; with the reason.
+    NotTested(&'static str),
     /// The feature works. `native`: without translation. `advise`: a flag of the server would improve it.
     Good {
         native: bool,
