@@ -257,6 +257,7 @@ mod tests {
             Cut => "cut".to_owned(),
             NoModel(detail) => format!("no model: {detail}"),
             Finding::Pinned(why) => format!("pinned: {why}"),
+            Finding::NotTested(why) => format!("not tested: {why}"),
             Silent(detail) => format!("silent: {detail}"),
             Locked(status) => format!("locked: {}", status.as_u16()),
         }
