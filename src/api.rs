@@ -125,7 +125,7 @@ pub mod outcome {
 
     pub use crate::outcome::{
         Attempt, BackendLabels, Blame, Clock, ConnUse, Decided, Ending, LegEnd, LegKind, Miss, MissKind, OtherAnswer,
-        Outcome, Overhead, OwnTime, Params, Restricted, Role, Trail, Verdict, judge,
+        Outcome, Overhead, Params, Restricted, Role, Trail, Verdict, WaitedTime, judge,
     };
 }
 

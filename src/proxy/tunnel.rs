@@ -72,7 +72,7 @@ async fn send(plan: &Plan, progress: &mut Progress) -> Result<Response<hyper::bo
     let Some(trail) = progress.leg_mut() else { return Err(Failure::ClientLeft) };
     let mut upstream = plan.request(None, trail.sends(false));
     ask_for_upgrade(upstream.headers_mut(), plan.inbound().headers());
-    let answer = trail.own_time.wait(plan.target().client.send_upgrade(upstream, &trail.conn)).await?;
+    let answer = trail.waited_time.wait(plan.target().client.send_upgrade(upstream, &trail.conn)).await?;
     trail.head_came(answer.status().as_u16());
     Ok(answer)
 }
