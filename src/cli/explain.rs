@@ -183,6 +183,7 @@ fn explained(config: &Config, mut choice: Choice, inbound: &Inbound, body: &Byte
     let reason = loop {
         match translated(config, choice.backend(), inbound) {
             Ok(done) => {
+                ledger.extend(done.as_ref().and_then(|_| missing_wording(config, choice.backend())));
                 ledger.extend(done.iter().flat_map(|done| done.ledger.steps()).map(|step| Step {
                     field: step.field.to_string(),
                     action: step.action.as_str(),
@@ -238,6 +239,14 @@ fn refused_by(config: &Config, refused: &Refused, pinned: Option<&Pinned>) -> Ex
         request: None,
         ledger: vec![step],
     }
+}
+
+/// Returns a step for a wording that is left out, because this command does without files that are missing.
+fn missing_wording(config: &Config, backend: BackendId) -> Option<Step> {
+    let wording = config[backend].system.as_ref().filter(|wording| wording.text.is_none())?;
+    let (mode, path) = (wording.mode.as_str(), wording.path.display());
+    let detail = format!("{mode} {path}: the file is missing, so that the wording is left out");
+    Some(Step { field: "system".to_owned(), action: "missing", detail })
 }
 
 fn pinned_step(pinned: &Pinned) -> Step {
