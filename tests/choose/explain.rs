@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use http::Method;
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 use shiftgate::api::app::{App, Options};
-use shiftgate::api::live::Source;
+use shiftgate::api::live::{InForce, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -168,8 +169,8 @@ fn asked(rng: &mut StdRng, file: &FileState) -> Asked {
     }
 }
 
-/// The route and the bucket of the one choosing function; whether a number was drawn.
-fn chosen(config: &Config, asked: &Asked) -> (Option<(String, Option<f64>)>, bool) {
+/// The route and the bucket of the choice under the proxy's state in force; whether a number was drawn.
+fn chosen(in_force: &InForce, asked: &Asked) -> (Option<(String, Option<f64>)>, bool) {
     let endpoint = Endpoint::of(&Method::POST, &asked.path);
     let scanned = scan::scan(asked.body.as_bytes()).ok();
     let body = match &scanned {
@@ -183,25 +184,23 @@ fn chosen(config: &Config, asked: &Asked) -> (Option<(String, Option<f64>)>, boo
     for (name, value) in &asked.headers {
         headers.append(name.parse::<http::HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
     }
-    struct Nothing;
-    impl Facts for Nothing {}
     let request = Request { endpoint: &endpoint, path: &asked.path, query: None, headers: &headers, body };
     let mut is_random = false;
     let draw = &mut || {
         is_random = true;
         0
     };
-    let choice = choose(config, (&Salts::new(config), &Arc::new(Shares::of_file(config))), &request, &Nothing, draw);
+    let choice = in_force.choose(&request, Instant::now(), draw);
     let found = choice.ok().map(|choice| {
         let bucket = choice.drawn().filter(|drawn| drawn.key.is_some());
         let bucket = bucket.map(|drawn| f64::from(drawn.unit) / f64::from(UNITS));
-        (config[choice.route()].name.clone(), bucket)
+        (in_force.snapshot.config[choice.route()].name.clone(), bucket)
     });
     (found, is_random)
 }
 
 /// Compares one request; returns the word of its reason.
-async fn compare(app: &App, file: &Path, config: &Config, asked: &Asked) -> String {
+async fn compare(app: &App, file: &Path, asked: &Asked) -> String {
     let said = asked.through(app.listen_address.unwrap()).await;
     let explained = match asked.explained(file) {
         Ok(explained) => explained,
@@ -211,7 +210,7 @@ async fn compare(app: &App, file: &Path, config: &Config, asked: &Asked) -> Stri
         }
     };
     let text = |name: &str| explained[name].as_str().map(str::to_owned);
-    let (found, is_random) = chosen(config, asked);
+    let (found, is_random) = chosen(&app.store.current(), asked);
     assert_eq!(explained["bucket"].is_null(), found.as_ref().is_none_or(|(_, bucket)| bucket.is_none()));
     if let Some((route, bucket)) = found {
         assert_eq!((text("route"), explained["bucket"].as_f64()), (Some(route), bucket));
@@ -271,7 +270,7 @@ async fn explain_says_what_the_proxy_does() {
                 for _ in 0..REQUESTS {
                     let asked = asked(&mut rng, &file);
                     let _naming = OfFile(seed, &text, &asked);
-                    *words.entry(compare(app, &path, &config, &asked).await).or_default() += 1;
+                    *words.entry(compare(app, &path, &asked).await).or_default() += 1;
                 }
             }
             words
