@@ -134,7 +134,7 @@ pub mod outcome {
 
     pub use crate::outcome::{
         Attempt, BackendLabels, Blame, Clock, Comparison, ConnUse, Decided, Ending, LegEnd, LegKind, Miss, MissKind,
-        OtherAnswer, Outcome, Overhead, OwnTime, Pair, Params, Restricted, Role, Score, Trail, Verdict, judge,
+        OtherAnswer, Outcome, Overhead, Pair, Params, Restricted, Role, Score, Trail, Verdict, WaitedTime, judge,
     };
 }
 

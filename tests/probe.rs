@@ -503,3 +503,18 @@ async fn each_engine_gets_what_it_can_do() {
         assert_eq!(found, [roles.as_slice(), &others].concat(), "{wire:?}: {report:?}");
     }
 }
+
+#[tokio::test]
+async fn a_wording_that_replaces_system_messages_leaves_their_roles_untested() {
+    let folder = tempfile::tempdir().unwrap();
+    let wording = folder.path().join("own.md");
+    std::fs::write(&wording, "Be brief.").unwrap();
+    let qwen = vllm().await;
+    for (mode, verdict, said) in [("replace", "not known", "not tested: system"), ("append", "translated", "")] {
+        let report = probed(&qwen.url(), &format!("{VLLM}\nsystem = {{ {mode} = {wording:?} }}")).await;
+        for feature in ["developer role", "late system message"] {
+            assert_row(&report, feature, verdict, said);
+        }
+        assert_row(&report, "tool call", "works", "");
+    }
+}

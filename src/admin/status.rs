@@ -37,9 +37,9 @@ pub(crate) struct Status {
     /// Requests in flight.
     pub in_flight: u64,
     /// Routes in the file's order, `default` last.
-    pub routes: Vec<RouteView>,
+    pub routes: Vec<RouteStatus>,
     /// Backends in the file's order.
-    pub backends: Vec<BackendView>,
+    pub backends: Vec<BackendStatus>,
     /// Copies of requests; `null` before the first `[shadow]`.
     #[serde(default)]
     pub shadow: Option<ShadowStatus>,
@@ -56,7 +56,7 @@ pub(crate) struct ReloadErrorView {
 
 /// Percents and decisions of a route.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct RouteView {
+pub(crate) struct RouteStatus {
     /// Name of the route.
     pub name: String,
     /// Percents in the file, by candidate.
@@ -76,7 +76,7 @@ pub(crate) struct RouteView {
 
 /// Counters and state of a backend.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct BackendView {
+pub(crate) struct BackendStatus {
     /// Name of the backend.
     pub name: String,
     /// Its engine.
@@ -189,7 +189,7 @@ impl Status {
     }
 }
 
-fn route(view: &view::RouteView) -> RouteView {
+fn route(view: &view::RouteView) -> RouteStatus {
     let words = |counts: &BTreeMap<&'static str, u64>| {
         counts.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect()
     };
@@ -199,7 +199,7 @@ fn route(view: &view::RouteView) -> RouteView {
     let rounded = |got: BTreeMap<String, f64>| {
         got.into_iter().map(|(name, share)| (name, (share * 100.0).round() / 100.0)).collect()
     };
-    RouteView {
+    RouteStatus {
         name: view.name.clone(),
         percent: percents(|one| one.asked),
         effective: percents(|one| one.effective),
@@ -210,10 +210,10 @@ fn route(view: &view::RouteView) -> RouteView {
     }
 }
 
-fn backend(view: &view::BackendView) -> BackendView {
+fn backend(view: &view::BackendView) -> BackendStatus {
     let quantiles = |latency: &Latency| Quantiles { p50: latency.quantile_ms(0.5), p99: latency.quantile_ms(0.99) };
     let stats = &view.stats;
-    BackendView {
+    BackendStatus {
         name: view.labels.name.clone(),
         engine: view.labels.engine.as_str().to_owned(),
         role: view.role.as_str().to_owned(),

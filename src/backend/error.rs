@@ -20,8 +20,8 @@ pub enum Failure {
     /// The TLS handshake failed.
     #[error("TLS failed: {0}")]
     Tls(String),
-    /// The connection closed before the answer's head.
-    #[error("the connection broke before an answer: {0}")]
+    /// The connection closed before the answer was complete.
+    #[error("the connection closed before the answer was complete: {0}")]
     Reset(String),
     /// The answer is not valid HTTP, or not the kind of answer that was asked for.
     #[error("invalid answer: {0}")]

@@ -79,7 +79,7 @@ pub(super) fn lack(
     if let (Endpoint::Embeddings, Body::Scanned(scan)) = (endpoint, request.body) {
         // Another model's vectors cannot be compared with those that the application has stored.
         let is_same = scan.model().is_some_and(|model| backend.model_for(model) == Some(model));
-        return if is_same { None } else { lacks_endpoint };
+        return if is_same { None } else { Some((Lack::EmbeddingModel, None)) };
     }
     if speaks_openai {
         return None;

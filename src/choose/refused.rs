@@ -39,6 +39,8 @@ pub enum Lack {
     State,
     /// They do not serve the endpoint.
     Endpoint(&'static str),
+    /// They serve another embedding model.
+    EmbeddingModel,
     /// The body is larger than `max_body`, so that it cannot be translated.
     MaxBody,
     /// They lack a feature.
@@ -66,6 +68,12 @@ impl Refused {
             Lack::Endpoint(template) => (
                 format!("no backend that may see the request serves {template} as the baseline does"),
                 "tag a backend that does, or narrow the rule's match",
+            ),
+            Lack::EmbeddingModel => (
+                "no backend that may see the request serves its embedding model under the same name, and vectors of \
+                 another model cannot be compared with stored ones"
+                    .to_owned(),
+                "tag a backend that serves the model, or narrow the rule's match",
             ),
             Lack::MaxBody => (
                 "no backend that may see the request takes a body above server.max_body".to_owned(),

@@ -7,20 +7,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Args;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::shared::{Exit, complain, load, say};
-use crate::choose::{
-    Body, Choice, Eligible, FileOnly, Instead, NotChosen, Refused, Request, Salts, Shares, UNITS, choose, instead,
-};
+use crate::choose::{Choice, Eligible, FileOnly, Instead, NotChosen, Refused, Salts, Shares, UNITS, choose, instead};
 use crate::config::{Config, Secrets};
+use crate::exchange::{Inbound, InboundBody};
 use crate::model::header::SHIFTGATE_BACKEND;
 use crate::model::{BackendId, Reason, Refusal};
 use crate::translate::{self, Action, Pinned, TranslateError, TranslateInput, Translated};
 use crate::wire::endpoint::Endpoint;
-use crate::wire::scan::{self, Scan};
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
@@ -87,7 +85,7 @@ impl Explain {
             Ok(config) => config,
             Err(exit) => return exit,
         };
-        let explained = self.read().and_then(|(body, headers)| self.explain(&config, &body, &headers));
+        let explained = self.read().and_then(|(body, headers)| self.explain(&config, body, headers));
         match explained {
             Ok(explained) if self.json => match serde_json::to_string(&explained) {
                 Ok(json) => {
@@ -130,68 +128,68 @@ impl Explain {
         Ok((Bytes::from(body), headers))
     }
 
-    fn explain(&self, config: &Config, body: &Bytes, headers: &HeaderMap) -> Result<Explained, String> {
-        let (path, query) = self.path.split_once('?').map_or((&*self.path, None), |(path, query)| (path, Some(query)));
-        let endpoint = Endpoint::of(&Method::POST, path);
-        if matches!(endpoint, Endpoint::Malformed | Endpoint::NotOurs) {
-            return Err(format!("{path} is answered by shiftgate itself, with 404 or 400: it is not a path under /v1"));
-        }
-        let scanned = scan::scan(body).ok();
+    fn explain(&self, config: &Config, body: Bytes, headers: HeaderMap) -> Result<Explained, String> {
         let (config, headers) = self.overridden(config, headers)?;
-        let request = Request {
-            endpoint: &endpoint,
-            path,
-            query,
-            headers: &headers,
-            body: match &scanned {
-                _ if body.is_empty() => Body::Empty,
-                _ if body.len() as u64 > config.server.max_body => Body::OverCap,
-                Some(scan) => Body::Scanned(scan),
-                None => Body::Unparsable,
-            },
-        };
+        let inbound = self.inbound(&config, body.clone(), headers)?;
         let shares = Arc::new(Shares::of_file(&config));
         let rules = (&Salts::new(&config), &shares);
-        match choose(&config, rules, &request, &FileOnly, &mut || 0) {
-            Ok(choice) => Ok(explained(&config, choice, (body, scanned.as_ref(), endpoint))),
+        match choose(&config, rules, &inbound.to_choose(), &FileOnly, &mut || 0) {
+            Ok(choice) => Ok(explained(&config, choice, &inbound, &body)),
             Err(NotChosen::Residency(refused)) => Ok(refused_by(&config, &refused, None)),
             Err(NotChosen::Unable(refused, pinned)) => Ok(refused_by(&config, &refused, Some(&pinned))),
             Err(error @ NotChosen::UnknownBackend) => Err(error.to_string()),
         }
     }
 
+    /// Returns the request as the proxy takes it: a body that the proxy does not read stays unread.
+    fn inbound(&self, config: &Config, body: Bytes, headers: HeaderMap) -> Result<Inbound, String> {
+        let uri: Uri = self.path.parse().map_err(|error| format!("{:?} is not a path: {error}", self.path))?;
+        let endpoint = Endpoint::of(&Method::POST, uri.path());
+        if matches!(endpoint, Endpoint::Malformed | Endpoint::NotOurs) {
+            let path = uri.path();
+            return Err(format!("{path} is answered by shiftgate itself, with 404 or 400: it is not a path under /v1"));
+        }
+        let body = if !endpoint.is_read() || body.len() as u64 > config.server.max_body {
+            InboundBody::Unread { is_empty: body.is_empty() }
+        } else {
+            InboundBody::of(&Method::POST, body)
+        };
+        let (mut head, ()) = http::Request::new(()).into_parts();
+        (head.method, head.uri, head.headers) = (Method::POST, uri, headers);
+        Ok(Inbound::new(head, endpoint, body))
+    }
+
     /// Returns file and headers with the override of `--backend` applied.
     fn overridden<'a>(
         &self,
         config: &'a Config,
-        headers: &'a HeaderMap,
-    ) -> Result<(Cow<'a, Config>, Cow<'a, HeaderMap>), String> {
-        let Some(name) = &self.backend else { return Ok((Cow::Borrowed(config), Cow::Borrowed(headers))) };
+        mut headers: HeaderMap,
+    ) -> Result<(Cow<'a, Config>, HeaderMap), String> {
+        let Some(name) = &self.backend else { return Ok((Cow::Borrowed(config), headers)) };
         let known = || config.backends.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
         let unknown = || format!("there is no backend {name:?}; known are: {}", known());
         config.backend(name).ok_or_else(unknown)?;
-        let (mut config, mut headers) = (config.clone(), headers.clone());
+        let mut config = config.clone();
         config.server.allow_override = true;
         headers.insert(SHIFTGATE_BACKEND, HeaderValue::from_str(name).map_err(|_| unknown())?);
-        Ok((Cow::Owned(config), Cow::Owned(headers)))
+        Ok((Cow::Owned(config), headers))
     }
 }
 
-/// A request's body, its scan and its endpoint.
-type Asked<'a> = (&'a Bytes, Option<&'a Scan<'a>>, Endpoint);
-
-fn explained(config: &Config, mut choice: Choice, asked: Asked<'_>) -> Explained {
-    let mut ledger: Vec<Step> = pinned_by(config, &choice, asked).into_iter().collect();
+/// `body` is the request's, read or not.
+fn explained(config: &Config, mut choice: Choice, inbound: &Inbound, body: &Bytes) -> Explained {
+    let mut ledger: Vec<Step> = pinned_by(config, &choice, inbound).into_iter().collect();
     let mut sent = None;
     let reason = loop {
-        match translated(config, choice.backend(), asked) {
+        match translated(config, choice.backend(), inbound) {
             Ok(done) => {
+                ledger.extend(done.as_ref().and_then(|_| missing_wording(config, choice.backend())));
                 ledger.extend(done.iter().flat_map(|done| done.ledger.steps()).map(|step| Step {
                     field: step.field.to_string(),
                     action: step.action.as_str(),
                     detail: step.detail.to_string(),
                 }));
-                sent = Some(done.map_or_else(|| asked.0.clone(), |done| done.body));
+                sent = Some(done.map_or_else(|| body.clone(), |done| done.body));
                 break choice.reason();
             }
             Err(TranslateError::Pinned(pinned)) => {
@@ -243,14 +241,23 @@ fn refused_by(config: &Config, refused: &Refused, pinned: Option<&Pinned>) -> Ex
     }
 }
 
+/// Returns a step for a wording that is left out, because this command does without files that are missing.
+fn missing_wording(config: &Config, backend: BackendId) -> Option<Step> {
+    let wording = config[backend].system.as_ref().filter(|wording| wording.text.is_none())?;
+    let (mode, path) = (wording.mode.as_str(), wording.path.display());
+    let detail = format!("{mode} {path}: the file is missing, so that the wording is left out");
+    Some(Step { field: "system".to_owned(), action: "missing", detail })
+}
+
 fn pinned_step(pinned: &Pinned) -> Step {
     let action = Action::Pinned.as_str();
     Step { field: pinned.field.to_string(), action, detail: pinned.why.to_owned() }
 }
 
 /// Returns the field that pinned the request, with the reason.
-fn pinned_by(config: &Config, choice: &Choice, (body, scan, endpoint): Asked<'_>) -> Option<Step> {
-    let (Reason::Pinned(pin), Some(scan)) = (choice.reason(), scan) else { return None };
+fn pinned_by(config: &Config, choice: &Choice, inbound: &Inbound) -> Option<Step> {
+    let Reason::Pinned(pin) = choice.reason() else { return None };
+    let (body, scan, endpoint) = (inbound.body()?, inbound.scan()?, inbound.endpoint());
     let candidates = config[choice.route()].percent.iter().filter(|(_, percent)| percent.hundredths() > 0);
     let mut found = candidates.filter_map(|(backend, _)| {
         let backend = &config[*backend];
@@ -268,12 +275,9 @@ fn pinned_by(config: &Config, choice: &Choice, (body, scan, endpoint): Asked<'_>
 }
 
 /// Translates for a backend; `None` if the bytes are sent unchanged.
-fn translated(
-    config: &Config,
-    backend: BackendId,
-    (body, scan, endpoint): Asked<'_>,
-) -> Result<Option<Translated>, TranslateError> {
-    let Some(scan) = scan else { return Ok(None) };
+fn translated(config: &Config, backend: BackendId, inbound: &Inbound) -> Result<Option<Translated>, TranslateError> {
+    let (Some(body), Some(scan)) = (inbound.body(), inbound.scan()) else { return Ok(None) };
+    let endpoint = inbound.endpoint();
     let is_baseline = backend == config.baseline;
     let backend = &config[backend];
     let (max_model_len, max_input_tokens) = (None, None);

@@ -10,6 +10,14 @@ pub(super) fn mask(line: &str) -> String {
         shown.push_str(before);
         let quote = if quoted.starts_with('"') { '"' } else { '\'' };
         let body = quoted.trim_start_matches(quote);
+        // Two quotes are an empty string; three open a long one.
+        let quotes = quoted.len() - body.len();
+        if quotes == 2 {
+            let (empty, after) = quoted.split_at(quotes);
+            shown.push_str(empty);
+            rest = after;
+            continue;
+        }
         let (value, after, ended) = match body.find(quote) {
             Some(end) => {
                 let (value, after) = body.split_at(end);
@@ -92,6 +100,8 @@ mod tests {
             ("api_key = \"\"\"canary", "api_key = \"****"),
             ("url = \"https://u:p@host/v1\"", "url = \"https://****@host/v1\""),
             ("tls = { key = \"client-key.pem\" }", "tls = { key = \"client-key.pem\" }"),
+            ("system = { append = \"\" }", "system = { append = \"\" }"),
+            ("api_key = '' # none", "api_key = '' # none"),
             ("percent = { qwen = 120 }", "percent = { qwen = 120 }"),
             ("name = \"7f3kq9s8d7f6g5h4j3k2l1qq\"", "name = \"****\""),
         ] {

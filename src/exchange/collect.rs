@@ -43,7 +43,7 @@ async fn read(
 ) -> Result<(Bytes, Ending), LegError> {
     let mut body = stream.take_held();
     loop {
-        let next = trail.own_time.wait(std::future::poll_fn(|cx| stream.poll_next(cx))).await;
+        let next = trail.waited_time.wait(std::future::poll_fn(|cx| stream.poll_next(cx))).await;
         let (bytes, ending) = match next {
             Next::Bytes(bytes) => (bytes, None),
             Next::End(end) => (end.rest, Some(end.ending)),

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode, response};
 
 use crate::backend::Failure;
-use crate::model::{Cause, Fault};
+use crate::model::{Cause, Engine, Fault};
 use crate::outcome::{Miss, MissKind};
-use crate::translate::answer::BackendError;
+use crate::translate::answer::{self, BackendError};
 
 /// Reason for which a leg has no answer to pass on. No byte was passed on.
 #[derive(Debug)]
@@ -30,6 +31,16 @@ pub enum LegError {
 }
 
 impl LegError {
+    /// Creates the error for an answer with an error status; `body` is empty if it could not be read.
+    pub fn of_refusal(engine: Engine, head: &response::Parts, body: &[u8]) -> Self {
+        Self::Rejected {
+            status: head.status,
+            cause: Cause::Status,
+            retry_after: head.headers.get(RETRY_AFTER).cloned(),
+            error: Box::new(answer::refusal(engine, head.status.as_u16(), body)),
+        }
+    }
+
     /// Creates the error for a rejection within a 200.
     pub(super) fn in_answer(cause: Cause, error: BackendError) -> Self {
         Self::Rejected { status: StatusCode::OK, cause, retry_after: None, error: Box::new(error) }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode, response};
 use http_body_util::BodyExt;
 
@@ -121,16 +121,11 @@ async fn held(
 async fn read_refusal(response: Response<backend::AnswerBody>, engine: Engine, trail: &mut Trail) -> LegError {
     let (head, body) = response.into_parts();
     let reading = http_body_util::Limited::new(body, MAX_REFUSAL).collect();
-    let body = match trail.own_time.wait(tokio::time::timeout(REFUSAL_TIMEOUT, reading)).await {
+    let body = match trail.waited_time.wait(tokio::time::timeout(REFUSAL_TIMEOUT, reading)).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) | Err(_) => Bytes::new(),
     };
-    LegError::Rejected {
-        status: head.status,
-        cause: Cause::Status,
-        retry_after: head.headers.get(RETRY_AFTER).cloned(),
-        error: Box::new(answer::refusal(engine, head.status.as_u16(), &body)),
-    }
+    LegError::of_refusal(engine, &head, &body)
 }
 
 /// Reads a stream up to its first content; nothing is passed on before.
@@ -150,7 +145,7 @@ async fn hold_stream(
         // Stripped reasoning was generated too: the server is working, so the idle deadline applies.
         let has_begun = reader.seen().first_content.is_some();
         let deadline = if has_begun { deadlines.next_held_byte(Instant::now()) } else { deadlines.first() };
-        let Some(frame) = trail.own_time.wait(within(deadline, body.frame())).await? else {
+        let Some(frame) = trail.waited_time.wait(within(deadline, body.frame())).await? else {
             // A completion may be empty, but it has a finish reason.
             if !reader.seen().has_reason {
                 return Err(Failure::BadAnswer("the stream ended before it had begun".to_owned()).into());
@@ -226,7 +221,9 @@ async fn read_whole(
 ) -> Result<Bytes, LegError> {
     let mut read = BytesMut::new();
     let mut only: Option<Bytes> = None;
-    while let Some(frame) = trail.own_time.wait(within(deadlines.next_held_byte(Instant::now()), body.frame())).await? {
+    while let Some(frame) =
+        trail.waited_time.wait(within(deadlines.next_held_byte(Instant::now()), body.frame())).await?
+    {
         let frame = frame.map_err(|error| Failure::of_exchange(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         if !room.hold(data.len() as u64) {

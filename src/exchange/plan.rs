@@ -173,6 +173,11 @@ impl Plan {
         &self.target
     }
 
+    /// The backend's part in the rollout.
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
     /// Steps of the translation; `None` if the bytes are unchanged.
     pub const fn ledger(&self) -> Option<&Ledger> {
         self.ledger.as_ref()

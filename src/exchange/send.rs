@@ -33,7 +33,7 @@ pub(crate) async fn send(
     let span = trail.sends(false);
     let sent = {
         let sending = std::pin::pin!(client.send(request(span), exchange.is_fresh, &trail.conn));
-        trail.own_time.wait(within(exchange.deadline, sending)).await?
+        trail.waited_time.wait(within(exchange.deadline, sending)).await?
     };
     let SendError { failure, stale } = match sent {
         Ok(answer) => return Ok(came(answer, trail)),
@@ -49,7 +49,7 @@ pub(crate) async fn send(
     // Rare and large: boxed, so that it does not enlarge every request's future.
     let sent = {
         let again = Box::pin(client.send(request(span), true, &trail.conn));
-        trail.own_time.wait(within(exchange.deadline, again)).await?
+        trail.waited_time.wait(within(exchange.deadline, again)).await?
     };
     sent.map(|answer| came(answer, trail)).map_err(|error| error.failure)
 }

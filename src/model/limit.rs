@@ -24,6 +24,24 @@ impl Limit {
         }
     }
 
+    /// Explains a request that is refused at the limit: the key, its place in rollout.toml, and a cure.
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self::InFlight => {
+                "shiftgate has as many requests in flight as limits.in_flight of rollout.toml allows: try again shortly, \
+                 or raise the limit"
+            }
+            Self::BodyBytes => {
+                "shiftgate holds as many bytes of bodies and answers as limits.body_bytes of rollout.toml allows: try \
+                 again shortly, or raise the limit"
+            }
+            Self::MaxInFlight => {
+                "the backend has as many requests in flight as max_in_flight of its section in rollout.toml allows: try \
+                 again shortly, or raise the limit"
+            }
+        }
+    }
+
     /// Position in [`Limit::ALL`].
     pub const fn index(self) -> usize {
         self as usize

@@ -25,26 +25,26 @@ impl Clock {
 
 /// Time spent waiting for the application's body or a backend.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct OwnTime {
+pub struct WaitedTime {
     waited: Duration,
 }
 
 /// Guard that adds its lifetime to the waited time, even if its future is dropped.
 struct Waiting<'t> {
-    own_time: &'t mut OwnTime,
+    waited_time: &'t mut WaitedTime,
     since: Instant,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.own_time.waited += self.since.elapsed();
+        self.waited_time.waited += self.since.elapsed();
     }
 }
 
-impl OwnTime {
+impl WaitedTime {
     /// Awaits `work` and counts its time as waited.
     pub async fn wait<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let _waiting = Waiting { own_time: self, since: Instant::now() };
+        let _waiting = Waiting { waited_time: self, since: Instant::now() };
         work.await
     }
 

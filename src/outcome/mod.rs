@@ -13,7 +13,7 @@ mod params;
 mod request;
 mod trail;
 
-pub use clock::{Clock, OwnTime};
+pub use clock::{Clock, WaitedTime};
 pub use conn_use::ConnUse;
 pub use judge::{Blame, Ending, Miss, MissKind, OtherAnswer, Verdict, judge};
 pub use labels::{BackendLabels, LegKind, Role};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::clock::OwnTime;
+use super::clock::WaitedTime;
 use super::conn_use::ConnUse;
 use super::judge::{Ending, OtherAnswer, judge};
 use super::labels::{BackendLabels, LegKind, Role};
@@ -35,7 +35,7 @@ pub struct Trail {
     /// Steps of the request's translation; `None` if its bytes are unchanged.
     pub ledger: Option<Ledger>,
     /// Time spent waiting for the backend.
-    pub own_time: OwnTime,
+    pub waited_time: WaitedTime,
     /// Connection of the last attempt.
     pub conn: ConnUse,
     /// Reports the verdict to the candidate's breaker.
@@ -65,7 +65,7 @@ impl Trail {
             facts: AnswerFacts::default(),
             notes: Notes::default(),
             ledger: None,
-            own_time: OwnTime::default(),
+            waited_time: WaitedTime::default(),
             conn: ConnUse::default(),
             ticket: None,
             was_passed_on: false,
@@ -175,7 +175,7 @@ impl Trail {
             facts: self.facts,
             notes: self.notes,
             ledger: self.ledger,
-            waited: self.own_time.waited(),
+            waited: self.waited_time.waited(),
             ending,
             verdict,
             opened_breaker,

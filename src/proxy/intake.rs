@@ -112,14 +112,14 @@ async fn read(mut body: Incoming, max: u64, pause: Duration, progress: &mut Prog
     if hint.lower() > max {
         return Ok(Intake::Stream(RequestBody::passing(None, body, pause)));
     }
-    let Progress { own_time, body_room, .. } = progress;
+    let Progress { waited_time, body_room, .. } = progress;
     // An announced length is reserved at once, so that a body without room is rejected before `100 Continue`.
     let announced = hint.exact();
     hold(body_room, announced.unwrap_or(0))?;
     let mut first: Option<Bytes> = None;
     let mut more = BytesMut::new();
     loop {
-        let came = own_time.wait(tokio::time::timeout(pause, body.frame())).await;
+        let came = waited_time.wait(tokio::time::timeout(pause, body.frame())).await;
         let Some(frame) = came.map_err(|_| LocalReply::SlowBody)? else { break };
         let frame = frame.map_err(|error| match is_malformed(&error) {
             true => LocalReply::ClientBody(error.to_string()),

@@ -18,7 +18,7 @@ use crate::exchange::{Inbound, LegError, Plan, Room};
 use crate::live::{Admission, InForce};
 use crate::model::header::{TRACEPARENT, TRACESTATE};
 use crate::model::{Cause, End, Limit, Pin, Reason, Refusal, SpanId, TraceContext, prefix, told_method, trace_state};
-use crate::outcome::{Clock, Decided, Ending, LegEnd, OtherAnswer, OwnTime, Params, Restricted, Trail};
+use crate::outcome::{Clock, Decided, Ending, LegEnd, OtherAnswer, Params, Restricted, Trail, WaitedTime};
 use crate::shadow::ServedCopy;
 use crate::stats::{Permit, Placement};
 use crate::wire::endpoint::{Endpoint, Operation};
@@ -43,7 +43,7 @@ pub(super) struct Progress {
     pub(super) endpoint: Endpoint,
     params: Params,
     /// Time spent waiting for the application's body.
-    pub(super) own_time: OwnTime,
+    pub(super) waited_time: WaitedTime,
     decided: Option<Decided>,
     residency: Option<Restricted>,
     reason: Option<Reason>,
@@ -96,7 +96,7 @@ impl Progress {
             path,
             endpoint: Endpoint::of(request.method(), request.uri().path()),
             params: Params::default(),
-            own_time: OwnTime::default(),
+            waited_time: WaitedTime::default(),
             decided: None,
             residency: None,
             reason: None,
@@ -326,7 +326,7 @@ impl Progress {
     fn waited(&self) -> Duration {
         let trails = self.leg.iter().chain(self.unresolved.as_ref().map(|(leg, _)| leg));
         let ended: Duration = self.legs.iter().map(|leg| leg.waited).sum();
-        self.own_time.waited() + ended + trails.map(|leg| leg.own_time.waited()).sum::<Duration>()
+        self.waited_time.waited() + ended + trails.map(|leg| leg.waited_time.waited()).sum::<Duration>()
     }
 
     /// Shiftgate's own time up to `now`.

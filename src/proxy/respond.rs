@@ -11,7 +11,7 @@ use super::progress::Progress;
 use crate::backend::{Failure, headers};
 use crate::exchange::{LegError, Opened, OpenedBody, Plan};
 use crate::model::header::{SHIFTGATE_BACKEND, X_REQUEST_ID};
-use crate::model::{End, Limit, Refusal};
+use crate::model::{End, Limit, Reason, Refusal};
 use crate::translate::answer::BackendError;
 use crate::wire::error_body::ApiError;
 use crate::wire::head::Wrong;
@@ -117,10 +117,7 @@ impl LocalReply {
             Self::Untranslatable(error) => (StatusCode::BAD_REQUEST, error.as_ref().clone(), Some(Refusal::Request)),
             Self::Overload(limit) => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                ApiError::server(
-                    format!("shiftgate is at its limit ({}); try again shortly", limit.as_str()),
-                    "overloaded",
-                ),
+                ApiError::server(limit.explain(), "overloaded"),
                 Some(Refusal::Overload),
             ),
             Self::Failed(_) | Self::Rejected { .. } | Self::Misconfigured(_) => {
@@ -268,6 +265,10 @@ pub(super) fn reply(mut progress: Box<Progress>, local: &LocalReply) -> Response
         head.insert(X_REQUEST_ID, id);
     }
     mark(&mut head, &progress);
+    if matches!(local, LocalReply::ClientLeft) {
+        // A client that closed only its sending side reads the answer; for counters it has left.
+        head.insert(REASON, HeaderValue::from_static(Reason::Refused(Refusal::Request).as_str()));
+    }
     let mut response = Response::new(AnswerBody::local(body, progress, end));
     *response.status_mut() = status;
     *response.headers_mut() = head;
@@ -361,7 +362,11 @@ pub(super) fn without_request(status: StatusCode) -> Arc<[u8]> {
         let error = ApiError::invalid_request("the request's head did not come in time", Some("request_timeout"));
         (error, "refused:timeout", "")
     } else {
-        let error = ApiError::server("shiftgate is at its limit (limits.connections); try again shortly", "overloaded");
+        let error = ApiError::server(
+            "shiftgate has as many connections as limits.connections of rollout.toml allows: try again shortly, or \
+             raise the limit",
+            "overloaded",
+        );
         (error, "refused:overload", "retry-after: 1\r\nx-should-retry: true\r\n")
     };
     let body = error.to_json();

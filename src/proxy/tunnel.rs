@@ -12,12 +12,12 @@ use hyper_util::rt::TokioIo;
 
 use super::answer::AnswerBody;
 use super::progress::Progress;
-use super::respond;
+use super::respond::{self, LocalReply};
 use super::shared::Proxy;
 use crate::backend::{Failure, headers};
 use crate::exchange::{LegError, Plan};
 use crate::model::End;
-use crate::outcome::Ending;
+use crate::outcome::{Ending, Role};
 use crate::wire::endpoint::Endpoint;
 
 /// Limit, in bytes, of an answer other than 101; a larger one is a failure.
@@ -41,7 +41,7 @@ pub(super) async fn open(
         Err(failure) => return fail(progress, failure),
     };
     let (Some(app_side), StatusCode::SWITCHING_PROTOCOLS) = (app_side, answer.status()) else {
-        return refused_by_backend(answer, progress).await;
+        return refused_by_backend(answer, &plan, progress).await;
     };
     let mut answer = answer;
     let backend_side = hyper::upgrade::on(&mut answer);
@@ -72,15 +72,16 @@ async fn send(plan: &Plan, progress: &mut Progress) -> Result<Response<hyper::bo
     let Some(trail) = progress.leg_mut() else { return Err(Failure::ClientLeft) };
     let mut upstream = plan.request(None, trail.sends(false));
     ask_for_upgrade(upstream.headers_mut(), plan.inbound().headers());
-    let answer = trail.own_time.wait(plan.target().client.send_upgrade(upstream, &trail.conn)).await?;
+    let answer = trail.waited_time.wait(plan.target().client.send_upgrade(upstream, &trail.conn)).await?;
     trail.head_came(answer.status().as_u16());
     Ok(answer)
 }
 
-fn fail(mut progress: Box<Progress>, failure: Failure) -> Response<AnswerBody> {
-    let error = LegError::from(failure);
-    progress.missed(&error, false);
-    respond::reply(progress, &respond::LocalReply::of(error))
+fn fail(mut progress: Box<Progress>, error: impl Into<LegError>) -> Response<AnswerBody> {
+    let error = error.into();
+    let is_told = LocalReply::tells(&error);
+    progress.missed(&error, is_told);
+    respond::reply(progress, &LocalReply::of(error))
 }
 
 fn leave(head: &mut response::Parts, progress: &mut Progress) {
@@ -89,9 +90,11 @@ fn leave(head: &mut response::Parts, progress: &mut Progress) {
     respond::mark(&mut head.headers, progress);
 }
 
-/// Passes a 4xx or a plain 200 on unchanged, without a tunnel.
+/// Passes an answer on unchanged, without a tunnel. A candidate's error is judged and told as that of any other request:
+/// its status is its own affair, and no other backend is asked.
 async fn refused_by_backend(
     answer: Response<hyper::body::Incoming>,
+    plan: &Plan,
     mut progress: Box<Progress>,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
@@ -101,6 +104,10 @@ async fn refused_by_backend(
     };
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return fail(progress, Failure::BadAnswer("101 for a request that cannot switch".to_owned()));
+    }
+    let is_error = head.status.is_client_error() || head.status.is_server_error();
+    if is_error && plan.role() == Role::Candidate {
+        return fail(progress, LegError::of_refusal(plan.target().config.engine, &head, &body));
     }
     headers::strip_hop_by_hop(&mut head.headers);
     leave(&mut head, &mut progress);

@@ -10,7 +10,7 @@ use super::ledger::Action;
 use super::parts;
 use super::rewrite::Rewrite;
 use super::tools::{ToolChoice, choice, without_calls};
-use super::wording::{self, Wording};
+use super::wording;
 use crate::model::{Family, Pin};
 
 /// Name of `verbosity` in this API.
@@ -60,7 +60,7 @@ fn input(rewrite: &mut Rewrite<'_>) -> Result<(), TranslateError> {
     let mut system: Vec<String> = Vec::new();
     let mut changed = false;
     let mut has_user = false;
-    let is_replaced = Wording::of(rewrite.backend).is_some_and(|wording| wording.replaces());
+    let is_replaced = wording::replaces(rewrite.backend);
     for (at, item) in items.iter().enumerate() {
         if is_replaced && wording::system_role(item).is_some() {
             rewrite.ledger.cover("input");

@@ -33,6 +33,7 @@ pub(super) struct FieldRow {
     pub(super) name: &'static str,
     /// Dropping the field can change the answer, so `translate = "strict"` pins the request instead.
     pub(super) matters: bool,
+    /// In the order of [`Engine::ALL`], without OpenAI.
     rules: [Rule; 6],
 }
 
@@ -57,7 +58,7 @@ const fn matters(name: &'static str, rules: [Rule; 6]) -> FieldRow {
 /// Fields of `/v1/chat/completions`.
 #[rustfmt::skip]
 pub(super) static CHAT: LazyLock<Table> = LazyLock::new(|| Table::new(const { &[
-    //                               vllm sglang tgi trtllm dashscope compatible
+    //                               vllm sglang trtllm tgi dashscope compatible
     row("model",                     [W, W, W, W, W, W]), // request
     row("messages",                  [W, W, W, W, W, W]), // messages
     row("stream",                    [P, P, P, P, P, P]),
@@ -66,11 +67,11 @@ pub(super) static CHAT: LazyLock<Table> = LazyLock::new(|| Table::new(const { &[
     row("max_completion_tokens",     [W, W, W, W, W, W]), // tokens
     row("temperature",               [W, W, W, W, W, W]), // sampling
     row("top_p",                     [W, W, W, W, W, W]), // sampling
-    matters("presence_penalty",      [P, P, D, P, P, D]),
+    matters("presence_penalty",      [P, P, P, D, P, D]),
     matters("frequency_penalty",     [P, P, P, P, P, D]),
     row("n",                         [W, W, W, W, W, W]), // sampling
     row("stop",                      [W, W, W, W, W, W]), // sampling
-    matters("seed",                  [P, P, W, P, W, D]), // sampling
+    matters("seed",                  [P, P, P, W, W, D]), // sampling
     row("logprobs",                  [W, W, W, W, W, W]), // sampling
     row("top_logprobs",              [W, W, W, W, W, W]), // sampling
     matters("logit_bias",            [D, D, D, D, D, D]),
@@ -80,7 +81,7 @@ pub(super) static CHAT: LazyLock<Table> = LazyLock::new(|| Table::new(const { &[
     row("parallel_tool_calls",       [W, W, W, W, W, W]), // tools
     row("functions",                 [W, W, W, W, W, W]), // tools
     row("function_call",             [W, W, W, W, W, W]), // tools
-    matters("reasoning_effort",      [W, W, D, W, W, D]), // thinking
+    matters("reasoning_effort",      [W, W, W, D, W, D]), // thinking
     matters("verbosity",             [D, D, D, D, D, D]),
     row("store",                     [D, D, D, D, D, D]),
     row("metadata",                  [D, D, D, D, D, D]),
@@ -96,12 +97,12 @@ pub(super) static CHAT: LazyLock<Table> = LazyLock::new(|| Table::new(const { &[
     row("web_search_options",        [HOSTED, HOSTED, HOSTED, HOSTED, HOSTED, HOSTED]),
     row("moderation",                [HOSTED, HOSTED, HOSTED, HOSTED, HOSTED, HOSTED]),
     // What applications that know Qwen send.
-    row("top_k",                     [P, P, D, W, P, D]), // sampling
-    row("min_p",                     [P, P, D, P, D, D]),
-    row("repetition_penalty",        [P, P, D, P, P, D]),
-    row("chat_template_kwargs",      [W, W, D, W, W, D]), // thinking
-    row("enable_thinking",           [W, W, D, W, W, D]), // thinking
-    row("thinking_token_budget",     [P, D, D, P, D, D]),
+    row("top_k",                     [P, P, W, D, P, D]), // sampling
+    row("min_p",                     [P, P, P, D, D, D]),
+    row("repetition_penalty",        [P, P, P, D, P, D]),
+    row("chat_template_kwargs",      [W, W, W, D, W, D]), // thinking
+    row("enable_thinking",           [W, W, W, D, W, D]), // thinking
+    row("thinking_token_budget",     [P, D, P, D, D, D]),
     row("thinking_budget",           [D, D, D, D, W, D]), // thinking
     row("guided_json",               [X, X, X, X, X, X]),
     row("guided_regex",              [X, X, X, X, X, X]),
@@ -114,7 +115,7 @@ pub(super) static CHAT: LazyLock<Table> = LazyLock::new(|| Table::new(const { &[
 /// Fields of a stateless `/v1/responses`. TGI does not have it.
 #[rustfmt::skip]
 pub(super) static RESPONSES: LazyLock<Table> = LazyLock::new(|| Table::new(const { &[
-    //                               vllm sglang tgi trtllm dashscope compatible
+    //                               vllm sglang trtllm tgi dashscope compatible
     row("model",                     [W, W, W, W, W, W]), // request
     row("input",                     [W, W, W, W, W, W]), // responses
     row("instructions",              [W, W, W, W, W, W]), // responses
@@ -133,7 +134,7 @@ pub(super) static RESPONSES: LazyLock<Table> = LazyLock::new(|| Table::new(const
     row("tools",                     [W, W, W, W, W, W]), // responses
     row("tool_choice",               [W, W, W, W, W, W]), // responses
     row("parallel_tool_calls",       [W, W, W, W, W, W]), // responses
-    matters("reasoning",             [W, W, D, W, W, D]), // thinking
+    matters("reasoning",             [W, W, W, D, W, D]), // thinking
     row("truncation",                [P, P, P, P, P, P]),
     row("metadata",                  [D, D, D, D, D, D]),
     row("service_tier",              [D, D, D, D, D, D]),
@@ -143,16 +144,16 @@ pub(super) static RESPONSES: LazyLock<Table> = LazyLock::new(|| Table::new(const
     row("prompt_cache_options",      [D, D, D, D, D, D]),
     row("prompt_cache_retention",    [D, D, D, D, D, D]),
     row("moderation",                [HOSTED, HOSTED, HOSTED, HOSTED, HOSTED, HOSTED]),
-    row("chat_template_kwargs",      [W, W, D, W, D, D]), // thinking
-    row("top_k",                     [P, P, D, W, P, D]), // sampling
-    row("min_p",                     [P, P, D, P, D, D]),
-    row("repetition_penalty",        [P, P, D, P, P, D]),
+    row("chat_template_kwargs",      [W, W, W, D, D, D]), // thinking
+    row("top_k",                     [P, P, W, D, P, D]), // sampling
+    row("min_p",                     [P, P, P, D, D, D]),
+    row("repetition_penalty",        [P, P, P, D, P, D]),
 ] }));
 
 /// Fields of `/v1/completions`, which has no chat template.
 #[rustfmt::skip]
 pub(super) static COMPLETIONS: LazyLock<Table> = LazyLock::new(|| Table::new(const { &[
-    //                               vllm sglang tgi trtllm dashscope compatible
+    //                               vllm sglang trtllm tgi dashscope compatible
     row("model",                     [W, W, W, W, W, W]), // request
     row("prompt",                    [P, P, P, P, P, P]),
     row("stream",                    [P, P, P, P, P, P]),
@@ -160,30 +161,30 @@ pub(super) static COMPLETIONS: LazyLock<Table> = LazyLock::new(|| Table::new(con
     row("max_tokens",                [W, W, W, W, W, W]), // tokens
     row("temperature",               [W, W, W, W, W, W]), // sampling
     row("top_p",                     [W, W, W, W, W, W]), // sampling
-    matters("presence_penalty",      [P, P, D, P, P, D]),
+    matters("presence_penalty",      [P, P, P, D, P, D]),
     matters("frequency_penalty",     [P, P, P, P, P, D]),
     row("n",                         [W, W, W, W, W, W]), // sampling
     row("stop",                      [W, W, W, W, W, W]), // sampling
-    matters("seed",                  [P, P, W, P, W, D]), // sampling
+    matters("seed",                  [P, P, P, W, W, D]), // sampling
     matters("logit_bias",            [D, D, D, D, D, D]),
-    matters("logprobs",              [P, P, D, P, D, D]),
-    matters("echo",                  [P, P, D, P, D, D]),
-    matters("suffix",                [P, P, P, D, D, D]),
-    matters("best_of",               [P, P, D, P, D, D]),
+    matters("logprobs",              [P, P, P, D, D, D]),
+    matters("echo",                  [P, P, P, D, D, D]),
+    matters("suffix",                [P, P, D, P, D, D]),
+    matters("best_of",               [P, P, P, D, D, D]),
     row("user",                      [D, D, D, D, D, D]),
-    row("top_k",                     [P, P, D, W, P, D]), // sampling
-    row("min_p",                     [P, P, D, P, D, D]),
-    row("repetition_penalty",        [P, P, D, P, P, D]),
+    row("top_k",                     [P, P, W, D, P, D]), // sampling
+    row("min_p",                     [P, P, P, D, D, D]),
+    row("repetition_penalty",        [P, P, P, D, P, D]),
 ] }));
 
 impl FieldRow {
     pub(super) const fn rule(&self, engine: Engine) -> Rule {
-        let [vllm, sglang, tgi, trtllm, dashscope, compatible] = self.rules;
+        let [vllm, sglang, trtllm, tgi, dashscope, compatible] = self.rules;
         match engine {
             Engine::Vllm => vllm,
             Engine::Sglang => sglang,
-            Engine::Tgi => tgi,
             Engine::Trtllm => trtllm,
+            Engine::Tgi => tgi,
             Engine::DashScope => dashscope,
             Engine::Compatible => compatible,
             Engine::OpenAi => Rule::Pass,

@@ -56,6 +56,11 @@ impl Wording {
     }
 }
 
+/// True if the backend's wording takes the place of the application's system text.
+pub(super) fn replaces(backend: &Backend) -> bool {
+    backend.system.as_ref().is_some_and(|wording| wording.mode == WordingMode::Replace && wording.text.is_some())
+}
+
 /// Notes that `field` holds the wording.
 pub(super) fn note(rewrite: &mut Rewrite<'_>, field: &str) {
     let Some(wording) = &rewrite.backend.system else { return };

@@ -19,6 +19,7 @@ use shiftgate::api::wire::endpoint::Endpoint;
 use shiftgate::api::wire::scan::{self, Scan};
 
 mod expected;
+mod explain;
 mod residency;
 mod state;
 

@@ -38,7 +38,7 @@ impl Part {
 
 /// Tags of the backends, and rules as their conditions and tags.
 #[derive(Debug)]
-struct Residency {
+pub(crate) struct Residency {
     tags: [Vec<&'static str>; BACKENDS],
     rules: Vec<(Vec<Part>, Vec<&'static str>)>,
 }
@@ -48,7 +48,7 @@ fn some<T: Copy>(rng: &mut StdRng, of: &[T], likely: f64) -> Vec<T> {
 }
 
 impl Residency {
-    fn random(rng: &mut StdRng) -> Self {
+    pub(crate) fn random(rng: &mut StdRng) -> Self {
         let tags: [Vec<&str>; BACKENDS] = std::array::from_fn(|_| some(rng, &TAGS, 0.45));
         let mut rules = Vec::new();
         for _ in 0..rng.random_range(1..4) {
@@ -63,7 +63,7 @@ impl Residency {
         Self { tags, rules }
     }
 
-    fn text(&self, file: &FileState) -> String {
+    pub(crate) fn text(&self, file: &FileState) -> String {
         let mut text = file.text();
         for (backend, tags) in file.backends.iter().zip(&self.tags) {
             let section = format!("[backend.{}]\n", backend.name);
@@ -80,14 +80,14 @@ impl Residency {
 
 /// The facts that residency reads of a request.
 #[derive(Debug)]
-struct Traits {
+pub(crate) struct Traits {
     region: Option<&'static [u8]>,
     field: Option<&'static str>,
     is_websocket: bool,
 }
 
 impl Traits {
-    fn random(rng: &mut StdRng) -> Self {
+    pub(crate) fn random(rng: &mut StdRng) -> Self {
         let regions: [Option<&[u8]>; 6] = [None, None, Some(b"us"), Some(b"eu-west"), Some(b"us, EU-1"), Some(b"\xff")];
         let fields = [None, None, Some("\"us\""), Some("\"eu-1\""), Some("[\"x\"]"), Some("null")];
         Self {
@@ -98,7 +98,7 @@ impl Traits {
     }
 
     /// Puts the traits into the request.
-    fn put(&self, asked: &mut AskedState, headers: &mut HeaderMap) {
+    pub(crate) fn put(&self, asked: &mut AskedState, headers: &mut HeaderMap) {
         if let Some(region) = self.region {
             headers.insert("x-region", HeaderValue::from_bytes(region).unwrap());
         }

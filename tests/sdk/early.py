@@ -4,6 +4,9 @@ set to a folder where `npm install openai` was done, the Node SDK too).
 Plays a baseline and a candidate on loopback, and puts a proxy that hangs up after 1.5 s without a byte between SDK and
 shiftgate. Without `early_head` a candidate that thinks for 3 s is cut there; with `early_head = "500ms"` the answer, the
 answer of the baseline after a failure, and the baseline's error arrive as the SDK's own types.
+
+`early.py BINARY nginx` or `haproxy` puts that program in between, with its read timeout at 10 s, a candidate that thinks
+for 25 s, and `early_head = "5s"`; it takes about four minutes.
 """
 
 import json
@@ -18,7 +21,33 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import openai
 
-THINKS, HANGS_UP = 3.0, 1.5
+# The program in between, or the script's own proxy; seconds that the candidate thinks; `early_head`.
+BETWEEN, THINKS, EARLY = (sys.argv[2], 25.0, "5s") if sys.argv[2:] else ("", 3.0, "500ms")
+HANGS_UP = 1.5
+NGINX = """
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log;
+events {{}}
+http {{
+  access_log off;
+  server {{
+    listen 127.0.0.1:{near};
+    location / {{ proxy_pass http://127.0.0.1:{far}; proxy_http_version 1.1; proxy_read_timeout 10s; }}
+  }}
+}}
+"""
+HAPROXY = """
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 10s
+frontend near
+  bind 127.0.0.1:{near}
+  default_backend far
+backend far
+  server far 127.0.0.1:{far}
+"""
 NODE = """
 const { default: OpenAI } = require("openai");
 const client = new OpenAI({ baseURL: process.argv[1], apiKey: "k", maxRetries: 0 });
@@ -104,6 +133,23 @@ def impatient(port):
     return f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
 
 
+def between(folder, far):
+    """Starts nginx or haproxy in front of `far`; returns the process and its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        near = free.getsockname()[1]
+    path = os.path.join(folder, f"{BETWEEN}-{far}.conf")
+    with open(path, "w") as file:
+        file.write({"nginx": NGINX, "haproxy": HAPROXY}[BETWEEN].format(folder=folder, near=near, far=far))
+    command = ["nginx", "-c", path, "-e", f"{folder}/nginx.log", "-g", "daemon off;"]
+    process = subprocess.Popen(command if BETWEEN == "nginx" else ["haproxy", "-q", "-f", path])
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", near)).close()
+            return process, f"http://127.0.0.1:{near}/v1"
+        except OSError:
+            time.sleep(0.05)
+
+
 def started(binary, folder, early, baseline, candidate):
     path = os.path.join(folder, f"{early}.toml")
     with open(path, "w") as file:
@@ -133,7 +179,9 @@ family = "instruct-2507"
         listen = json.loads(line).get("listen")
         if listen:
             threading.Thread(target=lambda: [None for _ in process.stdout], daemon=True).start()
-            return process, impatient(int(listen.rsplit(":", 1)[1]))
+            far = int(listen.rsplit(":", 1)[1])
+            proxy, url = between(folder, far) if BETWEEN else (None, impatient(far))
+            return [process, *filter(None, [proxy])], url
     raise SystemExit("shiftgate did not start")
 
 
@@ -158,16 +206,17 @@ def main():
     baseline = backend("gpt-4o", {"fails": (200, 0, "from-openai"), "both": (429, 0, "slow down"), "": (200, 0, "x")})
     sdks = {"python": by_python} | ({"node": by_node} if "NODE" in os.environ else {})
     with tempfile.TemporaryDirectory() as folder:
-        for early, wanted in (("off", None), ("500ms", {"answers": "from-qwen", "fails": "from-openai", "both": "slow down"})):
-            process, url = started(sys.argv[1], folder, early, baseline, candidate)
+        for early, wanted in (("off", None), (EARLY, {"answers": "from-qwen", "fails": "from-openai", "both": "slow down"})):
+            processes, url = started(sys.argv[1], folder, early, baseline, candidate)
             for name, sdk in sdks.items():
                 for text in says:
                     got = sdk(url, text)
                     fits = got and "from-" not in got if wanted is None else wanted[text] in got
                     print(f"early_head = {early}, {name}, {text}: {got}", "" if fits else "<- WRONG")
                     assert fits
-            process.terminate()
-            process.wait()
+            for process in processes:
+                process.terminate()
+                process.wait()
 
 
 main()

@@ -188,6 +188,8 @@ fn the_demo_splits_and_fails_nothing() {
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
     assert!(printed.contains("backend=qwen-235b asked=50.00 got="), "{printed}");
-    assert!(printed.lines().last().unwrap().starts_with("summary: 2 s, "), "{printed}");
+    // The last answers count too, and a busy machine is late with them.
+    let seconds = printed.lines().last().unwrap().strip_prefix("summary: ").and_then(|line| line.split_once(" s, "));
+    assert!(seconds.is_some_and(|(seconds, _)| seconds.parse::<u32>().unwrap() >= 2), "{printed}");
     assert!(printed.contains(" 0 failed"), "{printed}");
 }

@@ -247,3 +247,52 @@ async fn nobody_loses_a_request_when_the_candidate_is_killed_and_restarted() {
 }
 
 static SERVED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// Answers every connection's first request with these bytes, and closes it.
+async fn say(script: tokio::net::TcpListener, answer: String) {
+    while let Ok((mut stream, _)) = script.accept().await {
+        if read_request(&mut stream).await.is_some() {
+            drop(tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_that_a_candidate_refuses_counts_as_any_rejection() {
+    let body = "{\"error\":{\"message\":\"not here\",\"type\":\"x\"}}";
+    for (line, told, errors, breaker, then) in [
+        ("404 Not Found", (502, None), 3, "open", "breaker"),
+        ("401 Unauthorized", (502, None), 3, "open", "breaker"),
+        ("500 Internal Server Error", (500, None), 3, "open", "breaker"),
+        ("400 Bad Request", (400, None), 0, "closed", "split"),
+        ("429 Too Many Requests\r\nretry-after: 7", (429, Some("7")), 1, "closed", "cooldown"),
+    ] {
+        let (openai, qwen) = pair(Behaviour::default()).await;
+        let script = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1", script.local_addr().unwrap());
+        let length = body.len();
+        let answer = format!("HTTP/1.1 {line}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+        tokio::spawn(say(script, answer));
+        let text = failing_over(&openai, &qwen, "breaker = { failures = 3, open = \"60s\" }")
+            .replace(&qwen.url(), &url)
+            .replace("[server]", "[server]\nallow_override = true");
+        let running = launch(&text, false).await;
+        let asked = if told.0 == 429 { 1 } else { 3 };
+        for _ in 0..asked {
+            let upgrade = "GET /v1/realtime?model=m HTTP/1.1\r\nhost: h\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\
+                           sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                           x-shiftgate-backend: qwen\r\n\r\n";
+            let answer = raw(running.address(), upgrade.as_bytes()).await;
+            assert_eq!((answer.status, answer.header("retry-after")), told, "{line}: {}", answer.text());
+            assert_eq!(answer.header("x-shiftgate-backend"), Some("qwen"), "{line}");
+            assert!(answer.whole);
+        }
+        assert_eq!(counts(&running, 1).await.0, errors, "{line}");
+        assert_eq!(running.status().await["backends"][1]["breaker"], breaker, "{line}");
+        if then != "split" {
+            let next = ask(&running, &chat("x", false), "").await;
+            assert_eq!((next.status, next.header("x-shiftgate-reason")), (200, Some(then)), "{line}");
+        }
+        assert_eq!(running.app.stats.in_flight.get(), 0);
+    }
+}

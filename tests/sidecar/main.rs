@@ -26,7 +26,7 @@ mod reach;
 mod refusals;
 mod reload;
 mod residency;
-
+mod residency_wire;
 mod shadow;
 mod shares;
 mod speed;

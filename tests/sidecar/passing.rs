@@ -198,6 +198,30 @@ async fn a_broken_upload_is_the_applications_fault() {
 }
 
 #[tokio::test]
+async fn a_client_that_stops_within_its_body_and_still_reads_is_told() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let running = launch(&file(&openai, &qwen, 0.0), false).await;
+    let mut client = TcpStream::connect(running.address()).await.unwrap();
+    client
+        .write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\n{\"mod")
+        .await
+        .unwrap();
+    client.shutdown().await.unwrap();
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).await.unwrap();
+    let answer = parse(&got);
+    assert_eq!(
+        (answer.status, answer.header("x-shiftgate-reason")),
+        (400, Some("refused:request")),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(answer.json()["error"]["code"], "client_body");
+    assert_eq!(openai.requests(), 0);
+    assert_eq!(running.app.stats.ended().get("client_gone"), Some(&1), "for counters it has left");
+}
+
+#[tokio::test]
 async fn without_a_101_there_is_no_tunnel() {
     let (openai, qwen) = pair(Behaviour::default()).await;
     openai.set(behaviour(Fault::Html));

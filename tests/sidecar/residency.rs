@@ -83,6 +83,7 @@ async fn every_endpoint_keeps_to_the_rule_and_lists_of_models_are_outside() {
         assert_eq!((&error["type"], &error["code"]), (&"server_error".into(), &"residency".into()));
         let message = error["message"].as_str().unwrap();
         assert!(message.contains("eu-customers") && message.contains("tagged eu"), "{message}");
+        assert_eq!(message.contains("embedding model"), path == "/v1/embeddings", "{message}");
         refused += 1;
     }
     assert_eq!((openai.requests(), qwen.requests()), (0, 0));

@@ -148,4 +148,9 @@ async fn explain_and_check_show_it() {
     assert_eq!((of_baseline["request"].to_string(), &of_baseline["ledger"]), (chat("hi", false), &json!([])));
     let told = shiftgate(&["check"]);
     assert!(told.contains("own.md (9 bytes) is added after the application's"), "{told}");
+    std::fs::remove_file(folder.path().join("own.md")).unwrap();
+    let without: Value = serde_json::from_str(&shiftgate(&["explain", "request.json", "--json"])).unwrap();
+    let step = without["ledger"].as_array().unwrap().iter().find(|step| step["field"] == "system").unwrap();
+    assert_eq!(step["action"], "missing", "{step}");
+    assert!(step["detail"].as_str().unwrap().ends_with("own.md: the file is missing, so that the wording is left out"));
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::call::inbound;
 use super::feature::Feature;
 use crate::backend::Target;
-use crate::config::Backend;
+use crate::config::{Backend, WordingMode};
 use crate::exchange::{Plan, PlanError};
 use crate::model::Family;
 use crate::outcome::Role;
@@ -148,6 +148,11 @@ impl Asker<'_> {
             body["reasoning_effort"] = json!("none");
         }
         body
+    }
+
+    /// True if the backend's own wording replaces every system and developer message.
+    pub(super) fn replaces_system(&self) -> bool {
+        self.target.config.system.as_ref().is_some_and(|wording| wording.mode == WordingMode::Replace)
     }
 
     /// True if its model reasons only on request.

@@ -12,6 +12,8 @@ use crate::wire::sse::Framer;
 /// Result of one request of a feature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Finding {
+    /// No request of an application reaches the server with it; with the reason.
+    NotTested(&'static str),
     /// The feature works. `native`: without translation. `advise`: a flag of the server would improve it.
     Good {
         native: bool,
@@ -255,6 +257,7 @@ mod tests {
             Cut => "cut".to_owned(),
             NoModel(detail) => format!("no model: {detail}"),
             Finding::Pinned(why) => format!("pinned: {why}"),
+            Finding::NotTested(why) => format!("not tested: {why}"),
             Silent(detail) => format!("silent: {detail}"),
             Locked(status) => format!("locked: {}", status.as_u16()),
         }

@@ -42,7 +42,7 @@ pub enum Verdict {
     Pinned,
     /// The backend does not support it, or could not be tested.
     Failed,
-    /// The answer ended before it showed whether the backend supports it.
+    /// The answer ended before it showed whether the backend supports it, or no request can show it.
     Unknown,
 }
 
@@ -166,7 +166,7 @@ async fn lacking(target: &Arc<Target>) -> Option<Lacking> {
             Finding::Good { .. } => {}
             Finding::Silent(_) | Finding::Locked(_) | Finding::NoModel(_) => return None,
             // A longer answer may show it, and an application's answer may be longer.
-            Finding::Cut => {}
+            Finding::Cut | Finding::NotTested(_) => {}
             // Features that the translation does not send are pinned by it, except a path, which it does not check.
             Finding::Pinned(_) if feature != Feature::Responses => {}
             Finding::Bad(_) | Finding::Pinned(_) => {
@@ -235,6 +235,9 @@ async fn find(asker: &Asker<'_>, feature: Feature) -> Finding {
     if feature == Feature::Context && asker.context.is_none() {
         return Finding::Bad("its length is not known".to_owned());
     }
+    if matches!(feature, Feature::Developer | Feature::LateSystem) && asker.replaces_system() {
+        return Finding::NotTested("not tested: system = { replace } takes the place of such messages");
+    }
     let requests = match asker.requests(feature) {
         Ok(requests) => requests,
         Err(why) => return Finding::Pinned(why),
@@ -297,6 +300,7 @@ fn row(asker: &Asker<'_>, feature: Feature, finding: Finding) -> Row {
             (verdict, detail.to_owned(), hint.filter(|_| advise))
         }
         Finding::Pinned(why) => (Verdict::Pinned, why.to_owned(), None),
+        Finding::NotTested(why) => (Verdict::Unknown, why.to_owned(), None),
         Finding::Bad(detail) => {
             let unused = feature == Feature::Responses && !config.translation.responses;
             let pinned = (probe && feature.lack().is_some()) || unused;

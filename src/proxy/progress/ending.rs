@@ -60,7 +60,7 @@ impl Progress {
     fn before_sending(&self) -> Option<Duration> {
         let sent_at = self.legs.first()?.attempts.first()?.sent_at;
         let since = sent_at.saturating_duration_since(self.clock.began_at);
-        Some(since.saturating_sub(self.own_time.waited()))
+        Some(since.saturating_sub(self.waited_time.waited()))
     }
 
     /// The residency rules of the request. A moved request that its new backend does not serve counts as refused.

@@ -75,7 +75,7 @@ fn usage_json(counts: TokenCounts) -> Value {
 /// Rewrites an unstreamed answer.
 pub(super) fn whole(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
     let Ok(answer) = serde_json::from_slice::<Value>(body) else {
-        return Err(Unusable::Garbled("the body is no JSON object"));
+        return Err(Unusable::Garbled("the body is not a JSON object"));
     };
     if answer.get("error").is_some_and(|error| !error.is_null()) || answer.get("object") == Some(&json!("error")) {
         return Err(Unusable::Error(backend_error::of_event(spec.engine, body)));

@@ -23,6 +23,8 @@ mod read;
 mod repair;
 mod responses;
 mod responses_event;
+mod responses_whole;
+mod responses_writer;
 mod stream;
 mod usage;
 mod whole;

@@ -1,4 +1,4 @@
-//! Answers of `/v1/responses`, whole and streamed.
+//! Streamed answers of `/v1/responses`: which items the application has received, and the events that it gets.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,52 +12,19 @@ use super::filter::{Filter, WordWatch};
 use super::ids::Ids;
 use super::items::{ItemShaper, MAX_ITEMS, counts_of, message, text_part};
 use super::json::{put_number, put_text};
-use super::notes::{Note, Notes};
+use super::notes::Note;
 use super::progress::Progress;
 use super::read::parse;
 use super::responses_event::{ResponsesEvent, parsed};
-use super::usage::TokenCounts;
-use super::whole_answer::{Unusable, Whole};
+use super::responses_whole::know;
+use super::responses_writer::EventWriter;
 use crate::translate::answer_spec::AnswerSpec;
-use crate::wire::answer_facts::{AnswerFacts, AnswerIds};
-
-pub(super) fn whole(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
-    let original: Value = serde_json::from_slice(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;
-    let failed = original.get("status").and_then(Value::as_str) == Some("failed");
-    let is_error = original.get("object").and_then(Value::as_str) == Some("error");
-    if failed || is_error || original.get("error").is_some_and(|error| !error.is_null()) {
-        return Err(Unusable::Error(of_event(spec.engine, body)));
-    }
-    if !original.get("output").is_some_and(Value::is_array) {
-        return Err(Unusable::Garbled("the answer has no output"));
-    }
-    let mut notes = Notes::default();
-    let shaper = ItemShaper { spec, ids, streamed: false };
-    let output = shaper.output(&original, &mut notes);
-    let counts = original.get("usage").and_then(counts_of);
-    if counts.is_none() {
-        notes.add(Note::UsageUnsure);
-    }
-    let mut seen = AnswerFacts { usage: counts.map(TokenCounts::seen), has_reason: true, ..AnswerFacts::default() };
-    know(&original, &mut seen.told);
-    let body = shaper.response(&original, output).to_string().into_bytes();
-    Ok(Whole { body, seen, notes })
-}
-
-fn know(response: &Value, ids: &mut AnswerIds) {
-    let text = |name: &str| response.get(name).and_then(Value::as_str);
-    ids.name(text("id"), text("model"));
-    if let Some(status) = text("status").filter(|status| matches!(*status, "completed" | "incomplete")) {
-        ids.reason(status);
-    }
-}
 
 pub(super) struct Responses {
     spec: Arc<AnswerSpec>,
     ids: Ids,
     items: Vec<ShownItem>,
-    /// Sequence number of the next event.
-    sequence: u64,
+    writer: EventWriter,
     /// Index of the next item that is shown.
     place: u64,
     calls: u64,
@@ -90,8 +57,8 @@ enum ItemKind {
 }
 
 impl Responses {
-    pub(super) const fn new(spec: Arc<AnswerSpec>, ids: Ids) -> Self {
-        Self { spec, ids, items: Vec::new(), sequence: 0, place: 0, calls: 0, after_thought: false }
+    pub(super) fn new(spec: Arc<AnswerSpec>, ids: Ids) -> Self {
+        Self { spec, ids, items: Vec::new(), writer: EventWriter::default(), place: 0, calls: 0, after_thought: false }
     }
 
     fn shaper(&self) -> ItemShaper<'_> {
@@ -160,31 +127,7 @@ impl Responses {
 
     fn put_response(&mut self, out: &mut BytesMut, kind: &str, original: &Value, output: Vec<Value>) {
         let response = self.shaper().response(original, output);
-        self.put(out, kind, |out| {
-            out.put_slice(b",\"response\":");
-            out.put_slice(response.to_string().as_bytes());
-        });
-    }
-
-    fn put(&mut self, out: &mut BytesMut, kind: &str, fields: impl FnOnce(&mut BytesMut)) {
-        out.put_slice(b"event: ");
-        out.put_slice(kind.as_bytes());
-        out.put_slice(b"\ndata: {\"type\":");
-        put_text(out, kind);
-        out.put_slice(b",\"sequence_number\":");
-        put_number(out, self.sequence);
-        self.sequence += 1;
-        fields(out);
-        out.put_slice(b"}\n\n");
-    }
-
-    fn put_item(&mut self, out: &mut BytesMut, kind: &str, place: u64, item: &Value) {
-        self.put(out, kind, |out| {
-            out.put_slice(b",\"output_index\":");
-            put_number(out, place);
-            out.put_slice(b",\"item\":");
-            out.put_slice(item.to_string().as_bytes());
-        });
+        self.writer.response(out, kind, &response);
     }
 
     /// Appends an event inside the item at `at`, if that is shown.
@@ -192,13 +135,7 @@ impl Responses {
         let Some((id, place)) = self.items.get(at).and_then(|item| Some((item.id.clone(), item.place?))) else {
             return;
         };
-        self.put(out, kind, |out| {
-            out.put_slice(b",\"item_id\":");
-            put_text(out, &id);
-            out.put_slice(b",\"output_index\":");
-            put_number(out, place);
-            fields(out);
-        });
+        self.writer.inside(out, kind, (&id, place), fields);
     }
 
     fn next_place(&mut self) -> u64 {
@@ -266,7 +203,7 @@ impl Responses {
             && let Some(place) = place
         {
             progress.shown = true;
-            self.put_item(out, "response.output_item.added", place, &shown);
+            self.writer.item(out, "response.output_item.added", place, &shown);
         }
     }
 
@@ -298,7 +235,7 @@ impl Responses {
             let Some(item) = self.items.get_mut(at) else { return };
             item.place = Some(place);
             let begun = message(&item.id, json!("in_progress"), Vec::new());
-            self.put_item(out, "response.output_item.added", place, &begun);
+            self.writer.item(out, "response.output_item.added", place, &begun);
             self.put_inside(out, "response.content_part.added", at, |out| {
                 out.put_slice(b",\"content_index\":");
                 put_number(out, part);
@@ -439,6 +376,6 @@ impl Responses {
             ItemKind::Reasoning => self.shaper().reasoning(&original, index),
             ItemKind::Hidden => return,
         };
-        self.put_item(out, "response.output_item.done", place, &shown);
+        self.writer.item(out, "response.output_item.done", place, &shown);
     }
 }

@@ -17,7 +17,7 @@ use super::read::{Answer, Choice, Message, Text, parse};
 use super::repair::{self, TextCall};
 use super::usage::TokenCounts;
 use super::whole_answer::{Unusable, Whole};
-use super::{completions, responses};
+use super::{completions, responses_whole};
 use crate::config::ReasoningPolicy;
 use crate::translate::answer_spec::{AnswerSpec, Kind};
 use crate::wire::answer_facts::{AnswerFacts, AnswerIds};
@@ -31,7 +31,7 @@ pub fn whole(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusabl
     match spec.kind {
         Kind::Completions => completions::whole(spec, ids, body),
         Kind::Chat => chat(spec, ids, body),
-        Kind::Responses => responses::whole(spec, ids, body),
+        Kind::Responses => responses_whole::whole(spec, ids, body),
     }
 }
 
@@ -46,7 +46,8 @@ fn untouched(body: &[u8]) -> Result<Whole, Unusable> {
 }
 
 fn chat(spec: &AnswerSpec, ids: &Ids, body: &[u8]) -> Result<Whole, Unusable> {
-    let answer: Answer<'_> = parse(body).map_err(|_| Unusable::Garbled("the body is no answer"))?;
+    let answer: Answer<'_> =
+        parse(body).map_err(|_| Unusable::Garbled("the body is not a completion in OpenAI's format"))?;
     if answer.is_error() {
         return Err(Unusable::Error(of_event(spec.engine, body)));
     }

@@ -48,12 +48,16 @@ struct Answer<'a> {
 /// Returns the reason why a body with status 200 is not an answer of OpenAI's API; `None` if it is one.
 pub(crate) fn wrong_with(body: &[u8]) -> Option<&'static str> {
     if !body.trim_ascii_start().starts_with(b"{") {
-        return Some("the body is no JSON object");
+        return Some("the body is not a JSON object");
     }
     match serde_json::from_slice::<Answer<'_>>(body) {
-        Err(_) => Some("the body is no JSON object"),
-        Ok(answer) if answer.error.is_some() || answer.object.as_deref() == Some("error") => Some("200 with an error"),
-        Ok(Answer { object: None, choices: None, output: None, data: None, .. }) => Some("the body says nothing"),
+        Err(_) => Some("the body is not a JSON object"),
+        Ok(answer) if answer.error.is_some() || answer.object.as_deref() == Some("error") => {
+            Some("the status is 200 and the body is an error")
+        }
+        Ok(Answer { object: None, choices: None, output: None, data: None, .. }) => {
+            Some("the body has none of the fields of an answer: object, choices, output, data")
+        }
         Ok(_) => None,
     }
 }

@@ -1,5 +1,6 @@
 //! SGLang 0.5's answers: its nulls and its streams, as the recorded server gave them.
 
+mod problems;
 mod refuse;
 
 use http::{HeaderMap, Method};
