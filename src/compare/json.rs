@@ -15,9 +15,9 @@ pub(super) enum Json {
     Bool(bool),
     Number(f64),
     Text(String),
-    List(Vec<Json>),
+    List(Vec<Self>),
     /// Members in the order of their names, each name once.
-    Object(Vec<(String, Json)>),
+    Object(Vec<(String, Self)>),
     /// Text with half of a surrogate pair, or an object with such a name.
     HalfPair,
 }

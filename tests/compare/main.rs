@@ -4,6 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its shared steps too")]
 
+mod generate;
+mod reading;
+mod reference;
+mod scores;
 mod vectors;
 
 use serde::{Deserialize, Serialize};
