@@ -99,7 +99,7 @@ fn value(document: &Json) -> Value {
         Json::Null | Json::HalfPair => Value::Null,
         Json::Bool(truth) => Value::Bool(*truth),
         Json::Number(number) => self::number(*number),
-        Json::Text(text) => Value::String(text.clone()),
+        Json::Text(text) => Value::String(text.raw().to_owned()),
         Json::List(items) => Value::Array(items.iter().map(value).collect()),
         Json::Object(members) => {
             Value::Object(members.iter().map(|(name, member)| (name.clone(), value(member))).collect::<Map<_, _>>())
