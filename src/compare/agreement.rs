@@ -2,12 +2,11 @@
 
 use super::answer::Answer;
 use super::asked::Asked;
-use super::caps::SHORT;
 use super::chrf::chrf;
 use super::document::{self, is_over_cap};
 use super::json::Unparsed;
 use super::json_score::{JsonScore, score};
-use super::text::{fold, is_blank, is_one_line, is_same_label};
+use super::text::{is_blank, is_one_line, is_same_label, is_short, plain};
 use super::tools;
 use super::vocabulary::{Kind, NullReason};
 
@@ -30,7 +29,7 @@ pub(super) fn kind(asked: &Asked, reference: &Answer, candidate: &Answer) -> Kin
         Kind::Json
     } else if either(|answer| is_blank(answer.text())) {
         Kind::Empty
-    } else if is_one_line(reference.text()) && fold(reference.text()).chars().count() <= SHORT {
+    } else if is_one_line(reference.text()) && is_short(reference.text()) {
         Kind::Short
     } else {
         Kind::Text
@@ -43,7 +42,7 @@ pub(super) fn similarity(reference: &Answer, candidate: &Answer) -> Score<f64> {
     if is_over_cap(reference) || is_over_cap(candidate) {
         return Err(NullReason::OverCap);
     }
-    Ok(chrf(reference, candidate))
+    Ok(chrf(&plain(reference), &plain(candidate)))
 }
 
 /// Returns the score of two JSON answers; 0 if only the reference parses.

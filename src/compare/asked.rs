@@ -1,7 +1,5 @@
 //! Facts of a request that a comparison and a record need.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -87,8 +85,8 @@ impl Asked {
 }
 
 impl Format {
-    fn named(name: &Cow<'_, str>) -> Option<Self> {
-        match name.as_ref() {
+    fn named(name: &str) -> Option<Self> {
+        match name {
             "text" => Some(Self::Text),
             "json_object" => Some(Self::JsonObject),
             "json_schema" => Some(Self::JsonSchema),

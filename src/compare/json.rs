@@ -4,6 +4,7 @@
 //! key replaces it, and the nesting is not known.
 
 use super::caps::{NESTING, UNPARSABLE_NESTING};
+use super::text::Text;
 
 /// JSON's own white space.
 pub(super) const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
@@ -14,10 +15,10 @@ pub(super) enum Json {
     Null,
     Bool(bool),
     Number(f64),
-    Text(String),
-    List(Vec<Json>),
+    Text(Text),
+    List(Vec<Self>),
     /// Members in the order of their names, each name once.
-    Object(Vec<(String, Json)>),
+    Object(Vec<(String, Self)>),
     /// Text with half of a surrogate pair, or an object with such a name.
     HalfPair,
 }
@@ -72,7 +73,7 @@ impl Reader<'_> {
         match self.rest.bytes().next()? {
             b'{' => self.nested(Self::object),
             b'[' => self.nested(Self::list),
-            b'"' => self.string().map(|text| text.map_or(Json::HalfPair, Json::Text)),
+            b'"' => self.string().map(|text| text.map_or(Json::HalfPair, |text| Json::Text(Text::new(text)))),
             b'n' => self.eat("null").map(|()| Json::Null),
             b't' => self.eat("true").map(|()| Json::Bool(true)),
             b'f' => self.eat("false").map(|()| Json::Bool(false)),
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn valid_texts() {
-        let text = |text: &str| Json::Text(text.to_owned());
+        let text = |text: &str| Json::Text(Text::new(text.to_owned()));
         for (json, expected) in [
             (" \t\r\n1e2 ", Json::Number(100.0)),
             ("-0", Json::Number(-0.0)),

@@ -3,7 +3,6 @@
 use super::caps::{LEAVES, SHORT};
 use super::chrf::chrf;
 use super::json::Json;
-use super::text::fold;
 
 /// Score of two documents.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,12 +62,13 @@ fn members(a: &[(String, Json)], b: &[(String, Json)]) -> f64 {
     sum
 }
 
+/// Scores two leaves.
 fn credit(a: &Json, b: &Json) -> f64 {
     let (Json::Text(a), Json::Text(b)) = (a, b) else { return f64::from(a == b) };
-    if a == b || fold(a) == fold(b) {
+    if a == b || a.folded() == b.folded() {
         1.0
-    } else if a.chars().count().max(b.chars().count()) > SHORT {
-        chrf(a, b)
+    } else if a.raw().chars().count().max(b.raw().chars().count()) > SHORT {
+        chrf(a.plain(), b.plain())
     } else {
         0.0
     }

@@ -10,6 +10,9 @@ use serde_json::Value;
 /// Limit on the schemas that apply to one place of a document, references followed. A document has up to 10,000 places.
 const AT_ONE_PLACE: u64 = 1_000;
 
+/// Limit on the length of a chain of schemas for one place. It bounds the recursion over them.
+const CHAIN: usize = 100;
+
 /// Limit on the patterns of one schema.
 const PATTERNS: usize = 32;
 
@@ -24,7 +27,7 @@ const NAMES: [&str; 6] = ["$id", "id", "$anchor", "$dynamicAnchor", "$dynamicRef
 
 /// Returns the number of patterns; `None` if the schema costs too much, or refers to schemas by anything but a path.
 pub(super) fn patterns(schema: &Value) -> Option<usize> {
-    let mut weights = Weights { root: schema, known: HashMap::new() };
+    let mut weights = Weights { root: schema, known: HashMap::new(), depth: 0 };
     let mut patterns = 0;
     let mut rest = vec![schema];
     while let Some(value) = rest.pop() {
@@ -51,8 +54,11 @@ pub(super) fn patterns(schema: &Value) -> Option<usize> {
 /// Numbers of schemas that apply where a given one does.
 struct Weights<'a> {
     root: &'a Value,
-    /// Known numbers by the address of the schema, 0 while one is counted: the validator stops there too.
+    /// Known numbers by the address of the schema; the largest while one is counted, since a schema that comes back to
+    /// itself at one place means nothing.
     known: HashMap<*const Value, u64>,
+    /// Length of the chain that is followed.
+    depth: usize,
 }
 
 impl Weights<'_> {
@@ -62,7 +68,11 @@ impl Weights<'_> {
         if let Some(known) = self.known.get(&address) {
             return *known;
         }
-        self.known.insert(address, 0);
+        if self.depth >= CHAIN {
+            return u64::MAX;
+        }
+        self.known.insert(address, u64::MAX);
+        self.depth += 1;
         let mut weight = 1_u64;
         for name in ONE {
             weight = weight.saturating_add(members.get(name).map_or(0, |schema| self.of(schema)));
@@ -82,6 +92,7 @@ impl Weights<'_> {
         for name in AGAIN {
             weight = weight.saturating_mul(if members.contains_key(name) { 2 } else { 1 });
         }
+        self.depth -= 1;
         self.known.insert(address, weight);
         weight
     }
@@ -101,7 +112,6 @@ mod tests {
             (json!({"properties": {"$id": {"type": "string"}, "pattern": {"type": "string"}}}), 0),
             (json!({"patternProperties": {"a": {}, "b": {}}}), 2),
             (json!({"properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}}), 0),
-            (json!({"$ref": "#"}), 0),
         ] {
             assert_eq!(patterns(&schema), Some(expected), "{schema}");
         }
@@ -121,6 +131,8 @@ mod tests {
         }
         assert_eq!(patterns(&again), None);
         assert_eq!(patterns(&json!({"anyOf": vec![json!({}); 1_000]})), None);
+        assert_eq!(patterns(&json!({"$ref": "#"})), None);
+        assert_eq!(patterns(&json!({"$defs": {"a": {"not": {"$ref": "#/$defs/a"}}}})), None);
         assert_eq!(patterns(&json!({"items": {"$anchor": "a"}})), None);
         let many: Vec<_> = (0..PATTERNS + 1).map(|_| json!({"pattern": "x"})).collect();
         assert_eq!(patterns(&json!({"prefixItems": many})), None);

@@ -1,15 +1,48 @@
 //! Forms of a text under which two texts count as equal.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
+
+use super::caps::SHORT;
 
 /// Marks around a label: quotes and Markdown's emphasis.
 const AROUND: &str = "\"'“”‘’«»「」*_`";
 /// Marks that end a label.
 const ENDS: &str = ".!。！";
-/// Marks of Markdown that chrF does not see.
-const MARKDOWN: &str = "*_`#~";
+
+/// A text that is compared more than once; its forms are made when they are first needed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Text {
+    raw: String,
+    folded: OnceCell<String>,
+    plain: OnceCell<Vec<char>>,
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.raw == other.raw
+    }
+}
+
+impl Text {
+    pub(super) const fn new(raw: String) -> Self {
+        Self { raw, folded: OnceCell::new(), plain: OnceCell::new() }
+    }
+
+    pub(super) fn raw(&self) -> &str {
+        &self.raw
+    }
+
+    pub(super) fn folded(&self) -> &str {
+        self.folded.get_or_init(|| fold(&self.raw))
+    }
+
+    pub(super) fn plain(&self) -> &[char] {
+        self.plain.get_or_init(|| plain(&self.raw))
+    }
+}
 
 /// True if `text` has nothing but white space.
 pub(super) fn is_blank(text: &str) -> bool {
@@ -31,7 +64,8 @@ pub(super) fn fold(text: &str) -> String {
 
 /// Returns the characters that chrF counts: NFKC without Markdown's marks and white space.
 pub(super) fn plain(text: &str) -> Vec<char> {
-    nfkc(text).chars().filter(|c| !MARKDOWN.contains(*c) && !c.is_whitespace()).collect()
+    let is_seen = |c: &char| !matches!(c, '*' | '_' | '`' | '#' | '~') && !c.is_whitespace();
+    nfkc(text).chars().filter(is_seen).collect()
 }
 
 /// True if both texts are one label, or one number by value.
@@ -43,6 +77,24 @@ pub(super) fn is_same_label(a: &str, b: &str) -> bool {
 /// True if `text` is one line, not counting white space around it.
 pub(super) fn is_one_line(text: &str) -> bool {
     !text.trim_matches(is_trimmed).contains('\n')
+}
+
+/// True if the folded text has at most [`SHORT`] characters. It folds no more than it needs.
+pub(super) fn is_short(text: &str) -> bool {
+    let mut length = 0;
+    let mut is_after_space = false;
+    for c in text.nfkc() {
+        if c.is_whitespace() {
+            is_after_space = length > 0;
+            continue;
+        }
+        length += 1 + usize::from(is_after_space);
+        is_after_space = false;
+        if length > SHORT {
+            return false;
+        }
+    }
+    true
 }
 
 fn label(text: &str) -> String {
@@ -91,6 +143,22 @@ mod tests {
             ("\u{a0}", ""),
         ] {
             assert_eq!(fold(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn short_texts_are_short_when_folded() {
+        let spaced = "é   ".repeat(16);
+        for text in [
+            "",
+            &"é".repeat(32),
+            &"é".repeat(33),
+            "\u{fdfa}\u{fdfa}",
+            spaced.as_str(),
+            &format!("{spaced} b"),
+            &format!("{spaced}bc"),
+        ] {
+            assert_eq!(is_short(text), fold(text).chars().count() <= SHORT, "{text:?}");
         }
     }
 

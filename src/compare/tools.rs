@@ -76,6 +76,9 @@ fn best_assignment(scores: &[Vec<f64>]) -> f64 {
         // From the largest set down: a set is read before this row has written to it.
         for used in (0..best.len()).rev() {
             let sum = best[used];
+            if sum < 0.0 {
+                continue;
+            }
             for (column, score) in row.iter().enumerate().filter(|(_, score)| **score > 0.0) {
                 let with = used | 1 << column;
                 if with != used && best[with] < sum + score {

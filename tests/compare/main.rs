@@ -4,6 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its shared steps too")]
 
+mod generate;
+mod reading;
+mod reference;
+mod scores;
 mod vectors;
 
 use serde::{Deserialize, Serialize};
@@ -40,12 +44,13 @@ struct GivenCall {
 
 impl Request {
     fn asked(&self, schema: AskedSchema) -> Asked {
-        let format = match self.format.as_deref() {
-            None => None,
-            Some("json_object") => Some(Format::JsonObject),
-            Some("json_schema") => Some(Format::JsonSchema),
-            Some(other) => panic!("{other}"),
-        };
+        let format = self.format.as_ref().map(|format| match format.as_str() {
+            "json_object" => Format::JsonObject,
+            other => {
+                assert_eq!(other, "json_schema");
+                Format::JsonSchema
+            }
+        });
         Asked { format, schema, ..Asked::default() }
     }
 }
