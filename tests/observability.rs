@@ -73,7 +73,8 @@ async fn busy() -> (Running, [shiftgate::api::sim::Sim; 2]) {
         format!("metrics = {pages:?}\nprice = {{ gpu_hour = 1.0, gpus = 1, tokens_per_second = 100 }}\nfamily =");
     let text = file(&openai, &qwen, 100.0).replace("enabled = false", "enabled = true").replace("family =", &more);
     let rule = "[[residency]]\nname = \"r\"\nmatch = { header = { x-region = \"eu*\" } }\nallow = [\"eu\"]\n";
-    let text = text.replace("[backend.openai]\n", &format!("{rule}[backend.openai]\ntags = [\"eu\"]\n"));
+    let shadow = "[shadow]\npercent = 100\nto = \"openai\"\n";
+    let text = text.replace("[backend.openai]\n", &format!("{shadow}{rule}[backend.openai]\ntags = [\"eu\"]\n"));
     let running = launch_as(&text, Options { ask: Some(PACE), ..Options::default() }).await;
     for fault in [Fault::None, Fault::ResetBeforeHead] {
         qwen.set(behaviour(fault));
