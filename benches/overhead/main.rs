@@ -12,6 +12,7 @@ mod load;
 mod origin;
 mod proxies;
 mod report;
+mod shadow;
 mod streams;
 mod syscalls;
 mod tracing;
@@ -26,9 +27,11 @@ use load::{Many, One};
 use proxies::{BARE, Process, TRANSLATING, Target};
 use report::{Row, median, table};
 
-const PARTS: [&str; 8] = ["idle", "saturation", "rate", "one", "syscalls", "sse", "slow", TRACING];
+const PARTS: [&str; 9] = ["idle", "saturation", "rate", "one", "syscalls", "sse", "slow", TRACING, SHADOW];
 /// Prints a table of its own.
 const TRACING: &str = "tracing";
+/// Prints a table of its own.
+const SHADOW: &str = "shadow";
 /// Prints a table of its own, on demand only: it needs valgrind.
 const INSTRUCTIONS: &str = "instructions";
 const CONNECTIONS: usize = 64;
@@ -247,7 +250,12 @@ fn main() -> anyhow::Result<()> {
         let targets = tracing::start(folder.path(), origin)?;
         println!("{}\n", tracing::measure(&targets, size.rounds, CONNECTIONS, size.saturated)?);
     }
-    let parts: Vec<&str> = PARTS.into_iter().filter(|part| *part != TRACING && runs(part)).collect();
+    if runs(SHADOW) {
+        let targets = shadow::start(folder.path(), origin)?;
+        println!("{}\n", shadow::measure(&targets, size.rounds + 2, size.seconds)?);
+    }
+    let has_own_table = |part: &&str| [TRACING, SHADOW].contains(part);
+    let parts: Vec<&str> = PARTS.into_iter().filter(|part| !has_own_table(part) && runs(part)).collect();
     if parts.is_empty() {
         return Ok(());
     }
