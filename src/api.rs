@@ -147,7 +147,10 @@ pub mod proxy {
 pub mod records {
     //! The file of pairs and counts.
 
-    pub use crate::records::Writer;
+    pub use crate::records::{
+        BackendCounts, BackendTotals, CountsLine, Cut, Ms, Rfc3339, Rounded, RouteTotals, Score, Source, Totals, Usd,
+        Writer, counts,
+    };
 }
 
 pub mod sim {
@@ -164,7 +167,7 @@ pub mod stats {
 
     pub use crate::stats::{
         BackendStats, Count, Exemplar, Gauge, Latency, Lifetimes, Permit, Placement, RecordStats, Reloads, RouteStats,
-        RuleStats, ShareStats, Stats, TelemetryStats, View,
+        RuleStats, ShareResults, ShareStats, Stats, TelemetryStats, View,
     };
 }
 
