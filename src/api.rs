@@ -147,7 +147,10 @@ pub mod proxy {
 pub mod records {
     //! The file of pairs and counts.
 
-    pub use crate::records::Writer;
+    pub use crate::records::{
+        BackendCounts, BackendTotals, CountsLine, Cut, Ms, Rfc3339, Rounded, RouteTotals, Score, Source, Totals, Usd,
+        Writer, counts,
+    };
 }
 
 pub mod shadow {
@@ -170,7 +173,8 @@ pub mod stats {
 
     pub use crate::stats::{
         BackendStats, Count, Exemplar, Gauge, KindStats, Latency, Lifetimes, NoiseStats, PairingStats, Permit,
-        Placement, RecordStats, Reloads, RouteStats, RuleStats, ShadowStats, ShareStats, Stats, TelemetryStats, View,
+        Placement, RecordStats, Reloads, RouteStats, RuleStats, ShadowStats, ShareResults, ShareStats, Stats,
+        TelemetryStats, View,
     };
 }
 

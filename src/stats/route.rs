@@ -22,8 +22,26 @@ pub struct RouteStats {
 pub struct ShareStats {
     /// Requests for which the split chose this backend.
     chosen: Count,
+    /// Results of these requests.
+    results: ShareResults,
     /// Requests sent to this backend, by reason.
     decisions: [Count; Reason::COUNT],
+}
+
+/// Results, at this backend, of the requests for which the split chose it. Requests that it gets by a pin or a failover
+/// are not among them, because they are not a fair sample.
+#[derive(Debug, Default)]
+pub struct ShareResults {
+    /// Requests that were sent to it and have ended.
+    pub attempted: Count,
+    /// Those of `attempted` whose answer the application got from it, without a fault of its own.
+    pub served: Count,
+    /// Those of `attempted` that failed by its own fault, or by that of its configuration.
+    pub failed: Count,
+    /// Those of `served` with a known cost.
+    pub priced: Count,
+    /// Cost of `priced`, in 10⁻⁹ USD.
+    pub nano_usd: Count,
 }
 
 #[derive(Debug)]
@@ -37,7 +55,11 @@ impl Default for PinCounts {
 
 impl Default for ShareStats {
     fn default() -> Self {
-        Self { chosen: Count::default(), decisions: std::array::from_fn(|_| Count::default()) }
+        Self {
+            chosen: Count::default(),
+            results: ShareResults::default(),
+            decisions: std::array::from_fn(|_| Count::default()),
+        }
     }
 }
 
@@ -47,6 +69,16 @@ impl ShareStats {
         if why.is_share() {
             self.chosen.add(1);
         }
+    }
+
+    /// Requests for which the split chose this backend.
+    pub fn chosen(&self) -> u64 {
+        self.chosen.get()
+    }
+
+    /// Results of these requests.
+    pub const fn results(&self) -> &ShareResults {
+        &self.results
     }
 
     /// Counts a request sent to this backend, for `reason`.
@@ -66,6 +98,11 @@ impl RouteStats {
     /// Returns the counters of this backend on the route.
     pub fn share(&self, backend: &str) -> Arc<ShareStats> {
         Arc::clone(lock(&self.shares).entry(backend.to_owned()).or_default())
+    }
+
+    /// Counters of every backend on the route, by name.
+    pub fn shares(&self) -> Vec<(String, Arc<ShareStats>)> {
+        lock(&self.shares).iter().map(|(backend, share)| (backend.clone(), Arc::clone(share))).collect()
     }
 
     /// Counts a request pinned during its translation.

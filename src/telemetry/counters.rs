@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::choose::Choice;
 use crate::model::{Cause, Reason};
-use crate::outcome::{Blame, LegEnd, Outcome};
+use crate::outcome::{Blame, Decided, LegEnd, Outcome};
 use crate::stats::{ShareStats, Stats};
 
 /// Counts a decision. `decided` and `asked` are the counters of the backend decided for and of the backend asked, on
@@ -66,10 +66,41 @@ pub(super) fn ended(stats: &Arc<Stats>, outcome: &Outcome) {
     if let Some(by) = &outcome.residency {
         by.rules.iter().for_each(|rule| rule.placed(by.placement));
     }
-    if let (Some(usd), Some(leg)) = (outcome.cost_usd.filter(|usd| usd.is_finite() && *usd >= 0.0), outcome.legs.last())
-    {
+    let nano_usd = nano_usd(outcome);
+    if let (Some(nano_usd), Some(leg)) = (nano_usd, outcome.legs.last()) {
         leg.stats.priced.add(1);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "finite, not negative")]
-        leg.stats.nano_usd.add((usd * 1e9) as u64);
+        leg.stats.nano_usd.add(nano_usd);
+    }
+    if let Some(decided) = &outcome.decided {
+        share_ended(decided, &outcome.legs, nano_usd);
     }
 }
+
+/// Returns the cost of the last leg's answer in 10⁻⁹ USD, if it is known.
+fn nano_usd(outcome: &Outcome) -> Option<u64> {
+    let usd = outcome.cost_usd.filter(|usd| usd.is_finite() && *usd >= 0.0)?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "finite, not negative")]
+    let nano_usd = (usd * 1e9) as u64;
+    Some(nano_usd)
+}
+
+/// Counts the result of a request that the split decided, at the backend that it chose.
+fn share_ended(decided: &Decided, legs: &[LegEnd], nano_usd: Option<u64>) {
+    let (_, why) = decided.choice.decided();
+    let first = legs.first().filter(|leg| leg.backend.name == decided.backend.name && !leg.attempts.is_empty());
+    let Some(leg) = first.filter(|_| why.is_share()) else { return };
+    let results = decided.share.results();
+    results.attempted.add(1);
+    if leg.verdict.is_error() {
+        results.failed.add(1);
+    } else if leg.was_passed_on {
+        results.served.add(1);
+        if let Some(nano_usd) = nano_usd {
+            results.priced.add(1);
+            results.nano_usd.add(nano_usd);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
