@@ -26,6 +26,8 @@ use crate::telemetry::{SPANS, Sinks};
 /// Time for which new connections are accepted after SIGTERM, so that load balancers and probes notice `/readyz` first.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Interval of the lines of counts.
+const COUNTS: Duration = Duration::from_secs(60);
 /// Time limit of writing the records that are left at the end.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -219,6 +221,7 @@ impl App {
             started: *started_at,
         };
         tokio::spawn(Arc::new(admin).run(bound.admin));
+        tokio::spawn(write_counts(Arc::clone(store), Arc::clone(&self.shadows), Arc::clone(shutdown)));
     }
 
     /// Puts a new reading of the file in force, and tells everyone who follows it.
@@ -306,7 +309,7 @@ impl App {
             shutdown.tasks.wait().await;
         }
         drop(span);
-        self.shadows.finish(FLUSH).await;
+        self.shadows.finish(&self.store.current().snapshot.config, FLUSH).await;
         if let Some(exporter) = self.exporter {
             exporter.finish().await;
         }
@@ -323,6 +326,15 @@ impl App {
             "drain ended: cutting the answers still in flight; raise server.drain if they need longer"
         );
         Ended::Cut
+    }
+}
+
+/// Writes the counts of each minute, until the process ends.
+async fn write_counts(store: Arc<Store>, shadows: Arc<Shadows>, shutdown: Arc<Shutdown>) {
+    let mut minutes = tokio::time::interval(COUNTS);
+    minutes.tick().await;
+    while shutdown.closing.run_until_cancelled(minutes.tick()).await.is_some() {
+        shadows.write_counts(&store.current().snapshot.config);
     }
 }
 

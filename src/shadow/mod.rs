@@ -8,6 +8,7 @@ mod body;
 mod budget;
 mod capture;
 mod compared;
+mod counted;
 mod finish;
 mod follow;
 mod instance;

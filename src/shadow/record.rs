@@ -10,30 +10,28 @@ use super::shared::Shared;
 use crate::choose::Choice;
 use crate::compare::{Answer, Asked, LegOutcome, LegScores, Scores};
 use crate::config::{Backend, Config};
-use crate::model::{BackendId, Fault, Percent, prefix};
+use crate::model::{BackendId, Fault, Percent};
 use crate::outcome::{LegEnd, LegKind};
-use crate::telemetry::log::rfc3339;
+use crate::records::{Cut, Ms, Rfc3339, Rounded, Usd};
 use crate::wire::endpoint::Endpoint;
 
 /// Version of the schema.
 const VERSION: u8 = 1;
-/// Limit, in bytes, on text that comes from outside; longer text is cut. A line without content stays below 4 KiB.
-const MAX_TEXT: usize = 128;
 
 #[derive(Debug, Serialize)]
 struct PairLine<'a> {
     v: u8,
     kind: &'static str,
     id: String,
-    at: String,
+    at: Rfc3339,
     instance: &'a str,
-    name: String,
+    name: Cut<'a>,
     epoch: String,
     hash: &'a str,
     generation: u64,
-    route: String,
+    route: Cut<'a>,
     operation: &'static str,
-    model: String,
+    model: Cut<'a>,
     stream: bool,
     percent: f64,
     served_by: &'static str,
@@ -57,17 +55,17 @@ struct RequestPart<'a> {
 
 #[derive(Debug, Serialize)]
 struct LegPart<'a> {
-    backend: String,
+    backend: Cut<'a>,
     engine: &'static str,
-    model: String,
+    model: Cut<'a>,
     leg: &'static str,
     outcome: LegOutcome,
     status: Option<u16>,
     error_type: Option<String>,
-    finish: Option<String>,
-    late_ms: f64,
-    ttft_ms: Option<f64>,
-    total_ms: Option<f64>,
+    finish: Option<Cut<'a>>,
+    late_ms: Ms,
+    ttft_ms: Option<Ms>,
+    total_ms: Option<Ms>,
     reused: Option<bool>,
     #[serde(flatten)]
     scores: &'a LegScores,
@@ -75,7 +73,7 @@ struct LegPart<'a> {
     cached_input_tokens: Option<u64>,
     output_tokens: Option<u64>,
     reasoning_tokens: Option<u64>,
-    cost_usd: Option<f64>,
+    cost_usd: Option<Usd>,
     waiting: Option<f64>,
 }
 
@@ -111,15 +109,15 @@ pub(super) fn line(shared: &Shared, job: &Job, compared: &Compared<'_>) -> Optio
         v: VERSION,
         kind: "pair",
         id: format!("{:016x}", about.id),
-        at: rfc3339(at),
+        at: Rfc3339(at),
         instance: shared.instance.name(),
-        name: prefix(&config.name, MAX_TEXT),
+        name: Cut(&config.name),
         epoch: epoch(config, candidate),
         hash: &config.hash,
         generation: snapshot.generation,
-        route: prefix(&route.name, MAX_TEXT),
+        route: Cut(&route.name),
         operation: if about.inbound.endpoint() == Endpoint::Responses { "responses" } else { "chat" },
-        model: prefix(about.inbound.scan().and_then(|scan| scan.model()).map_or("", AsRef::as_ref), MAX_TEXT),
+        model: Cut(about.inbound.scan().and_then(|scan| scan.model()).map_or("", AsRef::as_ref)),
         stream: about.inbound.is_stream(),
         percent: Percent::as_f64(about.choice.shares().percent(about.choice.route(), candidate)),
         served_by: if is_served_by_baseline { "baseline" } else { "candidate" },
@@ -146,34 +144,32 @@ impl<'a> LegPart<'a> {
         let end = leg.end;
         let last = end.attempts.last();
         let finish = match leg.answer {
-            Some(answer) => answer.finish.clone(),
-            None => end.facts.told.reasons.first().cloned(),
+            Some(answer) => answer.finish.as_deref(),
+            None => end.facts.told.reasons.first().map(String::as_str),
         };
         let usage = end.facts.usage;
         let served_at = about.served_leg().and_then(LegEnd::sent_at);
-        let late = end
-            .sent_at()
-            .zip(served_at)
-            .map_or(0.0, |(at, served)| at.saturating_duration_since(served).as_secs_f64() * 1e3);
+        let late = end.sent_at().zip(served_at).map(|(at, served)| at.saturating_duration_since(served));
+        let late = late.unwrap_or_default();
         Self {
-            backend: prefix(&end.backend.name, MAX_TEXT),
+            backend: Cut(&end.backend.name),
             engine: end.backend.engine.as_str(),
-            model: prefix(&end.model, MAX_TEXT),
+            model: Cut(&end.model),
             leg: if end.kind == LegKind::Served { "served" } else { end.kind.as_str() },
             outcome: leg.outcome,
             status: last.and_then(|attempt| attempt.status),
             error_type: last.and_then(|attempt| attempt.fault).map(|fault| Fault::as_str(fault).into_owned()),
-            finish: finish.map(|finish| prefix(&finish, MAX_TEXT)),
-            late_ms: rounded(late, 1e3),
-            ttft_ms: leg.ttft_ms.map(|time| rounded(time, 1e3)),
-            total_ms: leg.total_ms.map(|time| rounded(time, 1e3)),
+            finish: finish.map(Cut),
+            late_ms: Ms::of(late),
+            ttft_ms: leg.ttft_ms.map(Rounded),
+            total_ms: leg.total_ms.map(Rounded),
             reused: last.and_then(|attempt| attempt.is_reused),
             scores: &leg.scores,
             input_tokens: usage.map(|usage| usage.input),
             cached_input_tokens: usage.and_then(|usage| usage.cached_input),
             output_tokens: usage.map(|usage| usage.output),
             reasoning_tokens: usage.and_then(|usage| usage.reasoning),
-            cost_usd: leg.cost_usd.map(|usd| rounded(usd, 1e9)),
+            cost_usd: leg.cost_usd.map(Rounded),
             waiting: leg.waiting,
         }
     }
@@ -192,8 +188,4 @@ fn epoch(config: &Config, candidate: BackendId) -> String {
     }
     hasher.write(config.name.as_bytes());
     format!("{:016x}", hasher.finish())
-}
-
-fn rounded(value: f64, to: f64) -> f64 {
-    (value * to).round() / to
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::body::MAX_BODY;
 use super::budget::Budget;
 use super::capture::Captured;
+use super::counted::Counted;
 use super::finish::finish;
 use super::follow::begin;
 use super::offer::Offer;
@@ -44,6 +45,7 @@ pub struct Shadows {
     /// Ends all running copies.
     cancel: Mutex<CancellationToken>,
     has_threads: AtomicBool,
+    counted: Counted,
     /// Cancelled once the last comparison is over.
     compared: CancellationToken,
 }
@@ -57,6 +59,7 @@ impl Shadows {
             offers: Mutex::default(),
             cancel: Mutex::default(),
             has_threads: AtomicBool::new(false),
+            counted: Counted::default(),
             compared: CancellationToken::new(),
         }
     }
@@ -92,6 +95,10 @@ impl Shadows {
             (None, Some(section)) => *records = Some(Writer::start(section, Arc::clone(&self.shared.stats.records))),
             (_, None) => *records = None,
         }
+        drop(records);
+        if config.records.is_some() {
+            self.counted.begin(&self.shared, config);
+        }
     }
 
     /// Starts the threads, once.
@@ -116,14 +123,20 @@ impl Shadows {
         self.cancel_all();
     }
 
+    /// Writes the counts since the last call, if the file has `[records]`.
+    pub fn write_counts(&self, config: &Config) {
+        self.counted.write(&self.shared, config);
+    }
+
     /// Stops, and writes what is left within `limit`.
-    pub async fn finish(&self, limit: Duration) {
+    pub async fn finish(&self, config: &Config, limit: Duration) {
         let until = Instant::now() + limit;
         self.stop();
         if self.has_threads.load(Relaxed) {
             // Later pairs are lost with the process.
             drop(tokio::time::timeout(limit, self.compared.cancelled()).await);
         }
+        self.write_counts(config);
         let records = lock(&self.shared.records).take();
         if let Some(writer) = records {
             let left = until.saturating_duration_since(Instant::now());

@@ -168,3 +168,26 @@ async fn a_section_that_is_gone_ends_its_copies_at_once() {
     let status = until_pairs(&running, 1).await;
     assert_eq!(counted(&copies(&status)["pairs"]), [("cancelled".to_owned(), 1)]);
 }
+
+#[tokio::test]
+async fn the_last_lines_are_the_counts_of_each_route() {
+    let (running, _openai, _qwen, folder) = recorded(Behaviour::default(), 0.0, "", false).await;
+    for n in 0..3 {
+        assert_eq!(ask(&running, &chat(&format!("{n}"), false), "").await.status, 200);
+    }
+    until_pairs(&running, 3).await;
+    running.app.drain(Duration::from_secs(5), std::future::pending()).await;
+    let text = std::fs::read_to_string(folder.path().join("records.jsonl")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let counts: Vec<&Value> = lines.iter().filter(|line| line["kind"] == "counts").collect();
+    assert_eq!((lines.len(), counts.len()), (4, 1), "{text}");
+    let (line, pair) = (counts[0], &lines[0]);
+    assert_eq!(
+        (&line["route"], &line["instance"], &line["hash"]),
+        (&"default".into(), &pair["instance"], &pair["hash"])
+    );
+    let openai = &line["backends"]["openai"];
+    assert_eq!((&openai["chosen"], &openai["served"], &openai["failed"]), (&3.into(), &3.into(), &0.into()));
+    assert_eq!(line["shadow"]["qwen"]["sent"], 3);
+    assert_eq!(line["noise"]["sent"], 0);
+}
