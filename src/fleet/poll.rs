@@ -88,9 +88,14 @@ fn tell(target: &Target, sources: &[Source], unusable: &[String], copied: Option
     let errors =
         sources.iter().filter_map(|source| source.error.as_ref().map(|error| format!("{}: {error}", source.url)));
     let errors: Vec<String> = errors.chain(unusable.iter().cloned()).collect();
-    let served = tokens.map(|tokens| (tokens - copied.unwrap_or(0.0)).max(0.0));
-    let reading = Reading { prefix_hit_rate, ..all.reading(served) };
+    let reading = Reading { prefix_hit_rate, ..all.reading(without_copies(tokens, copied)) };
     target.load.tell(reading, since, (!errors.is_empty()).then(|| errors.join("; ")));
+}
+
+/// Subtracts the tokens per second that were generated for copies: these change neither the rate nor the price of served
+/// answers.
+fn without_copies(generated: Option<f64>, copied: Option<f64>) -> Option<f64> {
+    generated.map(|rate| (rate - copied.unwrap_or(0.0)).max(0.0))
 }
 
 impl Source {
@@ -143,5 +148,18 @@ impl Source {
             }
             Page::Foreign => Some("there is no metric of a known engine in it".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_copies_do_not_change_the_served_rate() {
+        assert_eq!(without_copies(Some(500.0), None), Some(500.0));
+        assert_eq!(without_copies(Some(500.0), Some(450.0)), Some(50.0));
+        assert_eq!(without_copies(Some(500.0), Some(501.0)), Some(0.0), "two counters are never read at once");
+        assert_eq!(without_copies(None, Some(450.0)), None);
     }
 }

@@ -4,6 +4,8 @@ use crate::exchange::Room;
 
 /// Limit of an answer that is kept, in bytes; a larger answer cannot be compared.
 pub(crate) const MAX_ANSWER: usize = 256 << 10;
+/// Least memory of a capture, in bytes: most answers fit.
+const MIN_CAPACITY: usize = 4 << 10;
 
 /// Bytes of one answer. Its memory is a share of `shadow.max_bytes`.
 #[derive(Debug)]
@@ -24,12 +26,25 @@ impl Captured {
         if self.is_over_cap {
             return;
         }
-        let fits = self.bytes.len() + bytes.len() <= MAX_ANSWER && self.room.hold(bytes.len() as u64);
-        if fits {
+        if self.bytes.len() + bytes.len() <= MAX_ANSWER && self.make_room(bytes.len()) {
             self.bytes.extend_from_slice(bytes);
         } else {
             self.give_up();
         }
+    }
+
+    /// Makes room for more bytes. Memory is accounted for before it is taken.
+    fn make_room(&mut self, bytes: usize) -> bool {
+        let (length, capacity) = (self.bytes.len(), self.bytes.capacity());
+        if length + bytes <= capacity {
+            return true;
+        }
+        let wanted = (length + bytes).max(capacity * 2).clamp(MIN_CAPACITY, MAX_ANSWER);
+        let fits = self.room.hold((wanted - capacity) as u64);
+        if fits {
+            self.bytes.reserve_exact(wanted - length);
+        }
+        fits
     }
 
     /// Drops the bytes: the answer is larger than what is kept.
@@ -63,9 +78,10 @@ mod tests {
         one.push(b"y");
         one.push(b"z");
         assert_eq!((one.bytes().len(), one.is_over_cap(), gauge.get()), (0, true, 0));
-        let mut small = Captured::new(Room::of(&gauge, 4));
-        small.push(b"abc");
-        small.push(b"de");
+        let mut small = Captured::new(Room::of(&gauge, 5000));
+        small.push(&[b'a'; 4000]);
+        assert_eq!((small.is_over_cap(), gauge.get()), (false, 4096));
+        small.push(&[b'b'; 1000]);
         assert_eq!((small.is_over_cap(), gauge.get()), (true, 0));
     }
 }

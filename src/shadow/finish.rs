@@ -18,7 +18,13 @@ pub(super) fn finish(shared: &Shared, job: &Job, instead: Option<PairResult>) {
     thread_local! {
         static SCHEMAS: RefCell<Schemas> = RefCell::default();
     }
-    let Some(served) = job.about.served_leg() else { return };
+    let Some(served) = job.about.served_leg() else {
+        // A request that ended before its first leg has no line.
+        let config = &job.about.in_force.snapshot.config;
+        let route = &config[job.about.choice.route()].name;
+        shared.stats.shadow.pairing(route, &config[job.shadow.to].name).pair(PairResult::Cancelled);
+        return;
+    };
     let began_at = Instant::now();
     let answers = if instead.is_some() { Answers::none() } else { Answers::read(job) };
     let compared = SCHEMAS.with_borrow_mut(|schemas| compare(job, served, &answers, (instead, schemas)));
