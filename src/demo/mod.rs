@@ -21,7 +21,7 @@ use crate::config::{ApiKey, BackendUrl, Config, Listen, Secrets};
 use crate::live::Source;
 use crate::model::{Engine, Family};
 use crate::otlp::Bridge;
-use crate::sim::{self, Behaviour, Sim, SimConfig, Template, Wire};
+use crate::sim::{self, Behaviour, Difference, Differences, Sim, SimConfig, Template, Wire};
 pub use spans::Servers;
 use traffic::{ClientStats, Traffic};
 use view::Screen;
@@ -32,6 +32,13 @@ const REDRAW: Duration = Duration::from_millis(500);
 const LINES: Duration = Duration::from_secs(1);
 /// Timeout of answers that are still running at the end; later ones are cut off.
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
+
+/// Share of a candidate's answers that differ from the baseline's in other words or worse: enough that every kind of
+/// answer has one within the first minute.
+const CANDIDATE_DIFFERS: f64 = 0.1;
+/// Share of the baseline's answers in other words, drawn for each call: models do not repeat themselves, so the baseline
+/// does not always agree with itself.
+const BASELINE_DIFFERS: f64 = 0.05;
 
 /// The demo cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +151,7 @@ async fn start_sims(config: &Config, faults: f64, servers: &Servers) -> std::io:
             jitter: 0.3,
             tokens_per_second: speed,
             error_rate: if is_baseline { 0.0 } else { faults },
+            differences: differences(is_baseline),
             ..Behaviour::default()
         };
         let mut sim = SimConfig::new(wire(backend.engine)).template(template(backend.family));
@@ -153,6 +161,18 @@ async fn start_sims(config: &Config, faults: f64, servers: &Servers) -> std::io:
         sims.push((backend.name.clone(), sim::start(sim, behaviour).await?));
     }
     Ok(sims)
+}
+
+fn differences(is_baseline: bool) -> Differences {
+    match is_baseline {
+        true => Differences {
+            share: BASELINE_DIFFERS,
+            kinds: vec![Difference::OtherWords],
+            by_call: true,
+            ..Differences::default()
+        },
+        false => Differences { seed: 1, share: CANDIDATE_DIFFERS, ..Differences::default() },
+    }
 }
 
 /// Returns the simulated engine of the same name.

@@ -156,16 +156,40 @@ async fn send_all(
     }
 }
 
-/// Sends the first turn of one conversation; two of three are streamed.
-async fn one(client: &HttpClient, proxy: SocketAddr, run: u32, number: u64, stats: &ClientStats) -> Result<(), String> {
-    let streamed = !number.is_multiple_of(3);
+/// Returns the first turn of one conversation: one in five is about a tool, another one asks for JSON, two of three are
+/// streamed. Every engine that can be a baseline answers these.
+fn first_turn(run: u32, number: u64) -> serde_json::Value {
     let model = if number.is_multiple_of(2) { "gpt-4o-mini" } else { "gpt-4o" };
-    let text = format!("Question {number} of run {run:08x}: what would you do?");
+    let (text, more) = match number % 5 {
+        3 => ("how is the weather?", json!({"tools": [weather()]})),
+        4 => ("which city? Answer in JSON.", json!({"response_format": {"type": "json_object"}})),
+        _ => ("what would you do?", json!({})),
+    };
+    let text = format!("Question {number} of run {run:08x}: {text}");
     let mut body = json!({"model": model, "messages": [{"role": "user", "content": text}]});
-    if streamed {
+    for (name, value) in more.as_object().into_iter().flatten() {
+        body[name.as_str()] = value.clone();
+    }
+    if is_streamed(number) {
         body["stream"] = json!(true);
         body["stream_options"] = json!({"include_usage": true});
     }
+    body
+}
+
+fn is_streamed(number: u64) -> bool {
+    !number.is_multiple_of(3)
+}
+
+fn weather() -> serde_json::Value {
+    let parameters = json!({"type": "object", "required": ["city", "days"],
+        "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}});
+    json!({"type": "function", "function": {"name": "weather", "parameters": parameters}})
+}
+
+/// Sends one conversation, and checks that its answer is whole.
+async fn one(client: &HttpClient, proxy: SocketAddr, run: u32, number: u64, stats: &ClientStats) -> Result<(), String> {
+    let body = first_turn(run, number);
     let request = Request::post(format!("http://{proxy}/v1/chat/completions"))
         .header("content-type", "application/json")
         .header("authorization", "Bearer sk-demo")
@@ -179,7 +203,7 @@ async fn one(client: &HttpClient, proxy: SocketAddr, run: u32, number: u64, stat
     if !status.is_success() {
         return Err(format!("status {status}: {}", String::from_utf8_lossy(&body)));
     }
-    let whole = if streamed {
+    let whole = if is_streamed(number) {
         body.ends_with(b"data: [DONE]\n\n")
     } else {
         serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|answer| answer["choices"].is_array())

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::traffic::ClientStats;
-use crate::admin::{BackendView, ShadowStatus, View};
+use crate::admin::{AgreementStatus, BackendView, CopiesStatus, ShadowStatus, View};
 use crate::app::App;
 use crate::model::Percent;
 use crate::stats::Latency;
@@ -25,8 +25,6 @@ struct BackendRow {
     tokens_per_second: f64,
     /// In USD; `None` without a price.
     cost: Option<f64>,
-    /// Mean agreement of its answers with the baseline's, by kind.
-    agreement: Vec<(String, f64)>,
 }
 
 /// The terminal or pipe that the demo writes to.
@@ -61,7 +59,7 @@ impl Screen {
         let view = app.view();
         let rows = rows(elapsed, &view, stats);
         if !self.is_live {
-            print(&lines(elapsed, &rows));
+            print(&lines(elapsed, &rows, &copies(&view)));
             return;
         }
         let table = table(elapsed, &view, stats, &rows);
@@ -102,7 +100,6 @@ fn rows(elapsed: Duration, view: &View, stats: &ClientStats) -> Vec<BackendRow> 
     let shifted: u16 = percents.iter().map(|one| one.asked.hundredths()).sum();
     let rest = Percent::from_hundredths(10_000_u16.saturating_sub(shifted)).unwrap_or_default();
     let pair = |latency: &Latency| (latency.quantile_ms(0.5), latency.quantile_ms(0.99));
-    let shadow = ShadowStatus::of(view);
     let row = |backend: &BackendView| {
         let (name, counts) = (&backend.labels.name, &backend.stats);
         #[expect(clippy::cast_precision_loss, reason = "a demo's counts are small")]
@@ -117,22 +114,21 @@ fn rows(elapsed: Duration, view: &View, stats: &ClientStats) -> Vec<BackendRow> 
             total: pair(&counts.total),
             tokens_per_second: tokens / elapsed.as_secs_f64().max(0.001),
             cost: counts.cost_usd(),
-            agreement: shadow.as_ref().map(|shadow| agreement(shadow, name)).unwrap_or_default(),
         }
     };
     view.backends.iter().map(row).collect()
 }
 
-/// Mean agreement of the answers to copies of the last route, by kind.
-fn agreement(shadow: &ShadowStatus, backend: &str) -> Vec<(String, f64)> {
-    let copies = shadow.copies.iter().find(|one| one.backend == backend && one.route == "default");
-    let kinds = copies.into_iter().flat_map(|one| &one.agreement);
-    kinds.filter_map(|(kind, one)| Some((kind.clone(), one.mean?))).collect()
+/// Returns the copies of the last route, by receiver.
+fn copies(view: &View) -> Vec<CopiesStatus> {
+    let all = ShadowStatus::of(view).into_iter().flat_map(|shadow| shadow.copies);
+    all.filter(|one| one.route == "default").collect()
 }
 
-/// Joins the agreement of all kinds: `json:0.98,text:0.44`.
-fn kinds(agreement: &[(String, f64)]) -> String {
-    let all: Vec<String> = agreement.iter().map(|(kind, mean)| format!("{kind}:{mean:.2}")).collect();
+/// Joins a mean of every kind: `json:0.98,text:0.44`.
+fn by_kind(one: &CopiesStatus, mean: impl Fn(&AgreementStatus) -> Option<f64>) -> String {
+    let kinds = one.agreement.iter().filter_map(|(kind, one)| Some(format!("{kind}:{:.2}", mean(one)?)));
+    let all: Vec<String> = kinds.collect();
     if all.is_empty() { "-".to_owned() } else { all.join(",") }
 }
 
@@ -140,12 +136,12 @@ fn number(value: Option<f64>, decimals: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
 }
 
-fn lines(elapsed: Duration, rows: &[BackendRow]) -> String {
+fn lines(elapsed: Duration, rows: &[BackendRow], copies: &[CopiesStatus]) -> String {
     let mut text = String::new();
     for row in rows {
         text.push_str(&format!(
             "t={:.0}s backend={} asked={} got={} requests={} errors={} ttft_p50_ms={} ttft_p99_ms={} total_p50_ms={} \
-             total_p99_ms={} tokens_per_s={:.1} agreement={} cost_usd={}\n",
+             total_p99_ms={} tokens_per_s={:.1} cost_usd={}\n",
             elapsed.as_secs_f64(),
             row.name,
             row.asked,
@@ -157,26 +153,43 @@ fn lines(elapsed: Duration, rows: &[BackendRow]) -> String {
             number(row.total.0, 1),
             number(row.total.1, 1),
             row.tokens_per_second,
-            kinds(&row.agreement),
             number(row.cost, 6),
+        ));
+    }
+    for one in copies {
+        text.push_str(&format!(
+            "t={:.0}s copies_to={} pairs={} dropped={} agreement={} baseline_with_itself={} cost_usd={}\n",
+            elapsed.as_secs_f64(),
+            one.backend,
+            one.pairs.values().sum::<u64>(),
+            one.dropped,
+            by_kind(one, |kind| kind.mean),
+            by_kind(one, |kind| kind.floor),
+            number(one.cost_usd, 6),
         ));
     }
     text
 }
 
-/// One line for each receiver of copies of the last route: pairs, agreement by kind beside the baseline's with itself, cost.
-fn copies(shadow: &ShadowStatus) -> String {
-    let mut text = String::new();
-    for one in shadow.copies.iter().filter(|one| one.route == "default") {
+/// Returns the copies' own table: a line for each receiver and kind of answer, beside the baseline's agreement with itself.
+fn copies_table(copies: &[CopiesStatus]) -> String {
+    if copies.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "{:<14} {:>7} {:>7} {:>10}   {:<8} {:>7} {:>10} {:>21}\n",
+        "copies to", "pairs", "dropped", "cost USD", "kind", "scored", "agreement", "baseline with itself"
+    );
+    for one in copies {
         let pairs: u64 = one.pairs.values().sum();
-        let mut line = format!("copies to {}: {pairs} pairs, {} dropped", one.backend, one.dropped);
-        for (kind, one) in &one.agreement {
-            let floor = number(one.floor, 2);
-            line.push_str(&format!(", {kind} {} (baseline with itself {floor})", number(one.mean, 2)));
+        text.push_str(&format!("{:<14} {pairs:>7} {:>7} {:>10}", one.backend, one.dropped, number(one.cost_usd, 4)));
+        for (at, (kind, one)) in one.agreement.iter().enumerate() {
+            if at > 0 {
+                text.push_str(&format!("\n{:41}", ""));
+            }
+            let (mean, floor) = (number(one.mean, 3), number(one.floor, 3));
+            text.push_str(&format!("   {kind:<8} {:>7} {mean:>10} {floor:>21}", one.pairs));
         }
-        line.push_str(&format!(", USD {}", number(one.cost_usd, 4)));
-        // Lines are counted for the redraw: one that wraps would spoil it.
-        text.extend(line.chars().take(150));
         text.push('\n');
     }
     text
@@ -197,22 +210,13 @@ fn table(elapsed: Duration, view: &View, stats: &ClientStats, rows: &[BackendRow
         text.push('\n');
     }
     text.push_str(&format!(
-        "{:<14} {:>7} {:>7} {:>9} {:>7} {:>15} {:>15} {:>9} {:>10} {:>10}\n",
-        "backend",
-        "asked %",
-        "got %",
-        "requests",
-        "errors",
-        "ttft p50/p99",
-        "total p50/p99",
-        "tokens/s",
-        "agreement",
-        "cost USD"
+        "{:<14} {:>7} {:>7} {:>9} {:>7} {:>15} {:>15} {:>9} {:>10}\n",
+        "backend", "asked %", "got %", "requests", "errors", "ttft p50/p99", "total p50/p99", "tokens/s", "cost USD"
     ));
     for row in rows {
         let pair = |(p50, p99): (Option<f64>, Option<f64>)| format!("{}/{}", number(p50, 0), number(p99, 0));
         text.push_str(&format!(
-            "{:<14} {:>7} {:>7} {:>9} {:>7} {:>15} {:>15} {:>9.0} {:>10} {:>10}\n",
+            "{:<14} {:>7} {:>7} {:>9} {:>7} {:>15} {:>15} {:>9.0} {:>10}\n",
             row.name,
             row.asked.to_string(),
             number(row.got, 2),
@@ -221,12 +225,35 @@ fn table(elapsed: Duration, view: &View, stats: &ClientStats, rows: &[BackendRow
             pair(row.ttft),
             pair(row.total),
             row.tokens_per_second,
-            row.agreement.iter().map(|(_, mean)| format!("{mean:.2}")).collect::<Vec<_>>().join(" "),
             number(row.cost, 4)
         ));
     }
-    if let Some(shadow) = ShadowStatus::of(view) {
-        text.push_str(&copies(&shadow));
-    }
+    text.push_str(&copies_table(&copies(view)));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_shown_by_receiver_and_kind() {
+        let copies: CopiesStatus = serde_json::from_value(serde_json::json!({
+            "route": "default", "backend": "qwen", "requests": {"sent": 60}, "dropped": 3, "cost_usd": 0.0012,
+            "pairs": {"compared": 58, "failed": 2}, "agreement": {
+                "json": {"pairs": 20, "mean": 0.9, "floor_pairs": 0, "floor": null},
+                "text": {"pairs": 38, "mean": 0.9125, "floor_pairs": 8, "floor": 1.0},
+            },
+        }))
+        .unwrap();
+        assert_eq!(by_kind(&copies, |kind| kind.mean), "json:0.90,text:0.91");
+        assert_eq!(by_kind(&copies, |kind| kind.floor), "text:1.00");
+        let table = copies_table(&[copies]);
+        let words: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+        let first = ["qwen", "60", "3", "0.0012", "json", "20", "0.900", "-"].as_slice();
+        assert_eq!(words, [first, ["text", "38", "0.912", "1.000"].as_slice()]);
+        let ends: Vec<usize> = table.lines().map(str::len).collect();
+        assert_eq!(ends, [ends[0]; 3], "{table}");
+        assert_eq!(copies_table(&[]), "");
+    }
 }

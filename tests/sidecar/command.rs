@@ -188,6 +188,12 @@ fn the_demo_splits_and_fails_nothing() {
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
     assert!(printed.contains("backend=qwen-235b asked=50.00 got="), "{printed}");
+    assert!(printed.contains("copies_to=qwen-235b pairs="), "{printed}");
+    let copies = printed.lines().rfind(|line| line.contains("copies_to=qwen-235b")).unwrap();
+    assert!(
+        !copies.contains(" pairs=0 ") && copies.contains(" agreement=") && !copies.contains("cost_usd=-"),
+        "{copies}"
+    );
     // The last answers count too, and a busy machine is late with them.
     let seconds = printed.lines().last().unwrap().strip_prefix("summary: ").and_then(|line| line.split_once(" s, "));
     assert!(seconds.is_some_and(|(seconds, _)| seconds.parse::<u32>().unwrap() >= 2), "{printed}");
