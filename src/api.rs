@@ -163,8 +163,8 @@ pub mod sim {
     //! Simulated servers.
 
     pub use crate::sim::{
-        Aborts, Behaviour, Collector, Fault, Load, Received, Sim, SimConfig, Template, TracedRequest, Wire, start,
-        start_at,
+        Aborts, Behaviour, Collector, Difference, Differences, Fault, Form, Load, Received, Sim, SimConfig, Template,
+        TracedRequest, Wire, start, start_at,
     };
 }
 

@@ -103,3 +103,22 @@ fn call_count(body: &Map<String, Value>, quirks: &Quirks, user: &str) -> usize {
     };
     if wants_two && may_be_two { 2 } else { 1 }
 }
+
+/// Gives the first call other arguments, or the name of another function, as `draw` says.
+pub(super) fn make_wrong(calls: &mut [Call], body: &Map<String, Value>, quirks: &Quirks, draw: u64) {
+    let Some(call) = calls.first_mut() else { return };
+    match serde_json::from_str(&call.arguments) {
+        Ok(Value::Object(mut arguments)) if draw.is_multiple_of(2) => {
+            match arguments.values_mut().next() {
+                Some(Value::String(text)) => text.push_str(" or Lyon"),
+                Some(value) => *value = Value::String("Lyon".to_owned()),
+                None => drop(arguments.insert("place".to_owned(), Value::String("Lyon".to_owned()))),
+            }
+            call.arguments = Value::Object(arguments).to_string();
+        }
+        _ => {
+            let offered = functions(body, quirks).into_iter().map(name).find(|name| *name != call.name);
+            call.name = offered.unwrap_or_else(|| format!("other_{}", call.name));
+        }
+    }
+}

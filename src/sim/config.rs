@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::differences::Differences;
 use super::wire::Wire;
 
 /// The chat template before the model: which requests it refuses, and whether the model thinks.
@@ -137,6 +138,8 @@ pub struct Behaviour {
     pub status: Option<(u16, Option<u32>)>,
     /// The fault that every answer has.
     pub fault: Fault,
+    /// Differences planted in a share of the answers.
+    pub differences: Differences,
     /// Load on the metrics page.
     pub load: Load,
 }
@@ -151,6 +154,7 @@ impl Default for Behaviour {
             error_rate: 0.0,
             status: None,
             fault: Fault::None,
+            differences: Differences::default(),
             load: Load::default(),
         }
     }

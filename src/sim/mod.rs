@@ -2,11 +2,13 @@
 //!
 //! Owns: wire formats as real servers speak them, latency, and faults on request. Refuses: models; the words mean
 //! nothing. It imports none of the other rooms, so that it cannot agree with them by sharing their mistakes.
-//! Invariant: the same request gets the same words from the same engine.
+//! Invariant: the same request gets the same words from every engine, unless a difference is planted or recordings show
+//! that the engine answers otherwise.
 
 mod body;
 mod calls;
 mod config;
+mod differences;
 mod engines;
 mod faulty;
 mod metrics;
@@ -23,8 +25,10 @@ mod stamp;
 mod state;
 mod step;
 mod wire;
+mod words;
 
 pub use config::{Behaviour, Collector, Fault, Load, SimConfig, Template, TracedRequest};
+pub use differences::{Difference, Differences, Form};
 pub use state::{Aborts, Received};
 pub use wire::Wire;
 

@@ -5,10 +5,11 @@ use std::hash::{Hash, Hasher};
 use serde_json::{Map, Value};
 use siphasher::sip::SipHasher24;
 
-use super::calls::{Call, ToolChoice, calls, pieces, unwanted_calls};
+use super::calls::{Call, ToolChoice, calls, make_wrong, pieces, unwanted_calls};
 use super::config::{Behaviour, Fault, SimConfig};
+use super::differences::{Difference, Differences, Form, Planted};
 use super::quirks::{EmptyStop, Quirks};
-use super::{prompt, schema};
+use super::{prompt, schema, words};
 
 /// A request, as far as the answer depends on it.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(super) struct GenerationParams {
     formed: Option<String>,
     /// True if the limit ends the answer inside a call, so that nothing of the call shows.
     cut: bool,
+    /// The difference of this answer.
+    planted: Option<Planted>,
     pub(super) prompt_tokens: u64,
     seed: u64,
 }
@@ -51,6 +54,8 @@ pub(super) struct Output {
     pub(super) finish: &'static str,
     /// Stop string that ended it.
     pub(super) stop: Option<String>,
+    /// True if the text is a refusal, for engines that have a field for it.
+    pub(super) is_refusal: bool,
 }
 
 impl Output {
@@ -69,11 +74,8 @@ impl Output {
     }
 }
 
-const WORDS: [&str; 32] = [
-    "the", "city", "rain", "answer", "small", "river", "plan", "seven", "light", "road", "green", "market", "paper",
-    "quiet", "window", "stone", "early", "bridge", "letter", "north", "water", "table", "open", "music", "garden",
-    "slow", "number", "warm", "field", "story", "paint", "harbour",
-];
+/// Text of a refusal.
+const REFUSAL: &str = "I'm sorry, but I can't help with that.";
 const THOUGHT: [&str; 8] = ["\n", "The", " user", " wants", " an", " answer", ".", "\n"];
 
 impl GenerationParams {
@@ -120,6 +122,7 @@ impl GenerationParams {
             legacy: body.contains_key("functions"),
             formed: if cut { Some(String::new()) } else { formed },
             cut,
+            planted: None,
             prompt_tokens: (Value::Object(body.clone()).to_string().len() / 4) as u64 + 1,
             seed: hasher.finish(),
         }
@@ -177,7 +180,8 @@ impl GenerationParams {
             }
             stop = Some(text);
         }
-        if let Some(limit) = self.limit
+        let half = self.has(Difference::Truncation).then(|| (reasoning.len() + tokens.len() / 2) as u64);
+        if let Some(limit) = self.limit.into_iter().chain(half).min()
             && (reasoning.len() + tokens.len()) as u64 > limit
         {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -194,26 +198,21 @@ impl GenerationParams {
             }
             _ => {}
         }
-        Output { reasoning, tokens, generated, finish, stop }
+        Output { reasoning, tokens, generated, finish, stop, is_refusal: self.has(Difference::Refusal) }
     }
 
     fn words(&self, choice: u64, behaviour: &Behaviour) -> Vec<String> {
         if let Some(text) = &self.formed {
             return pieces(text);
         }
-        let (least, most) = behaviour.tokens;
-        let mut numbers = SplitMix64(self.seed.wrapping_add(choice).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        let span = u64::from(most.saturating_sub(least)) + 1;
-        let length = u64::from(least.max(2)) + numbers.next() % span;
-        let mut words: Vec<String> = (1..length)
-            .enumerate()
-            .map(|(place, _)| {
-                let word = WORDS[(numbers.next() % WORDS.len() as u64) as usize];
-                if place == 0 { capital(word) } else { format!(" {word}") }
-            })
-            .collect();
-        words.push(".".to_owned());
-        words
+        let seed = self.seed.wrapping_add(choice).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut tokens = words::text(seed, behaviour.tokens);
+        match self.planted {
+            Some(Planted { difference: Difference::OtherWords, draw }) => words::paraphrase(&mut tokens, draw),
+            Some(Planted { difference: Difference::Chinese, .. }) => words::chinese(&mut tokens),
+            _ => {}
+        }
+        tokens
     }
 
     /// Returns whether the first stop string found is in the thought, its first byte there, and the string.
@@ -236,6 +235,45 @@ impl GenerationParams {
         found(&tokens.concat()).map(|(at, text)| (false, at, text))
     }
 
+    /// Returns the form of the answer; `None` for a text that is prescribed and is not JSON.
+    fn form(&self, body: &Map<String, Value>) -> Option<Form> {
+        let Some(text) = self.formed.as_deref().filter(|_| self.calls.is_empty()) else {
+            return Some(if self.calls.is_empty() { Form::Text } else { Form::Tools });
+        };
+        let value: Value = serde_json::from_str(text).ok()?;
+        let has_required = schema::without_required(body, self.quirks.format, &value).is_some();
+        let is_json = value.is_object() || value.is_array();
+        is_json.then_some(if has_required { Form::Schema } else { Form::Json })
+    }
+
+    /// Plants the difference that is drawn for this answer.
+    pub(super) fn plant(&mut self, differences: &Differences, body: &Map<String, Value>, number: u64) {
+        let user = prompt::last_user_text(body);
+        self.planted = self.form(body).and_then(|form| differences.drawn(&user, form, number));
+        let Some(Planted { difference, draw }) = self.planted else { return };
+        match difference {
+            Difference::WrongTool => make_wrong(&mut self.calls, body, self.quirks, draw),
+            Difference::Refusal => {
+                self.calls.clear();
+                self.formed = Some(REFUSAL.to_owned());
+            }
+            Difference::BrokenJson => {
+                let half = |text: String| text.chars().take(text.chars().count() / 2).collect();
+                self.formed = self.formed.take().map(half);
+            }
+            Difference::SchemaViolation => {
+                let value = self.formed.as_deref().and_then(|text| serde_json::from_str(text).ok());
+                let value = value.and_then(|value| schema::without_required(body, self.quirks.format, &value));
+                self.formed = value.map(|value| value.to_string());
+            }
+            Difference::OtherWords | Difference::Truncation | Difference::Chinese => {}
+        }
+    }
+
+    fn has(&self, difference: Difference) -> bool {
+        self.planted.is_some_and(|planted| planted.difference == difference)
+    }
+
     /// Turns the calls into text, as a server without a tool parser leaves them.
     pub(super) fn write_calls_as_text(&mut self) {
         if !self.calls.is_empty() {
@@ -253,30 +291,12 @@ fn as_text(calls: &[Call]) -> String {
     calls.iter().map(text).collect::<Vec<_>>().join("\n")
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same on every machine.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-}
-
 /// Returns the tokens of a thought in its tags, of a text, and of the end.
 fn generated(reasoning: &[String], tokens: &[String]) -> Vec<String> {
     let (open, close) = if reasoning.is_empty() { (None, None) } else { (Some("<think>"), Some("</think>")) };
     let tag = |tag: Option<&str>| tag.map(str::to_owned);
     let thought = tag(open).into_iter().chain(reasoning.iter().cloned()).chain(tag(close));
     thought.chain(tokens.iter().cloned()).chain(tag(Some("<|im_end|>"))).collect()
-}
-
-fn capital(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Returns the tokens of the first `bytes` bytes.

@@ -23,6 +23,8 @@ pub(super) struct Dialect {
     pub(super) logprobs: fn() -> Value,
     /// `logprobs` of a text that begins.
     pub(super) open_logprobs: fn() -> Value,
+    /// True if a refusal has a content part of its own; otherwise it is a text.
+    pub(super) has_refusals: bool,
     /// True if a stream shows the space between a thought and a call as a text.
     pub(super) shows_space: bool,
     /// True if the last event of a call's arguments names the function.
@@ -206,14 +208,22 @@ impl Responses<'_> {
         }
     }
 
+    fn is_refusal(&self) -> bool {
+        self.dialect.has_refusals && self.output.is_refusal
+    }
+
     fn part(&self, text: &str) -> Value {
-        text_part(text, (self.dialect.logprobs)())
+        if self.is_refusal() { refusal_part(text) } else { text_part(text, (self.dialect.logprobs)()) }
     }
 
     fn parts(&self, events: &mut Events, item: &Item<'_>, at: usize, tokens: &[String]) {
         let thought = matches!(item, Item::Thought(_));
-        let (id, family) =
-            if thought { (self.id("rs", at + 1), "reasoning_text") } else { (self.id("msg", at + 1), "output_text") };
+        let refused = !thought && self.is_refusal();
+        let (id, family) = match (thought, refused) {
+            (true, _) => (self.id("rs", at + 1), "reasoning_text"),
+            (false, true) => (self.id("msg", at + 1), "refusal"),
+            (false, false) => (self.id("msg", at + 1), "output_text"),
+        };
         let event = |kind: &str, mut more: Value| {
             more["type"] = json!(kind);
             more["content_index"] = json!(0);
@@ -226,6 +236,7 @@ impl Responses<'_> {
         };
         let part = |text: &str, added: bool| match (thought, added) {
             (true, _) => json!({"text": text, "type": "reasoning_text"}),
+            (false, true) if refused => refusal_part(text),
             (false, true) => text_part(text, (self.dialect.open_logprobs)()),
             (false, false) => self.part(text),
         };
@@ -234,7 +245,8 @@ impl Responses<'_> {
         for token in tokens {
             events.push(event(&format!("response.{family}.delta"), json!({"delta": token})), true);
         }
-        events.push(event(&format!("response.{family}.done"), json!({"text": text})), false);
+        let whole = if refused { json!({"refusal": text}) } else { json!({"text": text}) };
+        events.push(event(&format!("response.{family}.done"), whole), false);
         events.push(event("response.content_part.done", json!({"part": part(&text, false)})), false);
     }
 
@@ -284,6 +296,10 @@ impl Responses<'_> {
 
 fn text_part(text: &str, logprobs: Value) -> Value {
     json!({"annotations": [], "text": text, "type": "output_text", "logprobs": logprobs})
+}
+
+fn refusal_part(text: &str) -> Value {
+    json!({"refusal": text, "type": "refusal"})
 }
 
 /// Events of one stream, numbered.

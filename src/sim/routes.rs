@@ -176,6 +176,7 @@ fn generate(
     if behaviour.fault == Fault::CallAsText {
         params.write_calls_as_text();
     }
+    params.plant(&behaviour.differences, request.body, stamp.number);
     let choices = if quirks.one_choice || path != CHAT { 1 } else { params.choices };
     let outputs: Vec<Output> = (0..choices).map(|choice| params.generate(choice, behaviour)).collect();
     let first = outputs.first()?;

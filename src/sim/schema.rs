@@ -41,6 +41,22 @@ pub(super) fn formed(body: &Map<String, Value>, style: FormatStyle) -> Option<St
     }
 }
 
+/// Returns a value without the first field that the schema of the request's format requires; `None` if it has none.
+pub(super) fn without_required(body: &Map<String, Value>, style: FormatStyle, value: &Value) -> Option<Value> {
+    let format = body.get("response_format").or_else(|| body.get("text")?.get("format"))?;
+    let bare = format.get("json_schema").or_else(|| format.get("schema"));
+    let schema = match style {
+        FormatStyle::Grammar => format.get("value")?.get("schema"),
+        FormatStyle::BareSchema => bare,
+        FormatStyle::OpenAi => prescribed(body),
+    };
+    let required = schema?.get("required")?.as_array()?.iter().filter_map(Value::as_str);
+    let mut fields = value.as_object()?.clone();
+    let first = required.into_iter().find(|name| fields.contains_key(*name))?.to_owned();
+    fields.shift_remove(&first);
+    Some(Value::Object(fields))
+}
+
 /// Returns the schema that a request's format prescribes.
 pub(super) fn prescribed(body: &Map<String, Value>) -> Option<&Value> {
     let format = body.get("response_format").or_else(|| body.get("text")?.get("format"))?;

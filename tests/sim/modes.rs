@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shiftgate::api::sim::{self, Behaviour, Fault, Load, SimConfig, Template, Wire};
+use shiftgate::api::sim::{self, Behaviour, Difference, Differences, Fault, Load, SimConfig, Template, Wire};
 
 use crate::compare::{RecordedRequest, faulty, send, tokens};
 
@@ -296,4 +296,32 @@ async fn a_template_and_tools_count_as_tokens() {
     let server = sim::start(tgi, tokens(7)).await.unwrap();
     let (status, body) = answer(&server, &chat(&"word ".repeat(30), json!({"max_tokens": 5}))).await;
     assert!(status == 422 && body.to_string().contains("`inputs` must have less than 20 tokens"), "{body}");
+}
+
+#[tokio::test]
+async fn a_planted_refusal_has_each_servers_form() {
+    let differences = Differences { share: 1.0, kinds: vec![Difference::Refusal], ..Differences::default() };
+    let refusing = Behaviour { differences, ..Behaviour::default() };
+    for (wire, has_field) in [(Wire::OpenAi, true), (Wire::Vllm, false), (Wire::DashScope, false)] {
+        let server = sim::start(SimConfig::new(wire), refusing.clone()).await.unwrap();
+        let off = if has_field { json!({}) } else { json!({"enable_thinking": false}) };
+        let off = if wire == Wire::Vllm { json!({"chat_template_kwargs": off}) } else { off };
+        let (status, body) = answer(&server, &chat("q", off.clone())).await;
+        let message = &body["choices"][0]["message"];
+        assert_eq!((status, message["refusal"].is_string(), message["content"].is_null()), (200, has_field, has_field));
+        let mut stream = off;
+        stream["stream"] = json!(true);
+        let (_, _, text) = send(server.address(), &chat("q", stream)).await;
+        assert_eq!(text.contains(r#""delta":{"refusal":"I'm "}"#), has_field, "{text}");
+        assert_eq!(text.contains(r#""content":"I'm ""#), !has_field, "{text}");
+    }
+    let server = sim::start(SimConfig::new(Wire::OpenAi), refusing).await.unwrap();
+    let (_, body) = answer(&server, &post("/v1/responses", &json!({"model": "gpt-4o", "input": "q"}))).await;
+    assert!(body["output"][0]["content"][0]["refusal"].is_string(), "{body}");
+    let streamed = post("/v1/responses", &json!({"model": "gpt-4o", "input": "q", "stream": true}));
+    let (_, _, text) = send(server.address(), &streamed).await;
+    for event in ["response.refusal.delta", "response.refusal.done"] {
+        assert!(text.contains(&format!("event: {event}\n")), "{text}");
+    }
+    assert!(!text.contains("output_text"), "{text}");
 }

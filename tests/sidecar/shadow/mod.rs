@@ -9,6 +9,7 @@ use super::support::*;
 
 mod bodies;
 mod isolation;
+mod planted;
 mod reasons;
 mod results;
 mod sample;

@@ -32,6 +32,7 @@ const RESPONSES: Dialect = Dialect {
     phases: None,
     logprobs: || json!([]),
     open_logprobs: || json!([]),
+    has_refusals: true,
     shows_space: false,
     names_call: false,
     has_incomplete_event: true,
@@ -192,7 +193,8 @@ fn whole(params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Value {
         .iter()
         .enumerate()
         .map(|(index, one)| {
-            let mut message = json!({"role": "assistant", "content": one.text(), "refusal": null, "annotations": []});
+            let (content, refusal) = if one.is_refusal { (None, Some(one.text())) } else { (Some(one.text()), None) };
+            let mut message = json!({"role": "assistant", "content": content, "refusal": refusal, "annotations": []});
             if !params.calls.is_empty() {
                 message["content"] = Value::Null;
                 match params.calls.first() {
@@ -227,7 +229,7 @@ fn stream(params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Vec<St
         let choice = |delta: Value, logprobs: Value, finish: Value| {
             chunk(json!([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]))
         };
-        let content = if params.calls.is_empty() { json!("") } else { Value::Null };
+        let content = if params.calls.is_empty() && !one.is_refusal { json!("") } else { Value::Null };
         let role = json!({"role": "assistant", "content": content, "refusal": null});
         steps.push(Step::event(&choice(role, Value::Null, Value::Null), false));
         for delta in call_deltas(params, stamp.number) {
@@ -235,7 +237,8 @@ fn stream(params: &GenerationParams, outputs: &[Output], stamp: Stamp) -> Vec<St
         }
         for token in one.tokens.iter().filter(|_| params.calls.is_empty()) {
             let logprobs = logprobs(params, std::slice::from_ref(token));
-            steps.push(Step::event(&choice(json!({"content": token}), logprobs, Value::Null), true));
+            let delta = if one.is_refusal { json!({"refusal": token}) } else { json!({"content": token}) };
+            steps.push(Step::event(&choice(delta, logprobs, Value::Null), true));
         }
         steps.push(Step::event(&choice(json!({}), Value::Null, json!(finish(params, one))), false));
     }

@@ -38,6 +38,7 @@ const RESPONSES: Dialect = Dialect {
     phases: Some([Some("final_answer"), Some("commentary")]),
     logprobs: || Value::Null,
     open_logprobs: || Value::Null,
+    has_refusals: false,
     shows_space: true,
     names_call: true,
     has_incomplete_event: false,

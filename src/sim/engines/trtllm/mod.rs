@@ -32,6 +32,7 @@ const RESPONSES: Dialect = Dialect {
     phases: None,
     logprobs: || Value::Null,
     open_logprobs: || Value::Null,
+    has_refusals: false,
     shows_space: false,
     names_call: false,
     has_incomplete_event: false,

@@ -35,6 +35,7 @@ const RESPONSES: Dialect = Dialect {
     phases: Some([None, None]),
     logprobs: || Value::Null,
     open_logprobs: || json!([]),
+    has_refusals: false,
     shows_space: false,
     names_call: false,
     has_incomplete_event: false,
