@@ -1,6 +1,6 @@
 //! Runs a sidecar inside another program, in front of simulated servers: `cargo run --example embed`.
 //!
-//! It prints the `base_url` for an OpenAI client. Each line on stdin is a command, answered with `done` when it is in
+//! Every request is copied to the other side, which no client may notice. It prints the `base_url` for an OpenAI client. Each line on stdin is a command, answered with `done` when it is in
 //! force: a number sets the candidate's percent, `engine sglang` changes its engine, `failover on` or `off` switches
 //! failover, `candidate 503` makes it answer with this status (`candidate 200` ends that), `openai 429` does the same for
 //! OpenAI; `limit` and `free` are short for `openai 429` and `openai 200`.
@@ -35,6 +35,7 @@ impl Setting {
         format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nrequest_log = false\n\
              [failover]\nenabled = {}\n\
+             [shadow]\npercent = 100\nto = [\"qwen\", \"openai\"]\nnoise_percent = 100\n\
              [rollout]\nname = \"embed\"\nbaseline = \"openai\"\npercent = {{ qwen = {} }}\n\
              [backend.openai]\nengine = \"openai\"\nurl = \"{}\"\napi_key = \"client\"\n\
              [backend.qwen]\nengine = \"{}\"\nurl = \"{}\"\napi_key = \"none\"\nmodels = {{ \"*\" = \"qwen\" }}\n{more}",

@@ -173,7 +173,7 @@ pub mod stats {
 
     pub use crate::stats::{
         BackendStats, Count, Exemplar, Gauge, KindStats, Latency, Lifetimes, NoiseStats, PairingStats, Permit,
-        Placement, RecordStats, Reloads, RouteStats, RuleStats, ShadowStats, ShareResults, ShareStats, Stats,
+        Placement, RecordStats, Reloads, RouteStats, RuleStats, ShadowStats, ShareResults, ShareStats, Spent, Stats,
         TelemetryStats, View,
     };
 }

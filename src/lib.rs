@@ -58,7 +58,9 @@
 //!    body carries the permits and the deadlines.
 //! 7. **Outcome** (`outcome/judge.rs`): however a leg ends, it is judged once: complete or not, whose fault, a breaker
 //!    sample or not. All legs together are one [`outcome::Outcome`].
-//! 8. **Sinks** (`telemetry/sinks.rs`): counters, log line, meters and the tracer, which queues for [`otlp`], read it.
+//! 8. **Copies**: a request that was drawn for a shadow was offered to [`shadow`] when its first leg was sent; at its end
+//!    the outcome and the bytes that the application got are handed over, to be compared with the copy's answer.
+//! 9. **Sinks** (`telemetry/sinks.rs`): counters, log line, meters and the tracer, which queues for [`otlp`], read it.
 //!
 //! # Where to change it
 //!
@@ -66,6 +68,9 @@
 //! |---|---|
 //! | the order of decision, a pin | `choose/order.rs`; pins by feature in `translate/features.rs` |
 //! | the meaning of a percent | `choose/assign.rs` (key to unit, unit to backend), `choose/shares.rs` (percents in force) |
+//! | who is copied, and why a copy is not sent | `shadow/shadows.rs` (on the request's path), `shadow/leg.rs` (`prepare`), `choose/sample.rs` (the draw) |
+//! | a score of two answers | `compare`, with `tests/data/agreement_ref.py` |
+//! | a field of the records | `shadow/record.rs`, `records/counts.rs` |
 //! | which backends may see a request (residency) | `choose/eligible.rs`; where it goes instead: `choose/place.rs`; the error: `choose/refused.rs` |
 //! | a timeout of a backend, the client's deadline | `exchange/deadlines.rs`; defaults: `config/backend/limits.rs` |
 //! | the status or text of shiftgate's own errors | `proxy/respond.rs` |

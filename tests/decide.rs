@@ -7,9 +7,9 @@ use std::path::Path;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::sync::Arc;
 
-use shiftgate::api::choose::{Body, Choice, FileOnly, Request, Salts, Shares, choose};
+use shiftgate::api::choose::{Availability, Body, Choice, FileOnly, Instead, Request, Salts, Shares, choose, instead};
 use shiftgate::api::config::{self, Config, Secrets};
-use shiftgate::api::model::BackendId;
+use shiftgate::api::model::{BackendId, Cause, Pin};
 use shiftgate::api::wire::endpoint::Endpoint;
 use shiftgate::api::wire::scan;
 
@@ -132,4 +132,33 @@ fn a_request_without_a_key_is_drawn_and_one_with_a_key_is_not() {
     assert_eq!((low.backend(), low.drawn()), (high.backend(), high.drawn()));
     assert_eq!(low.drawn().unwrap().key, Some(0));
     assert!(!format!("{low:?}").contains("secret-session"));
+}
+
+#[test]
+fn only_what_the_split_decides_alone_is_copied() {
+    let text =
+        FILE.replace("[backend.openai]", "[shadow]\npercent = 100\nto = [\"openai\", \"qwen\"]\n[backend.openai]");
+    let shadowed = config(&text.replace("[rollout]", "[server]\nallow_override = true\n[rollout]"));
+    let body = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"x"}],"user":"someone"}"#;
+    let scan = scan::scan(body.as_bytes()).unwrap();
+    let (endpoint, path) = (Endpoint::ChatCompletions, "/v1/chat/completions");
+    let chosen = |headers: &HeaderMap| {
+        let request = Request { endpoint: &endpoint, path, query: None, headers, body: Body::Scanned(&scan) };
+        by_file(&shadowed, &request, 0).unwrap()
+    };
+    let choice = chosen(&HeaderMap::new());
+    let sample = choice.sample().unwrap();
+    assert!(sample.key.is_some() && !sample.is_declined);
+    for why in
+        [Instead::Pinned(Pin::Context), Instead::Unavailable(Availability::Overload), Instead::Failed(Cause::Reset)]
+    {
+        let moved = instead(&shadowed, &choice, why).unwrap();
+        assert_eq!(moved.sample(), None, "{:?}", moved.reason());
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert("x-shiftgate-backend", HeaderValue::from_static("openai"));
+    assert_eq!(chosen(&headers).sample(), None);
+    headers.clear();
+    headers.insert("x-shiftgate-shadow", HeaderValue::from_static("off"));
+    assert!(chosen(&headers).sample().unwrap().is_declined);
 }

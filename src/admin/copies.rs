@@ -62,7 +62,7 @@ impl ShadowStatus {
     pub(crate) fn of(view: &View) -> Option<Self> {
         let shadow = &view.stats.shadow;
         let noises = shadow.noises();
-        let noise_nano: u64 = noises.iter().map(|(_, stats)| stats.nano_usd.get()).sum();
+        let noise_nano: u64 = noises.iter().map(|(_, stats)| stats.spent.nano_usd.get()).sum();
         Some(Self {
             in_flight: shadow.in_flight.get(),
             bytes: shadow.bytes.get(),
@@ -82,21 +82,25 @@ fn copies(route: &str, backend: &str, stats: &PairingStats) -> CopiesStatus {
         requests: words(stats.copies()),
         dropped: stats.copies().filter(|(result, _)| !kept.contains(result)).map(|(_, count)| count).sum(),
         pairs: words(stats.pairs()),
-        agreement: stats.agreement().into_iter().map(|(kind, one)| (kind.to_owned(), agreement(&one))).collect(),
-        cost_usd: usd(stats.nano_usd.get()),
+        agreement: stats.agreement().filter_map(|(kind, one)| Some((kind.to_owned(), agreement(one)?))).collect(),
+        cost_usd: usd(stats.spent.nano_usd.get()),
     }
 }
 
-fn agreement(stats: &KindStats) -> AgreementStatus {
+/// Returns the means; `None` without a score.
+fn agreement(stats: &KindStats) -> Option<AgreementStatus> {
     let (scores, floor) = (stats.agreement(), stats.floor());
+    if scores.count() + floor.count() == 0 {
+        return None;
+    }
     #[expect(clippy::cast_precision_loss, reason = "counts of pairs are far below 2^52")]
     let mean = |sum: f64, count: u64| (count > 0).then(|| rounded(sum / count as f64, 1e4));
-    AgreementStatus {
+    Some(AgreementStatus {
         pairs: scores.count(),
         mean: mean(scores.sum, scores.count()),
         floor_pairs: floor.count(),
         floor: mean(floor.sum, floor.count()),
-    }
+    })
 }
 
 fn words(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<String, u64> {

@@ -104,8 +104,10 @@ impl Choice {
         Self { asked: self.decided, is_forced: true, ..self.clone() }
     }
 
+    /// Returns the choice of another backend, if it may see the request. A request that the split does not decide alone
+    /// is not copied.
     fn moved(&self, to: BackendId, reason: Reason) -> Option<Self> {
-        self.eligible.contains(to).then(|| Self { asked: (to, reason), ..self.clone() })
+        self.eligible.contains(to).then(|| Self { asked: (to, reason), sample: None, ..self.clone() })
     }
 }
 

@@ -65,26 +65,17 @@ fn count(shared: &Shared, job: &Job, compared: &Compared<'_>) {
     stats.pair(compared.result);
     let agreed = |scores: &Scores, is_floor| {
         if let (Some(kind), Ok(agreement)) = (scores.kind, scores.agreement) {
-            stats.agreed(kind.as_str(), agreement, is_floor);
+            stats.agreed(kind, agreement, is_floor);
         }
     };
     agreed(&compared.scores, false);
     if let Some(floor) = &compared.floor {
         agreed(floor, true);
     }
-    if let Some(usage) = job.shadow.end.facts.usage {
-        stats.input_tokens.add(usage.input);
-        stats.output_tokens.add(usage.output);
-    }
-    stats.nano_usd.add(nano(job.shadow.cost_usd));
+    stats.spent.add(job.shadow.end.facts.usage, job.shadow.cost_usd);
     if let Some(noise) = about.noise.as_ref().filter(|_| job.is_first) {
-        shared.stats.shadow.noise(route).nano_usd.add(nano(noise.cost_usd));
+        shared.stats.shadow.noise(route).spent.add(noise.end.facts.usage, noise.cost_usd);
     }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "costs of requests, never below 0")]
-fn nano(usd: Option<f64>) -> u64 {
-    usd.map_or(0, |usd| (usd * 1e9).round() as u64)
 }
 
 /// Exports the spans of the copies, if the request's were.

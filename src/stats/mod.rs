@@ -23,4 +23,4 @@ pub(crate) use histogram::{HTTP_BOUNDS, Histogram, Traced};
 pub use process::{RecordStats, Reloads, Stats, TelemetryStats};
 pub use route::{RouteStats, ShareResults, ShareStats};
 pub use rule::{Placement, RuleStats};
-pub use shadow::{KindStats, NoiseStats, PairingStats, ShadowStats};
+pub use shadow::{KindStats, NoiseStats, PairingStats, ShadowStats, Spent};

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use super::count::{Count, lock};
 use super::gauge::Gauge;
 use super::histogram::{Histogram, View};
+use crate::compare::Kind;
 use crate::model::{CopyResult, PairResult};
+use crate::wire::answer_facts::Usage;
 
 /// Upper bounds of agreement, which lies between 0 and 1.
 const AGREEMENT_BOUNDS: [f64; 11] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
@@ -32,21 +34,44 @@ pub struct ShadowStats {
 pub struct PairingStats {
     copies: [Count; CopyResult::ALL.len()],
     pairs: [Count; PairResult::ALL.len()],
-    agreement: Mutex<BTreeMap<&'static str, Arc<KindStats>>>,
-    /// Prompt tokens of the copies.
+    agreement: [KindStats; Kind::ALL.len()],
+    /// Tokens and cost of the copies.
+    pub spent: Spent,
+}
+
+/// Tokens and cost of copies or noise legs, as far as they are known.
+#[derive(Debug, Default)]
+pub struct Spent {
+    /// Prompt tokens.
     pub input_tokens: Count,
-    /// Generated tokens of the copies.
+    /// Generated tokens.
     pub output_tokens: Count,
-    /// Cost of the copies in 10⁻⁹ USD, as far as it is known.
+    /// Cost in 10⁻⁹ USD.
     pub nano_usd: Count,
+}
+
+impl Spent {
+    /// Adds one leg.
+    pub fn add(&self, usage: Option<Usage>, usd: Option<f64>) {
+        if let Some(usage) = usage {
+            self.input_tokens.add(usage.input);
+            self.output_tokens.add(usage.output);
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "costs of requests, never below 0"
+        )]
+        self.nano_usd.add(usd.map_or(0, |usd| (usd * 1e9).round() as u64));
+    }
 }
 
 /// Counters of one route's noise legs.
 #[derive(Debug, Default)]
 pub struct NoiseStats {
     legs: [Count; CopyResult::ALL.len()],
-    /// Cost of the legs in 10⁻⁹ USD, as far as it is known.
-    pub nano_usd: Count,
+    /// Tokens and cost of the legs.
+    pub spent: Spent,
 }
 
 /// Agreement of one kind, beside that of the baseline with itself.
@@ -116,10 +141,12 @@ impl PairingStats {
     }
 
     /// Adds a score of this kind: of baseline and candidate, or the baseline's with itself.
-    pub fn agreed(&self, kind: &'static str, score: f64, is_floor: bool) {
-        let stats = Arc::clone(lock(&self.agreement).entry(kind).or_default());
-        let histogram = if is_floor { &stats.floor } else { &stats.agreement };
-        histogram.observe(score, None);
+    pub fn agreed(&self, kind: Kind, score: f64, is_floor: bool) {
+        let place = Kind::ALL.iter().position(|one| *one == kind);
+        if let Some(stats) = place.and_then(|place| self.agreement.get(place)) {
+            let histogram = if is_floor { &stats.floor } else { &stats.agreement };
+            histogram.observe(score, None);
+        }
     }
 
     /// Requests by result, in the order of [`CopyResult::ALL`].
@@ -132,9 +159,9 @@ impl PairingStats {
         PairResult::ALL.iter().zip(&self.pairs).map(|(result, count)| (result.as_str(), count.get()))
     }
 
-    /// Agreement by kind; kinds without a score are omitted.
-    pub fn agreement(&self) -> Vec<(&'static str, Arc<KindStats>)> {
-        lock(&self.agreement).iter().map(|(kind, stats)| (*kind, Arc::clone(stats))).collect()
+    /// Agreement by kind.
+    pub fn agreement(&self) -> impl Iterator<Item = (&'static str, &KindStats)> {
+        Kind::ALL.iter().zip(&self.agreement).map(|(kind, stats)| (kind.as_str(), stats))
     }
 }
 
@@ -161,14 +188,14 @@ mod tests {
         let stats = ShadowStats::default();
         let pairing = stats.pairing("default", "qwen");
         assert_eq!(pairing.copies().map(|(_, count)| count).sum::<u64>(), 0);
-        assert_eq!((pairing.copies().count(), pairing.pairs().count(), pairing.agreement().len()), (9, 7, 0));
+        assert_eq!((pairing.copies().count(), pairing.pairs().count(), pairing.agreement().count()), (9, 7, 6));
         pairing.copy(CopyResult::Budget);
         pairing.pair(PairResult::OverCap);
-        pairing.agreed("text", 0.5, false);
-        pairing.agreed("text", 0.75, true);
+        pairing.agreed(Kind::Text, 0.5, false);
+        pairing.agreed(Kind::Text, 0.75, true);
         assert!(pairing.copies().any(|one| one == ("budget", 1)) && pairing.pairs().any(|one| one == ("over_cap", 1)));
-        let (kind, agreement) = pairing.agreement().remove(0);
-        assert_eq!((kind, agreement.agreement().sum, agreement.floor().sum), ("text", 0.5, 0.75));
+        let text = pairing.agreement().find(|(kind, _)| *kind == "text").unwrap().1;
+        assert_eq!((text.agreement().sum, text.floor().sum), (0.5, 0.75));
         assert_eq!(stats.pairings().len(), 1);
     }
 }

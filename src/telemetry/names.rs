@@ -147,6 +147,8 @@ metrics! {
         "Agreement of the baseline's and the receiver's answer, 0 to 1, by kind; kinds are not comparable";
     AGREEMENT_FLOOR = "shiftgate_agreement_floor":
         "Agreement of two answers of the baseline to the same request, 0 to 1, by kind";
+    COPIES_TOKENS_INPUT = "shiftgate_copies_tokens_input": "Prompt tokens of copies, by kind of leg";
+    COPIES_TOKENS_OUTPUT = "shiftgate_copies_tokens_output": "Generated tokens of copies, by kind of leg";
     COPIES_COST = "shiftgate_copies_cost_usd": "Cost of copies with a known price, in USD, by kind of leg";
     SHADOW_BUDGET = "shiftgate_shadow_budget_left_usd": "Money left for copies at this moment, in USD";
     SHADOW_IN_FLIGHT = "shiftgate_shadow_in_flight": "Copies and noise legs in flight";
