@@ -10,12 +10,13 @@ mod collector;
 mod faults;
 mod gone;
 mod losses;
+mod shadow;
 mod sidecar;
 mod soak;
 
 use anyhow::{Context, bail};
 
-const PARTS: [&str; 5] = ["faults", "stale", "killed", "gone", "capacity"];
+const PARTS: [&str; 7] = ["faults", "stale", "killed", "gone", "shadow", "budget", "capacity"];
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -44,6 +45,8 @@ fn main() -> anyhow::Result<()> {
                 "stale" => Box::pin(losses::stale()).await?,
                 "killed" => Box::pin(losses::killed()).await?,
                 "gone" => Box::pin(gone::run()).await?,
+                "shadow" => Box::pin(shadow::run_all()).await?,
+                "budget" => Box::pin(shadow::budget()).await?,
                 "capacity" => Box::pin(capacity::run()).await?,
                 other => bail!("there is no part {other:?}; the parts are {PARTS:?}, soak MINUTES, collector SECONDS"),
             }
