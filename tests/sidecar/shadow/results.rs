@@ -191,3 +191,63 @@ async fn the_last_lines_are_the_counts_of_each_route() {
     assert_eq!(line["shadow"]["qwen"]["sent"], 3);
     assert_eq!(line["noise"]["sent"], 0);
 }
+
+#[tokio::test]
+async fn no_content_and_no_key_is_anywhere_without_being_asked_for() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let script = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", script.local_addr().unwrap());
+    tokio::spawn(async move {
+        let failure = r#"{"error":{"message":"failure-canary","type":"failure-canary","code":"failure-canary"}}"#;
+        while let Ok((mut stream, _)) = script.accept().await {
+            if read_request(&mut stream).await.is_none() {
+                continue;
+            }
+            let head = "HTTP/1.1 500 failure-canary\r\ncontent-type: application/json\r\nconnection: close\r\n";
+            let answer = format!("{head}content-length: {}\r\n\r\n{failure}", failure.len());
+            drop(stream.write_all(answer.as_bytes()).await);
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.jsonl");
+    let more = format!("[records]\npath = \"{}\"\n", path.display());
+    let text = shadowed(&openai, &qwen, 0.0, "qwen", &more).replace("noise_percent = 0", "noise_percent = 100");
+    let failing = launch(&text.replace(&qwen.url(), &url), false).await;
+    let tools = serde_json::json!([{"type": "function", "function": {"name": "tool-canary", "parameters": {
+        "type": "object", "properties": {"argument-canary": {"type": "string"}}, "required": ["argument-canary"]}}}]);
+    let request = with(serde_json::json!({
+        "messages": [{"role": "system", "content": "system-canary"}, {"role": "user", "content": "prompt-canary"}],
+        "tools": tools, "tool_choice": "required", "user": "user-canary", "metadata": {"a": "metadata-canary"}
+    }));
+    let more = "x-session-id: session-canary\r\ncookie: cookie-canary\r\n";
+    assert_eq!(ask(&failing, &request, more).await.status, 200);
+    let line = until_records(&path, 1).await.remove(0);
+    assert_eq!(
+        (&line["candidate"]["error_type"], &line["candidate"]["outcome"]),
+        (&"500".into(), &"status_5xx".into())
+    );
+    assert_eq!((&line["request"]["tools"], &line["baseline"]["calls"]), (&1.into(), &1.into()));
+    drop(failing);
+    std::fs::remove_file(&path).unwrap();
+    let running = launch(&text, false).await;
+    assert_eq!(ask(&running, &request, more).await.status, 200);
+    let lines = until_records(&path, 1).await;
+    assert_eq!(lines[0]["scores"]["kind"], "tools");
+    let page = get(running.app.admin, "/metrics").await.text();
+    for text in [line.to_string(), lines[0].to_string(), page, running.status().await.to_string()] {
+        assert!(!text.contains("canary"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_stays_held_after_the_last_pair() {
+    for fault in [Fault::None, Fault::ResetBeforeHead, Fault::HangAfter(3), Fault::OneByteAtATime] {
+        let (running, openai, _qwen) = launch_shadowed(behaviour(fault), "timeout = \"200ms\"").await;
+        openai.set(Behaviour { tokens: (400, 400), ..Behaviour::default() });
+        for stream in [true, false] {
+            assert_eq!(ask(&running, &chat("x", stream), "").await.status, 200);
+        }
+        until_pairs(&running, 2).await;
+        until_status(&running, |status| status["shadow"]["in_flight"] == 0 && status["shadow"]["bytes"] == 0).await;
+    }
+}
