@@ -122,8 +122,8 @@ async fn run(text: &str) -> anyhow::Result<(Value, f64, Sidecar)> {
     let (listen, large) = (sidecar.listen, "x".repeat(LARGE));
     let large = Arc::new(large);
     let one = async move |number: usize| {
-        let prompt = if number % LARGE_EACH == 0 { large.as_str() } else { "x" };
-        let answer = ask(listen, &chat_of(prompt, number % 2 == 0, number)).await?;
+        let prompt = if number.is_multiple_of(LARGE_EACH) { large.as_str() } else { "x" };
+        let answer = ask(listen, &chat_of(prompt, number.is_multiple_of(2), number)).await?;
         ensure!(answer.status == 200 && answer.whole, "{}", answer.status);
         ensure!(answer.header("x-shiftgate-backend") == "openai", "{:?}", answer.header("x-shiftgate-backend"));
         Ok(())

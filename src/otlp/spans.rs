@@ -13,8 +13,8 @@ use super::proto::Proto;
 use crate::choose::UNITS;
 use crate::model::{Fault, OTHER_METHOD, Percent, Reason, SpanId};
 use crate::outcome::{Attempt, BackendLabels, Comparison, LegEnd, Outcome, Pair, Score};
-use crate::telemetry::Encode;
 use crate::telemetry::names::{attribute, event};
+use crate::telemetry::tracer::Encode;
 
 /// Fields of `opentelemetry.proto.trace.v1.Span`.
 mod field {

@@ -16,4 +16,4 @@ pub(crate) mod tracer;
 
 pub use sinks::Sinks;
 pub(crate) use spans::SPANS;
-pub(crate) use tracer::{Encode, Tracer};
+pub(crate) use tracer::Tracer;
