@@ -8,6 +8,7 @@ use shiftgate::api::sim::{Behaviour, Sim};
 use super::support::*;
 
 mod bodies;
+mod crashes;
 mod hostile;
 mod isolation;
 mod planted;
