@@ -76,7 +76,9 @@ fn has_image(messages: Option<&RawValue>) -> bool {
         return false;
     }
     let messages: Vec<Value> = serde_json::from_str(text).unwrap_or_default();
-    let parts = messages.iter().filter_map(|message| message.get("content")?.as_array()).flatten();
+    // The output of a function call in `/v1/responses` has parts too.
+    let lists = messages.iter().flat_map(|message| [message.get("content"), message.get("output")]).flatten();
+    let parts = lists.filter_map(Value::as_array).flatten();
     let mut kinds = parts.filter_map(|part| part.get("type")?.as_str());
     kinds.any(|kind| matches!(kind, "image_url" | "input_image"))
 }
@@ -139,6 +141,8 @@ mod tests {
         assert!(!is(chat, r#"{"n":2}"#) && !is(Endpoint::Embeddings, "{}") && !is(Endpoint::Completions, "{}"));
         let image = r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:,"}}]}]}"#;
         assert!(!is(chat, image) && is(chat, r#"{"messages":[{"role":"user","content":"an image"}]}"#));
+        let output = r#"{"store":false,"input":[{"type":"function_call_output","output":[{"type":"input_image","image_url":"data:,"}]}]}"#;
+        assert!(!is(Endpoint::Responses, output));
         assert!(is(Endpoint::Responses, r#"{"store":false,"input":"x"}"#));
         assert!(!is(Endpoint::Responses, r#"{"input":"x"}"#));
         assert!(!is(Endpoint::Responses, r#"{"store":false,"previous_response_id":"r"}"#));
