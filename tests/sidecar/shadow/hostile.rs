@@ -326,3 +326,39 @@ async fn fields_that_occur_twice_are_not_copied_differently() {
     assert_eq!(text.matches("stream_options").count(), 1, "{text}");
     assert!(!text.contains("store") && text.contains("\"include_usage\":true"), "{text}");
 }
+
+#[tokio::test]
+async fn an_answer_behind_an_early_head_is_compared_without_the_pings() {
+    let (openai, qwen) = pair(Behaviour { ttft: Duration::from_millis(300), ..Behaviour::default() }).await;
+    let text = shadowed(&openai, &qwen, 100.0, "openai", "")
+        .replace("[failover]\nenabled = false", "[failover]\nenabled = true\nearly_head = \"100ms\"");
+    let (text, _folder, path) = with_records(&text, true);
+    let running = launch(&text, false).await;
+    let answer = ask(&running, &chat("x", true), "x-stainless-read-timeout: 1\r\n").await;
+    assert_eq!(answer.header("x-shiftgate-reason"), Some("early"));
+    let line = until_records(&path, 1).await.remove(0);
+    let outcomes = (&line["candidate"]["outcome"], &line["baseline"]["outcome"]);
+    assert_eq!(outcomes, (&"ok".into(), &"ok".into()), "{line}");
+    let served = line["content"]["candidate"]["text"].as_str().unwrap();
+    assert!(!served.is_empty() && !served.contains("ping"), "{line}");
+    assert_eq!(results(&running.status().await), [("compared".to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn a_shutdown_cancels_copies_at_once_and_writes_their_lines() {
+    let (openai, qwen) = pair(behaviour(Fault::HangBeforeHead)).await;
+    let (text, _folder, path) = with_records(&shadowed(&openai, &qwen, 0.0, "qwen", ""), false);
+    let running = launch(&text, false).await;
+    for n in 0..3 {
+        assert_eq!(ask(&running, &chat(&format!("{n}"), n % 2 == 0), "").await.status, 200);
+    }
+    until(qwen.in_flight(), |count| *count == 3).await;
+    running.app.drain(PATIENCE, std::future::pending()).await;
+    assert_eq!(*qwen.in_flight().borrow(), 0);
+    let lines = until_records(&path, 3).await;
+    for line in lines {
+        let outcomes = (&line["candidate"]["outcome"], &line["baseline"]["outcome"]);
+        assert_eq!(outcomes, (&"cancelled".into(), &"ok".into()), "{line}");
+        assert_eq!(line["scores"]["null"]["agreement"], "cancelled");
+    }
+}
