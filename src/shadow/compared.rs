@@ -42,8 +42,13 @@ pub(super) struct ScoredLeg<'a> {
     pub(super) total_ms: Option<f64>,
 }
 
+/// An answer after the attempt to read it; `None` without an attempt.
+type Read<'a> = Option<Option<&'a Answer>>;
+
 /// The answers of a pair, as far as they can be read.
 pub(super) struct Answers {
+    /// True if they were read, so that one that is missing is none.
+    is_read: bool,
     served: Option<Answer>,
     shadow: Option<Answer>,
     noise: Option<Answer>,
@@ -58,14 +63,20 @@ impl Answers {
         };
         let copy = |leg: &LegDone| read(leg.outcome(), leg.is_over_cap, &leg.body);
         Self {
+            is_read: true,
             served: read(about.served_outcome(), about.captured.is_over_cap(), about.captured.bytes()),
             shadow: copy(&job.shadow),
             noise: about.noise.as_ref().and_then(copy),
         }
     }
 
+    /// The answers of a pair that is not compared.
     pub(super) const fn none() -> Self {
-        Self { served: None, shadow: None, noise: None }
+        Self { is_read: false, served: None, shadow: None, noise: None }
+    }
+
+    fn of<'a>(&self, answer: &'a Option<Answer>) -> Read<'a> {
+        self.is_read.then_some(answer.as_ref())
     }
 }
 
@@ -82,9 +93,9 @@ pub(super) fn compare<'a>(
     let body = about.inbound.body().map_or(&[][..], |body| body);
     let asked = Asked::read(about.inbound.endpoint(), body);
     let is_stream = about.inbound.is_stream();
-    let served_side = side_of_served(about, served, answers.served.as_ref());
-    let shadow_side = side_of_copy(&job.shadow, answers.shadow.as_ref(), is_stream);
-    let noise = about.noise.as_ref().map(|noise| (noise, side_of_copy(noise, answers.noise.as_ref(), is_stream)));
+    let served_side = side_of_served(about, served, answers.of(&answers.served));
+    let shadow_side = side_of_copy(&job.shadow, answers.of(&answers.shadow), is_stream);
+    let noise = about.noise.as_ref().map(|noise| (noise, side_of_copy(noise, answers.of(&answers.noise), is_stream)));
     let result = result(job, instead, served_side.outcome, shadow_side.outcome);
     let void = match result {
         PairResult::CompareFull => Some(NullReason::CompareFull),
@@ -139,13 +150,13 @@ fn result(job: &Job, instead: Option<PairResult>, served: LegOutcome, shadow: Le
     }
 }
 
-fn side_of_served<'a>(about: &About, end: &LegEnd, answer: Option<&'a Answer>) -> Side<'a> {
+fn side_of_served<'a>(about: &About, end: &LegEnd, read: Read<'a>) -> Side<'a> {
     let (ttft_ms, total_ms) = times(end, about.inbound.is_stream());
     let waited = about.client_waits.as_secs_f64() * 1e3;
     Side {
-        outcome: readable(about.served_outcome(), about.captured.is_over_cap(), answer),
+        outcome: readable(about.served_outcome(), about.captured.is_over_cap(), read),
         is_over_cap: about.captured.is_over_cap(),
-        answer,
+        answer: read.flatten(),
         is_stream: about.inbound.is_stream(),
         is_slow_client: total_ms.is_some_and(|total| waited > total * SLOW_CLIENT),
         ttft_ms,
@@ -155,12 +166,12 @@ fn side_of_served<'a>(about: &About, end: &LegEnd, answer: Option<&'a Answer>) -
     }
 }
 
-fn side_of_copy<'a>(done: &LegDone, answer: Option<&'a Answer>, is_stream: bool) -> Side<'a> {
+fn side_of_copy<'a>(done: &LegDone, read: Read<'a>, is_stream: bool) -> Side<'a> {
     let (ttft_ms, total_ms) = times(&done.end, is_stream);
     Side {
-        outcome: readable(done.outcome(), done.is_over_cap, answer),
+        outcome: readable(done.outcome(), done.is_over_cap, read),
         is_over_cap: done.is_over_cap,
-        answer,
+        answer: read.flatten(),
         is_stream,
         is_slow_client: false,
         ttft_ms,
@@ -171,9 +182,9 @@ fn side_of_copy<'a>(done: &LegDone, answer: Option<&'a Answer>, is_stream: bool)
 }
 
 /// A good answer that cannot be read is a bad one.
-const fn readable(outcome: LegOutcome, is_over_cap: bool, answer: Option<&Answer>) -> LegOutcome {
+const fn readable(outcome: LegOutcome, is_over_cap: bool, read: Read<'_>) -> LegOutcome {
     match outcome {
-        LegOutcome::Ok if answer.is_none() && !is_over_cap => LegOutcome::BadAnswer,
+        LegOutcome::Ok if matches!(read, Some(None)) && !is_over_cap => LegOutcome::BadAnswer,
         outcome => outcome,
     }
 }

@@ -15,14 +15,20 @@ use crate::outcome::LegKind;
 /// Decides about the copies of a request, and starts them. Runs on the thread of shadows.
 pub(super) fn begin(shared: &Arc<Shared>, offer: Offer, compare: &SyncSender<Job>) {
     let now = Instant::now();
-    let mut legs = Vec::new();
+    let (mut legs, mut refused) = (Vec::new(), None);
     for to in offer.receivers() {
         let ready = leg::prepare(shared, &offer, (to, LegKind::Shadow), now);
-        shared.pairing(&offer, to).copy(ready.as_ref().err().copied().unwrap_or(CopyResult::Sent));
+        let result = ready.as_ref().err().copied();
+        shared.pairing(&offer, to).copy(result.unwrap_or(CopyResult::Sent));
+        refused = refused.or(result);
         legs.extend(ready);
     }
     if legs.is_empty() {
         offer.is_wanted.store(false, Relaxed);
+        // Without a pair there is nothing to put a noise leg beside.
+        if let Some(result) = refused.filter(|_| offer.has_noise()) {
+            shared.count_noise(&offer, result);
+        }
         return;
     }
     let noise = offer.has_noise().then(|| {
@@ -35,7 +41,7 @@ pub(super) fn begin(shared: &Arc<Shared>, offer: Offer, compare: &SyncSender<Job
 
 async fn follow(
     shared: Arc<Shared>,
-    offer: Offer,
+    mut offer: Offer,
     legs: Vec<ReadyLeg>,
     noise: Option<ReadyLeg>,
     compare: SyncSender<Job>,
@@ -44,7 +50,6 @@ async fn follow(
     let running: Vec<_> = legs.into_iter().map(run).collect();
     let noise = noise.map(run);
     let waiting = offer.in_force.target(&offer.choice).load.reading(Instant::now()).waiting;
-    let Offer { in_force, inbound, choice, sample, served, .. } = offer;
     let mut shadows: Vec<LegDone> = Vec::with_capacity(running.len());
     for leg in running {
         shadows.extend(leg.await);
@@ -54,8 +59,8 @@ async fn follow(
         None => None,
     };
     // Awaited last: the end of a served request then wakes this thread only if all copies have ended.
-    let Ok(served) = served.await else { return };
-    let about = Arc::new(About::new(&in_force, &inbound, (&choice, sample), *served, (noise, waiting)));
+    let Ok(served) = (&mut offer.served).await else { return };
+    let about = Arc::new(About::new(offer, *served, (noise, waiting)));
     for (place, shadow) in shadows.into_iter().enumerate() {
         let job = Job { about: Arc::clone(&about), shadow, is_first: place == 0 };
         // A comparison that is not there in time is not worth a queue.

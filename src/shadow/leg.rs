@@ -179,7 +179,7 @@ async fn exchange(plan: &Plan, target: &Target, room: &mut Room, trail: &mut Tra
     collect(opened?, MAX_ANSWER as u64, room, trail).await
 }
 
-/// Corrects the charge by the tokens that the backend counted. A request that got no good head cost nothing. Returns the
+/// Corrects the charge by the tokens that the backend counted; the charge stays where these are not known. Returns the
 /// cost, if it is known.
 fn settle(shared: &Shared, target: &Target, end: &LegEnd, charge: f64) -> Option<f64> {
     let now = Instant::now();
@@ -188,12 +188,19 @@ fn settle(shared: &Shared, target: &Target, end: &LegEnd, charge: f64) -> Option
         target.load.add_copied(usage.output);
     }
     let cost = end.facts.usage.and_then(|usage| cost::usd(target.config.price.as_ref(), &end.model, usage, measured));
-    let status = end.attempts.last().and_then(|attempt| attempt.status);
-    let was_accepted =
-        status.is_some_and(|status| StatusCode::from_u16(status).is_ok_and(|status| status.is_success()));
-    let known = cost.or_else(|| (!was_accepted && end.ending != Ending::ClientGone).then_some(0.0));
+    let known = cost.or_else(|| is_free(end).then_some(0.0));
     if let (Some(cost), Some(budget)) = (known, lock(&shared.budget).as_mut()) {
         budget.settle(charge, cost, now);
     }
     cost
+}
+
+/// True if the backend cannot have generated anything: it was not reached, or it refused. One that was left in the
+/// middle of its work may bill it.
+fn is_free(end: &LegEnd) -> bool {
+    let Some(last) = end.attempts.last() else { return true };
+    match last.status.map(StatusCode::from_u16) {
+        Some(status) => !status.is_ok_and(|status| status.is_success()),
+        None => matches!(last.fault, Some(Fault::Connect | Fault::Tls | Fault::Dns)),
+    }
 }

@@ -31,7 +31,7 @@ pub(super) struct Offer {
     pub(super) cancel: CancellationToken,
     pub(super) served: oneshot::Receiver<Box<Served>>,
     /// Memory of the application's body.
-    pub(super) _room: Room,
+    pub(super) room: Room,
 }
 
 impl Offer {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::capture::Captured;
 use super::leg::LegDone;
+use super::offer::Offer;
 use super::served::Served;
 use crate::choose::{Choice, Sample};
 use crate::compare::LegOutcome;
-use crate::exchange::Inbound;
+use crate::exchange::{Inbound, Room};
 use crate::live::InForce;
 use crate::model::{End, Fault, PairResult};
 use crate::outcome::{Ending, LegEnd, Outcome};
@@ -29,6 +30,8 @@ pub(super) struct About {
     pub(super) noise: Option<LegDone>,
     /// Requests that waited in the serving backend's queue at the beginning.
     pub(super) waiting: Option<f64>,
+    /// Holds the memory of the application's body until the comparison is over.
+    _room: Room,
 }
 
 /// A pair to compare.
@@ -41,18 +44,13 @@ pub(super) struct Job {
 }
 
 impl About {
-    pub(super) fn new(
-        in_force: &Arc<InForce>,
-        inbound: &Arc<Inbound>,
-        (choice, sample): (&Choice, Sample),
-        served: Served,
-        (noise, waiting): (Option<LegDone>, Option<f64>),
-    ) -> Self {
+    pub(super) fn new(offer: Offer, served: Served, (noise, waiting): (Option<LegDone>, Option<f64>)) -> Self {
+        let Offer { in_force, inbound, choice, sample, room, .. } = offer;
         let Served { outcome, captured, client_waits, is_elsewhere } = served;
         Self {
-            in_force: Arc::clone(in_force),
-            inbound: Arc::clone(inbound),
-            choice: choice.clone(),
+            in_force,
+            inbound,
+            choice,
             sample,
             id: rand::random(),
             outcome: Arc::new(outcome),
@@ -61,6 +59,7 @@ impl About {
             is_elsewhere,
             noise,
             waiting,
+            _room: room,
         }
     }
 

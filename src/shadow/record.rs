@@ -79,7 +79,7 @@ struct LegPart<'a> {
 
 #[derive(Debug, Serialize)]
 struct Content<'a> {
-    request: Option<&'a RawValue>,
+    request: Option<Box<RawValue>>,
     baseline: Option<&'a Answer>,
     candidate: Option<&'a Answer>,
     noise: Option<&'a Answer>,
@@ -130,13 +130,20 @@ pub(super) fn line(shared: &Shared, job: &Job, compared: &Compared<'_>) -> Optio
         scores: &compared.scores,
         floor: compared.floor.as_ref(),
         content: has_content.then(|| Content {
-            request: serde_json::from_slice(body).ok(),
+            request: on_one_line(body),
             baseline: baseline.answer,
             candidate: other.answer,
             noise: compared.noise.as_ref().and_then(|noise| noise.answer),
         }),
     };
     serde_json::to_vec(&line).ok()
+}
+
+/// Returns the JSON without line breaks. They stand between its values alone: strings have them escaped.
+fn on_one_line(json: &[u8]) -> Option<Box<RawValue>> {
+    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let one_line = json.iter().map(|byte| if is_break(byte) { b' ' } else { *byte }).collect();
+    RawValue::from_string(String::from_utf8(one_line).ok()?).ok()
 }
 
 impl<'a> LegPart<'a> {

@@ -45,8 +45,9 @@ pub struct Shadows {
     shared: Arc<Shared>,
     /// The way to the threads; `None` before the first `[shadow]`.
     offers: Mutex<Option<mpsc::Sender<Offer>>>,
-    /// Ends all running copies.
-    cancel: Mutex<CancellationToken>,
+    /// Ends all running copies; `None` while the file in force has no `[shadow]`, so that requests of an earlier file are
+    /// not copied either.
+    cancel: Mutex<Option<CancellationToken>>,
     has_threads: AtomicBool,
     counted: Counted,
     /// Cancelled once the last comparison is over.
@@ -88,6 +89,7 @@ impl Shadows {
             .get_or_insert_with(|| Budget::full(shadow.budget_usd_per_hour, now))
             .set_rate(shadow.budget_usd_per_hour, now);
         drop(budget);
+        lock(&self.cancel).get_or_insert_default();
         self.start();
     }
 
@@ -116,7 +118,9 @@ impl Shadows {
     }
 
     fn cancel_all(&self) {
-        std::mem::take(&mut *lock(&self.cancel)).cancel();
+        if let Some(cancel) = lock(&self.cancel).take() {
+            cancel.cancel();
+        }
     }
 
     /// Takes no more requests, and ends all running copies.
@@ -174,7 +178,7 @@ impl Shadows {
         };
         let (end, served) = oneshot::channel();
         let is_wanted = Arc::new(AtomicBool::new(true));
-        let cancel = lock(&self.cancel).child_token();
+        let cancel = lock(&self.cancel).as_ref()?.child_token();
         let offer = Offer {
             in_force: Arc::clone(in_force),
             inbound: Arc::clone(inbound),
@@ -184,7 +188,7 @@ impl Shadows {
             is_wanted: Arc::clone(&is_wanted),
             cancel: cancel.clone(),
             served,
-            _room: body_room,
+            room: body_room,
         };
         if offer.receivers().is_empty() {
             return None;

@@ -8,6 +8,8 @@ use shiftgate::api::sim::{Behaviour, Sim};
 use super::support::*;
 
 mod bodies;
+mod crashes;
+mod hostile;
 mod isolation;
 mod planted;
 mod reasons;
