@@ -140,7 +140,7 @@ async fn a_killed_process_leaves_at_most_one_torn_line() {
         process.child.kill().unwrap();
         process.child.wait().unwrap();
         drop(clients.join_all().await);
-        let (ids, torn) = read(&[records.clone()]);
+        let (ids, torn) = read(std::slice::from_ref(&records));
         assert!(torn <= run, "{torn} torn lines after {run} kills");
         assert!((ids.len() - before) as u64 >= written, "{} of {written} written lines are there", ids.len() - before);
     }
@@ -165,7 +165,7 @@ async fn a_second_process_on_the_path_writes_nothing_until_the_first_is_gone() {
     let on_second = load(&second, &stop_second);
     until_recorded(&second, "locked", 50).await;
     settle(&first, &stop, on_first).await;
-    let (ids, torn) = read(&[records.clone()]);
+    let (ids, torn) = read(std::slice::from_ref(&records));
     let written = recorded_as(&first, "written").await;
     assert_eq!((ids.len() as u64, torn, recorded_as(&second, "written").await), (written, 0, 0));
     drop(first);
@@ -208,7 +208,7 @@ async fn a_full_disk_costs_counted_lines_and_no_request() {
     let clients = load(&process, &stop);
     until_recorded(&process, "failed", 100).await;
     settle(&process, &stop, clients).await;
-    let (ids, torn) = read(&[records.clone()]);
+    let (ids, torn) = read(std::slice::from_ref(&records));
     assert_eq!(ids.len() as u64, recorded_as(&process, "written").await);
     assert!(ids.len() > 10 && torn <= 1, "{} lines, {torn} torn", ids.len());
     if disk.is_some() {
@@ -218,7 +218,7 @@ async fn a_full_disk_costs_counted_lines_and_no_request() {
         let (clients, written) = (load(&process, &stop), recorded_as(&process, "written").await);
         until_recorded(&process, "written", written + 20).await;
         settle(&process, &stop, clients).await;
-        assert_eq!(read(&[records.clone()]).1, 0);
+        assert_eq!(read(std::slice::from_ref(&records)).1, 0);
         std::fs::remove_file(&records).unwrap();
     }
 }
