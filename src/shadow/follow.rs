@@ -50,10 +50,6 @@ async fn follow(
     let running: Vec<_> = legs.into_iter().map(run).collect();
     let noise = noise.map(run);
     let waiting = offer.in_force.target(&offer.choice).load.reading(Instant::now()).waiting;
-    let served = (&mut offer.served).await;
-    if served.is_err() {
-        offer.cancel.cancel();
-    }
     let mut shadows: Vec<LegDone> = Vec::with_capacity(running.len());
     for leg in running {
         shadows.extend(leg.await);
@@ -62,7 +58,8 @@ async fn follow(
         Some(leg) => leg.await.ok(),
         None => None,
     };
-    let Ok(served) = served else { return };
+    // Awaited last: the end of a served request then wakes this thread only if all copies have ended.
+    let Ok(served) = (&mut offer.served).await else { return };
     let about = Arc::new(About::new(offer, *served, (noise, waiting)));
     for (place, shadow) in shadows.into_iter().enumerate() {
         let job = Job { about: Arc::clone(&about), shadow, is_first: place == 0 };
