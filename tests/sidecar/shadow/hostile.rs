@@ -362,3 +362,34 @@ async fn a_shutdown_cancels_copies_at_once_and_writes_their_lines() {
         assert_eq!(line["scores"]["null"]["agreement"], "cancelled");
     }
 }
+
+#[tokio::test]
+async fn copies_by_http_2_are_compared_and_the_ones_that_hang_are_left() {
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    const ANSWER: &str = r#"{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}]}"#;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async {
+                let body = http_body_util::BodyExt::collect(request.into_body()).await.unwrap().to_bytes();
+                if body.windows(4).any(|some| some == b"hang") {
+                    std::future::pending::<()>().await;
+                }
+                let body = http_body_util::Full::new(bytes::Bytes::from_static(ANSWER.as_bytes()));
+                Ok::<_, std::convert::Infallible>(http::Response::new(body))
+            });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let text = shadowed(&openai, &qwen, 0.0, "qwen", "timeout = \"300ms\"").replacen("models", "h2 = true\nmodels", 1);
+    let running = launch(&text.replace(&qwen.url(), &url), false).await;
+    for text in ["hang", "a", "b", "c"] {
+        assert_eq!(ask(&running, &chat(text, false), "").await.status, 200);
+    }
+    let status = until_pairs(&running, 4).await;
+    assert_eq!(counted(&copies(&status)["pairs"]), [("compared".to_owned(), 3), ("timeout".to_owned(), 1)]);
+    until_status(&running, |status| status["shadow"]["in_flight"] == 0 && status["shadow"]["bytes"] == 0).await;
+}
