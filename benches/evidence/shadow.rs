@@ -28,40 +28,44 @@ struct Receiver {
     _guard: Box<dyn std::any::Any>,
 }
 
-/// Reads one request to the end of its body.
-async fn read(stream: &mut TcpStream) -> std::io::Result<bool> {
+/// An event of a streamed answer that never ends.
+const EVENT: &str = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word \"},\"finish_reason\":null}]}\n\n";
+
+/// Reads one request to the end of its body; `None` if the client left. True if it asks for a stream.
+async fn read(stream: &mut TcpStream) -> std::io::Result<Option<bool>> {
     let (mut got, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
     loop {
         if let Some(end) = memchr::memmem::find(&got, b"\r\n\r\n") {
             let head = String::from_utf8_lossy(got.get(..end).unwrap_or_default()).to_ascii_lowercase();
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
             if got.len() >= end + 4 + length.unwrap_or(0) {
-                return Ok(true);
+                return Ok(Some(memchr::memmem::find(&got, b"\"stream\":true").is_some()));
             }
         }
         let read = stream.read(&mut buffer).await?;
         if read == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         got.extend_from_slice(buffer.get(..read).unwrap_or_default());
     }
 }
 
-/// Starts a server that answers every request with this head, and then with a body of this many bytes, written in
-/// pieces with a pause after each.
+/// Starts a server that answers every request with a body of this many bytes, written in pieces with a pause after each:
+/// events if a stream is asked for, else spaces.
 async fn server(name: &'static str, bytes: usize, (piece, pause): (usize, Duration)) -> anyhow::Result<Receiver> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/v1", listener.local_addr()?);
     let task = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
-                while read(&mut stream).await? {
-                    let head =
-                        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {bytes}\r\n\r\n");
+                while let Some(is_stream) = read(&mut stream).await? {
+                    let kind = if is_stream { "text/event-stream" } else { "application/json" };
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {bytes}\r\n\r\n");
                     stream.write_all(head.as_bytes()).await?;
-                    let body = vec![b' '; piece];
-                    for _ in 0..bytes / piece {
-                        stream.write_all(&body).await?;
+                    let text = if is_stream { EVENT.repeat(piece / EVENT.len() + 2) } else { " ".repeat(piece) };
+                    for number in 0..bytes / piece {
+                        let from = if is_stream { number * piece % EVENT.len() } else { 0 };
+                        stream.write_all(text.as_bytes().get(from..from + piece).unwrap_or_default()).await?;
                         if !pause.is_zero() {
                             tokio::time::sleep(pause).await;
                         }
