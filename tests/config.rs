@@ -277,7 +277,7 @@ fn whose_prompts_go_where_in_plain_words() {
     );
     let forced = minimal.replace("[rollout]", "[server]\nallow_override = true\n[rollout]");
     assert!(
-        told_of_copies(&with(&format!("{forced}[shadow]\n"))).contains("off is not copied; with \"on\" it always is")
+        told_of_copies(&with(&format!("{forced}[shadow]\n"))).contains("off is not copied; with \"on\" it is, except")
     );
 }
 

@@ -32,7 +32,9 @@ pub(super) fn sample(
 ) -> Option<Sample> {
     let shadow = config.shadow.as_ref()?;
     let percent = config.shadow_percent(&config[route]);
-    let says = |word: &[u8]| headers.get(SHIFTGATE_SHADOW).is_some_and(|value| value.as_bytes().trim_ascii() == word);
+    let wishes =
+        || headers.get_all(SHIFTGATE_SHADOW).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let says = |word: &[u8]| wishes().any(|wish| wish.trim_ascii().eq_ignore_ascii_case(word));
     let is_forced = config.server.allow_override && config[route].shadow != RouteShadow::Never && says(b"on");
     if percent.hundredths() == 0 && !is_forced {
         return None;

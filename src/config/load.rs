@@ -91,7 +91,7 @@ fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, p: &mut Prob
     let residency = residency::read(rules, &backends, p);
     let routes = route::read(routes, &rollout, &names, p);
     let shadow = shadow.and_then(|value| shadow::read(value, &names, baseline, p));
-    let records = records.map(|value| records::read(value, context, p));
+    let records = records.map(|value| records::read(value, path, context, p));
     let telemetry = telemetry.map(|value| telemetry::read(value, p)).unwrap_or_default();
     Some(Config {
         path: path.to_owned(),

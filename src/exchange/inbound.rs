@@ -53,11 +53,14 @@ impl Inbound {
         Self { method: head.method, uri: head.uri, headers: head.headers, endpoint, body, sdk_timeouts }
     }
 
-    /// Returns the same request with another body, for a copy of it. A copy has no key for repeating a request.
+    /// Returns the same request with another body, for a copy of it. A copy has no key for repeating a request and no id of
+    /// the application's.
     #[must_use]
     pub fn with_body(&self, body: Bytes) -> Self {
         let mut headers = self.headers.clone();
-        headers.remove("idempotency-key");
+        for name in ["idempotency-key", "x-request-id", "x-client-request-id"] {
+            headers.remove(name);
+        }
         let body = InboundBody::of(&self.method, body);
         let (method, uri) = (self.method.clone(), self.uri.clone());
         Self { method, uri, headers, endpoint: self.endpoint, body, sdk_timeouts: SdkTimeouts::default() }

@@ -31,6 +31,10 @@ impl Budget {
 
     /// Takes `usd` if the bucket holds it, or if it is full and can never hold that much. False without a change.
     pub(super) fn charge(&mut self, usd: f64, now: Instant) -> bool {
+        if usd <= 0.0 {
+            // Without a price the budget does not bind.
+            return true;
+        }
         self.refill(now);
         let capacity = capacity(self.usd_per_hour);
         let is_full = capacity > 0.0 && self.left >= capacity;
@@ -90,7 +94,7 @@ mod tests {
         assert!(budget.charge(0.4, start));
         budget.settle(0.4, 2.0, start);
         assert!((budget.left(start) + 1.0).abs() < 1e-9, "it may go below 0: {}", budget.left(start));
-        assert!(!budget.charge(0.1, start));
+        assert!(!budget.charge(0.1, start) && budget.charge(0.0, start));
         budget.settle(2.0, 0.0, start);
         assert!((budget.left(start) - 1.0).abs() < 1e-9, "never above a minute's worth");
         assert!(budget.charge(1.0, start) && !budget.charge(0.1, start));

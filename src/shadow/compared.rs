@@ -162,7 +162,8 @@ fn side_of_served<'a>(about: &About, end: &LegEnd, read: Read<'a>) -> Side<'a> {
         ttft_ms,
         total_ms,
         output_tokens: end.facts.usage.map(|usage| usage.output),
-        cost_usd: about.outcome.cost_usd,
+        // After a failover it is that of another leg.
+        cost_usd: about.outcome.cost_usd.filter(|_| about.outcome.legs.len() == 1),
     }
 }
 

@@ -39,6 +39,20 @@ pub(super) fn begin(shared: &Arc<Shared>, offer: Offer, compare: &SyncSender<Job
     shared.tasks.spawn(follow(Arc::clone(shared), offer, legs, noise.flatten(), compare.clone()));
 }
 
+/// Counts a request that gets no copies because of `result`, or of a reason before it in the list.
+pub(super) fn refuse(shared: &Shared, offer: &Offer, result: CopyResult) {
+    let first = |to| match result {
+        CopyResult::OptedOut => result,
+        _ => leg::impossible(offer, to, Instant::now()).unwrap_or(result),
+    };
+    for to in offer.receivers() {
+        shared.pairing(offer, to).copy(first(to));
+    }
+    if offer.has_noise() {
+        shared.count_noise(offer, first(offer.served_by()));
+    }
+}
+
 async fn follow(
     shared: Arc<Shared>,
     mut offer: Offer,

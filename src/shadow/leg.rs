@@ -12,7 +12,7 @@ use super::budget::Budget;
 use super::capture::MAX_ANSWER;
 use super::offer::Offer;
 use super::shared::Shared;
-use super::targets::is_candidate_well;
+use super::targets::{is_candidate_well, is_load_low};
 use crate::backend::{Failure, Target};
 use crate::config::Shadow;
 use crate::exchange::{Capture, LegError, Plan, Room, collect, open};
@@ -24,6 +24,8 @@ use crate::wire::answer_facts::Usage;
 
 /// Tokens that an answer is charged for if the application does not limit them.
 const TOKENS: u64 = 1024;
+/// Limit of the tokens that an answer is charged for: no model generates more. The application's limit may be any number.
+const MAX_TOKENS: u64 = 131_072;
 /// Bytes of a body that are charged as one token.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -58,6 +60,15 @@ pub(super) struct LegDone {
     pub(super) waiting: Option<f64>,
     /// Holds the answer's memory until the comparison is over.
     _room: Room,
+}
+
+/// Returns the reason for which a request can never be copied to this backend; `None` if it can.
+pub(super) fn impossible(offer: &Offer, to: BackendId, now: Instant) -> Option<CopyResult> {
+    let is_eligible = offer.inbound.scan().is_some_and(|scan| body::is_eligible(offer.inbound.endpoint(), scan));
+    if !is_eligible {
+        return Some(CopyResult::Ineligible);
+    }
+    offer.in_force.copy(&offer.choice, &offer.inbound.to_choose(), to, now).err()
 }
 
 /// Prepares a copy, or returns the first reason against it.
@@ -107,7 +118,7 @@ fn is_well(shared: &Shared, offer: &Offer, served: &Target, (to, role): (Backend
         return false;
     }
     match role {
-        Role::Baseline => !served.quota.is_tight(now),
+        Role::Baseline => !served.quota.is_tight(now) && is_load_low(served, now),
         Role::Candidate => is_candidate_well(served, offer.in_force.shares.is_withdrawn(to), now),
     }
 }
@@ -115,7 +126,7 @@ fn is_well(shared: &Shared, offer: &Offer, served: &Target, (to, role): (Backend
 /// Tokens that the copy is charged for: of the prompt by its length, of the answer by its limit.
 fn scan_tokens(offer: &Offer) -> Usage {
     let input = offer.inbound.body().map_or(0, Bytes::len) as u64 / BYTES_PER_TOKEN;
-    let output = offer.inbound.scan().and_then(body::max_tokens).unwrap_or(TOKENS);
+    let output = offer.inbound.scan().and_then(body::max_tokens).unwrap_or(TOKENS).min(MAX_TOKENS);
     Usage { input, output, ..Usage::default() }
 }
 
@@ -173,7 +184,9 @@ async fn exchange(plan: &Plan, target: &Target, room: &mut Room, trail: &mut Tra
     let opened = open(plan, None, Instant::now(), room, trail).await;
     match &opened {
         Ok(opened) => target.quota.note(opened.head.status, &opened.head.headers, Instant::now()),
-        Err(LegError::Rejected { status, .. }) => target.quota.note(*status, &http::HeaderMap::new(), Instant::now()),
+        Err(LegError::Rejected { status: status @ StatusCode::TOO_MANY_REQUESTS, .. }) => {
+            target.quota.note(*status, &http::HeaderMap::new(), Instant::now());
+        }
         Err(_) => {}
     }
     collect(opened?, MAX_ANSWER as u64, room, trail).await
@@ -188,11 +201,18 @@ fn settle(shared: &Shared, target: &Target, end: &LegEnd, charge: f64) -> Option
         target.load.add_copied(usage.output);
     }
     let cost = end.facts.usage.and_then(|usage| cost::usd(target.config.price.as_ref(), &end.model, usage, measured));
-    let known = cost.or_else(|| is_free(end).then_some(0.0));
+    let known = cost.or_else(|| is_free(end).then_some(0.0)).or_else(|| abandoned(target, end, charge, measured()));
     if let (Some(cost), Some(budget)) = (known, lock(&shared.budget).as_mut()) {
         budget.settle(charge, cost, now);
     }
     cost
+}
+
+/// Returns the most that a copy is charged for which was cancelled in the middle of its work: [`TOKENS`] of its answer,
+/// and at most its charge. `None` if it was not cancelled.
+fn abandoned(target: &Target, end: &LegEnd, charge: f64, measured: Option<f64>) -> Option<f64> {
+    let usage = Usage { output: TOKENS, ..Usage::default() };
+    (end.ending == Ending::ClientGone).then(|| estimate(target, &end.model, usage, measured).min(charge))
 }
 
 /// True if the backend cannot have generated anything: it was not reached, or it refused. One that was left in the

@@ -123,6 +123,7 @@ const fn of_fault(fault: Fault) -> LegOutcome {
     match fault {
         Fault::Status(429) => LegOutcome::RateLimited,
         Fault::Status(500..) => LegOutcome::Status5xx,
+        Fault::Status(..400) => LegOutcome::BadAnswer,
         Fault::Status(_) => LegOutcome::Status4xx,
         Fault::TtftTimeout | Fault::IdleTimeout | Fault::Deadline => LegOutcome::Timeout,
         Fault::Connect | Fault::Tls | Fault::Dns | Fault::UpstreamReset => LegOutcome::Reset,

@@ -1,5 +1,7 @@
 //! The line of one pair, in the shape of schema v1 (see the README).
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -104,7 +106,8 @@ pub(super) fn line(shared: &Shared, job: &Job, compared: &Compared<'_>) -> Optio
     let (baseline, other) = compared.sides(is_served_by_baseline);
     let part = |leg| LegPart::of(leg, about);
     let body = about.inbound.body().map_or(&[][..], |body| body);
-    let has_content = config.records.as_ref().is_some_and(|records| records.content);
+    let has_content =
+        config.records.as_ref().is_some_and(|records| records.content) && shared.has_content.load(Relaxed);
     let line = PairLine {
         v: VERSION,
         kind: "pair",
@@ -155,6 +158,8 @@ impl<'a> LegPart<'a> {
             None => end.facts.told.reasons.first().map(String::as_str),
         };
         let usage = end.facts.usage;
+        // An answer over its cap was going well until it was cut here.
+        let fault = last.and_then(|attempt| attempt.fault).filter(|fault| *fault != Fault::Shed);
         let served_at = about.served_leg().and_then(LegEnd::sent_at);
         let late = end.sent_at().zip(served_at).map(|(at, served)| at.saturating_duration_since(served));
         let late = late.unwrap_or_default();
@@ -165,7 +170,7 @@ impl<'a> LegPart<'a> {
             leg: if end.kind == LegKind::Served { "served" } else { end.kind.as_str() },
             outcome: leg.outcome,
             status: last.and_then(|attempt| attempt.status),
-            error_type: last.and_then(|attempt| attempt.fault).map(|fault| Fault::as_str(fault).into_owned()),
+            error_type: fault.map(|fault| Fault::as_str(fault).into_owned()),
             finish: finish.map(Cut),
             late_ms: Ms::of(late),
             ttft_ms: leg.ttft_ms.map(Rounded),

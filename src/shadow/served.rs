@@ -48,7 +48,7 @@ impl ServedCopy {
 
     /// Adds bytes that the application gets.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.is_wanted.load(Relaxed) {
+        if self.is_wanted.load(Relaxed) && !self.is_elsewhere {
             self.captured.push(bytes);
         }
     }

@@ -16,7 +16,7 @@ use super::budget::Budget;
 use super::capture::Captured;
 use super::counted::Counted;
 use super::finish::finish;
-use super::follow::begin;
+use super::follow::{begin, refuse};
 use super::offer::Offer;
 use super::pair::Job;
 use super::served::ServedCopy;
@@ -94,6 +94,8 @@ impl Shadows {
     }
 
     fn follow_records(&self, config: &Config) {
+        let has_content = config.records.as_ref().is_some_and(|records| records.content);
+        self.shared.has_content.store(has_content, Relaxed);
         let mut records = lock(&self.shared.records);
         match (records.as_ref(), &config.records) {
             (Some(writer), Some(section)) => writer.follow(section),
@@ -194,19 +196,23 @@ impl Shadows {
             return None;
         }
         if let Some(result) = refused {
-            self.shared.refuse(&offer, result);
+            refuse(&self.shared, &offer, result);
             return None;
         }
         // Without a sender the process is ending.
-        let sent = lock(&self.offers).as_ref()?.try_send(offer);
-        match sent {
-            Ok(()) => Some(Box::new(ServedCopy::new(Captured::new(room()), is_wanted, cancel, end))),
-            Err(TrySendError::Full(offer)) => {
-                self.shared.refuse(&offer, CopyResult::InFlight);
-                None
-            }
-            Err(TrySendError::Closed(_)) => None,
-        }
+        let offers = lock(&self.offers).clone()?;
+        tokio::spawn(hand_over(Arc::clone(&self.shared), offers, offer));
+        Some(Box::new(ServedCopy::new(Captured::new(room()), is_wanted, cancel, end)))
+    }
+}
+
+/// Hands a request over to the thread of shadows after the served request was sent: waking another thread takes longer
+/// than the rest of the served path.
+async fn hand_over(shared: Arc<Shared>, offers: mpsc::Sender<Offer>, offer: Offer) {
+    tokio::task::yield_now().await;
+    if let Err(TrySendError::Full(offer)) = offers.try_send(offer) {
+        offer.is_wanted.store(false, Relaxed);
+        refuse(&shared, &offer, CopyResult::InFlight);
     }
 }
 

@@ -1,5 +1,6 @@
 //! State that the threads of shadows share.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -25,6 +26,9 @@ pub(super) struct Shared {
     pub(super) budget: Mutex<Option<Budget>>,
     /// Writer of records, if the file has `[records]`.
     pub(super) records: Mutex<Option<Writer>>,
+    /// True if the file in force asks for content in the records. A request that began before has no content either once
+    /// this is false.
+    pub(super) has_content: AtomicBool,
     pub(super) instance: Instance,
     /// Requests whose copies are running.
     pub(super) tasks: TaskTracker,
@@ -38,6 +42,7 @@ impl Shared {
             receivers: Receivers::default(),
             budget: Mutex::default(),
             records: Mutex::default(),
+            has_content: AtomicBool::new(false),
             instance: Instance::random(),
             tasks: TaskTracker::new(),
         }
@@ -53,16 +58,6 @@ impl Shared {
     pub(super) fn count_noise(&self, offer: &Offer, result: CopyResult) {
         let config = &offer.in_force.snapshot.config;
         self.stats.shadow.noise(&config[offer.choice.route()].name).leg(result);
-    }
-
-    /// Counts a request that gets no copy for the same reason at every receiver.
-    pub(super) fn refuse(&self, offer: &Offer, result: CopyResult) {
-        for to in offer.receivers() {
-            self.pairing(offer, to).copy(result);
-        }
-        if offer.has_noise() {
-            self.count_noise(offer, result);
-        }
     }
 
     /// Money left for copies, in USD; `None` before the first `[shadow]`.

@@ -71,11 +71,16 @@ impl Receivers {
 pub(super) fn is_candidate_well(served: &Target, is_withdrawn: bool, now: Instant) -> bool {
     let health = served.health.report(now);
     let is_closed = is_withdrawn || health.state == State::Closed;
+    is_closed && !health.cooling && is_load_low(served, now)
+}
+
+/// True if the load of a backend's servers is well below the limits above which it would get no served requests.
+pub(super) fn is_load_low(served: &Target, now: Instant) -> bool {
     let reading = served.load.reading(now);
     let is_above =
         |value: Option<f64>, limit: Option<f64>| matches!((value, limit), (Some(value), Some(limit)) if value > limit);
     #[expect(clippy::cast_precision_loss, reason = "the file allows a million")]
     let waiting = served.config.max_waiting.map(|limit| limit as f64 * WAITING);
     let kv_usage = served.config.max_kv_usage.map(|limit| limit * KV_USAGE);
-    is_closed && !health.cooling && !is_above(reading.waiting, waiting) && !is_above(reading.kv_usage, kv_usage)
+    !is_above(reading.waiting, waiting) && !is_above(reading.kv_usage, kv_usage)
 }

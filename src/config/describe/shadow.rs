@@ -37,10 +37,12 @@ fn copies(text: &mut String, config: &Config, shadow: &Shadow) -> Result {
     for rule in &config.residency {
         writeln!(text, "  {}", restricted(config, shadow, rule))?;
     }
-    let on = if config.server.allow_override { "; with \"on\" it always is" } else { "" };
+    let on =
+        if config.server.allow_override { "; with \"on\" it is, except on routes with shadow = false" } else { "" };
     writeln!(text, "  a request with the header x-shiftgate-shadow: off is not copied{on}")?;
     let baseline = &config[config.baseline].name;
-    if shadow.noise_percent > Percent::ZERO {
+    let is_compared = shadow.to.iter().any(|to| *to != config.baseline);
+    if shadow.noise_percent > Percent::ZERO && is_compared {
         writeln!(
             text,
             "  noise: {} % of copied requests that {baseline} served are sent to it a second time",

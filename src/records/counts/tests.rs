@@ -117,7 +117,7 @@ fn a_line_is_at_most_4_kib_and_the_parts_of_a_long_one_make_the_whole() {
     let copies: u64 = lines.iter().flat_map(|line| &line.shadow).map(|(_, outcomes)| outcomes["sent"]).sum();
     let noise: u64 = lines.iter().filter_map(|line| line.noise.get("sent")).sum();
     assert_eq!((sum, copies, noise), (50 * 49 / 2, 50 * 49 / 2, 7));
-    assert!(lines.iter().flat_map(|line| &line.backends).all(|(name, _)| name.as_str().chars().count() == 128));
+    assert!(lines.iter().flat_map(|line| &line.backends).all(|(name, _)| (127..=128).contains(&name.as_str().len())));
 }
 
 #[test]

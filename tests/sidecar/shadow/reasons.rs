@@ -183,3 +183,55 @@ async fn a_wish_for_a_copy_counts_where_overrides_are_allowed() {
     let running = launch(&allowed, false).await;
     assert_eq!(result_of(&running, &chat("x", false), "x-shiftgate-shadow: on\r\n").await, one("sent"));
 }
+
+#[tokio::test]
+async fn the_first_reason_of_the_list_counts() {
+    let (running, _openai, _qwen) = launch_shadowed(Behaviour::default(), "max_bytes = \"1KiB\"").await;
+    let large = chat(&"x".repeat(2000), false).replace("\"stream\"", "\"n\":2,\"stream\"");
+    assert_eq!(result_of(&running, &large, "").await, one("ineligible"));
+    let (running, _openai, _qwen) = launch_shadowed(Behaviour::default(), "").await;
+    assert_eq!(result_of(&running, &chat("x", false), "x-shiftgate-shadow: OFF, x\r\n").await, one("opted_out"));
+}
+
+#[tokio::test]
+async fn a_receiver_without_a_price_is_not_bound_by_the_budget() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let price = "api_key = \"client\"\nprice = { input = 0, output = 100000 }";
+    let text = shadowed(&openai, &qwen, 0.0, "qwen", "budget_usd_per_hour = 0.6")
+        .replace("noise_percent = 0", "noise_percent = 100")
+        .replace("api_key = \"client\"", price);
+    let running = launch(&text, false).await;
+    for n in 0..3 {
+        ask(&running, &chat(&n.to_string(), false), "").await;
+        until_pairs(&running, n + 1).await;
+    }
+    let status = running.status().await;
+    assert!(status["shadow"]["budget_left_usd"].as_f64().unwrap() < 0.0, "{status}");
+    assert_eq!(counted(&copies(&status)["requests"]), [("sent".to_owned(), 3)]);
+    assert!(status["shadow"]["noise"]["default"]["budget"].as_u64().unwrap() >= 1);
+}
+
+#[tokio::test]
+async fn a_baseline_whose_servers_are_busy_gets_no_copies() {
+    let (_openai, qwen) = pair(Behaviour::default()).await;
+    let load = Load { waiting: 6, ..Load::default() };
+    let busy = shiftgate::api::sim::SimConfig::new(shiftgate::api::sim::Wire::Vllm);
+    let busy = shiftgate::api::sim::start(busy, Behaviour { load, ..Behaviour::default() }).await.unwrap();
+    let metrics =
+        format!("engine = \"vllm\"\nmetrics = [\"{}\"]\nmax_waiting = 10", busy.url().replace("/v1", "/metrics"));
+    let text = shadowed(&busy, &qwen, 100.0, "openai", "")
+        .replace("engine = \"openai\"", &metrics)
+        .replace("api_key = \"client\"", "api_key = \"none\"\nfamily = \"qwen3\"");
+    let options = shiftgate::api::app::Options {
+        ask: Some(shiftgate::api::fleet::PollIntervals::default()),
+        ..shiftgate::api::app::Options::default()
+    };
+    let running = launch_as(&text, options).await;
+    until_status(&running, |status| status["backends"][0]["fleet"]["waiting"] == 6).await;
+    assert_eq!(ask(&running, &chat("x", false), "").await.header("x-shiftgate-backend"), Some("qwen"));
+    let result = |status: &Value| {
+        let copies = status["shadow"]["copies"].as_array().unwrap().clone();
+        copies.into_iter().find(|one| one["backend"] == "openai").unwrap()["requests"]["unwell"].clone()
+    };
+    until_status(&running, |status| result(status) == 1).await;
+}
