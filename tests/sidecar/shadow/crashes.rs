@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::process::{Process, binary};
 
-const CLIENTS: u64 = 8;
+const CLIENTS: u64 = 4;
+/// Pause of a client between two requests, which leaves the CPU to the copies: their threads yield to served requests.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Two backends, and the folder of a process with its file and its records.
 struct Place {
@@ -65,6 +67,7 @@ fn load(process: &Process, stop: &CancellationToken) -> JoinSet<()> {
                 let Some(status) = status_of(address, &post("/v1/chat/completions", &body, "")).await else { return };
                 assert_eq!(status, 200);
                 number += 1;
+                tokio::time::sleep(PAUSE).await;
             }
         });
     }
@@ -135,7 +138,7 @@ async fn a_killed_process_leaves_at_most_one_torn_line() {
         let mut process = Process::start(&place.file(&records, ""));
         let before = if records.exists() { read(std::slice::from_ref(&records)).0.len() } else { 0 };
         let clients = load(&process, &stop);
-        until_recorded(&process, "written", 100).await;
+        until_recorded(&process, "written", 40).await;
         let written = recorded_as(&process, "written").await;
         process.child.kill().unwrap();
         process.child.wait().unwrap();
@@ -163,7 +166,7 @@ async fn a_second_process_on_the_path_writes_nothing_until_the_first_is_gone() {
     let second = Process::start(&place.file(&records, ""));
     let stop_second = CancellationToken::new();
     let on_second = load(&second, &stop_second);
-    until_recorded(&second, "locked", 50).await;
+    until_recorded(&second, "locked", 20).await;
     settle(&first, &stop, on_first).await;
     let (ids, torn) = read(std::slice::from_ref(&records));
     let written = recorded_as(&first, "written").await;
@@ -182,7 +185,7 @@ async fn files_rotate_under_load_and_each_pair_is_in_one() {
     let (records, stop) = (place.records(), CancellationToken::new());
     let process = Process::start(&place.file(&records, "max_size = \"40KiB\"\nkeep = 1000"));
     let clients = load(&process, &stop);
-    until_recorded(&process, "written", 300).await;
+    until_recorded(&process, "written", 150).await;
     settle(&process, &stop, clients).await;
     let files = std::fs::read_dir(place.folder.path()).unwrap().map(|file| file.unwrap().path());
     let files: Vec<PathBuf> = files.filter(|path| path.to_string_lossy().contains("records.jsonl")).collect();
@@ -206,7 +209,7 @@ async fn a_full_disk_costs_counted_lines_and_no_request() {
     let process = Process::of(command.arg("--config").arg(place.file(&records, "")));
     let stop = CancellationToken::new();
     let clients = load(&process, &stop);
-    until_recorded(&process, "failed", 100).await;
+    until_recorded(&process, "failed", 30).await;
     settle(&process, &stop, clients).await;
     let (ids, torn) = read(std::slice::from_ref(&records));
     assert_eq!(ids.len() as u64, recorded_as(&process, "written").await);
