@@ -15,6 +15,7 @@ use crate::report::{Row, median, spread};
 
 const OFF: &str = "no shadow";
 const AGAIN: &str = "no shadow, again";
+const TENTH: &str = "one in ten copied";
 const ON: &str = "all copied";
 const RATE: usize = 1_000;
 /// Names of the threads that copy, compare and write.
@@ -33,7 +34,8 @@ pub(crate) fn start(folder: &Path, origin: SocketAddr) -> anyhow::Result<Vec<Tar
         std::fs::write(&file, shiftgate(listen, origin, folder).replace("b = 5.0", "b = 0.0") + more)?;
         ready(name, listen, Command::new(binary()).arg("--config").arg(file))
     };
-    Ok(vec![start(OFF, "")?, start(ON, &shadow)?, start(AGAIN, "")?])
+    let tenth = shadow.replace("percent = 100", "percent = 10").replace("records.jsonl", "tenth.jsonl");
+    Ok(vec![start(OFF, "")?, start(TENTH, &tenth)?, start(ON, &shadow)?, start(AGAIN, "")?])
 }
 
 /// Returns the CPU time, in nanoseconds, of the threads of a process that serve, and of the others.
@@ -74,15 +76,18 @@ pub(crate) fn measure(targets: &[Target], rounds: usize, seconds: f64) -> anyhow
         }
     }
     let mut text = format!(
-        "| {RATE} requests/s, 1 thread | {OFF} | {ON} | {ON} / {OFF} | {AGAIN} / {OFF} |\n|---|---:|---:|---:|---:|"
+        "| {RATE} requests/s, 1 thread | {OFF} | {TENTH} | {ON} | {TENTH} / {OFF} | {ON} / {OFF} | {AGAIN} / {OFF} |\n\
+         |---|---:|---:|---:|---:|---:|---:|"
     );
     for row in [&p50, &p99, &serving, &own] {
         let shown = |name| median(row.values.get(name).map(Vec::as_slice).unwrap_or_default()).unwrap_or_default();
         text.push_str(&format!(
-            "\n| {} | {:.1} | {:.1} | {} | {} |",
+            "\n| {} | {:.1} | {:.1} | {:.1} | {} | {} | {} |",
             row.label,
             shown(OFF),
+            shown(TENTH),
             shown(ON),
+            spread(row, TENTH, OFF),
             spread(row, ON, OFF),
             spread(row, AGAIN, OFF)
         ));

@@ -32,12 +32,9 @@ use crate::telemetry::Tracer;
 
 /// Limit of requests that wait for the thread of shadows, which only decides about them. At it a request counts as
 /// over `in_flight`.
-const MAX_OFFERS: usize = 256;
+const MAX_OFFERS: usize = 64;
 /// Limit of pairs that wait for the comparison; at it a pair is not compared.
 const MAX_JOBS: usize = 64;
-
-/// Niceness of the threads of shadows: at 10 a thread gets a tenth of the CPU that a thread at 0 gets.
-const NICE: i32 = 10;
 
 /// All shadows of the process. Their work runs on two threads: one sends the copies, one compares.
 #[derive(Debug)]
@@ -216,13 +213,6 @@ async fn hand_over(shared: Arc<Shared>, offers: mpsc::Sender<Offer>, offer: Offe
     }
 }
 
-/// Lowers the priority of the calling thread: where the CPU is short, served requests come first.
-fn yield_to_served() {
-    if let Err(error) = rustix::process::nice(NICE) {
-        tracing::debug!("copies run at the priority of served requests: {error}");
-    }
-}
-
 /// Starts the thread that sends copies and the thread that compares.
 fn start_threads(shared: &Arc<Shared>, compared: &CancellationToken) -> std::io::Result<mpsc::Sender<Offer>> {
     let (offers, mut offered) = mpsc::channel(MAX_OFFERS);
@@ -231,14 +221,12 @@ fn start_threads(shared: &Arc<Shared>, compared: &CancellationToken) -> std::io:
     let (own, compared) = (Arc::clone(shared), compared.clone().drop_guard());
     thread::Builder::new().name("compare".to_owned()).spawn(move || {
         let _compared = compared;
-        yield_to_served();
         for job in jobs {
             finish(&own, &job, None);
         }
     })?;
     let own = Arc::clone(shared);
     thread::Builder::new().name("shadow".to_owned()).spawn(move || {
-        yield_to_served();
         runtime.block_on(async {
             while let Some(offer) = offered.recv().await {
                 begin(&own, offer, &compare);
