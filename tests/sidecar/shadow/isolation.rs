@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 use shiftgate::api::sim::{Behaviour, Fault, Sim};
-use tokio::net::TcpListener;
 
 use super::*;
 
@@ -94,9 +93,10 @@ async fn a_very_long_answer_is_cut_at_its_cap() {
 #[tokio::test]
 async fn a_candidate_that_is_down_does_not_matter() {
     let (openai, qwen) = pair(Behaviour::default()).await;
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound and not listening, so that no other test gets the port.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}/v1", closed.local_addr().unwrap());
-    drop(closed);
     let text = guarded(&shadowed(&openai, &qwen, 0.0, "qwen", "")).replace(&qwen.url(), &url);
     let running = launch(&text, false).await;
     let (bodies, _) = run(&running).await;
