@@ -24,6 +24,7 @@
 //! | [`stats`] | counters, gauges with their permits, histograms; kept across reloads |
 //! | [`outcome`] | facts of a running leg, the one judgement at its end, the immutable outcome of a request |
 //! | [`records`] | the file of pairs and counts: its lines, its writer |
+//! | [`report`] | lines of records become figures, intervals and a verdict |
 //! | [`telemetry`] | listeners to outcomes: counters, meters, the log line, the tracer |
 //! | [`backend`] | connections to backends: TCP, TLS, proxies, pools, headers |
 //! | [`exchange`] | one request to one backend, without a client: plan, send, hold, pull |
@@ -106,6 +107,7 @@ pub(crate) mod otlp;
 pub(crate) mod outcome;
 pub(crate) mod proxy;
 pub(crate) mod records;
+pub(crate) mod report;
 pub(crate) mod shadow;
 pub(crate) mod sim;
 pub(crate) mod stats;

@@ -19,7 +19,7 @@ const STEPS: &[&[&str]] = &[
     &["translate", "compare"],
     &["choose", "health", "stats"],
     &["outcome", "records"],
-    &["telemetry"],
+    &["telemetry", "report"],
     &["backend"],
     &["exchange", "live"],
     &["fleet", "shadow"],

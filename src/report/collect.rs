@@ -1,0 +1,221 @@
+//! The collector: takes lines in any order, in one pass, and gives the report.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+
+use super::figures::Figured;
+use super::filter::Filter;
+use super::key_hours::{self, hash};
+use super::line::{Counts, Line, Pair, Skip};
+use super::money::{self, GpuPrices};
+use super::read;
+use super::round;
+use super::routes::{self, Epochs};
+use super::row::{RowData, RowKey};
+use super::shape::{Lines, Other, Report, Skipped};
+use super::totals;
+use super::traffic::Traffic;
+
+/// Limit on the key-hours of all rows together, which are most of the memory: about 30 MiB.
+const KEY_HOURS: usize = 131_072;
+/// Key-hours above [`KEY_HOURS`] that may come before the rows are cut to their limit: the cut looks at every row.
+const SLACK: usize = 8_192;
+/// Limit on the rows of a report: those with the most pairs.
+const ROWS: usize = 256;
+/// Limit on the rows that are summed: any of them can still become one of the 256. More are only counted, the last ones
+/// by name; then a row keeps [`KEY_HOURS`] / `ROWS_SUMMED` key-hours at most, whichever rows came in between. One
+/// application's models, routes and epochs are far fewer.
+const ROWS_SUMMED: usize = 1_024;
+/// Limit on the distinct rows that are counted without being summed, and on distinct instances. There, counting ends.
+const DISTINCT: usize = 65_536;
+
+/// Takes lines and gives the report.
+#[derive(Debug, Clone, Default)]
+pub struct Collector {
+    filter: Filter,
+    lines: Lines,
+    /// Milliseconds since 1970 of the first and of the last line.
+    span: Option<(i64, i64)>,
+    /// Hashes of the instances' names.
+    instances: HashSet<u64>,
+    rows: Rows,
+    traffic: Traffic,
+}
+
+/// Rows by name.
+#[derive(Debug, Clone)]
+struct Rows {
+    rows: BTreeMap<RowKey, RowData>,
+    /// Key-hours of all rows.
+    key_hours: usize,
+    /// Limit on the key-hours of each row.
+    limit: usize,
+    /// Hashes of the names of the rows that are only counted.
+    others: HashSet<u64>,
+    other_pairs: u64,
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Self { rows: BTreeMap::new(), key_hours: 0, limit: usize::MAX, others: HashSet::new(), other_pairs: 0 }
+    }
+}
+
+impl Collector {
+    /// Makes a collector of the lines that the filter chooses.
+    pub fn new(filter: Filter) -> Self {
+        Self { filter, ..Self::default() }
+    }
+
+    /// Takes a line without its end; `None` stands for one that was too long to be read.
+    pub fn line(&mut self, line: Option<&[u8]>) {
+        let Some(line) = line else {
+            self.lines.skipped.too_long += 1;
+            return;
+        };
+        match read::read(line) {
+            Line::Blank => {}
+            Line::Pair(pair) => {
+                if self.filter.has_pair(&pair) {
+                    self.pair(&pair);
+                }
+            }
+            Line::Counts(counts) => {
+                if self.filter.has_counts(&counts) {
+                    self.counts(&counts);
+                }
+            }
+            Line::Skipped(skip) => self.lines.skipped.add(skip),
+        }
+    }
+
+    fn pair(&mut self, pair: &Pair<'_>) {
+        self.lines.pairs += 1;
+        self.seen(pair.at, &pair.instance);
+        self.rows.add(pair);
+    }
+
+    fn counts(&mut self, counts: &Counts<'_>) {
+        self.lines.counts += 1;
+        self.seen(counts.at, &counts.instance);
+        self.traffic.add(counts);
+    }
+
+    fn seen(&mut self, at: i64, instance: &str) {
+        let (first, last) = self.span.unwrap_or((at, at));
+        self.span = Some((first.min(at), last.max(at)));
+        if self.instances.len() < DISTINCT {
+            self.instances.insert(hash(instance.as_bytes()));
+        }
+    }
+
+    /// Returns the report of all lines so far; `files` is the number of files that they came from.
+    pub fn report(self, files: u64, prices: &GpuPrices) -> Report {
+        let (rows, epochs, other) = self.rows.finish();
+        let mut figured: Vec<Figured> = rows.iter().map(|(key, data)| Figured::of(key, data)).collect();
+        for one in &mut figured {
+            one.row.current = epochs.is_current(&one.row);
+        }
+        let routes = routes::routes(&figured, &self.traffic);
+        let totals = totals::totals(&figured, &self.traffic);
+        let money = money::money(&figured, &self.traffic, prices);
+        let ends = routes::ends(&self.traffic, self.span.map(|(_, last)| last));
+        Report {
+            v: 1,
+            version: env!("CARGO_PKG_VERSION"),
+            from: self.span.and_then(|(first, _)| round::instant(first)),
+            to: self.span.and_then(|(_, last)| round::instant(last)),
+            files,
+            instances: self.instances.len() as u64,
+            lines: self.lines,
+            other,
+            routes,
+            rows: figured.into_iter().map(|figured| figured.row).collect(),
+            totals,
+            money,
+            ends,
+        }
+    }
+}
+
+impl Skipped {
+    const fn add(&mut self, skip: Skip) {
+        match skip {
+            Skip::Torn => self.torn += 1,
+            Skip::Foreign => self.foreign += 1,
+            Skip::Newer => self.newer += 1,
+        }
+    }
+}
+
+impl Rows {
+    fn add(&mut self, pair: &Pair<'_>) {
+        let key = RowKey::of(pair);
+        if !self.rows.contains_key(&key) && !self.has_room(&key) {
+            return;
+        }
+        let row = self.rows.entry(key).or_default();
+        let before = row.key_hours.entries().len();
+        row.add(pair, self.limit);
+        self.key_hours = self.key_hours - before + row.key_hours.entries().len();
+        if self.key_hours > KEY_HOURS + SLACK {
+            self.thin(usize::MAX);
+        }
+    }
+
+    /// Makes room for a new row; false if the row itself is only counted.
+    fn has_room(&mut self, key: &RowKey) -> bool {
+        if self.rows.len() < ROWS_SUMMED {
+            return true;
+        }
+        match self.rows.last_entry() {
+            Some(last) if last.key() > key => {
+                let (key, data) = last.remove_entry();
+                self.key_hours -= data.key_hours.entries().len();
+                self.leave_out(&key, data.pairs);
+                true
+            }
+            _ => {
+                self.leave_out(key, 1);
+                false
+            }
+        }
+    }
+
+    fn leave_out(&mut self, key: &RowKey, pairs: u64) {
+        self.other_pairs += pairs;
+        if self.others.len() < DISTINCT {
+            self.others.insert(hash(format!("{key:?}").as_bytes()));
+        }
+    }
+
+    /// Cuts the key-hours of the rows, so that all together are at most [`KEY_HOURS`], and each row's at most `most`.
+    fn thin(&mut self, most: usize) {
+        if self.key_hours > KEY_HOURS {
+            let lengths = self.rows.values().map(|row| row.key_hours.entries().len()).collect();
+            self.limit = self.limit.min(key_hours::limit(lengths, KEY_HOURS));
+        }
+        self.limit = self.limit.min(most);
+        for row in self.rows.values_mut() {
+            row.key_hours.truncate(self.limit);
+        }
+        self.key_hours = self.rows.values().map(|row| row.key_hours.entries().len()).sum();
+    }
+
+    /// Returns the rows of the report in their order, the epochs in force, and the count of the other rows.
+    fn finish(mut self) -> (Vec<(RowKey, RowData)>, Epochs, Other) {
+        let most = if self.others.is_empty() { usize::MAX } else { KEY_HOURS / ROWS_SUMMED };
+        self.thin(most);
+        let mut epochs = Epochs::default();
+        for (key, row) in &self.rows {
+            epochs.add(key, row);
+        }
+        let mut rows: Vec<(RowKey, RowData)> = self.rows.into_iter().collect();
+        rows.sort_by_key(|(_, row)| Reverse(row.pairs));
+        let others = rows.split_off(rows.len().min(ROWS));
+        let pairs: u64 = others.iter().map(|(_, row)| row.pairs).sum();
+        rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let other = Other { rows: (self.others.len() + others.len()) as u64, pairs: self.other_pairs + pairs };
+        (rows, epochs, other)
+    }
+}

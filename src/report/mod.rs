@@ -1,0 +1,51 @@
+//! Report: lines of records become figures, intervals and a verdict.
+//!
+//! Owns: the reading of lines, the sums over them, the figures and their intervals, the verdict, the words for all of
+//! them. Does not: open files, ask a network or a clock. Invariant: the same lines give the same report in whatever
+//! order they come, in bounded memory; a verdict is never `ready` for want of data; no line makes it panic.
+
+mod blocks;
+mod collect;
+mod figures;
+mod filter;
+mod interval;
+mod judge;
+mod kept;
+mod key_hours;
+mod line;
+mod lines;
+mod markdown;
+mod money;
+mod notes;
+mod page;
+mod page_row;
+mod part;
+mod quantile;
+mod read;
+mod round;
+mod routes;
+mod row;
+mod shape;
+mod shape_row;
+mod sums;
+mod text;
+mod totals;
+mod traffic;
+mod verdict;
+mod vocabulary;
+mod words;
+
+pub use collect::Collector;
+pub use filter::{Filter, NotATime, instant};
+pub use interval::{Interval, MedianRatio, Scale, mean, median_ratio};
+pub use lines::{MAX_LINE, each_line};
+pub use markdown::markdown;
+pub use money::GpuPrices;
+pub use quantile::Histogram;
+pub use shape::{BreakEven, Ends, Lines, Money, Other, Report, Route, Served, Shadow, Skipped, Total, TotalRow};
+pub use shape_row::{
+    Check, Cost, CostSide, Flip, FlipFloor, Flips, Kind, KindFloor, Matrix, Means, Median, Note, Pairing, Quantiles,
+    Row, Share, Sides, Times, TokenSums, Ttft, Worst,
+};
+pub use text::text;
+pub use verdict::{CheckResult, Verdict};

@@ -1,0 +1,133 @@
+//! Verdicts and warnings in words.
+
+use super::figures::Figured;
+use super::interval::Interval;
+use super::judge::{Finding, Judged, MIN_KEYS, MIN_PAIRS};
+use super::part::Part;
+
+use super::verdict::{CheckResult, Verdict};
+
+/// Returns the sentence of a route's verdict; `names` are those of the baseline and of the candidate.
+pub(super) fn says(judged: &Judged, names: (&str, &str), rows: &[&Figured]) -> String {
+    let (baseline, candidate) = names;
+    let pairs: u64 = rows.iter().map(|one| one.row.pairs).sum();
+    match judged.verdict {
+        Verdict::Ready => format!(
+            "ready: {pairs} pairs exclude that {candidate} is worse than {baseline} by more than the limit of any check"
+        ),
+        Verdict::NotReady => {
+            let reasons: Vec<String> = judged.why.iter().filter_map(|name| worse(name, names, rows)).collect();
+            format!("not ready because {}", reasons.join("; and because "))
+        }
+        Verdict::NotEnoughData => {
+            let reasons: Vec<String> = judged.why.iter().map(|name| missing(name, rows)).collect();
+            let more = match judged.needs_pairs {
+                Some(needs) => format!("about {needs} more pairs if the two do not differ"),
+                None => "some of it cannot be told without a noise leg: set noise_percent".to_owned(),
+            };
+            format!("not enough data: {}; {more}", reasons.join(", "))
+        }
+    }
+}
+
+fn missing(name: &str, rows: &[&Figured]) -> String {
+    let short = || rows.iter().filter(|one| one.row.why.contains(&name)).map(|one| &one.row);
+    match name {
+        "pairs" => {
+            let pairs = short().map(|row| row.pairs).min().unwrap_or(0);
+            format!("{pairs} pairs where at least {MIN_PAIRS} are needed")
+        }
+        "keys" => {
+            let keys = short().map(|row| row.keys).min().unwrap_or(0);
+            format!("{keys} users where at least {MIN_KEYS} are needed")
+        }
+        name => format!("the interval of {} still holds its limit", name.replace("agreement:", "agreement on ")),
+    }
+}
+
+/// Returns the reason for which a check stops a route: that of the row in which the difference is largest.
+fn worse(name: &str, names: (&str, &str), rows: &[&Figured]) -> Option<String> {
+    let found = |one: &&Figured| -> Option<(Interval, Finding)> {
+        let finding = one.findings.iter().find(|of| of.name == name && of.result == CheckResult::Worse)?;
+        Some((finding.difference?, finding.clone()))
+    };
+    let worst = rows.iter().filter_map(|one| Some((one, found(one)?)));
+    let (one, (interval, finding)) = worst.max_by(|(_, (one, _)), (_, (other, _))| one.mean.total_cmp(&other.mean))?;
+    let reason = reason(name, names, &interval, finding.limit);
+    if rows.len() < 2 {
+        return Some(reason);
+    }
+    Some(format!("{reason}, for {} ({}, served by the {})", one.row.model, one.row.sampling, one.row.served_by))
+}
+
+fn reason(name: &str, (baseline, candidate): (&str, &str), interval: &Interval, limit: f64) -> String {
+    let Interval { mean, low, high, .. } = interval;
+    let share = format!("{:.1} %", mean * 100.0);
+    let bounds = format!("({:.1} to {:.1} %, limit {:.0} %)", low * 100.0, high * 100.0, limit * 100.0);
+    match name {
+        "failed" => format!("{share} of requests fail at {candidate} that {baseline} answers {bounds}"),
+        "refused" => format!("{share} of requests are refused by {candidate} that {baseline} answers {bounds}"),
+        "empty" => format!("{share} of {candidate}'s answers are empty where {baseline}'s are not {bounds}"),
+        "cut" => format!("{share} of {candidate}'s answers are cut by length where {baseline}'s end {bounds}"),
+        "json_broken" => format!("{share} of {candidate}'s answers are broken JSON where {baseline}'s parse {bounds}"),
+        "schema_broken" => {
+            format!("{share} of {candidate}'s answers break the schema where {baseline}'s keep it {bounds}")
+        }
+        "script" => format!("{share} of {candidate}'s answers are in another script than {baseline}'s {bounds}"),
+        name => {
+            let kind = name.trim_start_matches("agreement:");
+            let kind = if kind == "tools" { "tool calls" } else { kind };
+            format!(
+                "{candidate} agrees with {baseline} on {kind} by {mean:.2} less than {baseline} with itself \
+                 ({low:.2} to {high:.2}, limit {limit:.2})"
+            )
+        }
+    }
+}
+
+/// Returns the warning that all parts have one sign, and everything thrown together has the other.
+pub(super) fn reversed(candidate: &str, what: &str, parts: &[Part<'_>]) -> String {
+    let sign = parts.first().map_or(0, |part| part.sign);
+    let most = parts.iter().max_by(|one, other| one.share.total_cmp(&other.share));
+    let most = most.map_or("", |part| part.route);
+    let share =
+        if parts.iter().any(|part| part.route == most && part.share > 0.5) { "most" } else { "the largest part" };
+    format!(
+        "{candidate} {} {} and {} in total, because it serves {share} of {most}: trust the rows",
+        verb(what, sign),
+        on(parts.iter()),
+        word(what, -sign),
+    )
+}
+
+/// Returns the warning that a part has not the sign of the total.
+pub(super) fn mixed(candidate: &str, what: &str, parts: &[Part<'_>], of_total: i8) -> String {
+    let other: Vec<&Part<'_>> = parts.iter().filter(|part| part.sign != 0 && part.sign != of_total).collect();
+    let sign = other.first().map_or(0, |part| part.sign);
+    let others = on(other.into_iter());
+    format!("{candidate} {} {others} and {} in total: look at each row", verb(what, sign), word(what, of_total))
+}
+
+fn on<'a>(parts: impl Iterator<Item = &'a Part<'a>>) -> String {
+    let mut routes: Vec<String> = parts.map(|part| format!("on {}", part.route)).collect();
+    routes.dedup();
+    routes.join(" and ")
+}
+
+fn verb(what: &str, sign: i8) -> String {
+    let verb = match what {
+        "served_usd" => "costs",
+        "served_failed" | "failed" => "fails",
+        _ => "agrees",
+    };
+    format!("{verb} {}", word(what, sign))
+}
+
+/// A positive difference is to the candidate's disadvantage.
+fn word(what: &str, sign: i8) -> &'static str {
+    match (what.starts_with("agreement"), sign) {
+        (_, 0) => "the same",
+        (false, 1) | (true, -1) => "more",
+        _ => "less",
+    }
+}
