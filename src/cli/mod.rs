@@ -4,6 +4,7 @@
 
 mod explain;
 mod probe;
+mod report;
 mod run;
 mod shared;
 mod status;
@@ -74,6 +75,8 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         route: Option<String>,
     },
+    /// Tell from records whether a candidate is as good as the baseline, as fast, and what it costs.
+    Report(report::Arguments),
     /// Show the state of the running sidecar.
     Status(status::Arguments),
 }
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
             run::demo(path, Wish { seconds, rate, faults })
         }
         Some(Command::Shift { backend, percent, route }) => shift(path, &backend, percent, route.as_deref()),
+        Some(Command::Report(arguments)) => report::run(path, &arguments),
         Some(Command::Status(arguments)) => status::run(path, &arguments),
     };
     exit.into()
