@@ -32,13 +32,16 @@ struct Noted {
 impl Quota {
     /// Notes the head of an answer.
     pub fn note(&self, status: StatusCode, headers: &HeaderMap, now: Instant) {
-        let is_limited = status == StatusCode::TOO_MANY_REQUESTS;
-        let is_low = LIMITS.iter().any(|(limit, remaining)| is_low(headers, limit, remaining));
-        let mut noted = lock(&self.0);
-        if is_limited {
-            noted.limited_at = Some(now);
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            self.limited(now);
         }
-        noted.low_at = is_low.then_some(now);
+        let is_low = LIMITS.iter().any(|(limit, remaining)| is_low(headers, limit, remaining));
+        lock(&self.0).low_at = is_low.then_some(now);
+    }
+
+    /// Notes a 429.
+    pub fn limited(&self, now: Instant) {
+        lock(&self.0).limited_at = Some(now);
     }
 
     /// True if requests that nobody waits for should not be sent: a 429 or a nearly used limit within a minute.

@@ -75,6 +75,11 @@ impl InForce {
         self.targets.backend(choice.backend())
     }
 
+    /// Returns the baseline.
+    pub fn baseline(&self) -> &Arc<Target> {
+        self.targets.backend(self.snapshot.config.baseline)
+    }
+
     /// Telemetry labels of the backend decided for.
     pub fn decided_labels(&self, choice: &Choice) -> &Arc<BackendLabels> {
         let (backend, _) = choice.decided();

@@ -73,6 +73,11 @@ impl LegEnd {
         self.attempts.last().map(|attempt| attempt.sent_at)
     }
 
+    /// Status of its last answer; `None` if none came.
+    pub fn last_status(&self) -> Option<u16> {
+        self.attempts.last()?.status
+    }
+
     /// Time from the last request to the first generated token of a stream: the backend's own time.
     pub fn first_token_after(&self) -> Option<Duration> {
         Some(self.facts.first_content?.saturating_duration_since(self.sent_at()?))

@@ -18,7 +18,7 @@ use crate::exchange::{Inbound, LegError, Plan, Room};
 use crate::live::{Admission, InForce};
 use crate::model::header::{TRACEPARENT, TRACESTATE};
 use crate::model::{Cause, End, Limit, Pin, Reason, Refusal, SpanId, TraceContext, prefix, told_method, trace_state};
-use crate::outcome::{Clock, Decided, Ending, LegEnd, OtherAnswer, Params, Restricted, Trail, WaitedTime};
+use crate::outcome::{Clock, Decided, Ending, LegEnd, OtherAnswer, Params, Restricted, Role, Trail, WaitedTime};
 use crate::shadow::ServedCopy;
 use crate::stats::{Permit, Placement};
 use crate::wire::endpoint::{Endpoint, Operation};
@@ -231,7 +231,12 @@ impl Progress {
     }
 
     fn end_leg(&mut self, leg: Trail, ending: Ending, other: OtherAnswer) {
-        let ended = leg.end(ending, other, Instant::now());
+        let now = Instant::now();
+        let ended = leg.end(ending, other, now);
+        // Copies respect it, also where the application gets another answer.
+        if ended.role == Role::Baseline && ended.last_status() == Some(StatusCode::TOO_MANY_REQUESTS.as_u16()) {
+            self.in_force.baseline().quota.limited(now);
+        }
         self.proxy.sinks.leg_ended(&ended, self.trace.trace.as_str());
         self.legs.push(ended);
     }

@@ -118,6 +118,23 @@ async fn a_baseline_near_its_rate_limit_gets_neither_copies_nor_noise() {
 }
 
 #[tokio::test]
+async fn a_429_of_a_translated_baseline_is_noted_too() {
+    let (openai, qwen) = pair(Behaviour { status: Some((429, None)), ..Behaviour::default() }).await;
+    let text = shadowed(&openai, &qwen, 0.0, "openai", "")
+        .replace("baseline = \"openai\"", "baseline = \"qwen\"")
+        .replace("qwen = 0.0", "openai = 0.0")
+        .replace("noise_percent = 0", "noise_percent = 100");
+    let running = launch(&text, false).await;
+    // No copy of it is sent that could find out.
+    ask(&running, &chat("x", false), "x-shiftgate-shadow: off\r\n").await;
+    qwen.set(Behaviour::default());
+    assert_eq!(ask(&running, &chat("y", false), "").await.status, 200);
+    let status = until_status(&running, |status| sum(&status["shadow"]["noise"]["default"]) == 2).await;
+    let noise = counted(&status["shadow"]["noise"]["default"]);
+    assert_eq!(noise, [("opted_out".to_owned(), 1), ("unwell".to_owned(), 1)]);
+}
+
+#[tokio::test]
 async fn copies_in_flight_have_a_limit() {
     let (running, _openai, qwen) = launch_shadowed(behaviour(Fault::HangBeforeHead), "max_in_flight = 1").await;
     ask(&running, &chat("x", false), "").await;
