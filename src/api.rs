@@ -60,10 +60,11 @@ pub mod config {
     //! rollout.toml, read and validated.
 
     pub use crate::config::{
-        ApiKey, Backend, BackendUrl, Breaker, Config, ConfigError, Failover, Keep, KeySource, LateSystem, Limits,
-        Listen, LogprobsPolicy, OwnWording, PemFile, PemKey, Place, Price, Problem, Proxy, ReasoningPolicy, Records,
-        RequestMatch, Residency, Route, RouteShadow, SecretSource, Secrets, Server, Shadow, ShiftError, Shifted,
-        Telemetry, Timeouts, TlsFiles, TokenPrice, Translation, WordingMode, describe, load, parse, shift, warnings,
+        ApiKey, Backend, BackendUrl, Breaker, Config, ConfigError, Failover, Guard, GuardAction, GuardErrors, Keep,
+        KeySource, LateSystem, Limits, Listen, LogprobsPolicy, Notify, NotifyFormat, OwnWording, PemFile, PemKey,
+        Place, Price, Problem, Proxy, ReasoningPolicy, Records, RequestMatch, Residency, Route, RouteShadow,
+        SecretSource, Secrets, Server, Shadow, ShiftError, Shifted, Telemetry, Timeouts, TlsFiles, TokenPrice,
+        Translation, WordingMode, describe, load, parse, shift, warnings,
     };
 }
 

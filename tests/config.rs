@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use shiftgate::api::config::{self, ApiKey, Config, ConfigError, Secrets, WordingMode};
+use shiftgate::api::config::{
+    self, ApiKey, Config, ConfigError, GuardAction, GuardErrors, NotifyFormat, Secrets, WordingMode,
+};
 use shiftgate::api::model::Percent;
 
 const CANARY: &str = "canary-7f3";
@@ -125,6 +127,86 @@ fn copies_go_to_named_backends_and_each_route_has_its_percent() {
     let warnings = config::warnings(&with(none), &|_| None).join("\n");
     let expected = "route nightly: shadow has no effect: the file has no [shadow] section, so nothing is copied";
     assert!(warnings.contains(expected) && !warnings.contains("route private: shadow"), "{warnings}");
+}
+
+#[test]
+fn the_guard_has_its_limits_and_its_secret() {
+    let minimal = include_str!("configs/valid/minimal.toml");
+    let with = |text: &str| parse(format!("{minimal}{text}").as_bytes(), Secrets::Required).unwrap();
+    let warned = |text: &str| config::warnings(&with(text), &|_| None).join("\n");
+    assert!(with("").guard.is_none() && with("").server.state.is_none());
+
+    let guard = with("[guard]\n").guard.unwrap();
+    let GuardErrors { max_ratio, floor, overdue } = guard.errors;
+    assert_eq!((max_ratio, floor, overdue), (1.5, 0.005, Duration::from_secs(30)));
+    assert_eq!((guard.alpha, guard.action, guard.resume), (0.01, GuardAction::Rollback, 0));
+    assert!(guard.notify.is_none());
+    // The ends of the ranges.
+    let guard = with(
+        "[guard]\nerrors = { max_ratio = 1, floor = 0.5, overdue = \"100ms\" }\nalpha = 0.5\naction = \"alert\"\n\
+         resume = 7\n",
+    );
+    let guard = guard.guard.unwrap();
+    assert_eq!((guard.errors.max_ratio, guard.errors.floor, guard.alpha), (1.0, 0.5, 0.5));
+    assert_eq!((guard.action, guard.resume), (GuardAction::Alert, 7));
+
+    let text = include_str!("configs/valid/everything.toml");
+    let config = parse(text.as_bytes(), Secrets::Skip).unwrap();
+    assert_eq!(config.server.state.as_deref(), Some(Path::new("./shiftgate-state.json")));
+    let overdue: Vec<_> = config.routes.iter().map(|route| route.overdue.map(|age| age.as_secs())).collect();
+    assert_eq!(overdue, [Some(120), None, None]);
+
+    let told = warned("[guard]\n");
+    assert!(told.contains("[guard] without server.state: after a restart"), "{told}");
+    assert!(!told.contains("withdrawal of"), "{told}");
+    let shifted = |percent: &str, action: &str| {
+        let text = format!("{minimal}[guard]\naction = {action:?}\n").replace("qwen = 5", &format!("qwen = {percent}"));
+        config::warnings(&parse(text.as_bytes(), Secrets::Required).unwrap(), &|_| None).join("\n")
+    };
+    assert!(!shifted("29.99", "rollback").contains("withdrawal of"));
+    assert!(shifted("30", "rollback").contains("a withdrawal of qwen gives openai 1.4 times its load at once"));
+    assert!(shifted("100", "rollback").contains("gives openai, which serves none of them, 100.00 % of the requests"));
+    assert!(!shifted("50", "alert").contains("withdrawal of"));
+    let routed = "[[route]]\nname = \"a\"\npercent = { qwen = 5 }\noverdue = \"2m\"\n";
+    assert!(warned(routed).contains("route a: overdue has no effect"));
+}
+
+#[test]
+fn the_url_of_a_webhook_is_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, file) = (folder.path().join("rollout.toml"), folder.path().join("hook"));
+    let load = |url: &str| {
+        let text = format!("{}[guard]\nnotify = {{ url = {url} }}\n", include_str!("configs/valid/minimal.toml"));
+        let env = |name: &str| (name == "HOOK").then(|| format!("https://hooks.example/{CANARY}?a=b"));
+        config::parse(&path, text.as_bytes(), Secrets::Required, &env)
+    };
+    std::fs::write(&file, format!("https://hooks.example/{CANARY}\n")).unwrap();
+    let mut hashes = Vec::new();
+    for url in [&format!("\"https://hooks.example/{CANARY}\""), "{ env = \"HOOK\" }", "{ file = \"hook\" }"] {
+        let config = load(url).unwrap();
+        let notify = config.guard.as_ref().unwrap().notify.as_ref().unwrap();
+        assert!(notify.url.as_ref().unwrap().expose().contains(CANARY));
+        assert_eq!(notify.format, NotifyFormat::Json);
+        let shown = format!("{config:?}{}{}", config::describe(&config), config::warnings(&config, &|_| None).join(""));
+        assert!(!shown.contains(CANARY), "{shown}");
+        assert_eq!(config.watched.len(), usize::from(url.contains("file")));
+        hashes.push(config.hash);
+    }
+    std::fs::write(&file, "https://hooks.example/other").unwrap();
+    assert_ne!(hashes.last(), Some(&load("{ file = \"hook\" }").unwrap().hash), "the file's content is hashed");
+    for wrong in ["https://u:p@hooks.example/canary-7f3", "ftp://hooks.example/canary-7f3", "canary-7f3", "https:///x"]
+    {
+        std::fs::write(&file, wrong).unwrap();
+        for url in [&format!("\"{wrong}\""), "{ file = \"hook\" }"] {
+            let error = load(url).unwrap_err();
+            assert!(!format!("{error}{error:?}").contains(CANARY), "{error}");
+        }
+    }
+    let warned = |url: &str| config::warnings(&load(&format!("{url:?}")).unwrap(), &|_| None).join("\n");
+    assert!(warned("http://hooks.example/x").contains("messages are sent unencrypted"));
+    for near in ["http://127.0.0.1:9/x", "http://[::1]:9/x", "http://localhost/x", "https://hooks.example/x"] {
+        assert!(!warned(near).contains("unencrypted"), "{near}");
+    }
 }
 
 #[test]

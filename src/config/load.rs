@@ -9,8 +9,8 @@ use super::backend;
 use super::context::{Context, Secrets};
 use super::problem::{ConfigError, Problems};
 use super::reader::Section;
-use super::sections::{records, residency, rollout, route, server, shadow, telemetry};
-use super::types::{ApiKey, Config, SecretSource};
+use super::sections::{guard, records, residency, rollout, route, server, shadow, telemetry};
+use super::types::{ApiKey, Config, Notify, SecretSource};
 use crate::model::BackendId;
 
 /// Reads and validates the file at `path`; `env` looks up environment variables.
@@ -63,6 +63,9 @@ pub fn parse(
 }
 
 fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, p: &mut Problems<'_>) -> Option<Config> {
+    if let Some(span) = guard::literal_url(document) {
+        p.hide(&span);
+    }
     let mut root = Section::root(document);
     let mut section = |name: &'static str, shown: &str, p: &mut Problems<'_>| {
         root.get(name).map_or_else(Section::absent, |value| Section::new(shown, value, p))
@@ -71,8 +74,8 @@ fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, p: &mut Prob
     let limits = server::limits(section("limits", "[limits]", p), p);
     let failover = server::failover(section("failover", "[failover]", p), p);
     let backends = section("backend", "backend", p);
-    let [rollout, routes, rules, shadow, records, telemetry] =
-        ["rollout", "route", "residency", "shadow", "records", "telemetry"].map(|name| root.get(name));
+    let [rollout, routes, rules, shadow, records, guard, telemetry] =
+        ["rollout", "route", "residency", "shadow", "records", "guard", "telemetry"].map(|name| root.get(name));
     root.finish(p);
     let names: Vec<String> = backends.entries().iter().map(|(name, ..)| (*name).to_owned()).collect();
     if names.is_empty() {
@@ -92,6 +95,14 @@ fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, p: &mut Prob
     let routes = route::read(routes, &rollout, &names, p);
     let shadow = shadow.and_then(|value| shadow::read(value, &names, baseline, p));
     let records = records.map(|value| records::read(value, path, context, p));
+    let guard = guard.map(|value| guard::read(value, context, p));
+    let written = document.get("server").and_then(|value| value.get_ref().get("state"));
+    if let (Some(state), Some(value)) = (&server.state, written) {
+        records::is_its_own("server.state", state, &value.span(), (path, context), p);
+        if records.as_ref().is_some_and(|records| records.path == *state) {
+            p.add(&value.span(), "server.state is the file of [records]", "name a file of its own");
+        }
+    }
     let telemetry = telemetry.map(|value| telemetry::read(value, p)).unwrap_or_default();
     Some(Config {
         path: path.to_owned(),
@@ -106,6 +117,7 @@ fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, p: &mut Prob
         failover,
         shadow,
         records,
+        guard,
         telemetry,
         hash: String::new(),
         watched: Vec::new(),
@@ -136,6 +148,10 @@ fn hash(text: &[u8], config: &Config) -> String {
         if let Some(text) = backend.system.as_ref().and_then(|wording| wording.text.as_ref()) {
             part(text.as_bytes());
         }
+    }
+    let notify = config.guard.as_ref().and_then(|guard| guard.notify.as_ref());
+    if let Some(Notify { source: Some(SecretSource::File { .. }), url: Some(url), .. }) = notify {
+        part(url.expose().as_bytes());
     }
     let digest = context.finish();
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()

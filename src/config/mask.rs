@@ -72,7 +72,17 @@ fn shown_value(key: &str, value: &str, ended: bool) -> String {
             let (scheme, rest) = (value.get(..scheme + 3).unwrap_or_default(), value.get(at..).unwrap_or_default());
             format!("{scheme}****{rest}")
         }
+        (Some(scheme), _) => without_token(value, scheme + 3),
         _ => value.to_owned(),
+    }
+}
+
+/// Returns a URL without its query and what follows the second segment of its path, where webhooks have their token.
+fn without_token(url: &str, host: usize) -> String {
+    let place = |sign: char, n: usize| url.match_indices(sign).map(|(at, _)| at).filter(|at| *at >= host).nth(n);
+    match place('/', 2).into_iter().chain(place('?', 0)).min() {
+        Some(end) => format!("{}/****", url.get(..end).unwrap_or_default().trim_end_matches('/')),
+        None => url.to_owned(),
     }
 }
 
@@ -99,6 +109,13 @@ mod tests {
             ("api_key = abc", "api_key = ****"),
             ("api_key = \"\"\"canary", "api_key = \"****"),
             ("url = \"https://u:p@host/v1\"", "url = \"https://****@host/v1\""),
+            (
+                "notify = { url = \"https://h.example/services/T0/B0/x\"",
+                "notify = { url = \"https://h.example/services/T0/****\"",
+            ),
+            ("url = \"https://h.example/hook?sig=x\"", "url = \"https://h.example/hook/****\""),
+            ("url = \"https://h.example:1/a/v1/\"", "url = \"https://h.example:1/a/v1/****\""),
+            ("url = \"https://h.example/a/v1\"", "url = \"https://h.example/a/v1\""),
             ("tls = { key = \"client-key.pem\" }", "tls = { key = \"client-key.pem\" }"),
             ("system = { append = \"\" }", "system = { append = \"\" }"),
             ("api_key = '' # none", "api_key = '' # none"),

@@ -109,17 +109,24 @@ pub(super) struct Problems<'t> {
     text: &'t str,
     /// Problems, each with its offset in the text.
     found: Vec<(usize, Problem)>,
+    /// Text that no line shows.
+    hidden: Option<&'t str>,
     /// Resolved paths of the files that the file names.
     pub(super) watched: Vec<PathBuf>,
 }
 
 impl<'t> Problems<'t> {
     pub(super) const fn new(text: &'t str) -> Self {
-        Self { text, found: Vec::new(), watched: Vec::new() }
+        Self { text, found: Vec::new(), hidden: None, watched: Vec::new() }
+    }
+
+    /// Hides what is written at `span` in every line that is shown from here on.
+    pub(super) fn hide(&mut self, span: &Range<usize>) {
+        self.hidden = self.text.get(span.clone()).filter(|text| !text.is_empty());
     }
 
     pub(super) fn add(&mut self, span: &Range<usize>, message: impl Into<String>, cure: impl Into<String>) {
-        let place = place(self.text, span);
+        let place = place(self.text, span, self.hidden);
         self.found.push((span.start, Problem { place: Some(place), message: message.into(), cure: cure.into() }));
     }
 
@@ -134,7 +141,7 @@ impl<'t> Problems<'t> {
     }
 }
 
-fn place(text: &str, span: &Range<usize>) -> Place {
+fn place(text: &str, span: &Range<usize>, hidden: Option<&str>) -> Place {
     let mut start = span.start.min(text.len());
     while !text.is_char_boundary(start) {
         start -= 1;
@@ -144,7 +151,10 @@ fn place(text: &str, span: &Range<usize>) -> Place {
     let rest = text.get(line_start..).unwrap_or_default();
     let line = rest.lines().next().unwrap_or_default();
     let column = text.get(line_start..start).unwrap_or_default().chars().count();
-    let shown = mask(line);
+    let shown = match hidden.filter(|hidden| line.contains(hidden)) {
+        Some(hidden) => mask(&line.replace(hidden, "\"****\"")),
+        None => mask(line),
+    };
     let end = span.end.clamp(start, line_start + line.len());
     let width = text.get(start..end).map_or(1, |marked| marked.chars().count());
     // A masked line may be shorter than the original.

@@ -167,7 +167,7 @@ pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Wrong> {
 }
 
 /// Reads an integer or a float.
-fn number(value: &Value<'_>) -> Result<f64, Wrong> {
+pub(super) fn number(value: &Value<'_>) -> Result<f64, Wrong> {
     let parsed = match value.get_ref() {
         DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().parse::<f64>().ok(),
         DeValue::Float(float) => float.as_str().parse::<f64>().ok(),

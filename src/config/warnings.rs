@@ -3,10 +3,13 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::copies::{Copies, unpriced};
-use super::types::{ApiKey, Config, Listen, Residency, RouteShadow, SecretSource};
+use super::types::{ApiKey, Config, Guard, GuardAction, Listen, Residency, Route, RouteShadow, SecretSource};
 
 /// Copies for each served request from which a receiver's load is worth a warning: it was sized for a tenth of them.
 const MUCH_LOAD: f64 = 10.0;
+
+/// Percent of a candidate from which its withdrawal is worth a warning: the baseline gets half as much again.
+const MUCH_SHARE: f64 = 30.0;
 
 /// Returns one line for each setting that is legal but risky.
 pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
@@ -75,7 +78,60 @@ pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<St
     if let Some(records) = config.records.as_ref().filter(|records| records.content && config.shadow.is_some()) {
         warnings.push(format!("records.content: prompts and answers are written to {}", records.path.display()));
     }
+    warnings.extend(guard(config));
     warnings
+}
+
+/// Returns the warnings about the guard: what it forgets, who could read its messages, and the load that it moves.
+fn guard(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Some(guard) = &config.guard else {
+        let with_own = config.routes.iter().filter(|route| route.overdue.is_some());
+        warnings.extend(
+            with_own
+                .map(|route| format!("route {}: overdue has no effect: the file has no [guard] section", route.name)),
+        );
+        return warnings;
+    };
+    if config.server.state.is_none() {
+        warnings.push(
+            "[guard] without server.state: after a restart a candidate that was withdrawn gets requests again"
+                .to_owned(),
+        );
+    }
+    if is_told_openly(guard) {
+        warnings.push("guard.notify.url is an http URL of another machine: messages are sent unencrypted".to_owned());
+    }
+    if guard.action == GuardAction::Rollback {
+        warnings.extend(config.routes.iter().flat_map(|route| load_of_a_withdrawal(config, route)));
+    }
+    warnings
+}
+
+fn is_told_openly(guard: &Guard) -> bool {
+    let url = guard.notify.as_ref().and_then(|notify| notify.url.as_ref());
+    let Some(uri) = url.and_then(|url| url.expose().parse::<http::Uri>().ok()) else { return false };
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    uri.scheme_str() == Some("http") && !is_near(host)
+}
+
+/// Returns a warning for each candidate with so large a share that the baseline's quota may not bear its withdrawal.
+fn load_of_a_withdrawal(config: &Config, route: &Route) -> Vec<String> {
+    let shifted: f64 = route.percent.iter().map(|(_, percent)| percent.as_f64()).sum();
+    let (left, name) = (100.0 - shifted, &config[config.baseline].name);
+    let large = route.percent.iter().filter(|(_, percent)| percent.as_f64() >= MUCH_SHARE);
+    large
+        .map(|(candidate, percent)| {
+            let load = match left {
+                left if left < 0.005 => format!("gives {name}, which serves none of them, {percent} % of the requests"),
+                left => format!("gives {name} {:.1} times its load", (left + percent.as_f64()) / left),
+            };
+            format!(
+                "route {}: a withdrawal of {} {load} at once: its quota has to suffice",
+                route.name, config[*candidate].name
+            )
+        })
+        .collect()
 }
 
 /// Returns the warnings about copies: prompts that go back to the baseline, load, and money.

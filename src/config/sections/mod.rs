@@ -1,5 +1,6 @@
 //! Reads every section but `[backend.X]`.
 
+pub(super) mod guard;
 mod matcher;
 mod names;
 pub(super) mod records;

@@ -1,5 +1,6 @@
 //! Reads `[records]`.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::super::context::Context;
@@ -18,14 +19,25 @@ pub(crate) fn read(value: &Value<'_>, file: &Path, context: &Context<'_>, p: &mu
         keep: s.read("keep", p, |value| whole(value, 0, 1000)).and_then(|keep| u32::try_from(keep).ok()).unwrap_or(5),
     };
     s.finish(p);
-    // Records are appended, rotated and deleted: the path must not lead to a file that is read.
-    let is_read = records.path == context.resolve(&file.display().to_string())
-        || file.file_name().is_some_and(|name| records.path == context.resolve(&name.to_string_lossy()))
-        || p.watched.contains(&records.path);
-    if is_read || records.path.is_dir() {
-        let what = if is_read { "is a file that shiftgate reads" } else { "is a folder" };
-        let message = format!("records.path {what}: {}", records.path.display());
-        p.add(&value.span(), message, "name a file of its own, such as shiftgate-records.jsonl");
-    }
+    is_its_own("records.path", &records.path, &value.span(), (file, context), p);
     records
+}
+
+/// Reports a path, of a file that shiftgate writes, rotates or replaces, that leads to one that it reads, or to a folder.
+pub(crate) fn is_its_own(
+    key: &str,
+    path: &Path,
+    span: &Range<usize>,
+    (file, context): (&Path, &Context<'_>),
+    p: &mut Problems<'_>,
+) {
+    let is_read = path == context.resolve(&file.display().to_string())
+        || file.file_name().is_some_and(|name| path == context.resolve(&name.to_string_lossy()))
+        || p.watched.iter().any(|watched| watched == path);
+    if is_read || path.is_dir() {
+        let what = if is_read { "is a file that shiftgate reads" } else { "is a folder" };
+        let name = if key == "server.state" { "shiftgate-state.json" } else { "shiftgate-records.jsonl" };
+        let message = format!("{key} {what}: {}", path.display());
+        p.add(span, message, format!("name a file of its own, such as {name}"));
+    }
 }

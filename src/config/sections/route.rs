@@ -3,6 +3,7 @@
 use super::super::problem::Problems;
 use super::super::reader::{Section, Value, Wrong, percent, string, wrong};
 use super::super::types::{RequestMatch, Route, RouteShadow};
+use super::guard::overdue;
 use super::rollout::Rollout;
 use super::{matcher, names};
 
@@ -31,6 +32,7 @@ pub(crate) fn read(value: Option<&Value<'_>>, rollout: &Rollout, names: &[String
         matcher: RequestMatch::default(),
         percent: rollout.percent.clone(),
         shadow: RouteShadow::Inherit,
+        overdue: None,
     });
     routes
 }
@@ -53,8 +55,9 @@ fn route(item: &Value<'_>, rollout: &Rollout, names: &[String], p: &mut Problems
         None => RequestMatch::default(),
     };
     let shadow = s.read("shadow", p, shadow).unwrap_or(RouteShadow::Inherit);
+    let overdue = s.read("overdue", p, overdue);
     s.finish(p);
-    Route { name, matcher, percent, shadow }
+    Route { name, matcher, percent, shadow, overdue }
 }
 
 fn shadow(value: &Value<'_>) -> Result<RouteShadow, Wrong> {

@@ -34,6 +34,7 @@ pub(crate) fn server(mut s: Section<'_, '_>, context: &Context<'_>, p: &mut Prob
             .unwrap_or(2),
         request_log: s.read("request_log", p, boolean).unwrap_or(true),
         allow_override: s.read("allow_override", p, boolean).unwrap_or(false),
+        state: s.read("state", p, |value| string(value).map(|path| context.resolve(path))),
     };
     s.finish(p);
     server

@@ -4,6 +4,7 @@ use std::ops::Index;
 use std::path::PathBuf;
 
 use super::backend::Backend;
+use super::guard::Guard;
 use super::process::{Failover, Limits, Server};
 use super::route::{KeySource, Residency, Route};
 use super::shadow::{Records, RouteShadow, Shadow};
@@ -37,6 +38,8 @@ pub struct Config {
     pub shadow: Option<Shadow>,
     /// `[records]`; without the section nothing is written.
     pub records: Option<Records>,
+    /// `[guard]`; without the section no candidate is withdrawn.
+    pub guard: Option<Guard>,
     /// `[telemetry]`.
     pub telemetry: Telemetry,
     /// First 16 hex digits of the SHA-256 over the file, the secrets and the TLS files it names.

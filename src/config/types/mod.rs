@@ -2,6 +2,7 @@
 
 mod backend;
 mod config;
+mod guard;
 mod process;
 mod route;
 mod shadow;
@@ -12,6 +13,7 @@ pub use backend::{
     ReasoningPolicy, SecretSource, Timeouts, TlsFiles, TokenPrice, Translation, WordingMode,
 };
 pub use config::Config;
+pub use guard::{Guard, GuardAction, GuardErrors, Notify, NotifyFormat};
 pub use process::{Failover, Limits, Listen, Server};
 pub use route::{KeySource, RequestMatch, Residency, Route};
 pub use shadow::{Records, RouteShadow, Shadow};

@@ -21,6 +21,8 @@ pub struct Server {
     pub request_log: bool,
     /// True if a request may name its backend in `x-shiftgate-backend`.
     pub allow_override: bool,
+    /// Resolved path of the file that keeps what survives a restart; `None`: in memory only.
+    pub state: Option<PathBuf>,
 }
 
 /// Address of the listener for applications.

@@ -1,5 +1,7 @@
 //! Routes, residency rules, their conditions, and the keys that keep requests together.
 
+use std::time::Duration;
+
 use http::HeaderName;
 
 use super::shadow::RouteShadow;
@@ -38,6 +40,8 @@ pub struct Route {
     pub percent: Vec<(BackendId, Percent)>,
     /// Whether, and at which percent, its requests are copied; without `[shadow]` none are.
     pub shadow: RouteShadow,
+    /// Its own `overdue` for the guard; `None`: that of `[guard]`.
+    pub overdue: Option<Duration>,
 }
 
 /// One `[[residency]]`: requests that match may go only to backends with one of the tags.
