@@ -95,6 +95,15 @@ pub mod fleet {
     }
 }
 
+pub mod guard {
+    //! Tests of a candidate's failures, and what follows.
+
+    pub use crate::guard::{
+        BaselineHealth, BreakerChange, Ended, Event, Evidence, FileFacts, Identity, LN_MOST, Ledger, MULTIPLE,
+        OtherSide, Outlook, Recurrence, Side, Sides, Sums, Tally, Ticket, Trial, Verdict, Waiting, Weight, needs,
+    };
+}
+
 pub mod health {
     //! Breakers, cool-downs and loads.
 

@@ -19,6 +19,7 @@
 //! | [`wire`] | OpenAI's format as bytes: endpoints, the scan of a body, SSE, error bodies, framing |
 //! | [`translate`] | the pure translation of requests for each engine and of answers to OpenAI's form; the ledger |
 //! | [`compare`] | the pure comparison of two answers: agreement, scores, the reasons of nulls |
+//! | [`guard`] | pure tests of a candidate's failures, and the states that follow: watching, held, rolled back |
 //! | [`choose`] | the pure choice of a backend: hash, intervals, keys, pins, availability, fallback |
 //! | [`health`] | breaker, cool-down and load of a candidate; the retry budget |
 //! | [`stats`] | counters, gauges with their permits, histograms; kept across reloads |
@@ -99,6 +100,7 @@ pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod exchange;
 pub(crate) mod fleet;
+pub(crate) mod guard;
 pub(crate) mod health;
 pub(crate) mod live;
 pub(crate) mod model;

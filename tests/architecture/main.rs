@@ -16,7 +16,7 @@ use scanner::{Source, code};
 const STEPS: &[&[&str]] = &[
     &["model"],
     &["config", "wire"],
-    &["translate", "compare"],
+    &["translate", "compare", "guard"],
     &["choose", "health", "stats"],
     &["outcome", "records"],
     &["telemetry", "report"],

@@ -1,0 +1,29 @@
+//! The guard of a candidate: what its failures prove, and what follows.
+//!
+//! Owns: trials and counted failures, the two tests, the states of a candidate and the ways between them, the words for
+//! people, the content of the state file. Does not: read clocks, do I/O, choose a backend, write the file, tell anybody;
+//! it returns what to do. Invariant: a withdrawal ends by the ways that [`Lift`] names and by no other; the evidence is
+//! a number from 0 to 10^300, whatever comes; everything it keeps has a bound.
+//!
+//! One value of [`Guard`] for each candidate, one of [`BaselineHealth`] and [`Waiting`] for the process. Sources of the
+//! statistics: `recurrence.rs`, `evidence.rs`; `tests/sdk/guard_ref.py` is an independent reference.
+
+mod baseline;
+mod bloom;
+mod breaker;
+mod counted;
+mod evidence;
+mod file;
+mod keys;
+mod needs;
+mod recurrence;
+mod waiting;
+
+pub use baseline::BaselineHealth;
+pub use breaker::BreakerChange;
+pub use counted::{Ended, Ledger, OtherSide, Side, Sides, Tally, Trial};
+pub use evidence::{Event, Evidence, Sums, Weight};
+pub use file::{FileFacts, Identity};
+pub use needs::{MULTIPLE, Outlook, Verdict, needs};
+pub use recurrence::{LN_MOST, Recurrence};
+pub use waiting::{Ticket, Waiting};
