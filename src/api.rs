@@ -99,8 +99,10 @@ pub mod guard {
     //! Tests of a candidate's failures, and what follows.
 
     pub use crate::guard::{
-        BaselineHealth, BreakerChange, Ended, Event, Evidence, FileFacts, Identity, LN_MOST, Ledger, MULTIPLE,
-        OtherSide, Outlook, Recurrence, Side, Sides, Sums, Tally, Ticket, Trial, Verdict, Waiting, Weight, needs,
+        BaselineHealth, BreakerChange, Cause, Ended, Entry, EntryCause, EntryMove, Event, Evidence, FileFacts, Guard,
+        HISTORY, HOLD, Identity, LN_MOST, Ledger, Lift, MOST_BYTES, MULTIPLE, Move, MoveKind, Now, OtherSide, Outlook,
+        Recurrence, Reloaded, Report, Saved, SavedHold, Side, Sides, State, StateError, StateFile, Sums, Tally, Ticket,
+        Trial, Verdict, Waiting, Weight, needs, table,
     };
 }
 

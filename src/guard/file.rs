@@ -1,5 +1,7 @@
 //! What the file says about one candidate that matters to its guard.
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{Backend, Config, GuardAction, GuardErrors};
 use crate::model::{BackendId, Percent};
 
@@ -8,7 +10,8 @@ const PARTS: [&str; 6] = ["engine", "url", "models", "family", "system", "the tr
 
 /// Hashes of everything that makes a backend what it is. Evidence about another one says nothing; a key, a limit or the
 /// content of a key file does not change it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Identity([u64; PARTS.len()]);
 
 impl Identity {
@@ -46,6 +49,20 @@ impl Identity {
     pub(super) fn changed(&self, other: &Self) -> Vec<&'static str> {
         let pairs = self.0.iter().zip(&other.0).zip(PARTS);
         pairs.filter_map(|((own, other), name)| (own != other).then_some(name)).collect()
+    }
+}
+
+impl From<Identity> for String {
+    fn from(identity: Identity) -> Self {
+        identity.to_text()
+    }
+}
+
+impl TryFrom<String> for Identity {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::from_text(&text).ok_or("is not the identity of a backend")
     }
 }
 
