@@ -12,7 +12,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use http::{HeaderMap, HeaderValue};
 use shiftgate::api::choose::{Body, FileOnly, Request, Salts, Shares, choose};
 use shiftgate::api::config::{self, Config, Secrets};
-use shiftgate::api::model::{Engine, Family};
+use shiftgate::api::guard::{Ended, FileFacts, Guard, Now, OtherSide, Side, Trial, Waiting, Weight};
+use shiftgate::api::model::{Engine, Family, Percent};
 use shiftgate::api::translate::answer::{Ids, Stream};
 use shiftgate::api::translate::{self, AnswerSpec, Kind, Owner, TranslateInput};
 use shiftgate::api::wire::endpoint::Endpoint;
@@ -208,5 +209,42 @@ fn answer_spec(engine: Engine) -> AnswerSpec {
     }
 }
 
-criterion_group!(cores, decisions, bodies, events, requests, translations);
+/// Measures a trial's part in the guard: its wait, its end, the tests. Promised: at most 0.5 µs.
+fn trials(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("guard");
+    let text = "[rollout]\nname = \"bench\"\nbaseline = \"a\"\npercent = { b = 5.0 }\n[backend.a]\nengine = \"openai\"\n\
+        url = \"http://127.0.0.1:1/v1\"\napi_key = \"client\"\n[backend.b]\nengine = \"openai\"\n\
+        url = \"http://127.0.0.1:1/v1\"\napi_key = \"none\"\n[guard]\n";
+    let config = config::parse(Path::new("rollout.toml"), text.as_bytes(), Secrets::Skip, &|_| None).unwrap();
+    let facts = FileFacts::of(&config, config.backend("b").unwrap()).unwrap();
+    let now = Now { at: Instant::now(), time: jiff::Timestamp::UNIX_EPOCH };
+    let percent = |hundredths| Percent::from_hundredths(hundredths).unwrap();
+    let weight = Weight::of(percent(500), percent(9_500));
+    let failed = Ended::Failed(OtherSide::Answered);
+    for (name, side, ended) in [
+        ("good trial of the candidate", Side::Candidate, Ended::Answered),
+        ("good trial of the baseline", Side::Baseline, Ended::Answered),
+        ("counted failure of the baseline", Side::Baseline, failed),
+    ] {
+        let mut guard = Guard::new(facts.clone(), 0, now);
+        let mut waiting = Waiting::default();
+        // Others wait beside it, and keys differ.
+        for _ in 0..100 {
+            waiting.watch(now.at, facts.errors.overdue, true, ());
+        }
+        let mut key = 0_u64;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                key = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let trial = Trial { side, weight, key: Some(key), epoch: guard.drawn().unwrap() };
+                let ticket = waiting.watch(now.at, facts.errors.overdue, true, ()).unwrap();
+                waiting.take(black_box(ticket));
+                guard.trial(black_box(&trial), ended, now).len()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(cores, decisions, bodies, events, requests, translations, trials);
 criterion_main!(cores);

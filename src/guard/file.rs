@@ -227,7 +227,7 @@ mod tests {
         }
         assert!(changed("api_key = \"none\"\n[guard]", "api_key = { env = \"KEY\" }\n[guard]").is_empty());
         assert_eq!(Identity::from_text(&before.to_text()), Some(before));
-        for wrong in ["", "-----", &before.to_text()[1..], &format!("{}-0", before.to_text())] {
+        for wrong in ["", "-----", before.to_text().get(1..).unwrap(), &format!("{}-0", before.to_text())] {
             assert_eq!(Identity::from_text(wrong), None, "{wrong}");
         }
     }

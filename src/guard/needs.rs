@@ -42,13 +42,13 @@ impl Outlook {
         let start = 2.0 * (self.counted.max(1) as f64).ln();
         let events = (threshold(self.alpha).ln() + ln_alternatives().0 + start) / gain;
         let events_per_request = self.weight * self.candidate_rate + (1.0 - self.weight) * baseline;
-        positive(gain).and(positive(events / events_per_request))
+        positive(gain).and_then(|_| positive(events / events_per_request))
     }
 
     fn by_floor(&self) -> Option<f64> {
         let gain = floor_gain(self.candidate_rate, self.errors.floor);
         let trials = (threshold(self.alpha).ln() + ln_alternatives().1) / gain;
-        positive(gain).and(positive(trials / self.weight))
+        positive(gain).and_then(|_| positive(trials / self.weight))
     }
 }
 

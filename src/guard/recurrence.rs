@@ -21,6 +21,12 @@ pub struct Recurrence<const N: usize> {
     events: u32,
 }
 
+impl<const N: usize> Default for Recurrence<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<const N: usize> Recurrence<N> {
     /// Begins without events: the evidence is 1.
     pub const fn new() -> Self {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::evidence::Weight;
-use super::file::{shares, threshold};
+use super::file::shares;
 use super::needs::Outlook;
 use super::words::figure;
 use crate::config::{Config, Guard, GuardAction, NotifyFormat, Route};
@@ -13,7 +13,7 @@ use crate::model::{BackendId, Percent};
 const MANY: f64 = 0.2;
 /// Requests of a route in one second.
 const SPEEDS: [f64; 3] = [1.0, 10.0, 100.0];
-/// Time, in seconds, that the candidate was healthy before.
+/// Time, in seconds, that a candidate was healthy before it failed often.
 const HEALTHY: f64 = 60.0;
 
 /// Describes the guard of a file: limits, action, and how long it takes to see a candidate that fails, for each route
@@ -34,16 +34,16 @@ fn write(text: &mut String, config: &Config, guard: &Guard) -> std::fmt::Result 
     let errors = &guard.errors;
     let (floor, ratio, alpha) = (percent(errors.floor), errors.max_ratio, percent(guard.alpha));
     let does = match guard.action {
-        GuardAction::Rollback => "is withdrawn",
-        GuardAction::Alert => "is reported, and nothing is withdrawn (action = \"alert\"),",
+        GuardAction::Rollback => "withdrawn",
+        GuardAction::Alert => "reported, and not withdrawn,",
     };
     let baseline = &config[config.baseline].name;
     writeln!(
         text,
-        "guard: a candidate {does} if it fails more than {floor} % of its requests and more than {ratio} times as \
+        "guard: a candidate is {does} if it fails more than {floor} % of its requests and more than {ratio} times as \
          often as {baseline}"
     )?;
-    writeln!(text, "  one that keeps either limit {does} with a chance of at most {alpha} %")?;
+    writeln!(text, "  one that keeps either limit is {does} with a chance of at most {alpha} %")?;
     let age = errors.overdue.as_secs_f64();
     writeln!(text, "  nothing generated after {age} s is a failure; unstreamed, no answer after {} s", age * 10.0)?;
     for route in &config.routes {
@@ -82,12 +82,12 @@ fn row(
     let name = &config[candidate].name;
     let weight = Weight::of(own, left);
     let alone = if weight.is_none() { ", with the floor alone because the baseline has no share" } else { "" };
-    writeln!(text, "    {}: {name} at {own} %{alone}", route.name)?;
+    writeln!(text, "    {}: {name} at {} %{alone}", route.name, own.as_f64())?;
     let share = (own.as_f64() + left.as_f64()) / 100.0;
     let doubled = (2.0 * guard.errors.floor).min(1.0);
-    for (rate, words) in [(MANY, "fails"), (doubled, "fails twice as often, in")] {
+    for (rate, healthy, words) in [(MANY, HEALTHY, "fails"), (doubled, 0.0, "fails twice as often, in")] {
         let times = SPEEDS.map(|speed| {
-            let seconds = seconds(guard, weight, share, (rate, speed));
+            let seconds = seconds(guard, weight, share, (rate, healthy, speed));
             format!("{} at {speed}/s", seconds.map_or_else(|| "never".to_owned(), span))
         });
         writeln!(text, "      {words} {} %: {}", percent(rate), times.join(", "))?;
@@ -95,25 +95,15 @@ fn row(
     Ok(())
 }
 
-/// Estimates the time, in seconds, until it is seen that a candidate fails at `rate` after a healthy minute.
-fn seconds(guard: &Guard, weight: Option<Weight>, share: f64, (rate, speed): (f64, f64)) -> Option<f64> {
+/// Estimates the time, in seconds, until it is seen that a candidate fails at `rate`, after `healthy` seconds.
+fn seconds(guard: &Guard, weight: Option<Weight>, share: f64, (rate, healthy, speed): (f64, f64, f64)) -> Option<f64> {
     let errors = guard.errors;
     let weight = weight.map_or(1.0, Weight::get);
-    // Failures in a row count once.
-    let counted_rate = rate * (1.0 - rate);
-    let before = HEALTHY * speed * share * (1.0 - weight) * errors.floor;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
-    let counted = before as u64;
-    let outlook = Outlook {
-        errors,
-        alpha: guard.alpha,
-        weight,
-        baseline_rate: errors.floor,
-        candidate_rate: if counted_rate > errors.floor { counted_rate } else { rate },
-        counted,
-    };
-    // A threshold that is never reached is a limit of numbers, not of time.
-    (threshold(guard.alpha) < 1e300).then(|| outlook.requests()).flatten().map(|requests| requests / (speed * share))
+    let counted = (healthy * speed * share * (1.0 - weight) * errors.floor) as u64;
+    let (baseline_rate, alpha) = (errors.floor, guard.alpha);
+    let outlook = Outlook { errors, alpha, weight, baseline_rate, candidate_rate: rate, counted };
+    outlook.requests().map(|requests| requests / (speed * share))
 }
 
 /// Formats a share of 1 in percent.

@@ -48,7 +48,7 @@ fn request(columns: &[Value], row: &Value) -> Request {
         Some("refused") => OtherSide::Refused,
         Some("off") => OtherSide::FailoverOff,
         Some("failed" | "not_asked") | None => OtherSide::NotAnswered,
-        Some(unknown) => panic!("{unknown}"),
+        Some(unknown) => unreachable!("{unknown}"),
     };
     Request {
         sent: ms("sent").unwrap(),
@@ -70,7 +70,7 @@ fn request(columns: &[Value], row: &Value) -> Request {
             "limited" => Ended::Limited,
             "gone" => Ended::ClientGone,
             "cut" => Ended::Cut,
-            unknown => panic!("{unknown}"),
+            unknown => unreachable!("{unknown}"),
         },
     }
 }

@@ -125,7 +125,6 @@ fn no_true_ratio_within_the_limit_alarms() {
                 is_candidate && evidence.sums().ratio.ln() >= ln_threshold()
             })
         });
-        println!("ratio {ratio} at {max_ratio}: {found} of 1000");
         assert!(found <= most_alarms(1_000), "ratio {ratio} at {max_ratio}: {found}");
     }
 }
@@ -137,9 +136,8 @@ fn no_rates_within_the_limits_alarm() {
     for (baseline, candidate) in [(0.005, 0.005), (0.02, 0.03), (0.0001, 0.005)] {
         let found = alarms(1_000, |seed| {
             let mut run = Run::new(seed, &DEFAULTS);
-            [5.0, 25.0, 1.0, 10.0].into_iter().any(|percent| run.send(5_000, percent, (baseline, candidate)))
+            [5.0, 25.0, 1.0, 10.0].into_iter().any(|percent| run.send(4_000, percent, (baseline, candidate)))
         });
-        println!("{baseline} and {candidate}: {found} of 1000");
         if found > most_alarms(1_000) {
             failed.push((baseline, candidate, found));
         }
@@ -196,11 +194,9 @@ fn poisoned(seed: u64, has_keys: bool) -> bool {
 #[test]
 fn users_who_always_fail_do_not_alarm() {
     let found = alarms(1_000, |seed| poisoned(seed, true));
-    println!("first event of each key: {found} of 1000");
     assert!(found <= most_alarms(1_000), "{found}");
     // The same test without the rule is seen to fail.
     let found = alarms(200, |seed| poisoned(seed, false));
-    println!("every event: {found} of 200");
     assert!(found > most_alarms(200), "{found}");
 }
 
@@ -245,7 +241,7 @@ fn without_data_it_never_alarms() {
 
 /// Median of the requests until the evidence suffices, after `healthy` counted events.
 fn median(percent: f64, rates: (f64, f64), healthy: u64) -> f64 {
-    const RUNS: u64 = 71;
+    const RUNS: u64 = 51;
     let mut taken: Vec<u64> = (0..RUNS)
         .filter_map(|seed| {
             let mut run = Run::new(seed, &DEFAULTS);
@@ -259,7 +255,7 @@ fn median(percent: f64, rates: (f64, f64), healthy: u64) -> f64 {
             Some(run.requests - before)
         })
         .collect();
-    assert!(taken.len() > 66);
+    assert!(taken.len() > 46);
     taken.sort_unstable();
     *taken.get(taken.len() / 2).unwrap() as f64
 }
@@ -275,7 +271,6 @@ fn it_takes_as_many_requests_as_the_table_says() {
     ] {
         for (percent, expected) in [1.0, 5.0, 25.0].into_iter().zip(expected) {
             let found = median(percent, rates, healthy);
-            println!("{rates:?} at {percent} % after {healthy}: {found}, expected {expected}");
             if found > expected * 1.5 || found * 1.5 < expected {
                 failed.push((rates, percent, healthy, found, expected));
             }
@@ -299,7 +294,6 @@ fn the_closed_form_is_near_the_truth() {
             counted: healthy,
         };
         let expected = outlook.requests().unwrap();
-        println!("{percent} % after {healthy}: {found}, closed form {expected}, {}", expected / found);
         if !(0.7..1.5).contains(&(expected / found)) {
             failed.push((percent, healthy, found, expected));
         }
