@@ -78,6 +78,7 @@
 //! | the status or text of shiftgate's own errors | `proxy/respond.rs` |
 //! | the failover rule | `choose/choice.rs` (`instead`), `proxy/handler.rs` (`may_fail_over`), `exchange/leg_error.rs` (`cause`) |
 //! | whether a failure counts, and against whom | `outcome/judge.rs` |
+//! | when a candidate is withdrawn, and what lifts it | `guard/machine.rs`; the tests: `guard/evidence.rs`; what counts: `guard/counted.rs` |
 //! | a field's translation for an engine | its row in `translate/table.rs`, then the module that the row names |
 //! | an answer's translation | `translate/answer` |
 //! | an engine's limit or ability | `model/engine.rs` |

@@ -33,7 +33,7 @@ impl BaselineHealth {
         Self { began_at: now, good_at: None, slots: [Slot { second: 0, answers: 0, faults: 0 }; SLOTS] }
     }
 
-    /// Adds an answer: a good one, or a failure in the sense of [`super::Ended`]. What is neither is not added.
+    /// Adds an answer: a good one, or a failure in the sense of [`super::Ended`]. Other ends are not added.
     pub fn answered(&mut self, is_good: bool, now: Instant) {
         let second = self.second(now);
         let place = usize::try_from(second % SLOTS as u64).unwrap_or_default();

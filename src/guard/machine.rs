@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::breaker::{BreakerChange, BreakerLog};
-use super::counted::{Ended, Tally, Trial};
+use super::counted::{Ended, Side, Tally, Trial};
 use super::epoch::Epoch;
+use super::evidence::Weight;
 use super::file::{FileFacts, Identity};
 use super::moves::{Cause, Lift, Move, MoveKind, Now, State};
 use super::needs::{Verdict, needs};
 use super::saved::{Saved, SavedHold};
 use super::words;
 use crate::config::GuardAction;
+use crate::model::Percent;
 
 /// Length of a hold: answers that were under way come in meanwhile, also those of a baseline that fails slowly.
 pub const HOLD: Duration = Duration::from_secs(60);
@@ -31,6 +33,14 @@ struct Hold {
     until: Timestamp,
     /// The epoch that is judged at the end, if another one began meanwhile.
     judged: Option<Epoch>,
+}
+
+impl Hold {
+    fn of(left: Duration, judged: Option<Epoch>, now: Now) -> Self {
+        // A clock at the end of its range shows the beginning.
+        let until = now.time.checked_add(left).unwrap_or(now.time);
+        Self { until_at: now.at + left, until, judged }
+    }
 }
 
 /// Guard of one candidate. It returns the moves that somebody has to be told of, and writes nothing itself.
@@ -110,7 +120,7 @@ impl Guard {
                 let left = Duration::from_millis(hold.left_ms).min(HOLD);
                 // Number before the first, so that no trial of this process is added to it.
                 let judged = Some(hold.epoch(first_epoch.wrapping_sub(1)));
-                Phase::Held(Box::new(Hold { until_at: now.at + left, until: now.time + left, judged }))
+                Phase::Held(Box::new(Hold::of(left, judged, now)))
             }
             _ => Phase::RolledBack,
         };
@@ -137,6 +147,16 @@ impl Guard {
     /// is held or rolled back.
     pub fn drawn(&self) -> Option<u64> {
         (self.state() == State::Watching).then_some(self.epoch.number)
+    }
+
+    /// Makes the trial of a request that the split decided and sent to whom it chose, from the percents of the candidate
+    /// and of the baseline that it was drawn from. `None` if it is none: one of the two has no share on the route, or the
+    /// candidate is held or rolled back.
+    pub fn draw(&self, side: Side, (own, left): (Percent, Percent), key: Option<u64>) -> Option<Trial> {
+        let epoch = self.drawn()?;
+        let weight = Weight::of(own, left);
+        let is_alone = self.facts.is_blind && side == Side::Candidate && own > Percent::ZERO;
+        (weight.is_some() || is_alone).then_some(Trial { side, weight, key, epoch })
     }
 
     /// Adds a trial at its end, or when it becomes overdue. One of an epoch that is over is dropped.
@@ -237,10 +257,7 @@ impl Guard {
             return (!is_told).then_some(alert);
         }
         self.phase = match kind {
-            MoveKind::Held => {
-                let (until_at, until) = (now.at + HOLD, now.time + HOLD);
-                Phase::Held(Box::new(Hold { until_at, until, judged: None }))
-            }
+            MoveKind::Held => Phase::Held(Box::new(Hold::of(HOLD, None, now))),
             _ => Phase::RolledBack,
         };
         Some(self.moved(State::Watching, (kind, cause, why), (evidence, threshold, tally), now))

@@ -52,7 +52,7 @@ pub struct Saved {
     pub cause: Option<Cause>,
     /// A sentence with the numbers.
     pub why: Option<String>,
-    /// What a hold needs; `None` in other states.
+    /// Time left and sums of a hold; `None` in other states.
     pub hold: Option<SavedHold>,
 }
 

@@ -1,51 +1,9 @@
 //! The ways between the states: each of the table, and none beside them.
 
-use std::collections::BTreeMap;
+use shiftgate::api::guard::{BreakerChange, Cause, Ended, Guard, Lift, MoveKind, Side, State, Trial, Verdict};
+use shiftgate::api::model::Percent;
 
-use proptest::prelude::*;
-use shiftgate::api::guard::{
-    BreakerChange, Cause, Ended, Entry, EntryCause, EntryMove, Guard, HISTORY, Lift, Move, MoveKind, Now, OtherSide,
-    Saved, Side, State, StateError, StateFile, Verdict,
-};
-
-use super::support::{FILE, Times, facts, trial};
-
-const FAILED: Ended = Ended::Failed(OtherSide::Answered);
-
-fn guard(text: &str, now: Now) -> Guard {
-    Guard::new(facts(text), 1, now)
-}
-
-/// Sends failures, each after a good answer, until something moves.
-fn fail(guard: &mut Guard, now: Now) -> Vec<Move> {
-    for _ in 0..40 {
-        let Some(epoch) = guard.drawn() else { return Vec::new() };
-        assert!(guard.trial(&trial(Side::Candidate, epoch), Ended::Answered, now).is_empty());
-        let moves = guard.trial(&trial(Side::Candidate, epoch), FAILED, now);
-        if !moves.is_empty() {
-            return moves;
-        }
-    }
-    Vec::new()
-}
-
-/// A candidate that is rolled back by its failures, at 60 s.
-fn rolled_back(times: Times) -> Guard {
-    let mut guard = guard(FILE, times.s(0));
-    assert_eq!(kinds(&fail(&mut guard, times.s(0))), [MoveKind::Held]);
-    assert_eq!(kinds(&guard.tick(true, times.s(60))), [MoveKind::RolledBack]);
-    guard
-}
-
-fn kinds(moves: &[Move]) -> Vec<MoveKind> {
-    moves.iter().map(|one| one.kind).collect()
-}
-
-fn changed(from: &str, to: &str) -> String {
-    let text = FILE.replace(from, to);
-    assert_ne!(text, FILE, "{from}");
-    text
-}
+use super::support::{FAILED, FILE, Times, changed, facts, fail, guard, kinds, rolled_back, trial};
 
 #[test]
 fn failures_hold_it_and_after_a_minute_roll_it_back() {
@@ -105,6 +63,24 @@ fn what_comes_in_during_the_hold_is_looked_at() {
     let after = low.report(0.05).ln_evidence.exp();
     assert!(before >= 100.0 && (10.0..100.0).contains(&after), "{after}");
     assert_eq!(kinds(&low.tick(true, times.s(60))), [MoveKind::RolledBack]);
+}
+
+#[test]
+fn what_is_a_trial() {
+    let times = Times::new();
+    let percent = |percent| Percent::try_from(percent).unwrap();
+    let draw = |guard: &Guard, side, own, left| guard.draw(side, (percent(own), percent(left)), Some(4));
+    let guard = guard(FILE, times.s(0));
+    let found = draw(&guard, Side::Candidate, 5.0, 95.0).unwrap();
+    assert_eq!(found, Trial { key: Some(4), ..trial(Side::Candidate, 1) });
+    assert!(draw(&guard, Side::Baseline, 5.0, 95.0).is_some());
+    // A route where one of the two has no share, while another one has both.
+    assert_eq!(draw(&guard, Side::Baseline, 0.0, 100.0), None);
+    assert_eq!(draw(&guard, Side::Candidate, 100.0, 0.0), None);
+    let all = changed("qwen = 5 }", "qwen = 100 }").replace("qwen = 25", "qwen = 100");
+    let blind = Guard::new(facts(&all), 1, times.s(0));
+    assert_eq!(draw(&blind, Side::Candidate, 100.0, 0.0).unwrap().weight, None);
+    assert_eq!(draw(&rolled_back(times), Side::Candidate, 5.0, 95.0), None);
 }
 
 #[test]
@@ -310,246 +286,9 @@ fn without_a_share_of_the_baseline_the_floor_acts_alone() {
     let mut guard = guard(&text, times.s(0));
     assert_eq!(guard.report(1.0).verdict, Verdict::Blind);
     let moves = (0..20).flat_map(|_| {
-        let alone = shiftgate::api::guard::Trial { weight: None, ..trial(Side::Candidate, 1) };
+        let alone = Trial { weight: None, ..trial(Side::Candidate, 1) };
         guard.trial(&alone, Ended::Answered, times.s(0));
         guard.trial(&alone, FAILED, times.s(0))
     });
     assert_eq!(kinds(&moves.collect::<Vec<_>>()), [MoveKind::Held]);
-}
-
-fn through_the_file(saved: Saved) -> Saved {
-    let state = StateFile { candidates: vec![saved], ..StateFile::default() };
-    let mut read = StateFile::read(&state.write()).unwrap();
-    assert_eq!(read, state);
-    read.candidates.pop().unwrap()
-}
-
-#[test]
-fn a_restart_continues_what_was_withdrawn() {
-    let times = Times::new();
-    let before = rolled_back(times);
-    let saved = through_the_file(before.saved(times.s(70)));
-    let (guard, moves) = Guard::restore(facts(FILE), &saved, 1, times.s(500));
-    assert!(moves.is_empty());
-    assert_eq!((guard.state(), guard.is_withdrawn(), guard.drawn()), (State::RolledBack, true, None));
-    let (then, now) = (before.report(0.05), guard.report(0.05));
-    assert_eq!((then.since, then.cause, then.why), (now.since, now.cause, now.why));
-
-    for (text, cause) in [
-        (format!("{FILE}resume = 1\n"), Cause::Resumed),
-        (changed("qwen = 5 }", "qwen = 0 }").replace("qwen = 25", "qwen = 0"), Cause::PercentZero),
-        (changed("name = \"n\"", "name = \"m\""), Cause::Changed),
-        (changed(":2/v1", ":3/v1"), Cause::Changed),
-    ] {
-        let (guard, moves) = Guard::restore(facts(&text), &saved, 1, times.s(500));
-        assert_eq!((kinds(&moves), moves[0].cause, moves[0].from), (vec![MoveKind::Lifted], cause, State::RolledBack));
-        assert_eq!((guard.state(), guard.is_withdrawn()), (State::Watching, false));
-    }
-    for text in [format!("{FILE}alpha = 0.02\n"), changed(":1/v1", ":3/v1"), changed("qwen = 5 }", "qwen = 7 }")] {
-        let (guard, moves) = Guard::restore(facts(&text), &saved, 1, times.s(500));
-        assert_eq!((moves, guard.state()), (Vec::new(), State::RolledBack), "{text}");
-    }
-
-    let watched = through_the_file(self::guard(FILE, times.s(0)).saved(times.s(0)));
-    let (guard, moves) = Guard::restore(facts(FILE), &watched, 1, times.s(500));
-    assert_eq!((guard.state(), guard.report(0.05).cause, moves), (State::Watching, Some(Cause::Restart), Vec::new()));
-}
-
-#[test]
-fn a_restart_in_a_hold_keeps_its_sums_and_at_most_a_minute() {
-    let times = Times::new();
-    let mut held = guard(FILE, times.s(0));
-    fail(&mut held, times.s(0));
-    let saved = through_the_file(held.saved(times.s(20)));
-    let (mut guard, _) = Guard::restore(facts(FILE), &saved, 1, times.s(500));
-    assert_eq!((guard.state(), guard.report(0.05).until), (State::Held, Some(times.s(540).time)));
-    assert!(guard.tick(true, times.ms(539_999)).is_empty());
-    let moves = guard.tick(true, times.s(540));
-    assert_eq!(kinds(&moves), [MoveKind::RolledBack]);
-    let evidence = held.report(0.05).ln_evidence.exp();
-    assert!((moves[0].evidence.unwrap() / evidence - 1.0).abs() < 1e-9);
-
-    // The baseline had failed as well, and the file was written then.
-    for _ in 0..20 {
-        held.trial(&trial(Side::Baseline, 1), FAILED, times.s(20));
-    }
-    let mut saved = through_the_file(held.saved(times.s(20)));
-    saved.hold.as_mut().unwrap().left_ms = u64::MAX;
-    let (mut guard, _) = Guard::restore(facts(FILE), &saved, 1, times.s(500));
-    assert_eq!(guard.report(0.05).until, Some(times.s(560).time), "at most a minute");
-    assert_eq!(kinds(&guard.tick(true, times.s(560))), [MoveKind::Released]);
-}
-
-#[test]
-fn other_bytes_are_an_error_and_the_history_is_bounded() {
-    let mut state = StateFile::default();
-    for n in 0..HISTORY as u64 + 5 {
-        let at = Times::new().s(n).time;
-        let (cause, moved, percents) = match n % 2 {
-            0 => (EntryCause::Edit, None, BTreeMap::from([("default".to_owned(), [("qwen".to_owned(), 2.5)].into())])),
-            _ => {
-                let (from, to) = (State::Watching, State::Held);
-                (
-                    EntryCause::Guard,
-                    Some(EntryMove { candidate: "qwen".into(), from, to, why: "w".into() }),
-                    BTreeMap::new(),
-                )
-            }
-        };
-        state.add(Entry { at, generation: n, cause, hash: "9f2c".to_owned(), percents, moved });
-    }
-    assert_eq!((state.history.len(), state.history[0].generation), (HISTORY, 5));
-    let bytes = state.write();
-    assert_eq!(StateFile::read(&bytes).as_ref(), Ok(&state));
-    let text = String::from_utf8(bytes).unwrap();
-    assert!(text.starts_with("{\"version\":1,\"candidates\":[],\"history\":[{\"at\":\"2026-11-18T11:06:45.000Z\",\"generation\":5,\"cause\":\"guard\",\"hash\":\"9f2c\",\"candidate\":\"qwen\",\"from\":\"watching\",\"to\":\"held\",\"why\":\"w\"}"), "{text}");
-
-    assert_eq!(StateFile::read(br#"{"version":2,"candidates":"else"}"#), Err(StateError::Version(2)));
-    for wrong in [
-        "",
-        "null",
-        "{}",
-        "[]",
-        "{\"version\":1}",
-        "{\"version\":1,\"candidates\":[{}],\"history\":[]}",
-        "{\"version\":-1}",
-    ] {
-        assert!(matches!(StateFile::read(wrong.as_bytes()), Err(StateError::Unreadable(_))), "{wrong}");
-    }
-    assert_eq!(StateFile::read(&vec![b' '; (16 << 20) + 1]), Err(StateError::TooLarge));
-    let times = Times::new();
-    let mut held = guard(FILE, times.s(0));
-    fail(&mut held, times.s(0));
-    let text = String::from_utf8(StateFile { candidates: vec![held.saved(times.s(0))], ..Default::default() }.write())
-        .unwrap();
-    assert!(StateFile::read(text.as_bytes()).is_ok());
-    for (from, to) in [
-        ("\"max_ratio\":1.5", "\"max_ratio\":0.5"),
-        ("\"floor_events\":", "\"floor_events\":0"),
-        ("\"alpha\":0.01", "\"alpha\":0"),
-    ] {
-        let wrong = text.replace(from, to);
-        assert!(wrong != text, "{from} in {text}");
-        let wrong = wrong.replace("\"floor_events\":0", "\"floor_events\":0,\"x\":");
-        assert!(matches!(StateFile::read(wrong.as_bytes()), Err(StateError::Unreadable(_))), "{wrong}");
-    }
-}
-
-/// One step of a life of a candidate.
-#[derive(Debug, Clone)]
-enum Step {
-    Wait(u64),
-    Fail,
-    Trial(Side, bool, u64),
-    Breaker(BreakerChange, bool),
-    Tick(bool),
-    Save(usize),
-    Restart,
-}
-
-/// The ways of a save: index, and whether it lifts a withdrawal that was made under the file before.
-fn saves() -> Vec<String> {
-    vec![
-        FILE.to_owned(),
-        format!("{FILE}resume = 1\n"),
-        changed("name = \"n\"", "name = \"m\""),
-        changed(":2/v1", ":3/v1"),
-        changed("qwen = 5 }", "qwen = 0 }").replace("qwen = 25", "qwen = 0"),
-        changed(":1/v1", ":3/v1"),
-        changed("qwen = 5 }", "qwen = 50 }"),
-        format!("{FILE}alpha = 0.3\n"),
-        format!("{FILE}action = \"alert\"\n"),
-        format!("{FILE}errors = {{ floor = 0.2 }}\n"),
-        format!("{FILE}[failover]\nenabled = false\n"),
-    ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let side = prop_oneof![Just(Side::Candidate), Just(Side::Baseline)];
-    let change = prop_oneof![
-        3 => Just(BreakerChange::Opened), 2 => Just(BreakerChange::ProbeFailed), 1 => Just(BreakerChange::Closed)
-    ];
-    prop_oneof![
-        3 => (1..120_000_u64).prop_map(Step::Wait),
-        3 => Just(Step::Fail),
-        3 => (side, any::<bool>(), 0..6_u64).prop_map(|(side, good, epoch)| Step::Trial(side, good, epoch)),
-        3 => (change, any::<bool>()).prop_map(|(change, well)| Step::Breaker(change, well)),
-        2 => any::<bool>().prop_map(Step::Tick),
-        3 => (0..saves().len()).prop_map(Step::Save),
-        1 => Just(Step::Restart),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    /// Whatever happens, in whatever order.
-    #[test]
-    fn a_withdrawal_ends_by_the_named_ways_and_by_no_other(steps in proptest::collection::vec(step(), 1..60)) {
-        let saves: Vec<_> = saves().iter().map(|text| facts(text)).collect();
-        let times = Times::new();
-        let (mut ms, mut file) = (0, 0);
-        let mut guard = Guard::new(saves[0].clone(), 0, times.ms(0));
-        let mut until = 0;
-        for step in steps {
-            let (before, now) = (guard.state(), times.ms(ms));
-            let mut may_lift = false;
-            let moves = match step {
-                Step::Wait(more) => {
-                    ms += more;
-                    Vec::new()
-                }
-                Step::Fail => fail(&mut guard, now),
-                Step::Trial(side, good, epoch) => {
-                    guard.trial(&trial(side, epoch), if good { Ended::Answered } else { FAILED }, now)
-                }
-                Step::Breaker(change, well) => guard.breaker(change, well, now),
-                Step::Tick(well) => guard.tick(well, now),
-                Step::Save(next) => {
-                    let (old, new) = (&saves[file], &saves[next]);
-                    may_lift = new.is_at_zero || old.resume != new.resume || old.rollout != new.rollout
-                        || old.identity != new.identity;
-                    file = next;
-                    let reloaded = guard.reload(new.clone(), now);
-                    let is_still = before != State::Watching && guard.state() != State::Watching;
-                    if reloaded.moves.is_empty() {
-                        prop_assert_eq!(reloaded.warning.is_some(), is_still);
-                    }
-                    reloaded.moves
-                }
-                Step::Restart => {
-                    let saved = through_the_file(guard.saved(now));
-                    let (next, moves) = Guard::restore(saves[file].clone(), &saved, 100, now);
-                    may_lift = saves[file].is_at_zero;
-                    guard = next;
-                    moves
-                }
-            };
-            // The moves tell the way from the state before to the state after.
-            let mut state = before;
-            for one in &moves {
-                prop_assert_eq!(one.from, state);
-                prop_assert!(!one.why.is_empty() && one.threshold.is_finite());
-                prop_assert!(one.evidence.is_none_or(|evidence| evidence.is_finite() && evidence >= 0.0));
-                match (one.kind, one.from, one.to) {
-                    (MoveKind::Held, State::Watching, State::Watching) => prop_assert!(file == 8),
-                    (MoveKind::Held, State::Watching, State::Held) => until = ms + 60_000,
-                    (MoveKind::RolledBack, State::Watching, State::RolledBack) => {}
-                    (MoveKind::RolledBack | MoveKind::Released, State::Held, State::RolledBack | State::Watching) => {
-                        prop_assert!(ms >= until);
-                        prop_assert_eq!(one.kind == MoveKind::Released, one.to == State::Watching);
-                    }
-                    (MoveKind::Lifted, State::Held | State::RolledBack, State::Watching) => prop_assert!(may_lift),
-                    _ => prop_assert!(false, "{:?}", one),
-                }
-                state = one.to;
-            }
-            prop_assert_eq!(guard.state(), state);
-            if before != State::Watching && may_lift && moves.is_empty() {
-                prop_assert!(false, "{:?} is not lifted", before);
-            }
-            prop_assert_eq!(guard.is_withdrawn(), state != State::Watching && file != 8);
-            prop_assert_eq!(guard.drawn().is_some(), state == State::Watching);
-        }
-    }
 }

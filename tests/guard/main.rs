@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod machine;
+mod property;
 mod reference;
 mod simulation;
+mod state;
 mod support;
 mod words;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use shiftgate::api::config::{self, Config, Secrets};
-use shiftgate::api::guard::{FileFacts, Now, Side, Trial, Weight};
+use shiftgate::api::guard::{Ended, FileFacts, Guard, Move, MoveKind, Now, OtherSide, Side, Trial, Weight};
 use shiftgate::api::model::Percent;
 
 pub(crate) const FILE: &str = r#"[server]
@@ -63,4 +63,41 @@ pub(crate) fn weight(candidate: f64, baseline: f64) -> Option<Weight> {
 
 pub(crate) fn trial(side: Side, epoch: u64) -> Trial {
     Trial { side, weight: weight(5.0, 95.0), key: None, epoch }
+}
+
+pub(crate) const FAILED: Ended = Ended::Failed(OtherSide::Answered);
+
+pub(crate) fn guard(text: &str, now: Now) -> Guard {
+    Guard::new(facts(text), 1, now)
+}
+
+/// Sends failures, each after a good answer, until something moves.
+pub(crate) fn fail(guard: &mut Guard, now: Now) -> Vec<Move> {
+    for _ in 0..40 {
+        let Some(epoch) = guard.drawn() else { return Vec::new() };
+        assert!(guard.trial(&trial(Side::Candidate, epoch), Ended::Answered, now).is_empty());
+        let moves = guard.trial(&trial(Side::Candidate, epoch), FAILED, now);
+        if !moves.is_empty() {
+            return moves;
+        }
+    }
+    Vec::new()
+}
+
+/// A candidate that is rolled back by its failures, at 60 s.
+pub(crate) fn rolled_back(times: Times) -> Guard {
+    let mut guard = guard(FILE, times.s(0));
+    assert_eq!(kinds(&fail(&mut guard, times.s(0))), [MoveKind::Held]);
+    assert_eq!(kinds(&guard.tick(true, times.s(60))), [MoveKind::RolledBack]);
+    guard
+}
+
+pub(crate) fn kinds(moves: &[Move]) -> Vec<MoveKind> {
+    moves.iter().map(|one| one.kind).collect()
+}
+
+pub(crate) fn changed(from: &str, to: &str) -> String {
+    let text = FILE.replace(from, to);
+    assert_ne!(text, FILE, "{from}");
+    text
 }
