@@ -51,8 +51,8 @@ pub mod compare {
     //! The comparison of two answers.
 
     pub use crate::compare::{
-        Answer, Asked, AskedSchema, Call, Format, Kind, LegOutcome, LegScores, Mode, NullReason, Schemas, Score,
-        Scores, Side, Value, leg, pair,
+        Answer, Asked, AskedSchema, Call, Format, Kind, LegOutcome, LegScores, Mode, NullReason, Reading, Schemas,
+        Score, Scores, Side, Value, leg, pair,
     };
 }
 
@@ -78,7 +78,7 @@ pub mod exchange {
 
     pub use crate::exchange::{
         AnswerStream, Capture, Inbound, InboundBody, LegError, Next, Opened, OpenedBody, Plan, PlanError, Room,
-        SdkTimeouts, StreamEnd, collect, open,
+        SdkTimeouts, StreamEnd, collect, open, read_to_end,
     };
 }
 

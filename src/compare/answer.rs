@@ -32,6 +32,14 @@ impl Answer {
         self.refusal.as_deref().is_some_and(|text| !text.is_empty()) || self.finish.as_deref() == Some("content_filter")
     }
 
+    /// Number of bytes of its memory.
+    pub(super) fn held(&self) -> usize {
+        let texts = [&self.text, &self.refusal, &self.finish];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        let calls = self.calls.iter().map(|call| size_of::<Call>() + call.name.len() + call.arguments.len());
+        size_of::<Self>() + texts + calls.sum::<usize>()
+    }
+
     /// Returns the text, empty if there is none.
     pub fn text(&self) -> &str {
         self.text.as_deref().unwrap_or_default()

@@ -26,6 +26,7 @@ pub(super) fn finish(shared: &Shared, job: &Job, instead: Option<PairResult>) {
         return;
     };
     let began_at = Instant::now();
+    let instead = instead.or_else(|| job.about.kept.is_lagged().then_some(PairResult::Lagged));
     let answers = if instead.is_some() { Answers::none() } else { Answers::read(job) };
     let compared = SCHEMAS.with_borrow_mut(|schemas| compare(job, served, &answers, (instead, schemas)));
     let comparison = (compared.result == PairResult::Compared).then(|| Comparison {

@@ -179,6 +179,7 @@ impl Shadows {
             (!body_room.hold(length as u64)).then_some(CopyResult::Bytes)
         };
         let (end, served) = oneshot::channel();
+        let (captured, parts) = Captured::new(room());
         let is_wanted = Arc::new(AtomicBool::new(true));
         let cancel = lock(&self.cancel).as_ref()?.child_token();
         let offer = Offer {
@@ -189,6 +190,7 @@ impl Shadows {
             trace,
             is_wanted: Arc::clone(&is_wanted),
             cancel: cancel.clone(),
+            parts,
             served,
             room: body_room,
         };
@@ -205,7 +207,7 @@ impl Shadows {
             refuse(&self.shared, &offer, CopyResult::InFlight);
             return None;
         }
-        Some(Box::new(ServedCopy::new(Captured::new(room()), is_wanted, cancel, end)))
+        Some(Box::new(ServedCopy::new(captured, is_wanted, cancel, end)))
     }
 }
 

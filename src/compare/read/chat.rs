@@ -46,7 +46,7 @@ fn named(call: &Value, arguments: &str) -> Option<Call> {
 }
 
 /// A stream as far as it was read.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Stream {
     answer: Answer,
     /// Legacy function call.
@@ -54,6 +54,7 @@ pub(super) struct Stream {
     /// Tool calls by their index. Each was a part of the body at least 10 bytes long, which bounds their number.
     calls: BTreeMap<u64, Call>,
     has_begun: bool,
+    held: usize,
 }
 
 impl Stream {
@@ -75,35 +76,47 @@ impl Stream {
     }
 
     fn delta(&mut self, delta: &Value) -> Option<()> {
-        append(&mut self.answer.text, text(delta, "content")?);
-        append(&mut self.answer.refusal, text(delta, "refusal")?);
+        self.held += append(&mut self.answer.text, text(delta, "content")?);
+        self.held += append(&mut self.answer.refusal, text(delta, "refusal")?);
         if has(delta, "function_call") {
-            add(self.function.get_or_insert_default(), function(object(delta, "function_call")?)?);
+            self.held += add(self.function.get_or_insert_default(), function(object(delta, "function_call")?)?);
         }
         for (place, part) in (0..).zip(list(delta, "tool_calls")?) {
-            let call = self.calls.entry(part.get("index").and_then(Value::as_u64).unwrap_or(place)).or_default();
+            let index = part.get("index").and_then(Value::as_u64).unwrap_or(place);
+            let call = self.calls.entry(index).or_insert_with(|| {
+                self.held += size_of::<Call>();
+                Call::default()
+            });
             if let Some(custom) = object(part, "custom") {
-                add(call, named(custom, "input")?);
+                self.held += add(call, named(custom, "input")?);
             } else if has(part, "function") {
-                add(call, function(object(part, "function")?)?);
+                self.held += add(call, function(object(part, "function")?)?);
             }
         }
         Some(())
     }
 
+    /// Number of bytes that it keeps.
+    pub(super) const fn held(&self) -> usize {
+        self.held
+    }
+
     /// Returns the answer; `None` if no event had the first choice.
-    pub(super) fn answer(self) -> Option<Answer> {
-        let calls = self.function.into_iter().chain(self.calls.into_values()).collect();
-        self.has_begun.then_some(Answer { calls, ..self.answer })
+    pub(super) fn answer(&self) -> Option<Answer> {
+        let calls = || self.function.iter().chain(self.calls.values()).cloned().collect();
+        self.has_begun.then(|| Answer { calls: calls(), ..self.answer.clone() })
     }
 }
 
-/// Adds a part to a call. The name comes whole; some servers repeat it.
-fn add(call: &mut Call, part: Call) {
+/// Adds a part to a call, and returns its bytes. The name comes whole; some servers repeat it.
+fn add(call: &mut Call, part: Call) -> usize {
+    let mut added = part.arguments.len();
     if call.name.is_empty() {
+        added += part.name.len();
         call.name = part.name;
     }
     call.arguments.push_str(&part.arguments);
+    added
 }
 
 #[cfg(test)]

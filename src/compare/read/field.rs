@@ -30,9 +30,9 @@ pub(super) fn has(object: &Value, name: &str) -> bool {
     object.get(name).is_some_and(|value| !value.is_null())
 }
 
-/// Appends a part to a text that may not have begun.
-pub(super) fn append(text: &mut Option<String>, part: Option<&str>) {
-    if let Some(part) = part {
-        text.get_or_insert_default().push_str(part);
-    }
+/// Appends a part to a text that may not have begun, and returns its bytes.
+pub(super) fn append(text: &mut Option<String>, part: Option<&str>) -> usize {
+    let Some(part) = part else { return 0 };
+    text.get_or_insert_default().push_str(part);
+    part.len()
 }

@@ -65,8 +65,12 @@ fn take(answer: &mut Answer, item: &Value) -> Option<()> {
         "message" => {
             for part in list(item, "content")? {
                 match text(part, "type")?? {
-                    "output_text" => append(&mut answer.text, text(part, "text")?),
-                    "refusal" => append(&mut answer.refusal, text(part, "refusal")?),
+                    "output_text" => {
+                        append(&mut answer.text, text(part, "text")?);
+                    }
+                    "refusal" => {
+                        append(&mut answer.refusal, text(part, "refusal")?);
+                    }
                     _ => {}
                 }
             }
@@ -84,13 +88,14 @@ fn call(item: &Value, arguments: &str) -> Option<Call> {
 }
 
 /// A stream as far as it was read. The last event has the whole answer; the parts count only where it lacks them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Stream {
     /// The answer of the last event.
     last: Option<Answer>,
     /// Items by their index. Each was a part of the body at least 10 bytes long, which bounds their number.
     items: BTreeMap<u64, Answer>,
     has_begun: bool,
+    held: usize,
 }
 
 impl Stream {
@@ -99,21 +104,29 @@ impl Stream {
         let kind = text(event, "type")??;
         match kind {
             "error" | "response.failed" => return None,
-            "response.completed" | "response.incomplete" => self.last = Some(whole(object(event, "response")?)?),
+            "response.completed" | "response.incomplete" => {
+                let last = whole(object(event, "response")?)?;
+                self.held += last.held();
+                self.last = Some(last);
+            }
             "response.created" => self.has_begun = true,
-            "response.output_text.delta" => append(&mut self.item(event).text, text(event, "delta")?),
-            "response.refusal.delta" => append(&mut self.item(event).refusal, text(event, "delta")?),
+            "response.output_text.delta" => {
+                self.held += append(&mut self.item(event).text, text(event, "delta")?);
+            }
+            "response.refusal.delta" => {
+                self.held += append(&mut self.item(event).refusal, text(event, "delta")?);
+            }
             "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
                 let part = text(event, "delta")?.unwrap_or_default();
-                match self.item(event).calls.first_mut() {
-                    Some(call) => call.arguments.push_str(part),
-                    None => return None,
-                }
+                self.item(event).calls.first_mut()?.arguments.push_str(part);
+                self.held += part.len();
             }
             "response.output_item.added" | "response.output_item.done" => {
                 let mut item = Answer::default();
                 take(&mut item, object(event, "item")?)?;
-                *self.item(event) = item;
+                let held = item.held();
+                let before = std::mem::replace(self.item(event), item);
+                self.held = (self.held + held).saturating_sub(before.held());
             }
             _ => {}
         }
@@ -122,22 +135,31 @@ impl Stream {
 
     fn item(&mut self, event: &Value) -> &mut Answer {
         self.has_begun = true;
-        self.items.entry(event.get("output_index").and_then(Value::as_u64).unwrap_or_default()).or_default()
+        let index = event.get("output_index").and_then(Value::as_u64).unwrap_or_default();
+        self.items.entry(index).or_insert_with(|| {
+            self.held += size_of::<Answer>();
+            Answer::default()
+        })
+    }
+
+    /// Number of bytes that it keeps.
+    pub(super) const fn held(&self) -> usize {
+        self.held
     }
 
     /// Returns the answer; `None` if no event began one.
-    pub(super) fn answer(self) -> Option<Answer> {
+    pub(super) fn answer(&self) -> Option<Answer> {
         let mut parts = Answer::default();
-        for item in self.items.into_values() {
+        for item in self.items.values() {
             append(&mut parts.text, item.text.as_deref());
             append(&mut parts.refusal, item.refusal.as_deref());
-            parts.calls.extend(item.calls);
+            parts.calls.extend_from_slice(&item.calls);
         }
-        match self.last {
-            Some(last) if last.text.is_some() || last.refusal.is_some() || !last.calls.is_empty() => Some(last),
+        match &self.last {
+            Some(last) if last.text.is_some() || last.refusal.is_some() || !last.calls.is_empty() => Some(last.clone()),
             Some(Answer { finish, .. }) => {
                 let has_ended = finish.as_deref() == Some("stop");
-                let finish = if has_ended { Some(Finish::Complete.word(&parts.calls)) } else { finish };
+                let finish = if has_ended { Some(Finish::Complete.word(&parts.calls)) } else { finish.clone() };
                 Some(Answer { finish, ..parts })
             }
             None => self.has_begun.then_some(parts),
