@@ -52,7 +52,7 @@ pub mod compare {
 
     pub use crate::compare::{
         Answer, Asked, AskedSchema, Call, Format, Kind, LegOutcome, LegScores, Mode, NullReason, Reading, Schemas,
-        Score, Scores, Side, Value, leg, pair,
+        Score, Scores, Side, Sizes, Value, leg, pair,
     };
 }
 

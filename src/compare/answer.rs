@@ -32,12 +32,13 @@ impl Answer {
         self.refusal.as_deref().is_some_and(|text| !text.is_empty()) || self.finish.as_deref() == Some("content_filter")
     }
 
-    /// Number of bytes of its memory.
-    pub(super) fn held(&self) -> usize {
-        let texts = [&self.text, &self.refusal, &self.finish];
-        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-        let calls = self.calls.iter().map(|call| size_of::<Call>() + call.name.len() + call.arguments.len());
-        size_of::<Self>() + texts + calls.sum::<usize>()
+    /// Sizes of its content and of the memory that holds it, in bytes.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let texts = [&self.text, &self.refusal].into_iter().flatten();
+        let texts = texts.chain(self.calls.iter().flat_map(|call| [&call.name, &call.arguments]));
+        let (content, memory) =
+            texts.fold((0, 0), |(content, memory), text| (content + text.len(), memory + text.capacity()));
+        (content, memory + size_of::<Self>() + self.calls.capacity() * size_of::<Call>())
     }
 
     /// Returns the text, empty if there is none.

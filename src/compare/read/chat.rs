@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::field::{append, has, list, object, text};
+use super::field::{Sizes, has, list, object, text};
 use crate::compare::answer::{Answer, Call};
 
 pub(super) fn whole(body: &Value) -> Option<Answer> {
@@ -54,7 +54,7 @@ pub(super) struct Stream {
     /// Tool calls by their index. Each was a part of the body at least 10 bytes long, which bounds their number.
     calls: BTreeMap<u64, Call>,
     has_begun: bool,
-    held: usize,
+    sizes: Sizes,
 }
 
 impl Stream {
@@ -76,29 +76,29 @@ impl Stream {
     }
 
     fn delta(&mut self, delta: &Value) -> Option<()> {
-        self.held += append(&mut self.answer.text, text(delta, "content")?);
-        self.held += append(&mut self.answer.refusal, text(delta, "refusal")?);
+        let sizes = &mut self.sizes;
+        sizes.append(&mut self.answer.text, text(delta, "content")?);
+        sizes.append(&mut self.answer.refusal, text(delta, "refusal")?);
         if has(delta, "function_call") {
-            self.held += add(self.function.get_or_insert_default(), function(object(delta, "function_call")?)?);
+            add(self.function.get_or_insert_default(), &function(object(delta, "function_call")?)?, sizes);
         }
         for (place, part) in (0..).zip(list(delta, "tool_calls")?) {
             let index = part.get("index").and_then(Value::as_u64).unwrap_or(place);
             let call = self.calls.entry(index).or_insert_with(|| {
-                self.held += size_of::<Call>();
+                sizes.memory += size_of::<Call>();
                 Call::default()
             });
             if let Some(custom) = object(part, "custom") {
-                self.held += add(call, named(custom, "input")?);
+                add(call, &named(custom, "input")?, sizes);
             } else if has(part, "function") {
-                self.held += add(call, function(object(part, "function")?)?);
+                add(call, &function(object(part, "function")?)?, sizes);
             }
         }
         Some(())
     }
 
-    /// Number of bytes that it keeps.
-    pub(super) const fn held(&self) -> usize {
-        self.held
+    pub(super) const fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     /// Returns the answer; `None` if no event had the first choice.
@@ -108,15 +108,12 @@ impl Stream {
     }
 }
 
-/// Adds a part to a call, and returns its bytes. The name comes whole; some servers repeat it.
-fn add(call: &mut Call, part: Call) -> usize {
-    let mut added = part.arguments.len();
+/// Adds a part to a call. The name comes whole; some servers repeat it.
+fn add(call: &mut Call, part: &Call, sizes: &mut Sizes) {
     if call.name.is_empty() {
-        added += part.name.len();
-        call.name = part.name;
+        sizes.push(&mut call.name, &part.name);
     }
-    call.arguments.push_str(&part.arguments);
-    added
+    sizes.push(&mut call.arguments, &part.arguments);
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod chat;
 mod field;
 mod responses;
 
+pub use field::Sizes;
 use serde_json::Value;
 
 use super::answer::Answer;
@@ -68,14 +69,15 @@ impl Reading {
         self.is_answer &= self.framer.oversized == 0;
     }
 
-    /// Number of bytes that it keeps.
-    pub fn held(&self) -> usize {
-        let content = match &self.form {
-            Form::Whole(_, body) => body.capacity(),
-            Form::Chat(stream) => stream.held(),
-            Form::Responses(stream) => stream.held(),
+    /// Sizes of what was read, with the event that is not complete.
+    pub fn sizes(&self) -> Sizes {
+        let Sizes { content, memory } = match &self.form {
+            Form::Whole(_, body) => Sizes { content: body.len(), memory: body.capacity() },
+            Form::Chat(stream) => stream.sizes(),
+            Form::Responses(stream) => stream.sizes(),
         };
-        content + self.framer.held()
+        let event = self.framer.held();
+        Sizes { content: content + event, memory: memory + event }
     }
 
     /// Returns the answer as far as it was read; `None` if it is not one.
@@ -141,7 +143,11 @@ mod tests {
             reading.push(stream.as_bytes());
             if let Some(answer) = reading.answer() {
                 let content = answer.text().len() + answer.calls.iter().map(|call| call.arguments.len()).sum::<usize>();
-                assert!((content..content + 400).contains(&reading.held()), "{} for {content}", reading.held());
+                let Sizes { content: counted, memory } = reading.sizes();
+                assert!(
+                    counted == content + answer.calls.len() && (content..content + 400).contains(&memory),
+                    "{memory}"
+                );
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::field::{append, has, list, object, text};
+use super::field::{Sizes, has, list, object, text};
 use crate::compare::answer::{Answer, Call};
 
 pub(super) fn whole(body: &Value) -> Option<Answer> {
@@ -61,15 +61,16 @@ fn end(response: &Value) -> Option<Option<Finish>> {
 
 /// Adds an item of the output to `answer`.
 fn take(answer: &mut Answer, item: &Value) -> Option<()> {
+    let mut uncounted = Sizes::default();
     match text(item, "type")?? {
         "message" => {
             for part in list(item, "content")? {
                 match text(part, "type")?? {
                     "output_text" => {
-                        append(&mut answer.text, text(part, "text")?);
+                        uncounted.append(&mut answer.text, text(part, "text")?);
                     }
                     "refusal" => {
-                        append(&mut answer.refusal, text(part, "refusal")?);
+                        uncounted.append(&mut answer.refusal, text(part, "refusal")?);
                     }
                     _ => {}
                 }
@@ -95,7 +96,7 @@ pub(super) struct Stream {
     /// Items by their index. Each was a part of the body at least 10 bytes long, which bounds their number.
     items: BTreeMap<u64, Answer>,
     has_begun: bool,
-    held: usize,
+    sizes: Sizes,
 }
 
 impl Stream {
@@ -106,53 +107,67 @@ impl Stream {
             "error" | "response.failed" => return None,
             "response.completed" | "response.incomplete" => {
                 let last = whole(object(event, "response")?)?;
-                self.held += last.held();
+                let (content, memory) = last.sizes();
+                self.sizes.content = self.sizes.content.max(content);
+                self.sizes.memory += memory;
                 self.last = Some(last);
             }
             "response.created" => self.has_begun = true,
             "response.output_text.delta" => {
-                self.held += append(&mut self.item(event).text, text(event, "delta")?);
+                let part = text(event, "delta")?;
+                let (item, sizes) = self.item(event);
+                sizes.append(&mut item.text, part);
             }
             "response.refusal.delta" => {
-                self.held += append(&mut self.item(event).refusal, text(event, "delta")?);
+                let part = text(event, "delta")?;
+                let (item, sizes) = self.item(event);
+                sizes.append(&mut item.refusal, part);
             }
             "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
                 let part = text(event, "delta")?.unwrap_or_default();
-                self.item(event).calls.first_mut()?.arguments.push_str(part);
-                self.held += part.len();
+                let (item, sizes) = self.item(event);
+                sizes.push(&mut item.calls.first_mut()?.arguments, part);
             }
             "response.output_item.added" | "response.output_item.done" => {
                 let mut item = Answer::default();
                 take(&mut item, object(event, "item")?)?;
-                let held = item.held();
-                let before = std::mem::replace(self.item(event), item);
-                self.held = (self.held + held).saturating_sub(before.held());
+                let before = std::mem::take(self.item(event).0);
+                self.replaces(&item, &before);
+                *self.item(event).0 = item;
             }
             _ => {}
         }
         Some(())
     }
 
-    fn item(&mut self, event: &Value) -> &mut Answer {
+    fn item(&mut self, event: &Value) -> (&mut Answer, &mut Sizes) {
         self.has_begun = true;
         let index = event.get("output_index").and_then(Value::as_u64).unwrap_or_default();
-        self.items.entry(index).or_insert_with(|| {
-            self.held += size_of::<Answer>();
+        let sizes = &mut self.sizes;
+        let item = self.items.entry(index).or_insert_with(|| {
+            sizes.memory += size_of::<Answer>();
             Answer::default()
-        })
+        });
+        (item, sizes)
     }
 
-    /// Number of bytes that it keeps.
-    pub(super) const fn held(&self) -> usize {
-        self.held
+    /// Counts an answer that takes the place of another one.
+    fn replaces(&mut self, answer: &Answer, before: &Answer) {
+        let ((content, memory), (old_content, old_memory)) = (answer.sizes(), before.sizes());
+        self.sizes.content = (self.sizes.content + content).saturating_sub(old_content);
+        self.sizes.memory = (self.sizes.memory + memory).saturating_sub(old_memory);
+    }
+
+    pub(super) const fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     /// Returns the answer; `None` if no event began one.
     pub(super) fn answer(&self) -> Option<Answer> {
-        let mut parts = Answer::default();
+        let (mut parts, mut uncounted) = (Answer::default(), Sizes::default());
         for item in self.items.values() {
-            append(&mut parts.text, item.text.as_deref());
-            append(&mut parts.refusal, item.refusal.as_deref());
+            uncounted.append(&mut parts.text, item.text.as_deref());
+            uncounted.append(&mut parts.refusal, item.refusal.as_deref());
             parts.calls.extend_from_slice(&item.calls);
         }
         match &self.last {
