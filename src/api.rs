@@ -157,10 +157,11 @@ pub mod report {
     //! The report of records.
 
     pub use crate::report::{
-        BreakEven, Check, CheckResult, Collector, Cost, CostSide, Ends, Filter, Flip, FlipFloor, Flips, GpuPrices,
-        Histogram, Interval, Kind, KindFloor, Lines, MAX_LINE, Matrix, Means, Median, MedianRatio, Money, NotATime,
-        Note, Other, Pairing, Quantiles, Report, Route, Row, Scale, Served, Shadow, Share, Sides, Skipped, Times,
-        TokenSums, Total, TotalRow, Ttft, Verdict, Worst, each_line, instant, markdown, mean, median_ratio, text,
+        BreakEven, Check, CheckResult, Collector, Cost, CostSide, Curves, Ends, Filter, Flip, FlipFloor, Flips,
+        GpuPrices, Histogram, Interval, Kind, KindFloor, Lines, MAX_LINE, Matrix, Means, Median, MedianRatio, Money,
+        NotATime, Note, Other, Pairing, Quantiles, Report, Route, Row, Scale, Served, Shadow, Share, Sides, Skipped,
+        Times, TokenSums, Total, TotalRow, Ttft, Verdict, Worst, each_line, html, instant, markdown, mean,
+        median_ratio, text, verdicts,
     };
 }
 

@@ -15,6 +15,8 @@ pub(super) enum Exit {
     Failed,
     /// Code 2: the arguments or the file are not valid.
     Refused,
+    /// This code: a signal ended the command.
+    Signalled(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -23,6 +25,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => Self::SUCCESS,
             Exit::Failed => Self::FAILURE,
             Exit::Refused => Self::from(2),
+            Exit::Signalled(code) => Self::from(code),
         }
     }
 }

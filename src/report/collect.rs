@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
+use super::curves::Curves;
+use super::days;
 use super::figures::Figured;
 use super::filter::Filter;
 use super::key_hours::{self, hash};
@@ -26,6 +28,8 @@ const ROWS: usize = 256;
 /// by name; then a row keeps [`KEY_HOURS`] / `ROWS_SUMMED` key-hours at most, whichever rows came in between. One
 /// application's models, routes and epochs are far fewer.
 const ROWS_SUMMED: usize = 1_024;
+/// Limit on the days of all rows together, beyond which each row keeps fewer of its latest: about 8 MiB.
+const DAYS: usize = 32_768;
 /// Limit on the distinct rows that are counted without being summed, and on distinct instances. There, counting ends.
 const DISTINCT: usize = 65_536;
 
@@ -50,6 +54,10 @@ struct Rows {
     key_hours: usize,
     /// Limit on the key-hours of each row.
     limit: usize,
+    /// Days of all rows.
+    days: usize,
+    /// Limit on the days of each row.
+    days_limit: usize,
     /// Hashes of the names of the rows that are only counted.
     others: HashSet<u64>,
     other_pairs: u64,
@@ -57,7 +65,15 @@ struct Rows {
 
 impl Default for Rows {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), key_hours: 0, limit: usize::MAX, others: HashSet::new(), other_pairs: 0 }
+        Self {
+            rows: BTreeMap::new(),
+            key_hours: 0,
+            limit: usize::MAX,
+            days: 0,
+            days_limit: days::OF_ROW,
+            others: HashSet::new(),
+            other_pairs: 0,
+        }
     }
 }
 
@@ -111,7 +127,13 @@ impl Collector {
 
     /// Returns the report of all lines so far; `files` is the number of files that they came from.
     pub fn report(self, files: u64, prices: &GpuPrices) -> Report {
+        self.report_and_curves(files, prices).0
+    }
+
+    /// Returns the report, and the curves that its page draws.
+    pub fn report_and_curves(self, files: u64, prices: &GpuPrices) -> (Report, Curves) {
         let (rows, epochs, other) = self.rows.finish();
+        let curves = Curves::of(rows.iter().map(|(_, data)| data));
         let mut figured: Vec<Figured> = rows.iter().map(|(key, data)| Figured::of(key, data)).collect();
         for one in &mut figured {
             one.row.current = epochs.is_current(&one.row);
@@ -120,7 +142,7 @@ impl Collector {
         let totals = totals::totals(&figured, &self.traffic);
         let money = money::money(&figured, &self.traffic, prices);
         let ends = routes::ends(&self.traffic, self.span.map(|(_, last)| last));
-        Report {
+        let report = Report {
             v: 1,
             version: env!("CARGO_PKG_VERSION"),
             from: self.span.and_then(|(first, _)| round::instant(first)),
@@ -134,7 +156,8 @@ impl Collector {
             totals,
             money,
             ends,
-        }
+        };
+        (report, curves)
     }
 }
 
@@ -158,8 +181,14 @@ impl Rows {
         let before = row.key_hours.entries().len();
         row.add(pair, self.limit);
         self.key_hours = self.key_hours - before + row.key_hours.entries().len();
+        let before = row.days.len();
+        row.days.add(pair, self.days_limit);
+        self.days = self.days - before + row.days.len();
         if self.key_hours > KEY_HOURS + SLACK {
             self.thin(usize::MAX);
+        }
+        if self.days > DAYS + SLACK {
+            self.thin_days(usize::MAX);
         }
     }
 
@@ -172,6 +201,7 @@ impl Rows {
             Some(last) if last.key() > key => {
                 let (key, data) = last.remove_entry();
                 self.key_hours -= data.key_hours.entries().len();
+                self.days -= data.days.len();
                 self.leave_out(&key, data.pairs);
                 true
             }
@@ -202,10 +232,25 @@ impl Rows {
         self.key_hours = self.rows.values().map(|row| row.key_hours.entries().len()).sum();
     }
 
+    /// Cuts the days of the rows, so that all together are at most [`DAYS`], and each row's at most `most`.
+    fn thin_days(&mut self, most: usize) {
+        if self.days > DAYS {
+            let lengths = self.rows.values().map(|row| row.days.len()).collect();
+            self.days_limit = self.days_limit.min(key_hours::limit(lengths, DAYS));
+        }
+        self.days_limit = self.days_limit.min(most);
+        for row in self.rows.values_mut() {
+            row.days.truncate(self.days_limit);
+        }
+        self.days = self.rows.values().map(|row| row.days.len()).sum();
+    }
+
     /// Returns the rows of the report in their order, the epochs in force, and the count of the other rows.
     fn finish(mut self) -> (Vec<(RowKey, RowData)>, Epochs, Other) {
-        let most = if self.others.is_empty() { usize::MAX } else { KEY_HOURS / ROWS_SUMMED };
+        let most = |all: usize| if self.others.is_empty() { usize::MAX } else { all / ROWS_SUMMED };
+        let (most, most_days) = (most(KEY_HOURS), most(DAYS));
         self.thin(most);
+        self.thin_days(most_days);
         let mut epochs = Epochs::default();
         for (key, row) in &self.rows {
             epochs.add(key, row);

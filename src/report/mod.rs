@@ -6,8 +6,11 @@
 
 mod blocks;
 mod collect;
+mod curves;
+mod days;
 mod figures;
 mod filter;
+mod html;
 mod interval;
 mod judge;
 mod kept;
@@ -36,7 +39,9 @@ mod vocabulary;
 mod words;
 
 pub use collect::Collector;
+pub use curves::Curves;
 pub use filter::{Filter, NotATime, instant};
+pub use html::html;
 pub use interval::{Interval, MedianRatio, Scale, mean, median_ratio};
 pub use lines::{MAX_LINE, each_line};
 pub use markdown::markdown;
@@ -47,5 +52,5 @@ pub use shape_row::{
     Check, Cost, CostSide, Flip, FlipFloor, Flips, Kind, KindFloor, Matrix, Means, Median, Note, Pairing, Quantiles,
     Row, Share, Sides, Times, TokenSums, Ttft, Worst,
 };
-pub use text::text;
+pub use text::{text, verdicts};
 pub use verdict::{CheckResult, Verdict};

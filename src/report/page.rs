@@ -9,15 +9,7 @@ use super::shape::{Report, Route, Total};
 pub(super) fn page(report: &Report) -> Vec<Block> {
     let mut page = Page(Vec::new());
     page.heading(1, "Verdict");
-    if report.routes.is_empty() {
-        page.words("No pair of answers was found: nothing can be said.");
-    }
-    for route in &report.routes {
-        page.words(format!("Route {}, {}: {}", route.route, route.candidate, route.says));
-    }
-    for says in report.totals.iter().filter_map(|total| total.says.as_ref()) {
-        page.words(format!("Beware: {says}"));
-    }
+    verdicts(report, &mut page);
     page.heading(1, "Rests on");
     lines(report, &mut page);
     for route in &report.routes {
@@ -37,7 +29,21 @@ pub(super) fn page(report: &Report) -> Vec<Block> {
     page.0
 }
 
-fn lines(report: &Report, page: &mut Page) {
+/// Adds the verdicts and the warnings.
+pub(super) fn verdicts(report: &Report, page: &mut Page) {
+    if report.routes.is_empty() {
+        page.words("No pair of answers was found: nothing can be said.");
+    }
+    for route in &report.routes {
+        page.words(format!("Route {}, {}: {}", route.route, route.candidate, route.says));
+    }
+    for says in report.totals.iter().filter_map(|total| total.says.as_ref()) {
+        page.words(format!("Beware: {says}"));
+    }
+}
+
+/// Adds the lines that were read.
+pub(super) fn lines(report: &Report, page: &mut Page) {
     let lines = &report.lines;
     let span = match (&report.from, &report.to) {
         (Some(from), Some(to)) => format!(", from {from} to {to}"),
@@ -61,7 +67,8 @@ fn lines(report: &Report, page: &mut Page) {
     }
 }
 
-fn traffic(route: &Route, page: &mut Page) {
+/// Adds what became of a route's requests and copies.
+pub(super) fn traffic(route: &Route, page: &mut Page) {
     page.heading(2, format!("Route {}, {} beside {}", route.route, route.candidate, route.baseline));
     let copies = &route.shadow;
     let fit = copies.sent + copies.unwell + copies.in_flight + copies.bytes + copies.budget;
@@ -103,7 +110,8 @@ fn traffic(route: &Route, page: &mut Page) {
     page.table(about, &["backend", "chosen", "attempted", "served", "failed", "USD", "priced"], served.collect());
 }
 
-fn totals(report: &Report, page: &mut Page) {
+/// Adds the totals.
+pub(super) fn totals(report: &Report, page: &mut Page) {
     let of = |total: &Total| {
         let reversed = if total.reversed { "reversed" } else { "" };
         vec![
@@ -125,7 +133,8 @@ fn totals(report: &Report, page: &mut Page) {
     );
 }
 
-fn money(report: &Report, page: &mut Page) {
+/// Adds the bills.
+pub(super) fn money(report: &Report, page: &mut Page) {
     if !report.money.is_empty() {
         page.heading(1, "Bill");
     }
@@ -159,7 +168,8 @@ fn money(report: &Report, page: &mut Page) {
     }
 }
 
-fn ends(report: &Report, page: &mut Page) {
+/// Adds the models that end.
+pub(super) fn ends(report: &Report, page: &mut Page) {
     for end in &report.ends {
         page.words(format!("{} at {} ends in {} days, on {}.", end.model, end.backend, end.days, end.ends));
     }

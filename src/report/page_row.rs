@@ -6,6 +6,11 @@ use super::blocks::{Page, decimals, none, number, percent};
 use super::shape_row::{Check, CostSide, Flip, Kind, Matrix, Median, Pairing, Quantiles, Row, TokenSums, Worst};
 use super::verdict::{CheckResult, Verdict};
 
+/// Sentence of the outcomes.
+pub(super) const OUTCOMES: &str = "Outcomes of all pairs: failures stand here and in no score.";
+/// Sentence of the modes.
+pub(super) const MODES: &str = "Modes of pairs with two complete answers: json beside text is broken JSON.";
+
 /// Adds a row: its verdict, then what it rests on.
 pub(super) fn row(position: usize, row: &Row, page: &mut Page) {
     page.heading(
@@ -15,6 +20,23 @@ pub(super) fn row(position: usize, row: &Row, page: &mut Page) {
             row.route, row.model, row.candidate, row.baseline, row.served_by, row.sampling
         ),
     );
+    verdict(row, page);
+    let matrix = |about: &str, matrix: &Matrix, page: &mut Page| {
+        page.table(about, &["baseline", "candidate", "pairs"], cells(matrix));
+    };
+    matrix(OUTCOMES, &row.outcomes, page);
+    matrix(MODES, &row.modes, page);
+    finishes(row, page);
+    checks(row, page);
+    kinds(row, page);
+    times(row, page);
+    tokens(row, page);
+    costs(row, page);
+    notes(row, page);
+}
+
+/// Adds a row's verdict, and of how much it is.
+pub(super) fn verdict(row: &Row, page: &mut Page) {
     let verdict = match row.verdict {
         Verdict::Ready => "ready".to_owned(),
         Verdict::NotReady => format!("not ready: {}", row.why.join(", ")),
@@ -35,18 +57,21 @@ pub(super) fn row(position: usize, row: &Row, page: &mut Page) {
         if row.thinned { " (a part of them, chosen by hash)" } else { "" },
         percents.join(", ")
     ));
-    let matrix = |about: &str, matrix: &Matrix, page: &mut Page| {
-        page.table(about, &["baseline", "candidate", "pairs"], cells(matrix));
-    };
-    matrix("Outcomes of all pairs: failures stand here and in no score.", &row.outcomes, page);
-    matrix("Modes of pairs with two complete answers: json beside text is broken JSON.", &row.modes, page);
-    matrix("Finish reasons of pairs with two complete answers.", &row.finishes, page);
+}
+
+/// Adds the finish reasons, and the reasons for which pairs have no agreement.
+pub(super) fn finishes(row: &Row, page: &mut Page) {
+    page.table(
+        "Finish reasons of pairs with two complete answers.",
+        &["baseline", "candidate", "pairs"],
+        cells(&row.finishes),
+    );
     let unscored = row.unscored.iter().map(|(reason, n)| vec![reason.clone(), n.to_string()]).collect();
     page.table("Pairs without an agreement, by reason: they are in no kind.", &["reason", "pairs"], unscored);
-    checks(row, page);
-    kinds(row, page);
-    times(row, page);
-    costs(row, page);
+}
+
+/// Adds the remarks.
+pub(super) fn notes(row: &Row, page: &mut Page) {
     let notes = row.notes.iter().map(|note| vec![note.note.to_owned(), note.says.clone()]).collect();
     page.table("Remarks, which decide nothing.", &["note", "says"], notes);
 }
@@ -58,7 +83,8 @@ fn cells(matrix: &Matrix) -> Vec<Vec<String>> {
     matrix.iter().flat_map(of).collect()
 }
 
-fn checks(row: &Row, page: &mut Page) {
+/// Adds the checks.
+pub(super) fn checks(row: &Row, page: &mut Page) {
     let of = |check: &Check| {
         let (low, high) = check.difference.map(|difference| (difference.low, difference.high)).unzip();
         vec![
@@ -83,7 +109,8 @@ fn checks(row: &Row, page: &mut Page) {
     );
 }
 
-fn kinds(row: &Row, page: &mut Page) {
+/// Adds the agreement by kind, and the properties that differ.
+pub(super) fn kinds(row: &Row, page: &mut Page) {
     let of = |kind: &Kind| {
         let bounds = kind.difference.map(|of| format!("{} to {}", decimals(of.low), decimals(of.high)));
         let loss = kind.loss.map(|of| format!("{} to {}", decimals(of.low), decimals(of.high)));
@@ -127,7 +154,8 @@ fn kinds(row: &Row, page: &mut Page) {
     );
 }
 
-fn times(row: &Row, page: &mut Page) {
+/// Adds the times and their ratios.
+pub(super) fn times(row: &Row, page: &mut Page) {
     let ttft = &row.ttft_ms;
     let side = |what: &str, side: &str, n: u64, of: Option<Quantiles>| {
         let [p50, p95, p99] = [of.map(|of| of.p50), of.map(|of| of.p95), of.map(|of| of.p99)];
@@ -174,7 +202,8 @@ fn time(time: Option<f64>) -> String {
     time.map_or_else(none, |time| format!("{time:.1}"))
 }
 
-fn costs(row: &Row, page: &mut Page) {
+/// Adds the tokens of both sides.
+pub(super) fn tokens(row: &Row, page: &mut Page) {
     let tokens = &row.tokens;
     if tokens.n > 0 {
         let of = |side: &str, of: TokenSums| vec![side.to_owned(), of.input.to_string(), of.output.to_string()];
@@ -188,6 +217,10 @@ fn costs(row: &Row, page: &mut Page) {
             vec![of("baseline", tokens.baseline), of("candidate", tokens.candidate)],
         );
     }
+}
+
+/// Adds the cost of both sides.
+pub(super) fn costs(row: &Row, page: &mut Page) {
     let cost = &row.cost;
     if cost.n > 0 {
         let of = |side: &str, of: CostSide| {

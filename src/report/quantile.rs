@@ -29,6 +29,21 @@ impl Histogram {
         self.n
     }
 
+    /// Returns the values of these ranks, which rise, each within 0.1 %; a rank above [`Self::n`] has none.
+    pub fn of_ranks(&self, ranks: impl IntoIterator<Item = u64>) -> Vec<f64> {
+        let mut buckets = self.buckets.iter();
+        let (mut below, mut last) = (0, None);
+        let of = |rank: u64| {
+            while below < rank {
+                let (bucket, count) = buckets.next()?;
+                below += u64::from(*count);
+                last = Some(middle(*bucket));
+            }
+            last
+        };
+        ranks.into_iter().map_while(of).collect()
+    }
+
     /// Returns the value of rank ⌈n × `percent` / 100⌉, within 0.1 %; `None` of nothing.
     pub fn quantile(&self, percent: u64) -> Option<f64> {
         let rank = (self.n * percent).div_ceil(100).max(1);
@@ -85,6 +100,9 @@ mod tests {
             let exact = values[rank - 1] as f64;
             let found = histogram.quantile(percent).unwrap();
             prop_assert!((found - exact).abs() <= exact * 0.001, "{} {}", found, exact);
+            let ranks = 1..=values.len() as u64 + 1;
+            let each: Vec<f64> = values.iter().map(|value| middle(bucket(*value))).collect();
+            prop_assert_eq!(histogram.of_ranks(ranks), each);
         }
 
         #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::days::Days;
 use super::kept::Kept;
 use super::key_hours::{Cell, KeyHour, Quantity};
 use super::line::Pair;
@@ -51,6 +52,8 @@ pub(super) struct RowData {
     pub(super) cost: Both<CostSums>,
     pub(super) worst: Kept<WorstPair, ()>,
     pub(super) key_hours: Kept<KeyHour, Cell>,
+    /// Agreement by day: the collector adds to it, because it has the limit.
+    pub(super) days: Days,
 }
 
 /// A pair of the worst, in their order.
@@ -110,6 +113,7 @@ impl Default for RowData {
             cost: Both::default(),
             worst: Kept::new(WORST),
             key_hours: Kept::new(usize::MAX),
+            days: Days::default(),
         }
     }
 }
@@ -222,9 +226,7 @@ impl WorstPair {
 }
 
 fn agreement(pair: &Pair<'_>, kinds: &mut [Agreement], cell: &mut Cell) {
-    let Some((kind, agreement)) = pair.scores.scored() else { return };
-    let floor = pair.floor.as_ref().and_then(super::line::Scores::scored);
-    let floor = floor.filter(|(of, _)| *of == kind).map(|(_, floor)| floor);
+    let Some((kind, agreement, floor)) = pair.agreements() else { return };
     if let Some(sums) = kinds.get_mut(kind as usize) {
         sums.add(agreement, floor);
     }

@@ -1,7 +1,7 @@
 //! The report for a terminal.
 
-use super::blocks::Block;
-use super::page::page;
+use super::blocks::{Block, Page};
+use super::page::{self, page};
 use super::shape::Report;
 
 /// Columns of a line of words. Tables are as wide as their cells.
@@ -9,8 +9,19 @@ const WIDTH: usize = 100;
 
 /// Returns the report as text. Names that applications write are in it: control characters are escaped.
 pub fn text(report: &Report) -> String {
+    shown(page(report))
+}
+
+/// Returns the verdicts and warnings as text, in the same words.
+pub fn verdicts(report: &Report) -> String {
+    let mut page = Page(Vec::new());
+    page::verdicts(report, &mut page);
+    shown(page.0)
+}
+
+fn shown(blocks: Vec<Block>) -> String {
     let mut text = String::new();
-    for block in page(report) {
+    for block in blocks {
         match block {
             Block::Heading(level, words) => {
                 let words = visible(&words);
