@@ -17,7 +17,7 @@ use parts::{Figure, Item, Table, items, shown};
 
 /// The page.
 #[derive(Template)]
-#[template(path = "report.html")]
+#[template(path = "report.html", config = "src/report/html/askama.toml")]
 struct Html {
     version: &'static str,
     title: String,
