@@ -591,12 +591,22 @@ def report(files, gpus=None):
         "ends": [{"backend": b, "model": m, "ends": date, "days": (day(date) - today).days} for (b, m), date in sorted(ends.items())]}
 
 
+def lines_of(report):
+    """The report as JSON with one line for each of its fields, and one for each element of a list."""
+    def dump(value):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    def field(value):
+        listed = isinstance(value, list) and value
+        return "[\n" + ",\n".join(map(dump, value)) + "]" if listed else dump(value)
+    return "{" + ",\n".join(f"{dump(name)}:{field(value)}" for name, value in report.items()) + "}\n"
+
+
 if __name__ == "__main__":
     names = sys.argv[1:]
     if names[:1] == ["--write"]:
         for name in names[1:]:
             with open(name.removesuffix(".jsonl") + ".json", "w") as out:
-                json.dump(report([name], {"qwen-gpu": 2.5 * 8 * 730}), out, indent=1, ensure_ascii=False)
-                out.write("\n")
+                out.write(lines_of(report([name], {"qwen-gpu": 2.5 * 8 * 730})))
     else:
         print(json.dumps(report(names), ensure_ascii=False))
