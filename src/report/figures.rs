@@ -43,7 +43,8 @@ impl Figured {
         let checks =
             checks.map(|(check, faults)| self::check(*check, *faults, key, &observations, &mut findings)).collect();
         let kinds = kinds(key, data, &observations, &mut findings);
-        let judged = judge::row(data.pairs, observations.keys, &findings);
+        let scored = data.kinds.iter().map(|sums| sums.n).sum();
+        let judged = judge::row(data.pairs, scored, observations.keys, &findings);
         let ratio = |quantity| ratio(&observations, quantity);
         let mut row = Row {
             route: key.route.to_string(),

@@ -27,6 +27,8 @@ mod routes;
 mod row;
 mod shape;
 mod shape_row;
+#[cfg(test)]
+mod simulated;
 mod sums;
 mod text;
 mod totals;
