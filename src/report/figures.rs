@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::cell::Quantity;
 use super::interval::{self, Interval, Scale};
 use super::judge::{self, Finding};
-use super::key_hours::{Observations, Quantity};
+use super::key_hours::Observations;
 use super::notes;
 use super::quantile::Histogram;
 use super::round::{figure, instant, round, share};
@@ -103,7 +104,7 @@ fn check(
     findings: &mut Vec<Finding>,
 ) -> Check {
     let scale = if check == CheckName::Script { Scale::Unit } else { Scale::Signed };
-    let difference = interval::mean(&observations.check(check), scale);
+    let difference = interval::mean(&observations.of_quantity(Quantity::Check(check)), scale);
     // The failures of a serving candidate fail over and never become pairs.
     let is_blind = check == CheckName::Failed && key.is_served_by_candidate;
     let result = match judge::result(difference.as_ref(), None, LIMIT_SHARE) {

@@ -5,6 +5,7 @@
 //! order they come, in bounded memory; a verdict is never `ready` for want of data; no line makes it panic.
 
 mod blocks;
+mod cell;
 mod collect;
 mod figures;
 mod filter;

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use super::cell::Quantity;
 use super::figures::Figured;
 use super::interval::{Interval, Scale, mean};
-use super::key_hours::{Observations, Quantity};
+use super::key_hours::Observations;
 use super::line::{Leg, Pair, Scores};
 use super::row::{RowData, RowKey};
 use super::verdict::Verdict;
@@ -96,7 +97,8 @@ impl Stream {
     }
 
     fn failures(&self) -> Interval {
-        mean(&Observations::of(&self.row.key_hours).check(CheckName::Failed), Scale::Signed).unwrap()
+        mean(&Observations::of(&self.row.key_hours).of_quantity(Quantity::Check(CheckName::Failed)), Scale::Signed)
+            .unwrap()
     }
 
     fn loss(&self) -> Interval {
