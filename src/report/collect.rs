@@ -18,7 +18,7 @@ use super::shape::{Lines, Other, Report, Skipped};
 use super::totals;
 use super::traffic::Traffic;
 
-/// Limit on the key-hours of all rows together, which are most of the memory: about 30 MiB.
+/// Limit on the key-hours of all rows together: 15 to 30 MiB, by the kinds of pairs that they have.
 const KEY_HOURS: usize = 131_072;
 /// Key-hours above [`KEY_HOURS`] that may come before the rows are cut to their limit: the cut looks at every row.
 const SLACK: usize = 8_192;

@@ -5,6 +5,7 @@
 //! order they come, in bounded memory; a verdict is never `ready` for want of data; no line makes it panic.
 
 mod blocks;
+mod cell;
 mod collect;
 mod curves;
 mod days;
@@ -30,6 +31,8 @@ mod routes;
 mod row;
 mod shape;
 mod shape_row;
+#[cfg(test)]
+mod simulated;
 mod sums;
 mod text;
 mod totals;

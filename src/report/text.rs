@@ -26,10 +26,16 @@ fn shown(blocks: Vec<Block>) -> String {
             Block::Heading(level, words) => {
                 let words = visible(&words);
                 let rule = if level == 1 { "=" } else { "-" }.repeat(words.chars().count());
-                text.push_str(&format!("\n{words}\n{rule}\n"));
+                if !text.ends_with("\n\n") {
+                    text.push('\n');
+                }
+                text.push_str(&format!("{words}\n{rule}\n"));
             }
             Block::Words(words) => wrap(&visible(&words), &mut text),
-            Block::Table(head, rows) => table(&head, &rows, &mut text),
+            Block::Table(head, rows) => {
+                table(&head, &rows, &mut text);
+                text.push('\n');
+            }
         }
     }
     text.trim_start().to_owned()
@@ -38,7 +44,7 @@ fn shown(blocks: Vec<Block>) -> String {
 /// Escapes what would move the cursor, hide text or turn its direction.
 pub(super) fn visible(text: &str) -> String {
     let is_hidden = |character: char| {
-        let turns = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+        let turns = matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
         character.is_control() || turns || matches!(character, '\u{feff}' | '\u{e0000}'..='\u{e007f}')
     };
     let mut shown = String::with_capacity(text.len());
@@ -91,7 +97,7 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped() {
-        assert_eq!(visible("a\u{1b}[2Jb\n\u{202e}c\u{9b}ü模"), "a\\u{1b}[2Jb\\n\\u{202e}c\\u{9b}ü模");
+        assert_eq!(visible("a\u{1b}[2Jb\n\u{202e}c\u{9b}\u{61c}ü模"), "a\\u{1b}[2Jb\\n\\u{202e}c\\u{9b}\\u{61c}ü模");
     }
 
     #[test]
