@@ -27,8 +27,8 @@ pub mod backend {
     //! Backends made ready for requests.
 
     pub use crate::backend::{
-        AnswerBody, Auth, BodyError, Client, Connector, Facts, Failure, Passing, PrepareError, Quota, RequestBody,
-        SendError, Stream, Target, TlsError,
+        AnswerBody, Auth, BodyError, Client, Connector, Facts, Failure, ModelEnd, ModelEnds, Passing, PrepareError,
+        Quota, RequestBody, SendError, Stream, Target, TlsError,
     };
 
     pub mod tls {

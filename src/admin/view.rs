@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::backend::ModelEnd;
 use crate::health::{LoadReport, Report};
 use crate::live::{InForce, ReloadError, Store};
 use crate::model::Percent;
@@ -87,6 +88,10 @@ pub struct BackendView {
     pub health: Report,
     /// Its load; `None` without metrics pages.
     pub load: Option<LoadReport>,
+    /// True if its list of models is asked for.
+    pub is_watched: bool,
+    /// Its models that end and that are used; `None` if its list of models is not known.
+    pub ends: Option<Vec<ModelEnd>>,
     /// True if the cost of its answers can be computed.
     pub has_price: bool,
     /// Open connections without a request.
@@ -116,7 +121,7 @@ impl View {
             restart_needed: store.restart_needed(),
             baseline: snapshot.config[snapshot.config.baseline].name.clone(),
             routes: routes(&in_force),
-            backends: backends(&in_force, now),
+            backends: backends(&in_force, meters, now),
             stats: Arc::clone(stats),
             meters: Arc::clone(meters),
             ..Self::default()
@@ -149,7 +154,7 @@ fn routes(in_force: &InForce) -> Vec<RouteView> {
     config.routes_with_ids().map(view).collect()
 }
 
-fn backends(in_force: &InForce, now: Instant) -> Vec<BackendView> {
+fn backends(in_force: &InForce, meters: &Meters, now: Instant) -> Vec<BackendView> {
     let config = &in_force.snapshot.config;
     let view = |((id, backend), target): ((_, &crate::config::Backend), &Arc<crate::backend::Target>)| BackendView {
         labels: Arc::clone(&target.labels),
@@ -158,6 +163,8 @@ fn backends(in_force: &InForce, now: Instant) -> Vec<BackendView> {
         stats: Arc::clone(&target.stats),
         health: target.health.report(now),
         load: (!backend.metrics.is_empty()).then(|| target.load.report(target.limits(), now)),
+        is_watched: backend.watch_models,
+        ends: in_force.ends(target, meters),
         has_price: backend.price.is_some(),
         idle: target.client.idle() as u64,
     };

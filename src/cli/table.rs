@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use crate::admin::status::{FleetView, Status};
 use crate::admin::{AgreementStatus, CopiesStatus, ShadowStatus};
 use crate::model::PairResult;
+use crate::report::ends_in;
 
 /// Renders plain text, one row for each route and backend.
 pub(crate) fn render(status: &Status) -> String {
@@ -80,6 +81,11 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
     }
     if let Some(shadow) = &status.shadow {
         write_shadow(text, shadow)?;
+    }
+    for one in &status.backends {
+        for end in one.ends.iter().flatten() {
+            writeln!(text, "{} at {} {}, on {}", end.model, one.name, ends_in(end.days), end.ends)?;
+        }
     }
     for one in &status.backends {
         if let Some(fleet) = &one.fleet {

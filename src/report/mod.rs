@@ -6,6 +6,7 @@
 
 mod blocks;
 mod collect;
+mod ends;
 mod figures;
 mod filter;
 mod interval;
@@ -36,6 +37,7 @@ mod vocabulary;
 mod words;
 
 pub use collect::Collector;
+pub(crate) use ends::ends_in;
 pub use filter::{Filter, NotATime, instant};
 pub use interval::{Interval, MedianRatio, Scale, mean, median_ratio};
 pub use lines::{MAX_LINE, each_line};

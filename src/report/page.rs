@@ -2,6 +2,7 @@
 //! says what it is, of how many, and what it is not.
 
 use super::blocks::{Block, Page, number, percent};
+use super::ends::ends_in;
 use super::page_row::{row, worst};
 use super::shape::{Report, Route, Total};
 
@@ -161,6 +162,6 @@ fn money(report: &Report, page: &mut Page) {
 
 fn ends(report: &Report, page: &mut Page) {
     for end in &report.ends {
-        page.words(format!("{} at {} ends in {} days, on {}.", end.model, end.backend, end.days, end.ends));
+        page.words(format!("{} at {} {}, on {}.", end.model, end.backend, ends_in(end.days), end.ends));
     }
 }

@@ -29,6 +29,7 @@ use crate::model::{CopyResult, TraceContext};
 use crate::records::Writer;
 use crate::stats::{Stats, lock};
 use crate::telemetry::Tracer;
+use crate::telemetry::meters::Meters;
 
 /// Limit of requests that wait for the thread of shadows, which only decides about them. At it a request counts as
 /// over `in_flight`.
@@ -129,20 +130,20 @@ impl Shadows {
         self.cancel_all();
     }
 
-    /// Writes the counts since the last call, if the file has `[records]`.
-    pub fn write_counts(&self, config: &Config) {
-        self.counted.write(&self.shared, config);
+    /// Writes the counts since the last call, if the file has `[records]`. `meters` knows which models are asked for.
+    pub fn write_counts(&self, in_force: &InForce, meters: &Meters) {
+        self.counted.write(&self.shared, in_force, meters);
     }
 
     /// Stops, and writes what is left within `limit`.
-    pub async fn finish(&self, config: &Config, limit: Duration) {
+    pub async fn finish(&self, in_force: &InForce, meters: &Meters, limit: Duration) {
         let until = Instant::now() + limit;
         self.stop();
         if self.has_threads.load(Relaxed) {
             // Later pairs are lost with the process.
             drop(tokio::time::timeout(limit, self.compared.cancelled()).await);
         }
-        self.write_counts(config);
+        self.write_counts(in_force, meters);
         let records = lock(&self.shared.records).take();
         if let Some(writer) = records {
             let left = until.saturating_duration_since(Instant::now());
