@@ -157,17 +157,18 @@ pub mod report {
     //! The report of records.
 
     pub use crate::report::{
-        BreakEven, Check, CheckResult, Collector, Cost, CostSide, Ends, Filter, Flip, FlipFloor, Flips, GpuPrices,
-        Histogram, Interval, Kind, KindFloor, Lines, MAX_LINE, Matrix, Means, Median, MedianRatio, Money, NotATime,
-        Note, Other, Pairing, Quantiles, Report, Route, Row, Scale, Served, Shadow, Share, Sides, Skipped, Times,
-        TokenSums, Total, TotalRow, Ttft, Verdict, Worst, each_line, instant, markdown, mean, median_ratio, text,
+        Bounds, BreakEven, Check, CheckResult, Collector, Cost, CostSide, Ends, Filter, Flip, FlipFloor, Flips,
+        GpuPrices, Histogram, Interval, Kind, KindFloor, Lines, MAX_LINE, Matrix, Means, Median, MedianRatio, Money,
+        NotATime, Note, Other, Pairing, Quantiles, Report, Route, Row, Scale, Served, Shadow, Share, Sides, Skipped,
+        Times, TokenSums, Total, TotalRow, Ttft, Verdict, Worst, each_line, instant, markdown, mean, median_ratio,
+        text,
     };
 }
 
 pub mod shadow {
     //! Copies of requests.
 
-    pub use crate::shadow::{ServedCopy, Shadows};
+    pub use crate::shadow::{RouteVerdict, ServedCopy, Shadows};
 }
 
 pub mod sim {

@@ -245,7 +245,12 @@ impl App {
         }
     }
 
-    /// Returns the process at this moment.
+    /// Returns the process at this moment, with the verdicts on its pairs.
+    pub async fn view_with_verdicts(&self) -> View {
+        View { verdicts: self.shadows.verdicts().await, ..self.view() }
+    }
+
+    /// Returns the process at this moment, without verdicts.
     pub fn view(&self) -> View {
         View {
             listen: self.listen.clone(),

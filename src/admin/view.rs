@@ -9,6 +9,7 @@ use crate::health::{LoadReport, Report};
 use crate::live::{InForce, ReloadError, Store};
 use crate::model::Percent;
 use crate::outcome::{BackendLabels, Role};
+use crate::shadow::RouteVerdict;
 use crate::stats::{BackendStats, Stats};
 use crate::telemetry::meters::Meters;
 
@@ -41,6 +42,8 @@ pub struct View {
     pub backends: Vec<BackendView>,
     /// Money left for copies of requests, in USD; `None` before the first `[shadow]`.
     pub budget_left: Option<f64>,
+    /// Verdicts on the pairs since the start, also of names that left the file; empty where nobody asked for them.
+    pub verdicts: Arc<[RouteVerdict]>,
     /// Counters of the process, and of names that left the file.
     pub stats: Arc<Stats>,
     /// Histograms of requests and calls.

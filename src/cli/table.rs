@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::admin::status::{FleetView, Status};
 use crate::admin::{AgreementStatus, CopiesStatus, ShadowStatus};
 use crate::model::PairResult;
-use crate::report::ends_in;
+use crate::report::{ends_in, visible};
 
 /// Renders plain text, one row for each route and backend.
 pub(crate) fn render(status: &Status) -> String {
@@ -110,6 +110,9 @@ fn write_shadow(text: &mut String, shadow: &ShadowStatus) -> std::fmt::Result {
             one.dropped,
             agreement(&one.agreement)
         )?;
+    }
+    for one in &shadow.verdicts {
+        writeln!(text, "verdict on {} for {}: {}", one.candidate, one.route, visible(&one.says))?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! order they come, in bounded memory; a verdict is never `ready` for want of data; no line makes it panic.
 
 mod blocks;
+mod bounds;
 mod collect;
 mod ends;
 mod figures;
@@ -36,6 +37,7 @@ mod verdict;
 mod vocabulary;
 mod words;
 
+pub use bounds::Bounds;
 pub use collect::Collector;
 pub(crate) use ends::ends_in;
 pub use filter::{Filter, NotATime, instant};
@@ -50,4 +52,5 @@ pub use shape_row::{
     Row, Share, Sides, Times, TokenSums, Ttft, Worst,
 };
 pub use text::text;
+pub(crate) use text::{visible, wrapped};
 pub use verdict::{CheckResult, Verdict};

@@ -21,6 +21,7 @@ use super::offer::Offer;
 use super::pair::Job;
 use super::served::ServedCopy;
 use super::shared::Shared;
+use super::verdicts::RouteVerdict;
 use crate::choose::Choice;
 use crate::config::Config;
 use crate::exchange::{Inbound, Room};
@@ -154,6 +155,16 @@ impl Shadows {
     /// Money left for copies, in USD; `None` before the first `[shadow]`.
     pub fn budget_left(&self) -> Option<f64> {
         self.shared.budget_left(Instant::now())
+    }
+
+    /// Returns the verdict of each route and candidate on the pairs since the start, at most a second old. A thread that
+    /// serves nobody makes them.
+    pub async fn verdicts(&self) -> Arc<[RouteVerdict]> {
+        if !self.shared.verdicts.has_pairs() {
+            return Arc::default();
+        }
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || shared.verdicts.said(Instant::now())).await.unwrap_or_default()
     }
 
     /// Offers a request that is being sent for copying; `None` if it is not copied. Never waits.

@@ -101,7 +101,7 @@ fn whole(status: u16, body: &str) -> Vec<u8> {
 /// The day that is so many days from today.
 fn day(days: i64) -> String {
     let now = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
-    now.to_string()[..10].to_owned()
+    now.to_string().split('T').next().unwrap().to_owned()
 }
 
 /// A list in which a model ends that the file names, one that applications ask for, and one that nobody uses.
