@@ -165,6 +165,9 @@ impl Rows {
         let row = self.rows.entry(key).or_default();
         let before = row.key_hours.entries().len();
         row.add(pair, self.limit);
+        if pair.is_ok() && !self.bounds.is_live {
+            row.add_times(pair);
+        }
         self.key_hours = self.key_hours - before + row.key_hours.entries().len();
         if self.key_hours > self.bounds.key_hours + self.bounds.slack {
             self.thin(usize::MAX);

@@ -115,7 +115,7 @@ impl Default for RowData {
 }
 
 impl RowData {
-    /// Adds a pair; `limit` is that of the key-hours of each row.
+    /// Adds a pair without its times; `limit` is that of the key-hours of each row.
     pub(super) fn add(&mut self, pair: &Pair<'_>, limit: usize) {
         self.pairs += 1;
         self.span = (self.span.0.min(pair.at), self.span.1.max(pair.at));
@@ -149,13 +149,12 @@ impl RowData {
             *count += 1;
         }
         if pair.is_ok() {
-            self.add_times(pair);
             self.add_matches(pair);
         }
     }
 
     /// Adds the times and the length of an ok pair.
-    fn add_times(&mut self, pair: &Pair<'_>) {
+    pub(super) fn add_times(&mut self, pair: &Pair<'_>) {
         let mut ratios = [None; 4];
         if let Some(times) = pair.baseline.ttft.zip(pair.candidate.ttft) {
             self.ttft.add(times);

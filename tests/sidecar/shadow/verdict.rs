@@ -75,7 +75,7 @@ async fn a_planted_difference_is_found_in_the_words_of_the_report() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.jsonl");
     let before = format!("[records]\npath = \"{}\"\n", path.display());
-    let (running, ..) = launch_judged(differing(0.3, &[Difference::Truncation]), &before).await;
+    let (running, _openai, _qwen) = launch_judged(differing(0.3, &[Difference::Truncation]), &before).await;
     assert_eq!(verdicts(&running.status().await).len(), 0);
     for (more, pairs) in [(50, 50), (200, 250)] {
         send(&running, more).await;
@@ -99,7 +99,7 @@ async fn a_planted_difference_is_found_in_the_words_of_the_report() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clean_pairs_of_enough_users_are_ready_without_records() {
-    let (running, ..) = launch_judged(differing(0.0, &[]), "").await;
+    let (running, _openai, _qwen) = launch_judged(differing(0.0, &[]), "").await;
     send(&running, 520).await;
     let verdict = until_judged(&running, 520).await;
     assert_eq!((&verdict["verdict"], &verdict["why"]), (&"ready".into(), &serde_json::json!([])), "{verdict}");
