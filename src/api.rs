@@ -27,8 +27,8 @@ pub mod backend {
     //! Backends made ready for requests.
 
     pub use crate::backend::{
-        AnswerBody, Auth, BodyError, Client, Connector, Facts, Failure, Passing, PrepareError, Quota, RequestBody,
-        SendError, Stream, Target, TlsError,
+        AnswerBody, Auth, BodyError, Client, Connector, Facts, Failure, ModelEnd, ModelEnds, Passing, PrepareError,
+        Quota, RequestBody, SendError, Stream, Target, TlsError,
     };
 
     pub mod tls {
@@ -157,7 +157,7 @@ pub mod report {
     //! The report of records.
 
     pub use crate::report::{
-        BreakEven, Check, CheckResult, Collector, Cost, CostSide, Curves, Ends, Filter, Flip, FlipFloor, Flips,
+        Bounds, BreakEven, Check, CheckResult, Collector, Cost, CostSide, Curves, Ends, Filter, Flip, FlipFloor, Flips,
         GpuPrices, Histogram, Interval, Kind, KindFloor, Lines, MAX_LINE, Matrix, Means, Median, MedianRatio, Money,
         NotATime, Note, Other, Pairing, Quantiles, Report, Route, Row, Scale, Served, Shadow, Share, Sides, Skipped,
         Times, TokenSums, Total, TotalRow, Ttft, Verdict, Worst, each_line, html, instant, markdown, mean,
@@ -168,7 +168,7 @@ pub mod report {
 pub mod shadow {
     //! Copies of requests.
 
-    pub use crate::shadow::{ServedCopy, Shadows};
+    pub use crate::shadow::{RouteVerdict, ServedCopy, Shadows};
 }
 
 pub mod sim {

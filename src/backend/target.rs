@@ -9,6 +9,7 @@ use http::{HeaderValue, Uri};
 
 use super::connect::Connector;
 use super::facts::Facts;
+use super::model_ends::ModelEnds;
 use super::pool::{Client, MAX_COPY_HEAD, MAX_HEAD};
 use super::quota::Quota;
 use super::tls::{self, TlsError};
@@ -50,6 +51,8 @@ pub struct Target {
     pub load: Arc<Load>,
     /// Properties found by polls and probes.
     pub facts: Arc<Facts>,
+    /// Dates at which its models are switched off.
+    pub ends: Arc<ModelEnds>,
     /// How near it is to its rate limit.
     pub quota: Arc<Quota>,
     /// Counters, kept across reloads.
@@ -122,8 +125,10 @@ impl Target {
         });
         let load = kept(previous, |before| before.config.metrics == config.metrics, |before| &before.load);
         let facts = kept(previous, |before| is_same_server(&before.config, config), |before| &before.facts);
+        let has_same_list = |before: &Self| before.config.url == config.url && before.config.watch_models;
+        let ends = kept(previous, |before| config.watch_models && has_same_list(before), |before| &before.ends);
         let quota = kept(previous, |before| is_asked_alike(&before.config, config), |before| &before.quota);
-        Ok(Self { config: config.clone(), name, labels, host, auth, client, health, load, facts, quota, stats })
+        Ok(Self { config: config.clone(), name, labels, host, auth, client, health, load, facts, ends, quota, stats })
     }
 
     /// Prepares a copy of this backend for shadows: with connections, health and counters of its own, the same facts, and
@@ -143,6 +148,12 @@ impl Target {
         let is_here = url.host() == "localhost" || url.host().parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
         let connector = connector(&self.config, url, !is_here, false)?;
         Ok(Client::new(connector, (false, MAX_HEAD), self.config.keepalive, Arc::default()))
+    }
+
+    /// Creates a client for questions off the request path, with the backend's settings and a pool of its own.
+    pub fn own_client(&self) -> Result<Arc<Client>, PrepareError> {
+        let connector = connector(&self.config, &self.config.url, true, self.config.h2)?;
+        Ok(Client::new(connector, (self.config.h2, MAX_HEAD), self.config.keepalive, Arc::default()))
     }
 
     /// Limits of load above which the backend is not asked.

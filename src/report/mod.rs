@@ -5,10 +5,12 @@
 //! order they come, in bounded memory; a verdict is never `ready` for want of data; no line makes it panic.
 
 mod blocks;
+mod bounds;
 mod cell;
 mod collect;
 mod curves;
 mod days;
+mod ends;
 mod figures;
 mod filter;
 mod html;
@@ -41,8 +43,10 @@ mod verdict;
 mod vocabulary;
 mod words;
 
+pub use bounds::Bounds;
 pub use collect::Collector;
 pub use curves::Curves;
+pub(crate) use ends::ends_in;
 pub use filter::{Filter, NotATime, instant};
 pub use html::html;
 pub use interval::{Interval, MedianRatio, Scale, mean, median_ratio};
@@ -56,4 +60,5 @@ pub use shape_row::{
     Row, Share, Sides, Times, TokenSums, Ttft, Worst,
 };
 pub use text::{text, verdicts};
+pub(crate) use text::{visible, wrapped};
 pub use verdict::{CheckResult, Verdict};

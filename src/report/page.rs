@@ -2,6 +2,7 @@
 //! says what it is, of how many, and what it is not.
 
 use super::blocks::{Block, Page, none, number, percent, several};
+use super::ends::ends_in;
 use super::page_row::{row, worst};
 use super::shape::{Report, Route, Total};
 use super::shape_row::Row;
@@ -202,10 +203,6 @@ fn rate(rate: Option<f64>) -> String {
 /// Adds the models that end.
 pub(super) fn ends(report: &Report, page: &mut Page) {
     for end in &report.ends {
-        let (model, backend, date) = (&end.model, &end.backend, &end.ends);
-        page.words(match end.days {
-            days if days < 0 => format!("{model} at {backend} ended on {date}."),
-            days => format!("{model} at {backend} ends in {}, on {date}.", several(days.unsigned_abs(), "day")),
-        });
+        page.words(format!("{} at {} {}, on {}.", end.model, end.backend, ends_in(end.days), end.ends));
     }
 }

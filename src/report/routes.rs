@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::figures::{Figured, MIN_PART};
 use super::judge::{Judged, two_digits};
 use super::round::{figure, round, share};
-use super::row::{RowData, RowKey};
+use super::row::RowKey;
 use super::shape::{Ends, Route, Served, Shadow};
 use super::shape_row::Row;
 use super::traffic::{BackendTraffic, Copies, RouteTraffic, Traffic};
@@ -27,12 +27,19 @@ type OfCandidate = (Box<str>, Box<str>);
 type Last = (i64, Box<str>);
 
 impl Epochs {
-    pub(super) fn add(&mut self, key: &RowKey, data: &RowData) {
+    /// Takes a row with the time of its last pair.
+    pub(super) fn add(&mut self, key: &RowKey, at: i64) {
         let last =
             self.0.entry((key.route.clone(), key.candidate.clone())).or_insert_with(|| (i64::MIN, Box::default()));
-        if (last.0, &last.1) < (data.span.1, &key.epoch) {
-            *last = (data.span.1, key.epoch.clone());
+        if (last.0, &last.1) < (at, &key.epoch) {
+            *last = (at, key.epoch.clone());
         }
+    }
+
+    /// True if the key has the last epoch of its route and candidate.
+    pub(super) fn is_last(&self, key: &RowKey) -> bool {
+        let last = self.0.get(&(key.route.clone(), key.candidate.clone()));
+        last.is_some_and(|(_, epoch)| *epoch == key.epoch)
     }
 
     pub(super) fn is_current(&self, row: &Row) -> bool {

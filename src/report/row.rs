@@ -120,8 +120,8 @@ impl Default for RowData {
 }
 
 impl RowData {
-    /// Adds a pair; `limit` is that of the key-hours of each row.
-    pub(super) fn add(&mut self, pair: &Pair<'_>, limit: usize) {
+    /// Adds a pair; `limit` is that of the key-hours of each row. Without `has_times` its times and its length are left out.
+    pub(super) fn add(&mut self, pair: &Pair<'_>, limit: usize, has_times: bool) {
         self.pairs += 1;
         self.span = (self.span.0.min(pair.at), self.span.1.max(pair.at));
         let (at, name) = &self.baseline;
@@ -152,7 +152,9 @@ impl RowData {
             *count += 1;
         }
         if pair.is_ok() {
-            self.add_times(pair, &mut observed);
+            if has_times {
+                self.add_times(pair, &mut observed);
+            }
             self.add_matches(pair);
         }
         self.key_hours.truncate(limit);

@@ -81,7 +81,7 @@ impl Stream {
             floor: Some(scores()),
         };
         change(&mut self.random, &mut pair);
-        self.row.add(&pair, usize::MAX);
+        self.row.add(&pair, usize::MAX, true);
     }
 
     fn verdict(&self) -> Verdict {

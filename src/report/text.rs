@@ -42,7 +42,7 @@ fn shown(blocks: Vec<Block>) -> String {
 }
 
 /// Escapes what would move the cursor, hide text or turn its direction.
-pub(super) fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let is_hidden = |character: char| {
         let turns = matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
         character.is_control() || turns || matches!(character, '\u{feff}' | '\u{e0000}'..='\u{e007f}')
@@ -56,6 +56,13 @@ pub(super) fn visible(text: &str) -> String {
         }
     }
     shown
+}
+
+/// Returns words on lines that fit a terminal, escaped.
+pub(crate) fn wrapped(words: &str) -> String {
+    let mut text = String::new();
+    wrap(&visible(words), &mut text);
+    text
 }
 
 fn wrap(words: &str, text: &mut String) {

@@ -36,10 +36,11 @@ pub(super) fn finish(shared: &Shared, job: &Job, instead: Option<PairResult>) {
         scores: told(&compared.scores),
     });
     count(shared, job, &compared);
-    if let Some(writer) = lock(&shared.records).as_ref()
-        && let Some(line) = record::line(shared, job, &compared)
-    {
-        writer.write(line);
+    if let Some(line) = record::line(shared, job, &compared) {
+        shared.verdicts.add(&line);
+        if let Some(writer) = lock(&shared.records).as_ref() {
+            writer.write(line);
+        }
     }
     trace(shared, job, comparison);
 }

@@ -19,6 +19,7 @@ mod hostile;
 mod injection;
 mod life;
 mod metrics;
+mod model_ends;
 mod passing;
 mod process;
 mod proxy;
