@@ -104,13 +104,14 @@ class Volume:
 
 
 class Load:
-    """Threads that ask sidecars, in turn, and keep who answered which key at which generation."""
+    """Threads that ask every sidecar for every key, again and again, and keep who answered at which generation."""
 
-    def __init__(self, addresses, threads=4, keys=200):
-        self.addresses, self.keys = addresses, keys
+    def __init__(self, addresses, threads=4, keys=40):
+        self.addresses, self.count = addresses, threads
+        self.turns = [(address, f"key-{key}") for key in range(keys) for address in addresses]
         self.asked, self.failures = 0, []
-        # (generation, key): the backends that answered.
-        self.answered = defaultdict(set)
+        # By generation, then by (address, key): the backend.
+        self.answered = defaultdict(dict)
         self.lock, self.stop = threading.Lock(), threading.Event()
         self.threads = [threading.Thread(target=self.run, args=(number,), daemon=True) for number in range(threads)]
         for thread in self.threads:
@@ -120,16 +121,18 @@ class Load:
         connections = {address: http.client.HTTPConnection(address, timeout=PATIENCE) for address in self.addresses}
         turn = number
         while not self.stop.is_set():
-            # Every sidecar gets every key.
-            address, key = self.addresses[turn % len(self.addresses)], f"key-{(turn // len(self.addresses)) % self.keys}"
-            turn += 1
+            address, key = self.turns[turn % len(self.turns)]
+            turn += self.count
+            stream = turn % 3 == 0
             try:
-                status, headers, text = chat(connections[address], key, stream=turn % 3 == 0)
-                if status != 200 or (turn % 3 == 0 and "[DONE]" not in text):
+                status, headers, text = chat(connections[address], key, stream)
+                if status != 200 or (stream and "[DONE]" not in text):
                     raise AssertionError(f"status {status}: {text[-300:]}")
                 with self.lock:
                     self.asked += 1
-                    self.answered[int(headers["x-shiftgate-generation"]), key].add(headers["x-shiftgate-backend"])
+                    at = self.answered[int(headers["x-shiftgate-generation"])]
+                    before = at.setdefault((address, key), headers["x-shiftgate-backend"])
+                    assert before == headers["x-shiftgate-backend"], "a key moved within a generation"
             except (OSError, http.client.HTTPException, AssertionError) as error:
                 with self.lock:
                     self.failures.append(f"{address} {key}: {error!r}")
@@ -140,12 +143,40 @@ class Load:
         wanted = self.asked + count
         eventually(lambda: self.asked >= wanted or self.failures, f"{count} more answers")
 
+    def covered(self, generation):
+        """Waits until every sidecar has answered every key at this generation."""
+        eventually(lambda: self.failures or len(self.answered[generation]) == len(self.turns), f"all of generation {generation}")
+
     def end(self):
         self.stop.set()
         for thread in self.threads:
             thread.join(PATIENCE)
         assert not self.failures, f"{len(self.failures)} of {self.asked} failed: {self.failures[:3]}"
         return self.asked
+
+
+class Sidecar:
+    """The binary with its file, outside of a container."""
+
+    def __init__(self, binary, file):
+        self.process = subprocess.Popen([binary, "--config", file], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        said = []
+        for line in self.process.stdout:
+            said.append(line)
+            if '"listening"' in line:
+                break
+        else:
+            raise AssertionError(f"it did not start: {''.join(said)}")
+        first = json.loads(line)
+        self.listen, self.admin = first["listen"], first["admin"]
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
 
 
 def percent_in_force(admin):
