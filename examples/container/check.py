@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.dont_write_bytecode = True
 sys.path.insert(0, str(HERE.parent.parent / "tests" / "deployment"))
 from beside import PATIENCE, ROOT, Backends, Load, Volume, ask, await_percent, eventually, free_port, get  # noqa: E402
 

@@ -20,11 +20,12 @@ from pathlib import Path
 
 import kubernetes_validate
 import yaml
-from manifests import loosened, pod_problems, pods, problems, rollout, sidecar, taken_out, template
 
 HERE = Path(__file__).resolve().parent
+sys.dont_write_bytecode = True
 sys.path.insert(0, str(HERE.parent.parent / "tests" / "deployment"))
 from beside import PATIENCE, ROOT, Backends, Load, Sidecar, Volume, ask, await_percent, eventually, get  # noqa: E402
+from manifests import loosened, pod_problems, pods, problems, rollout, sidecar, taken_out, template  # noqa: E402
 
 SIDECARS = 10
 
