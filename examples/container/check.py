@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -61,11 +62,12 @@ def check_dockerfile(image, scratch):
     assert set(said["EXPOSE"].split()) == {port.removesuffix("/tcp") for port in image["ExposedPorts"]}
     probe = json.loads(said["HEALTHCHECK"].split("CMD", 1)[1])
     assert probe == [*image["Entrypoint"], "status"]
-    for name in ("Cargo.toml", "Cargo.lock"):
-        (scratch / name).write_bytes((ROOT / name).read_bytes())
     placeholders = next(text for name, text in dockerfile() if name == "RUN" and text.startswith("mkdir"))
     subprocess.run(["sh", "-ec", placeholders], cwd=scratch, check=True)
-    subprocess.run(["cargo", "metadata", "--no-deps", "--offline", "--locked", "--format-version", "1"], cwd=scratch, check=True, stdout=subprocess.DEVNULL)
+    for kind, folder in (("bin", "src"), ("bench", "benches"), ("test", "tests"), ("example", "examples")):
+        for target in tomllib.loads((ROOT / "Cargo.toml").read_text()).get(kind, []):
+            paths = [target["path"]] if "path" in target else [f"{folder}/{target['name']}.rs", f"{folder}/{target['name']}/main.rs"]
+            assert any((scratch / path).is_file() for path in paths), f"the Dockerfile makes no placeholder for {paths}"
     return probe
 
 
@@ -250,8 +252,8 @@ def main():
         print(subprocess.run([HERE / "image.sh", folder, binary], check=True, capture_output=True, text=True).stdout.strip())
         image = f"oci:{folder}/oci:shiftgate"
         config = json.loads(subprocess.run(["skopeo", "inspect", "--config", image], check=True, capture_output=True).stdout)["config"]
-        (folder / "cargo").mkdir()
-        probe = check_dockerfile(config, folder / "cargo")
+        (folder / "placeholders").mkdir()
+        probe = check_dockerfile(config, folder / "placeholders")
         bundle = folder / "bundle"
         subprocess.run(["umoci", "unpack", "--image", image.removeprefix("oci:"), bundle], check=True, capture_output=True)
         check_root(bundle / "rootfs")
