@@ -24,7 +24,7 @@ import yaml
 HERE = Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(HERE.parent.parent / "tests" / "deployment"))
-from beside import PATIENCE, ROOT, Backends, Load, Sidecar, Volume, ask, await_percent, eventually, get  # noqa: E402
+from beside import PATIENCE, ROOT, Backends, Load, Sidecar, Volume, ask, await_percent, eventually, free_port, get  # noqa: E402
 from manifests import loosened, pod_problems, pods, problems, rollout, sidecar, taken_out, template  # noqa: E402
 
 SIDECARS = 10
@@ -247,6 +247,26 @@ def check_job(one):
     print(f"a Job's sidecar: exit 0 {taken:.1f} s after SIGTERM; drain is 20 s")
 
 
+def check_base(binary, base, text, folder):
+    """The base's sidecar, with the base's arguments: it needs no backends, and follows the volume."""
+    arguments, config = sidecar(pods(base)[0])["args"], volume(folder / "demo")
+    listen, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    file = lambda percent: text.replace("127.0.0.1:8080", listen).replace("0.0.0.0:9900", admin).replace("qwen = 5.0", f"qwen = {percent}")  # noqa: E731
+    config.write({"rollout.toml": file(5.0)})
+    environment = {**os.environ, "SHIFTGATE_CONFIG": config.folder / "rollout.toml"}
+    process = subprocess.Popen([binary, *arguments], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        eventually(lambda: (get(admin, "/readyz") or [0])[0] == 200, "a ready demo")
+        assert ask(listen, "key")[0] == 200
+        config.write({"rollout.toml": file(100.0)})
+        await_percent(admin, 100.0)
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+    print(f"the base's `{' '.join(arguments)}` serves without backends and keys, follows the volume, and drains")
+
+
 def main():
     binary, sim = (Path(one).resolve() for one in sys.argv[1:3])
     print(f"rendered by {' '.join(str(one) for one in RENDER)}")
@@ -261,6 +281,7 @@ def main():
         check_edit(folder / "edit")
         check_schemas([*base, *beside])
         check_monitor(base)
+        check_base(binary, base, text, folder)
         check_rollout(binary, text, backends, folder)
 
 
