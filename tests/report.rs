@@ -616,6 +616,15 @@ fn exit_codes_are_those_of_the_contract() {
 }
 
 #[test]
+fn a_report_that_is_cut_is_a_failure() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let done = command(&data(".")).args(["mixed.jsonl", "--json"]).stdout(full).output().unwrap();
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{told}");
+    assert!(told.starts_with("stdout cannot be written: No space left on device"), "{told}");
+}
+
+#[test]
 fn a_choice_of_lines_is_the_report_on_those_lines() {
     let file = data("rows.jsonl");
     let all = fs::read_to_string(&file).unwrap();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use flate2::bufread::MultiGzDecoder;
 
-use super::shared::{Exit, complain, env, say};
+use super::shared::{Exit, complain, env, print, say};
 use crate::config::{self, Secrets};
 use crate::report::{
     Collector, Curves, Filter, GpuPrices, Report, Verdict, each_line, html, instant, markdown, text, verdicts,
@@ -81,10 +81,7 @@ pub(super) fn run(path: &Path, arguments: &Arguments) -> Exit {
     };
     let done = match &arguments.html {
         Some(file) => write_page(file, &report, &curves, &interrupt),
-        None => {
-            print(&report, arguments);
-            Exit::Done
-        }
+        None => print(&printed(&report, arguments)),
     };
     // Without any route nothing was found in too little, which is not ready.
     let is_ready = !report.routes.is_empty() && report.routes.iter().all(|route| route.verdict == Verdict::Ready);
@@ -94,15 +91,14 @@ pub(super) fn run(path: &Path, arguments: &Arguments) -> Exit {
     }
 }
 
-fn print(report: &Report, arguments: &Arguments) {
-    let printed = if arguments.json {
+fn printed(report: &Report, arguments: &Arguments) -> String {
+    if arguments.json {
         serde_json::to_string(report).unwrap_or_default()
     } else if arguments.markdown {
         markdown(report)
     } else {
         text(report)
-    };
-    say(&printed);
+    }
 }
 
 fn write_page(file: &Path, report: &Report, curves: &Curves, interrupt: &Interrupt) -> Exit {

@@ -40,6 +40,17 @@ pub(super) fn say(text: &str) {
     drop(writeln!(std::io::stdout(), "{}", text.trim_end()));
 }
 
+/// Prints to stdout a result that others read: one that was cut, as on a full disk, is a failure. A closed pipe is none.
+pub(super) fn print(text: &str) -> Exit {
+    match writeln!(std::io::stdout(), "{}", text.trim_end()).and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(&format!("stdout cannot be written: {error}"));
+            Exit::Failed
+        }
+        _ => Exit::Done,
+    }
+}
+
 /// Prints to stderr.
 pub(super) fn complain(text: &str) {
     drop(writeln!(std::io::stderr(), "{}", text.trim_end()));
