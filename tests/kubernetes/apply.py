@@ -7,6 +7,7 @@ the pods are confined, and whether the sidecar gets a token. Needs etcd, kube-ap
 
 import copy
 import json
+import re
 import shutil
 import ssl
 import subprocess
@@ -163,7 +164,8 @@ def main():
         server = Server(folder)
         try:
             eventually(server.ready, "a ready kube-apiserver")
-            print(f"kube-apiserver {server.call('GET', 'version')[1]['gitVersion']}")
+            version = re.search(r"k8s.io/kubernetes (v\S+)", (ROOT / "tests/kubernetes/go.mod").read_text())[1]
+            print(f"kube-apiserver {version}")
             namespace(server, "app", **{"pod-security.kubernetes.io/enforce": "restricted"})
             namespace(server, "strangers")
             check_all(server, base, "app")

@@ -3,7 +3,7 @@
 # of examples/kubernetes with them, on loopback.
 #
 #   servers.sh BINARY SIM   builds if needed, then applies every manifest with server-side validation and rolls ten sidecars
-#   servers.sh build        only builds: some 20 minutes on two cores
+#   servers.sh build        only builds: eight minutes of CPU
 #
 # Needs Go 1.26, openssl, and a Python with PyYAML and kubernetes-validate (SHIFTGATE_PYTHON names it; `.ci/run deployment` makes one).
 set -euo pipefail
