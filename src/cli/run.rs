@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::shared::{Exit, complain, env};
-use crate::app::{App, Ended, Options, Signals, Sockets, StartError};
+use crate::app::{App, Ended, Notifier, Options, Signals, Sockets, StartError};
 use crate::config::{self, Config, ConfigError, Secrets};
 use crate::demo::{self, Wish};
 use crate::fleet::PollIntervals;
@@ -70,8 +70,14 @@ async fn serve(
     bridge: Bridge,
     dropped: tracing_appender::non_blocking::ErrorCounter,
 ) -> Exit {
-    let options =
-        Options { watch: true, ask: Some(PollIntervals::default()), traces: true, bridge, ..Options::default() };
+    let options = Options {
+        watch: true,
+        ask: Some(PollIntervals::default()),
+        traces: true,
+        bridge,
+        notifier: Notifier::of_process(&env),
+        ..Options::default()
+    };
     let started = async {
         let signals = Signals::new()?;
         Ok::<_, StartError>((App::start_on(sockets, config, &text, Source::of_process(), options).await?, signals))

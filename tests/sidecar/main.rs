@@ -18,6 +18,7 @@ mod h2;
 mod hostile;
 mod injection;
 mod life;
+mod manager;
 mod metrics;
 mod passing;
 mod process;
