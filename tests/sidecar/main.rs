@@ -15,6 +15,7 @@ mod exposition;
 mod failover;
 mod fleet;
 mod h2;
+mod help;
 mod hostile;
 mod injection;
 mod life;

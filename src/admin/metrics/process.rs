@@ -102,7 +102,7 @@ mod tests {
             value(names::PROCESS_OPEN_FDS) >= 3.0 && value(names::PROCESS_MAX_FDS) >= value(names::PROCESS_OPEN_FDS)
         );
         assert!(value(names::PROCESS_CPU) >= 0.0);
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
         let age = now - value(names::PROCESS_START);
         assert!((-2.0..86_400.0).contains(&age), "{age}");
     }
