@@ -20,7 +20,7 @@ pub mod admin {
 pub mod app {
     //! A running sidecar.
 
-    pub use crate::app::{App, Ended, Options, Signals, Sockets, StartError};
+    pub use crate::app::{App, Ended, Notifier, Options, Signals, Sockets, StartError};
 }
 
 pub mod backend {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: sockets are bound only after the file was validated, and shutdown ends within `drain`.
 
+mod notify;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use crate::shadow::Shadows;
 use crate::stats::Stats;
 use crate::telemetry::meters::Meters;
 use crate::telemetry::{SPANS, Sinks};
+
+pub use notify::Notifier;
 
 /// Time for which new connections are accepted after SIGTERM, so that load balancers and probes notice `/readyz` first.
 const GRACE: Duration = Duration::from_secs(1);
@@ -77,6 +81,7 @@ pub struct App {
     exporter: Option<Exporter>,
     /// Copies of requests.
     shadows: Arc<Shadows>,
+    notifier: Notifier,
 }
 
 /// The state that the parts of one process share.
@@ -143,6 +148,8 @@ pub struct Options {
     pub traces: bool,
     /// Passes the process's own spans to the exporter.
     pub bridge: Bridge,
+    /// Tells the service manager.
+    pub notifier: Notifier,
 }
 
 /// Listening sockets inherited from the parent process; missing ones are bound.
@@ -186,6 +193,7 @@ impl App {
             monitor,
             exporter,
             shadows: Arc::new(shadows),
+            notifier: options.notifier,
         };
         app.serve(bound, options.timeouts);
         if let Some(monitor) = &app.monitor {
@@ -229,6 +237,7 @@ impl App {
     fn on_reading(&self, bridge: &Bridge) -> impl Fn(std::io::Result<Vec<u8>>) -> Vec<PathBuf> + Send + 'static {
         let (store, meters) = (Arc::clone(&self.store), Arc::clone(&self.shared.meters));
         let (monitor, bridge, shadows) = (self.monitor.clone(), bridge.clone(), Arc::clone(&self.shadows));
+        let notifier = self.notifier.clone();
         // The connections of a new reading's backends belong to this runtime.
         let runtime = tokio::runtime::Handle::current();
         move |reading| {
@@ -241,6 +250,7 @@ impl App {
             if let Some(monitor) = &monitor {
                 monitor.follow(current.targets_off_path());
             }
+            notifier.changed(&store);
             watched
         }
     }
@@ -271,14 +281,16 @@ impl App {
 
     /// Serves until SIGTERM or SIGINT, then drains.
     pub async fn run_until_signal(self, mut signals: Signals) -> Ended {
-        loop {
-            if !signals.next_is_hangup().await {
-                break;
-            }
-            self.reload_now();
+        self.notifier.ready(&self.store).await;
+        while signals.next_is_hangup().await {
+            let Some(watcher) = &self.watcher else { continue };
+            let (notifier, store) = (self.notifier.clone(), Arc::clone(&self.store));
+            let number = notifier.reloading().await;
+            watcher.reload_then(move || notifier.reloaded(number, &store));
         }
-        let drain = self.store.current().snapshot.config.server.drain;
-        tracing::info!(drain_s = drain.as_secs_f64(), in_flight = self.stats.in_flight.get(), "draining");
+        let (drain, in_flight) = (self.store.current().snapshot.config.server.drain, self.stats.in_flight.get());
+        tracing::info!(drain_s = drain.as_secs_f64(), in_flight, "draining");
+        self.notifier.stopping(in_flight).await;
         self.drain(drain, signals.stop()).await
     }
 

@@ -68,6 +68,13 @@ def check_dockerfile(image, scratch):
         for target in tomllib.loads((ROOT / "Cargo.toml").read_text()).get(kind, []):
             paths = [target["path"]] if "path" in target else [f"{folder}/{target['name']}.rs", f"{folder}/{target['name']}/main.rs"]
             assert any((scratch / path).is_file() for path in paths), f"the Dockerfile makes no placeholder for {paths}"
+    copied = " ".join(text for name, text in dockerfile() if name == "COPY").split()
+    sent = (HERE / "Dockerfile.dockerignore").read_text().split()
+    for source in (ROOT / "src").rglob("*.rs"):
+        if source.stem != "tests":
+            for name in re.findall(r'include_(?:str|bytes)!\("([^"]+)"\)', source.read_text()):
+                name = str((source.parent / name).resolve().relative_to(ROOT))
+                assert name.startswith("src/") or (name in copied and f"!{name}" in sent), f"the Dockerfile does not copy {name}"
     return probe
 
 

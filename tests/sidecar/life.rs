@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Starts the binary in a shell that runs `before` first.
-fn shell(before: &str, file: &Path) -> Command {
+pub(crate) fn shell(before: &str, file: &Path) -> Command {
     let mut command = Command::new("sh");
     let script = format!("{before}\nexec \"$0\" --config \"$1\"");
     command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_shiftgate")).arg(file);
