@@ -229,7 +229,8 @@ impl App {
             started: *started_at,
         };
         tokio::spawn(Arc::new(admin).run(bound.admin));
-        tokio::spawn(write_counts(Arc::clone(store), Arc::clone(&self.shadows), Arc::clone(shutdown)));
+        let counted = (Arc::clone(store), Arc::clone(meters));
+        tokio::spawn(write_counts(counted, Arc::clone(&self.shadows), Arc::clone(shutdown)));
     }
 
     /// Puts a new reading of the file in force, and tells everyone who follows it.
@@ -254,7 +255,12 @@ impl App {
         }
     }
 
-    /// Returns the process at this moment.
+    /// Returns the process at this moment, with the verdicts on its pairs.
+    pub async fn view_with_verdicts(&self) -> View {
+        View { verdicts: self.shadows.verdicts().await, ..self.view() }
+    }
+
+    /// Returns the process at this moment, without verdicts.
     pub fn view(&self) -> View {
         View {
             listen: self.listen.clone(),
@@ -321,7 +327,7 @@ impl App {
             shutdown.tasks.wait().await;
         }
         drop(span);
-        self.shadows.finish(&self.store.current().snapshot.config, FLUSH).await;
+        self.shadows.finish(&self.store.current(), &self.shared.meters, FLUSH).await;
         if let Some(exporter) = self.exporter {
             exporter.finish().await;
         }
@@ -342,11 +348,11 @@ impl App {
 }
 
 /// Writes the counts of each minute, until the process ends.
-async fn write_counts(store: Arc<Store>, shadows: Arc<Shadows>, shutdown: Arc<Shutdown>) {
+async fn write_counts((store, meters): (Arc<Store>, Arc<Meters>), shadows: Arc<Shadows>, shutdown: Arc<Shutdown>) {
     let mut minutes = tokio::time::interval(COUNTS);
     minutes.tick().await;
     while shutdown.closing.run_until_cancelled(minutes.tick()).await.is_some() {
-        shadows.write_counts(&store.current().snapshot.config);
+        shadows.write_counts(&store.current(), &meters);
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) enum Exit {
     Failed,
     /// Code 2: the arguments or the file are not valid.
     Refused,
+    /// This code: a signal ended the command.
+    Signalled(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -23,6 +25,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => Self::SUCCESS,
             Exit::Failed => Self::FAILURE,
             Exit::Refused => Self::from(2),
+            Exit::Signalled(code) => Self::from(code),
         }
     }
 }
@@ -35,6 +38,17 @@ pub(super) fn env(name: &str) -> Option<String> {
 /// Prints to stdout. A closed pipe does not change how a command ends.
 pub(super) fn say(text: &str) {
     drop(writeln!(std::io::stdout(), "{}", text.trim_end()));
+}
+
+/// Prints to stdout a result that others read: one that was cut, as on a full disk, is a failure. A closed pipe is none.
+pub(super) fn print(text: &str) -> Exit {
+    match writeln!(std::io::stdout(), "{}", text.trim_end()).and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(&format!("stdout cannot be written: {error}"));
+            Exit::Failed
+        }
+        _ => Exit::Done,
+    }
 }
 
 /// Prints to stderr.

@@ -32,6 +32,15 @@ impl Answer {
         self.refusal.as_deref().is_some_and(|text| !text.is_empty()) || self.finish.as_deref() == Some("content_filter")
     }
 
+    /// Sizes of its content and of the memory that holds it, in bytes.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let texts = [&self.text, &self.refusal].into_iter().flatten();
+        let texts = texts.chain(self.calls.iter().flat_map(|call| [&call.name, &call.arguments]));
+        let (content, memory) =
+            texts.fold((0, 0), |(content, memory), text| (content + text.len(), memory + text.capacity()));
+        (content, memory + size_of::<Self>() + self.calls.capacity() * size_of::<Call>())
+    }
+
     /// Returns the text, empty if there is none.
     pub fn text(&self) -> &str {
         self.text.as_deref().unwrap_or_default()

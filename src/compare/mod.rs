@@ -33,6 +33,7 @@ pub use answer::{Answer, Call};
 pub use asked::{Asked, AskedSchema, Format};
 pub use leg::{LegScores, leg};
 pub use pair::pair;
+pub use read::{Reading, Sizes};
 pub use row::Value;
 pub use schemas::Schemas;
 pub use scores::Scores;

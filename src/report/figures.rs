@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::cell::Quantity;
 use super::interval::{self, Interval, Scale};
 use super::judge::{self, Finding};
-use super::key_hours::{Observations, Quantity};
+use super::key_hours::Observations;
 use super::notes;
 use super::quantile::Histogram;
 use super::round::{figure, instant, round, share};
@@ -43,7 +44,8 @@ impl Figured {
         let checks =
             checks.map(|(check, faults)| self::check(*check, *faults, key, &observations, &mut findings)).collect();
         let kinds = kinds(key, data, &observations, &mut findings);
-        let judged = judge::row(data.pairs, observations.keys, &findings);
+        let scored = data.kinds.iter().map(|sums| sums.n).sum();
+        let judged = judge::row(data.pairs, scored, observations.keys, &findings);
         let ratio = |quantity| ratio(&observations, quantity);
         let mut row = Row {
             route: key.route.to_string(),
@@ -102,7 +104,7 @@ fn check(
     findings: &mut Vec<Finding>,
 ) -> Check {
     let scale = if check == CheckName::Script { Scale::Unit } else { Scale::Signed };
-    let difference = interval::mean(&observations.check(check), scale);
+    let difference = interval::mean(&observations.of_quantity(Quantity::Check(check)), scale);
     // The failures of a serving candidate fail over and never become pairs.
     let is_blind = check == CheckName::Failed && key.is_served_by_candidate;
     let result = match judge::result(difference.as_ref(), None, LIMIT_SHARE) {

@@ -144,6 +144,13 @@ impl Pair<'_> {
         self.baseline.outcome == Outcome::Ok && self.candidate.outcome == Outcome::Ok
     }
 
+    /// Returns the kind, the agreement and, if the noise leg has the same kind, the baseline's agreement with itself.
+    pub(super) fn agreements(&self) -> Option<(PairKind, u32, Option<u32>)> {
+        let (kind, agreement) = self.scores.scored()?;
+        let floor = self.floor.as_ref().and_then(Scores::scored);
+        Some((kind, agreement, floor.filter(|(of, _)| *of == kind).map(|(_, floor)| floor)))
+    }
+
     /// Returns the faults of the baseline and of the candidate; `None` for a pair that the check is not over.
     pub(super) fn faults(&self, check: CheckName) -> Option<(bool, bool)> {
         let legs = (&self.baseline, &self.candidate);

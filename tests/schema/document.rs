@@ -223,7 +223,13 @@ struct Residency {
 
 /// A server that can answer.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(
+    deny_unknown_fields,
+    extend(
+        "if" = { "properties": { "watch_models": { "const": true } }, "required": ["watch_models"] },
+        "then" = { "properties": { "api_key": { "type": "object" } } }
+    )
+)]
 struct Backend {
     engine: Engine,
     /// Its base URL; the path after /v1 is joined to it.
@@ -260,6 +266,9 @@ struct Backend {
     /// "http://proxy.corp:3128", or "env" for HTTPS_PROXY and NO_PROXY.
     #[schemars(regex(pattern = r"^(env|http://[^?#\s]+)$"))]
     proxy: Option<String>,
+    /// Ask /v1/models once a day for dates at which models are switched off; needs a key of its own.
+    #[schemars(extend("default" = false))]
+    watch_models: Option<bool>,
     /// HTTP/2 to this backend.
     #[schemars(extend("default" = false))]
     h2: Option<bool>,

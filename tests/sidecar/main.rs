@@ -21,6 +21,7 @@ mod injection;
 mod life;
 mod manager;
 mod metrics;
+mod model_ends;
 mod passing;
 mod process;
 mod proxy;
