@@ -415,6 +415,15 @@ fn a_sentence_speaks_of_the_rows_that_decide() {
     }));
     let says = &report.routes[0].says;
     assert!(says.starts_with("not enough data: 150 pairs where at least 200 are needed; about 52 more"), "{says}");
+    // Rows that are too small to delay `ready` are not what it rests on.
+    let report = judged(&pairs(630, |number, pair| {
+        if number < 30 {
+            pair["model"] = json!("tiny");
+        }
+    }));
+    let says = &report.routes[0].says;
+    assert!(says.starts_with("ready: 600 of 630 pairs exclude that qwen is worse than openai"), "{says}");
+    assert!(says.ends_with("; the others are in rows too small to decide"), "{says}");
     // Where all rows are small, all decide.
     let mut lines = pairs(21 * 500, |number, pair| pair["model"] = json!(format!("m{}", number % 21)));
     let ready = judged(&lines);
@@ -613,6 +622,62 @@ fn exit_codes_are_those_of_the_contract() {
     assert_eq!((code, out.is_empty(), err.starts_with("warning: ")), (0, false, true), "{err}");
     fs::remove_file(path.join("rollout.toml")).unwrap();
     assert_eq!(run(command(path).args(["few", "--json"])).2, "");
+}
+
+#[test]
+fn the_page_does_not_take_the_place_of_what_is_read() {
+    let folder = folder();
+    let (path, lines) = (folder.path(), pairs(60, |_, _| {}).join("\n"));
+    for name in ["records.jsonl", "records.jsonl.1"] {
+        fs::write(path.join(name), &lines).unwrap();
+    }
+    std::os::unix::fs::symlink("records.jsonl", path.join("link")).unwrap();
+    let files = ["records.jsonl", "records.jsonl.1"];
+    for page in ["records.jsonl.1", "./records.jsonl", "link"] {
+        let (code, out, err) = run(command(path).args(files).args(["--html", page]));
+        assert_eq!((code, out.as_str(), err.starts_with(page)), (2, "", true), "{page}: {err}");
+    }
+    let stdin = || fs::File::open(path.join("records.jsonl")).unwrap();
+    assert_eq!(run(command(path).args(["-", "--html", "records.jsonl"]).stdin(stdin())).0, 2);
+    assert!(files.iter().all(|name| fs::read_to_string(path.join(name)).unwrap() == lines));
+    assert_eq!(run(command(path).args(["-", "--html", "page"]).stdin(stdin())).0, 0);
+}
+
+#[test]
+fn rows_that_are_only_counted_are_not_ready() {
+    let folder = folder();
+    let path = folder.path();
+    // The row of the failing route has the fewest pairs, and no place among 256 rows.
+    let lines = pairs(600 + 255 * 3 + 2, |number, pair| match number {
+        0..600 => {}
+        600..1365 => pair["model"] = json!(format!("m{}", number / 3)),
+        _ => {
+            pair["route"] = json!("failing");
+            pair["candidate"]["outcome"] = json!("reset");
+        }
+    });
+    fs::write(path.join("a"), lines.join("\n")).unwrap();
+    let (code, out, err) = run(command(path).args(["a", "--json", "--require", "ready"]));
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((report["routes"].as_array().unwrap().len(), &report["routes"][0]["verdict"]), (1, &json!("ready")));
+    assert_eq!((code, err.starts_with("ready is not shown: 1 rows of 2 pairs")), (1, true), "{err}");
+    assert_eq!(run(command(path).args(["a", "--json", "--require", "ready", "--route", "default"])).0, 0);
+    assert_eq!(run(command(path).args(["a", "--json"])).0, 0);
+}
+
+#[test]
+fn counts_of_any_size_make_a_report() {
+    let largest =
+        json!({"chosen": 8e15, "attempted": 8e15, "served": 8e15, "failed": 8e15, "usd": 8e6, "priced": 8e15});
+    let copies = json!({"sent": 8e15, "unwell": 8e15, "in_flight": 8e15, "bytes": 8e15, "budget": 8e15});
+    let counts = json!({"v": 1, "kind": "counts", "at": "2026-11-20T08:00:00Z", "instance": "0a1b2c", "route": "default",
+                        "backends": {"openai": largest, "qwen": largest}, "shadow": {"qwen": copies}});
+    let mut lines = vec![counts.to_string(); 2500];
+    lines.extend(pairs(10, |_, _| {}));
+    let report = judged(&lines);
+    assert_eq!((report.routes[0].shadow.sent, report.routes[0].admitted), (u64::MAX, Some(1.0)));
+    assert_eq!((report.totals[0].what, report.totals[0].value), ("served_failed", 0.0));
+    assert!(text(&report).contains("Share admitted: 100.00 %"));
 }
 
 #[test]
