@@ -217,7 +217,8 @@ impl App {
             timeouts,
             (sinks, Arc::clone(&self.shadows)),
         );
-        tokio::spawn(bound.listener.run(Arc::new(proxy)));
+        // Tracked: the end waits for a connection that is accepted at the last moment.
+        shutdown.tasks.spawn(bound.listener.run(Arc::new(proxy)));
         let admin = Admin {
             store: Arc::clone(store),
             stats: Arc::clone(stats),

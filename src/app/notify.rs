@@ -125,9 +125,11 @@ impl Told {
         self.ready(status)
     }
 
-    /// Returns nothing during a reload, whose end brings the status, and while the process drains.
+    /// Returns nothing before the process is ready, during a reload, whose end brings the status, and while the process
+    /// drains.
     fn changed(&mut self, status: String) -> Option<String> {
-        if self.is_reloading || self.is_stopping || status == self.status {
+        let is_ready = !self.status.is_empty();
+        if !is_ready || self.is_reloading || self.is_stopping || status == self.status {
             return None;
         }
         self.status.clone_from(&status);
@@ -202,6 +204,7 @@ mod tests {
     #[test]
     fn the_end_of_the_last_of_several_reloads_answers_all_of_them() {
         let mut told = Told::default();
+        assert_eq!(told.changed("a".to_owned()), None, "READY comes first");
         assert_eq!(told.ready("a".to_owned()).as_deref(), Some("READY=1\nSTATUS=a\n"));
         assert_eq!(told.reloading(7).as_deref(), Some("RELOADING=1\nMONOTONIC_USEC=7\n"));
         told.reloading(8);

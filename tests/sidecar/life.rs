@@ -107,3 +107,19 @@ async fn a_drain_closes_idle_connections_and_lets_streams_end() {
     assert!(answer.whole && answer.text().ends_with("data: [DONE]\n\n"));
     assert_eq!(process.child.wait().unwrap().code(), Some(0));
 }
+
+#[tokio::test]
+async fn a_first_request_in_transit_when_the_listener_closes_is_answered() {
+    let (_openai, _qwen, _folder, path) = on_disk(|openai, qwen| file(openai, qwen, 0.0)).await;
+    let mut process = Process::start(&path);
+    let mut early = TcpStream::connect(process.listen).await.unwrap();
+    process.signal("-TERM");
+    let closed = async { while TcpStream::connect(process.listen).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, closed).await.expect("the listener closes");
+    early.write_all(&post("/v1/chat/completions", &chat("x", false), "")).await.unwrap();
+    let mut got = Vec::new();
+    early.read_to_end(&mut got).await.unwrap();
+    let answer = parse(&got);
+    assert_eq!((answer.status, answer.whole), (200, true));
+    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+}
