@@ -415,6 +415,15 @@ fn a_sentence_speaks_of_the_rows_that_decide() {
     }));
     let says = &report.routes[0].says;
     assert!(says.starts_with("not enough data: 150 pairs where at least 200 are needed; about 52 more"), "{says}");
+    // Rows that are too small to delay `ready` are not what it rests on.
+    let report = judged(&pairs(630, |number, pair| {
+        if number < 30 {
+            pair["model"] = json!("tiny");
+        }
+    }));
+    let says = &report.routes[0].says;
+    assert!(says.starts_with("ready: 600 of 630 pairs exclude that qwen is worse than openai"), "{says}");
+    assert!(says.ends_with("; the others are in rows too small to decide"), "{says}");
     // Where all rows are small, all decide.
     let mut lines = pairs(21 * 500, |number, pair| pair["model"] = json!(format!("m{}", number % 21)));
     let ready = judged(&lines);

@@ -10,11 +10,14 @@ use super::verdict::{CheckResult, Verdict};
 /// verdict is about, of `all` current ones.
 pub(super) fn says(judged: &Judged, names: (&str, &str), rows: &[&Figured], all: usize) -> String {
     let (baseline, candidate) = names;
-    let pairs: u64 = rows.iter().map(|one| one.row.pairs).sum();
     match judged.verdict {
-        Verdict::Ready => format!(
-            "ready: {pairs} pairs exclude that {candidate} is worse than {baseline} by more than the limit of any check"
-        ),
+        Verdict::Ready => {
+            let (pairs, others) = excluding(rows);
+            format!(
+                "ready: {pairs} pairs exclude that {candidate} is worse than {baseline} by more than the limit of any \
+                 check{others}"
+            )
+        }
         Verdict::NotReady => {
             let reasons: Vec<String> = judged.why.iter().filter_map(|name| worse(name, names, rows, all)).collect();
             format!("not ready because {}", reasons.join("; and because "))
@@ -25,6 +28,16 @@ pub(super) fn says(judged: &Judged, names: (&str, &str), rows: &[&Figured], all:
             format!("not enough data: {}{}", missing(&judged.why, rows).join(", "), needs.unwrap_or_default())
         }
     }
+}
+
+/// Returns the pairs on which `ready` rests, and a clause about those that are in rows too small to delay it.
+fn excluding(rows: &[&Figured]) -> (String, &'static str) {
+    let all: u64 = rows.iter().map(|one| one.row.pairs).sum();
+    let of = rows.iter().filter(|one| one.row.verdict == Verdict::Ready).map(|one| one.row.pairs).sum::<u64>();
+    if of == all {
+        return (all.to_string(), "");
+    }
+    (format!("{of} of {all}"), "; the others are in rows too small to decide")
 }
 
 /// Returns what is missing, in words.
