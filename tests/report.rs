@@ -625,6 +625,47 @@ fn exit_codes_are_those_of_the_contract() {
 }
 
 #[test]
+fn the_page_does_not_take_the_place_of_what_is_read() {
+    let folder = folder();
+    let (path, lines) = (folder.path(), pairs(60, |_, _| {}).join("\n"));
+    for name in ["records.jsonl", "records.jsonl.1"] {
+        fs::write(path.join(name), &lines).unwrap();
+    }
+    std::os::unix::fs::symlink("records.jsonl", path.join("link")).unwrap();
+    let files = ["records.jsonl", "records.jsonl.1"];
+    for page in ["records.jsonl.1", "./records.jsonl", "link"] {
+        let (code, out, err) = run(command(path).args(files).args(["--html", page]));
+        assert_eq!((code, out.as_str(), err.starts_with(page)), (2, "", true), "{page}: {err}");
+    }
+    let stdin = || fs::File::open(path.join("records.jsonl")).unwrap();
+    assert_eq!(run(command(path).args(["-", "--html", "records.jsonl"]).stdin(stdin())).0, 2);
+    assert!(files.iter().all(|name| fs::read_to_string(path.join(name)).unwrap() == lines));
+    assert_eq!(run(command(path).args(["-", "--html", "page"]).stdin(stdin())).0, 0);
+}
+
+#[test]
+fn rows_that_are_only_counted_are_not_ready() {
+    let folder = folder();
+    let path = folder.path();
+    // The row of the failing route has the fewest pairs, and no place among 256 rows.
+    let lines = pairs(600 + 255 * 3 + 2, |number, pair| match number {
+        0..600 => {}
+        600..1365 => pair["model"] = json!(format!("m{}", number / 3)),
+        _ => {
+            pair["route"] = json!("failing");
+            pair["candidate"]["outcome"] = json!("reset");
+        }
+    });
+    fs::write(path.join("a"), lines.join("\n")).unwrap();
+    let (code, out, err) = run(command(path).args(["a", "--json", "--require", "ready"]));
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((report["routes"].as_array().unwrap().len(), &report["routes"][0]["verdict"]), (1, &json!("ready")));
+    assert_eq!((code, err.starts_with("ready is not shown: 1 rows of 2 pairs")), (1, true), "{err}");
+    assert_eq!(run(command(path).args(["a", "--json", "--require", "ready", "--route", "default"])).0, 0);
+    assert_eq!(run(command(path).args(["a", "--json"])).0, 0);
+}
+
+#[test]
 fn a_report_that_is_cut_is_a_failure() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let done = command(&data(".")).args(["mixed.jsonl", "--json"]).stdout(full).output().unwrap();

@@ -16,7 +16,7 @@ use flate2::bufread::MultiGzDecoder;
 use super::shared::{Exit, complain, env, print, say};
 use crate::config::{self, Secrets};
 use crate::report::{
-    Collector, Curves, Filter, GpuPrices, Report, Verdict, each_line, html, instant, markdown, text, verdicts,
+    Collector, Curves, Filter, GpuPrices, Other, Report, Verdict, each_line, html, instant, markdown, text, verdicts,
 };
 use interrupt::Interrupt;
 use progress::Progress;
@@ -65,6 +65,10 @@ enum Required {
 }
 
 pub(super) fn run(path: &Path, arguments: &Arguments) -> Exit {
+    if let Some(page) = arguments.html.as_deref().filter(|page| is_read(page, &arguments.files)) {
+        complain(&format!("{} holds the lines that are read: name another file for the page", page.display()));
+        return Exit::Refused;
+    }
     let interrupt = match Interrupt::handle() {
         Ok(interrupt) => interrupt,
         Err(error) => {
@@ -86,9 +90,28 @@ pub(super) fn run(path: &Path, arguments: &Arguments) -> Exit {
     // Without any route nothing was found in too little, which is not ready.
     let is_ready = !report.routes.is_empty() && report.routes.iter().all(|route| route.verdict == Verdict::Ready);
     match arguments.require {
-        Some(Required::Ready) if !is_ready && done == Exit::Done => Exit::Failed,
+        Some(Required::Ready) if done == Exit::Done && !(is_ready && is_whole(&report)) => Exit::Failed,
         _ => done,
     }
+}
+
+/// True if each row was judged; else it says so. A route whose rows are only counted is in no verdict.
+fn is_whole(report: &Report) -> bool {
+    let Other { rows, pairs } = report.other;
+    if rows > 0 {
+        complain(&format!(
+            "ready is not shown: {rows} rows of {pairs} pairs are only counted; choose fewer by --since, --route or --model"
+        ));
+    }
+    rows == 0
+}
+
+/// True if the page would take the place of a file that is read, as where a pattern of the shell names the records after
+/// --html.
+fn is_read(page: &Path, files: &[PathBuf]) -> bool {
+    let of = |path: &Path| fs::metadata(path).ok().map(|of| (of.dev(), of.ino()));
+    let opened = |file: &PathBuf| of(if file == Path::new(STDIN) { Path::new("/dev/stdin") } else { file });
+    of(page).is_some_and(|page| files.iter().any(|file| opened(file) == Some(page)))
 }
 
 fn printed(report: &Report, arguments: &Arguments) -> String {
