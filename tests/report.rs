@@ -666,6 +666,21 @@ fn rows_that_are_only_counted_are_not_ready() {
 }
 
 #[test]
+fn counts_of_any_size_make_a_report() {
+    let largest =
+        json!({"chosen": 8e15, "attempted": 8e15, "served": 8e15, "failed": 8e15, "usd": 8e6, "priced": 8e15});
+    let copies = json!({"sent": 8e15, "unwell": 8e15, "in_flight": 8e15, "bytes": 8e15, "budget": 8e15});
+    let counts = json!({"v": 1, "kind": "counts", "at": "2026-11-20T08:00:00Z", "instance": "0a1b2c", "route": "default",
+                        "backends": {"openai": largest, "qwen": largest}, "shadow": {"qwen": copies}});
+    let mut lines = vec![counts.to_string(); 2500];
+    lines.extend(pairs(10, |_, _| {}));
+    let report = judged(&lines);
+    assert_eq!((report.routes[0].shadow.sent, report.routes[0].admitted), (u64::MAX, Some(1.0)));
+    assert_eq!((report.totals[0].what, report.totals[0].value), ("served_failed", 0.0));
+    assert!(text(&report).contains("Share admitted: 100.00 %"));
+}
+
+#[test]
 fn a_report_that_is_cut_is_a_failure() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let done = command(&data(".")).args(["mixed.jsonl", "--json"]).stdout(full).output().unwrap();

@@ -90,7 +90,7 @@ pub(super) fn lines(report: &Report, page: &mut Page) {
 pub(super) fn traffic(route: &Route, page: &mut Page) {
     page.heading(2, format!("Route {}, {} beside {}", route.route, route.candidate, route.baseline));
     let copies = &route.shadow;
-    let fit = copies.sent + copies.unwell + copies.in_flight + copies.bytes + copies.budget;
+    let fit = copies.fit();
     page.words(match route.admitted {
         Some(admitted) => format!(
             "Share admitted: {}: {} of {fit} requests that were chosen for a copy and fit for one were copied. It is a \

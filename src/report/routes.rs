@@ -80,7 +80,7 @@ fn route(rows: &[(usize, &Figured)], traffic: &Traffic) -> Option<Route> {
         why: judged.why,
         needs_pairs: judged.needs_pairs,
         hours: round(counts.map_or(0.0, |counts: &RouteTraffic| counts.minutes.hours())),
-        admitted: share(shadow.sent, shadow.sent + shadow.unwell + shadow.in_flight + shadow.bytes + shadow.budget),
+        admitted: share(shadow.sent, shadow.fit()),
         shadow,
         served: served.into(),
     })

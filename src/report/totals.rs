@@ -73,7 +73,7 @@ fn served_failed(group: &Group<'_>, traffic: &Traffic) -> Option<Total> {
         }
         let value = share(right) - share(left);
         let (n, m) = (left.attempted as f64, right.attempted as f64);
-        let p = (left.failed + right.failed) as f64 / (n + m);
+        let p = (left.failed as f64 + right.failed as f64) / (n + m);
         let error = (p * (1.0 - p) * (1.0 / n + 1.0 / m)).sqrt();
         let sign = if value.abs() > ERRORS * error { sign(value) } else { 0 };
         parts.push(Part { value, sign, ..Part::of_route(name, route, (left, right)) });
