@@ -633,8 +633,14 @@ fn the_page_does_not_take_the_place_of_what_is_read() {
     }
     std::os::unix::fs::symlink("records.jsonl", path.join("link")).unwrap();
     let files = ["records.jsonl", "records.jsonl.1"];
-    for page in ["records.jsonl.1", "./records.jsonl", "link"] {
-        let (code, out, err) = run(command(path).args(files).args(["--html", page]));
+    fs::write(path.join("foreign"), "7").unwrap();
+    for (page, read) in [
+        ("records.jsonl", &files[1..]),
+        ("records.jsonl.1", &files[..]),
+        ("link", &files[..]),
+        ("foreign", &["foreign"][..]),
+    ] {
+        let (code, out, err) = run(command(path).args(read).args(["--html", page]));
         assert_eq!((code, out.as_str(), err.starts_with(page)), (2, "", true), "{page}: {err}");
     }
     let stdin = || fs::File::open(path.join("records.jsonl")).unwrap();

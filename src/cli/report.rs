@@ -65,8 +65,8 @@ enum Required {
 }
 
 pub(super) fn run(path: &Path, arguments: &Arguments) -> Exit {
-    if let Some(page) = arguments.html.as_deref().filter(|page| is_read(page, &arguments.files)) {
-        complain(&format!("{} holds the lines that are read: name another file for the page", page.display()));
+    if let Some(page) = arguments.html.as_deref().filter(|page| has_records(page, &arguments.files)) {
+        complain(&format!("{} holds records: name another file for the page", page.display()));
         return Exit::Refused;
     }
     let interrupt = match Interrupt::handle() {
@@ -106,12 +106,17 @@ fn is_whole(report: &Report) -> bool {
     rows == 0
 }
 
-/// True if the page would take the place of a file that is read, as where a pattern of the shell names the records after
-/// --html.
-fn is_read(page: &Path, files: &[PathBuf]) -> bool {
-    let of = |path: &Path| fs::metadata(path).ok().map(|of| (of.dev(), of.ino()));
+/// True if the page would take the place of records, as where a pattern of the shell names them after --html: of a file that
+/// is read, or of one that begins as records do and no page does.
+fn has_records(page: &Path, files: &[PathBuf]) -> bool {
+    let of = |path: &Path| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|of| (of.dev(), of.ino()));
     let opened = |file: &PathBuf| of(if file == Path::new(STDIN) { Path::new("/dev/stdin") } else { file });
-    of(page).is_some_and(|page| files.iter().any(|file| opened(file) == Some(page)))
+    let begins = || {
+        let mut begun = [0; GZIP.len()];
+        let read = File::open(page).and_then(|mut file| file.read_exact(&mut begun));
+        read.is_ok() && (begun.starts_with(b"{") || begun == GZIP)
+    };
+    of(page).is_some_and(|page| begins() || files.iter().any(|file| opened(file) == Some(page)))
 }
 
 fn printed(report: &Report, arguments: &Arguments) -> String {
