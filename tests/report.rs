@@ -245,6 +245,48 @@ fn judged(lines: &[String]) -> Report {
 }
 
 #[test]
+fn ready_says_what_no_interval_counts() {
+    // One user for whom everything is refused, and tool calls where the baseline answers with text.
+    let mut lines = pairs(1_200, |number, pair| {
+        if number >= 600 {
+            pair["key"] = json!("00000000000000ff");
+            pair["candidate"]["refused"] = json!(number < 700);
+        }
+    });
+    let tools = (2_000..2_100).map(|number| {
+        pair(number, |pair| {
+            pair["baseline"]["mode"] = json!("text");
+            pair["candidate"]["mode"] = json!("tools");
+            pair["scores"] = json!({"kind": "tools", "agreement": 0.0});
+            pair["floor"] = json!({"kind": "text", "agreement": 1.0});
+        })
+    });
+    lines.extend(tools);
+    let genuine = (3_000..3_200).map(|number| {
+        pair(number, |pair| {
+            pair["baseline"]["mode"] = json!("tools");
+            pair["candidate"]["mode"] = json!("tools");
+            pair["scores"] = json!({"kind": "tools", "agreement": 1.0});
+            pair["floor"] = json!({"kind": "tools", "agreement": 1.0});
+        })
+    });
+    lines.extend(genuine);
+    let says = judged(&lines).routes[0].says.clone();
+    let expected = "; but no interval counts this: qwen calls tools in 100 of 1500 answers where openai does not; refused \
+                    is qwen's fault alone in 100 of 1500 pairs, of few users or hours";
+    assert!(says.starts_with("ready: 1500 pairs exclude") && says.ends_with(expected), "{says}");
+    // What comes from both sides alike is no caveat.
+    let says = judged(&pairs(1_200, |number, pair| {
+        let side = if number % 2 == 0 { "baseline" } else { "candidate" };
+        if number < 60 {
+            pair[side]["mode"] = json!("tools");
+        }
+    }));
+    let says = &says.routes[0].says;
+    assert!(says.ends_with("any check"), "{says}");
+}
+
+#[test]
 fn the_same_backend_twice_is_ready_with_600_users_and_not_with_100() {
     let report = judged(&pairs(600, |_, _| {}));
     let route = &report.routes[0];
@@ -589,7 +631,7 @@ fn files_are_read_once_compressed_and_from_stdin() {
     let output = child.wait_with_output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["files"], &report["lines"]["pairs"]), (&json!(1), &json!(300)));
-    // What cannot be read is named, and nothing is printed.
+    // A file that cannot be read is named, and nothing is printed.
     fs::write(path.join("cut.gz"), &packed[..packed.len() - 20]).unwrap();
     for bad in ["missing.jsonl", "cut.gz", "."] {
         let (code, out, err) = run(command(path).args(["a.jsonl", bad]));

@@ -24,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(HERE.parent.parent / "tests" / "deployment"))
-from beside import PATIENCE, ROOT, Backends, Load, Volume, ask, await_percent, eventually, free_port, get  # noqa: E402
+from beside import PATIENCE, ROOT, Backends, Load, Volume, ask, await_percent, eventually, free_port, get, started  # noqa: E402
 
 CONFIG = """
 [server]
@@ -118,15 +118,7 @@ class Container:
         for target, source in {"/etc/hosts": "/etc/hosts", **mounts}.items():
             config["mounts"].append({"destination": target, "source": str(source), "type": "bind", "options": ["rbind", "ro"]})
         (bundle / "config.json").write_text(json.dumps(config))
-        self.process = subprocess.Popen(["runc", "run", "--bundle", bundle, self.name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        said = []
-        for line in self.process.stdout:
-            said.append(line)
-            if '"listening"' in line:
-                break
-        else:
-            raise AssertionError(f"it did not start: exit {self.process.wait()}: {''.join(said)}")
-        threading.Thread(target=self.process.stdout.read, daemon=True).start()
+        self.process, _ = started(["runc", "run", "--bundle", bundle, self.name])
         self.pid = json.loads(subprocess.run(["runc", "state", self.name], check=True, capture_output=True).stdout)["pid"]
 
     def run(self, command):

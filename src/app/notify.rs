@@ -26,7 +26,7 @@ pub struct Notifier {
     told: Arc<Mutex<Told>>,
 }
 
-/// What the manager was told.
+/// State that the manager knows.
 #[derive(Debug, Default)]
 struct Told {
     /// Number of reloads that were announced.

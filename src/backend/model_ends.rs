@@ -9,7 +9,7 @@ use jiff::tz::Offset;
 /// Limit on the models that are kept, those that end first. A vendor's list has some hundred models, few of which end.
 const MAX_MODELS: usize = 256;
 
-/// What the last list of models said. Written off the request path, and never read on it.
+/// Ends of models by the last list. Written off the request path, and never read on it.
 #[derive(Debug, Default)]
 pub struct ModelEnds(Mutex<Option<Vec<ModelEnd>>>);
 

@@ -1,6 +1,6 @@
-//! What `--help` says below the options: exit codes, and examples of each command.
+//! Text of `--help` below the options: exit codes, and examples of each command.
 
-/// Of `shiftgate --help`.
+/// Exit codes, for `shiftgate --help`.
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0  done

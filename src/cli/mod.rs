@@ -136,8 +136,7 @@ pub fn main() -> ExitCode {
         }
     };
     if arguments.version {
-        say(&version::text(arguments.verbose));
-        return ExitCode::SUCCESS;
+        return say(&version::text(arguments.verbose)).into();
     }
     let (path, color) = (arguments.config.as_path(), arguments.color);
     let exit = match arguments.command {
@@ -151,10 +150,7 @@ pub fn main() -> ExitCode {
         Some(Command::Shift { backend, percent, route }) => shift(path, &backend, percent, route.as_deref()),
         Some(Command::Report(arguments)) => report::run(path, &arguments),
         Some(Command::Status(arguments)) => status::run(path, &arguments),
-        Some(Command::Schema) => {
-            say(SCHEMA);
-            Exit::Done
-        }
+        Some(Command::Schema) => say(SCHEMA),
         Some(Command::Completions { shell }) => completions(shell),
     };
     exit.into()
@@ -169,8 +165,7 @@ fn completions(shell: CompletionShell) -> Exit {
     // The generator panics where it cannot write; a closed pipe is not a failure.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "shiftgate", &mut script);
-    say(&String::from_utf8_lossy(&script));
-    Exit::Done
+    say(&String::from_utf8_lossy(&script))
 }
 
 /// `probe` is `None` without `--probe`; otherwise true if the results are printed as JSON, and nothing else.
@@ -180,14 +175,15 @@ fn check(path: &Path, without_secrets: bool, probe: Option<bool>) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    if probe != Some(true) {
-        say(&config::describe(&config));
-    }
+    let described = if probe == Some(true) { Exit::Done } else { say(&config::describe(&config)) };
     let telemetry = otlp::warnings(&config.telemetry, &env);
     for warning in config::warnings(&config, &env).into_iter().chain(telemetry) {
         complain(&format!("warning: {warning}"));
     }
-    probe.map_or(Exit::Done, |json| probe::run(&config, json))
+    match probe {
+        Some(json) if described == Exit::Done => probe::run(&config, json),
+        _ => described,
+    }
 }
 
 fn shift(path: &Path, backend: &str, percent: f64, route: Option<&str>) -> Exit {
@@ -200,7 +196,8 @@ fn shift(path: &Path, backend: &str, percent: f64, route: Option<&str>) -> Exit 
     };
     match config::shift(path, backend, percent, route, &env) {
         Ok(done) => {
-            say(&format!("{}: {} {} % -> {} %", done.route, done.backend, done.before, done.after));
+            // The file is changed, whoever reads that.
+            let _ = say(&format!("{}: {} {} % -> {} %", done.route, done.backend, done.before, done.after));
             Exit::Done
         }
         Err(error) => {

@@ -61,15 +61,15 @@ pub(super) fn run(config: &Config, json: bool) -> Exit {
     let reports = runtime.block_on(ask_all(targets, config.baseline));
     let today = day_of(jiff::Timestamp::now());
     let text = if json { as_json(config, &reports, today) } else { Ok(as_table(config, &reports, today)) };
-    match text {
+    let exit = match text {
         Ok(text) => say(&text),
         Err(error) => {
             complain(&error.to_string());
-            return Exit::Failed;
+            Exit::Failed
         }
-    }
+    };
     let all_answered = reports.iter().all(|report| !matches!(report.asked, Asked::NoAnswer(_)));
-    if all_answered { Exit::Done } else { Exit::Failed }
+    if all_answered { exit } else { Exit::Failed }
 }
 
 /// Probes the backends concurrently; returns the reports in the file's order.

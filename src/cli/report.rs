@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use flate2::bufread::MultiGzDecoder;
 
-use super::shared::{Exit, complain, env, print, say};
+use super::shared::{Exit, complain, env, say};
 use crate::config::{self, Secrets};
 use crate::report::{
     Collector, Curves, Filter, GpuPrices, Other, Report, Verdict, each_line, html, instant, markdown, text, verdicts,
@@ -85,7 +85,7 @@ pub(super) fn run(path: &Path, arguments: &Arguments) -> Exit {
     };
     let done = match &arguments.html {
         Some(file) => write_page(file, &report, &curves, &interrupt),
-        None => print(&printed(&report, arguments)),
+        None => say(&printed(&report, arguments)),
     };
     // Without any route nothing was found in too little, which is not ready.
     let is_ready = !report.routes.is_empty() && report.routes.iter().all(|route| route.verdict == Verdict::Ready);
@@ -137,11 +137,7 @@ fn write_page(file: &Path, report: &Report, curves: &Curves, interrupt: &Interru
             complain(&format!("{} cannot be written: {error}", file.display()));
             Exit::Failed
         }
-        Ok(Ok(())) => {
-            say(&verdicts(report));
-            say(&format!("The page is in {}.", file.display()));
-            Exit::Done
-        }
+        Ok(Ok(())) => say(&format!("{}\nThe page is in {}.", verdicts(report).trim_end(), file.display())),
     }
 }
 

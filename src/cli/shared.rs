@@ -35,13 +35,8 @@ pub(super) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Prints to stdout. A closed pipe does not change how a command ends.
-pub(super) fn say(text: &str) {
-    drop(writeln!(std::io::stdout(), "{}", text.trim_end()));
-}
-
-/// Prints to stdout a result that others read: one that was cut, as on a full disk, is a failure. A closed pipe is none.
-pub(super) fn print(text: &str) -> Exit {
+/// Prints to stdout. Text that was cut, as on a full disk, is a failure; a pipe that its reader closed is none.
+pub(super) fn say(text: &str) -> Exit {
     match writeln!(std::io::stdout(), "{}", text.trim_end()).and_then(|()| std::io::stdout().flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             complain(&format!("stdout cannot be written: {error}"));

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::sizes::Sizes;
+
 /// First choice of an answer, in OpenAI's shape. Thoughts are not part of it.
 ///
 /// It is serialized as in the content of a record, and is at most as long as the bytes it was read from.
@@ -32,13 +34,13 @@ impl Answer {
         self.refusal.as_deref().is_some_and(|text| !text.is_empty()) || self.finish.as_deref() == Some("content_filter")
     }
 
-    /// Sizes of its content and of the memory that holds it, in bytes.
-    pub(super) fn sizes(&self) -> (usize, usize) {
-        let texts = [&self.text, &self.refusal].into_iter().flatten();
-        let texts = texts.chain(self.calls.iter().flat_map(|call| [&call.name, &call.arguments]));
+    /// Sizes of its texts and calls.
+    pub(super) fn sizes(&self) -> Sizes {
+        let calls = self.calls.iter().flat_map(|call| [&call.name, &call.arguments]);
+        let texts = [&self.text, &self.refusal].into_iter().flatten().chain(calls);
         let (content, memory) =
-            texts.fold((0, 0), |(content, memory), text| (content + text.len(), memory + text.capacity()));
-        (content, memory + size_of::<Self>() + self.calls.capacity() * size_of::<Call>())
+            texts.fold((0, 0), |(len, capacity), text| (len + text.len(), capacity + text.capacity()));
+        Sizes { content, memory: memory + size_of::<Self>() + self.calls.capacity() * size_of::<Call>() }
     }
 
     /// Returns the text, empty if there is none.

@@ -4,13 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Uri};
+use http::Uri;
 use jiff::civil::Date;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::exchange::{Question, key_of};
+use super::exchange::Question;
 use super::intervals::PollIntervals;
 use super::pause::Pause;
 use crate::backend::{Auth, Target, day_of};
@@ -61,15 +60,7 @@ pub(super) async fn watch(target: &Target, pace: PollIntervals) {
 /// Asks once, on a connection of its own.
 async fn ask(target: &Target) -> Result<Ends, String> {
     let uri = target.uri_for(&Uri::from_static("/v1/models")).ok_or("its path cannot be asked for")?;
-    let question = Question {
-        method: Method::GET,
-        uri,
-        host: target.host.clone(),
-        key: key_of(target),
-        body: Bytes::new(),
-        deadline: ANSWER_TIMEOUT,
-        max_answer: MAX_ANSWER,
-    };
+    let question = Question::get(target, uri, ANSWER_TIMEOUT, MAX_ANSWER);
     let client = target.own_client().map_err(|error| error.to_string())?;
     let mut trail = Trail::new(LegKind::Probe, Role::Candidate, (&target.labels, &target.stats), "", false);
     let answer = question.ask(&client, &mut trail).await.map_err(|failure| failure.to_string())?;

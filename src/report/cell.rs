@@ -13,7 +13,7 @@ pub(super) enum Quantity {
     Difference(PairKind),
     /// Logarithm of the ratio of times to the first token, in 10⁻⁹.
     Ttft,
-    /// The same, of pairs with this share of cached prompt.
+    /// Time to the first token, of pairs with this share of cached prompt.
     TtftOf(Cache),
     /// Logarithm of the ratio of times to the end, in 10⁻⁹.
     Total,

@@ -4,7 +4,7 @@ use super::days::Days;
 use super::quantile::Histogram;
 use super::row::RowData;
 use super::sums::TimeSums;
-use super::vocabulary::PairKind;
+use super::vocabulary::{KINDS, PairKind};
 
 /// Thousandths at which a curve of times has a point: each percent, and the tail more finely.
 const TAIL: [u64; 3] = [995, 999, 1000];
@@ -65,7 +65,7 @@ impl RowCurves {
         Self {
             ttft: Sides::of(&data.ttft),
             total: Sides::of(&data.total),
-            kinds: PairKind::ALL.iter().map(days).filter(|of| !of.days.is_empty()).collect(),
+            kinds: KINDS.iter().map(days).filter(|of| !of.days.is_empty()).collect(),
             only_latest: data.days.is_cut().then(|| data.days.len()),
         }
     }

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod bounds;
+mod caveats;
 mod cell;
 mod collect;
 mod curves;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::line::{BackendCounts, Counts, Leg, Line, Pair, Scores, Skip};
-use super::vocabulary::{FlipName, Mode, Outcome, PairKind};
+use super::vocabulary::{FlipName, LegOutcome, Mode, PairKind};
 use crate::records::Cut;
 
 /// Version of the schema that is read.
@@ -245,7 +245,7 @@ impl<'a> WireLeg<'a> {
         let cached = whole(self.cached_input_tokens, 1.0).zip(whole(self.input_tokens, 1.0));
         Some(Leg {
             backend: text(self.backend)?,
-            outcome: Outcome::named(&self.outcome?.0)?,
+            outcome: LegOutcome::named(&self.outcome?.0)?,
             mode: self.mode.and_then(|mode| Mode::named(&mode.0)),
             finish: text(self.finish),
             is_refused: self.refused == Some(true),

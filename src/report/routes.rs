@@ -10,8 +10,8 @@ use super::shape::{Ends, Route, Served, Shadow};
 use super::shape_row::Row;
 use super::traffic::{BackendTraffic, Copies, RouteTraffic, Traffic};
 use super::verdict::Verdict;
-use super::vocabulary::{CheckName, PairKind};
-use super::{figures, words};
+use super::vocabulary::{CheckName, JUDGED};
+use super::{caveats, figures, words};
 
 /// Milliseconds of a day.
 const DAY: i64 = 86_400_000;
@@ -69,6 +69,8 @@ fn route(rows: &[(usize, &Figured)], traffic: &Traffic) -> Option<Route> {
         (name.clone(), served(&of.copied().unwrap_or_default()))
     });
     let told = told(judged.verdict, rows);
+    let names = (last.baseline.as_str(), last.candidate.as_str());
+    let caveats = || caveats::of(names, [&served[0].1, &served[1].1], &told);
     Some(Route {
         route: last.route.clone(),
         candidate: last.candidate.clone(),
@@ -76,7 +78,7 @@ fn route(rows: &[(usize, &Figured)], traffic: &Traffic) -> Option<Route> {
         epoch: last.epoch.clone(),
         rows: rows.iter().map(|(position, _)| *position).collect(),
         verdict: judged.verdict,
-        says: words::says(&judged, (&last.baseline, &last.candidate), &told, rows.len()),
+        says: words::says(&judged, names, &told, rows.len(), caveats),
         why: judged.why,
         needs_pairs: judged.needs_pairs,
         hours: round(counts.map_or(0.0, |counts: &RouteTraffic| counts.minutes.hours())),
@@ -129,7 +131,7 @@ fn told<'a>(verdict: Verdict, rows: &[(usize, &'a Figured)]) -> Vec<&'a Figured>
 fn why<'a>(rows: impl Iterator<Item = &'a Figured>) -> Vec<&'static str> {
     let reasons: Vec<&'static str> = rows.flat_map(|one| one.row.why.iter().copied()).collect();
     let checks = CheckName::ALL.iter().map(|check| check.as_str());
-    let kinds = PairKind::JUDGED.into_iter().map(figures::agreement_of);
+    let kinds = JUDGED.into_iter().map(figures::agreement_of);
     ["pairs", "keys"].into_iter().chain(checks).chain(kinds).filter(|name| reasons.contains(name)).collect()
 }
 

@@ -8,7 +8,7 @@ use super::kept::Kept;
 use super::key_hours::KeyHour;
 use super::line::Pair;
 use super::sums::{Agreement, Both, CostSums, Faults, FlipSums, TimeSums, TokenSums};
-use super::vocabulary::{Cache, CheckName, FlipName, Mode, Outcome, PairKind};
+use super::vocabulary::{Cache, CheckName, FlipName, LegOutcome, Mode, PairKind, is_nobodys};
 
 /// Number of pairs that are listed as the worst.
 const WORST: usize = 10;
@@ -38,7 +38,7 @@ pub(super) struct RowData {
     pub(super) baseline: (i64, Box<str>),
     /// Shares in force, in hundredths of a percent: at most 10,001.
     pub(super) percents: BTreeSet<u16>,
-    pub(super) outcomes: [[u64; Outcome::ALL.len()]; Outcome::ALL.len()],
+    pub(super) outcomes: [[u64; LegOutcome::ALL.len()]; LegOutcome::ALL.len()],
     pub(super) modes: [[u64; Mode::ALL.len()]; Mode::ALL.len()],
     pub(super) finishes: Kept<(Box<str>, Box<str>), u64>,
     pub(super) unscored: Kept<Box<str>, u64>,
@@ -68,7 +68,7 @@ pub(super) struct WorstPair {
     pub(super) kind: Option<PairKind>,
     /// 10⁻⁴.
     pub(super) agreement: Option<u32>,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: LegOutcome,
 }
 
 /// Order of the worst pairs.
@@ -207,9 +207,9 @@ impl RowData {
 impl WorstPair {
     /// Returns the pair's place among the worst; `None` for one that is not bad.
     fn of(pair: &Pair<'_>) -> Option<Self> {
-        let is_failed = pair.baseline.outcome == Outcome::Ok
-            && pair.candidate.outcome != Outcome::Ok
-            && !pair.candidate.outcome.is_nobodys();
+        let is_failed = pair.baseline.outcome == LegOutcome::Ok
+            && pair.candidate.outcome != LegOutcome::Ok
+            && !is_nobodys(pair.candidate.outcome);
         let rank = match pair.scores.scored() {
             _ if is_failed => Rank::Failed,
             None | Some((_, 10_000)) => return None,

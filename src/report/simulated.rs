@@ -12,7 +12,7 @@ use super::key_hours::Observations;
 use super::line::{Leg, Pair, Scores};
 use super::row::{RowData, RowKey};
 use super::verdict::Verdict;
-use super::vocabulary::{CheckName, FlipName, Mode, Outcome, PairKind};
+use super::vocabulary::{CheckName, FlipName, LegOutcome, Mode, PairKind};
 
 /// Milliseconds since 1970 of the first pair.
 const BEGIN: i64 = 1_795_161_600_000;
@@ -22,7 +22,7 @@ const STEP: i64 = 1_000;
 fn leg(backend: &'static str) -> Leg<'static> {
     Leg {
         backend: Cow::Borrowed(backend),
-        outcome: Outcome::Ok,
+        outcome: LegOutcome::Ok,
         mode: Some(Mode::Json),
         finish: Some(Cow::Borrowed("stop")),
         is_refused: false,
@@ -138,7 +138,7 @@ fn misses(seed: u64, has_keys: bool) -> [bool; 2] {
         for _ in 0..8 {
             stream.pair(has_keys.then_some(session), |_, pair| {
                 if fails {
-                    pair.candidate.outcome = Outcome::Timeout;
+                    pair.candidate.outcome = LegOutcome::Timeout;
                 }
                 if differs {
                     pair.scores.agreement = Some(5_000);
@@ -189,7 +189,7 @@ fn two_points_more_bad_outcomes_are_never_ready() {
         ready(seed, |random, pair| {
             for (leg, share) in [(&mut pair.baseline, 0.01), (&mut pair.candidate, 0.03)] {
                 if random.random_bool(share) {
-                    leg.outcome = Outcome::Status5xx;
+                    leg.outcome = LegOutcome::Status5xx;
                 }
             }
         })
@@ -217,7 +217,7 @@ fn a_candidate_as_good_as_the_baseline_becomes_ready() {
         ready(seed, |random, pair| {
             for leg in [&mut pair.baseline, &mut pair.candidate] {
                 if random.random_bool(0.001) {
-                    leg.outcome = Outcome::Status5xx;
+                    leg.outcome = LegOutcome::Status5xx;
                 }
             }
         })

@@ -7,15 +7,25 @@ use super::part::Part;
 use super::verdict::{CheckResult, Verdict};
 
 /// Returns the sentence of a route's verdict; `names` are those of the baseline and of the candidate, `rows` those that the
-/// verdict is about, of `all` current ones.
-pub(super) fn says(judged: &Judged, names: (&str, &str), rows: &[&Figured], all: usize) -> String {
+/// verdict is about, of `all` current ones; `caveats` are said with `ready`.
+pub(super) fn says(
+    judged: &Judged,
+    names: (&str, &str),
+    rows: &[&Figured],
+    all: usize,
+    caveats: impl FnOnce() -> Vec<String>,
+) -> String {
     let (baseline, candidate) = names;
     match judged.verdict {
         Verdict::Ready => {
             let (pairs, others) = excluding(rows);
+            let mut caveats = caveats().join("; ");
+            if !caveats.is_empty() {
+                caveats.insert_str(0, "; but no interval counts this: ");
+            }
             format!(
                 "ready: {pairs} pairs exclude that {candidate} is worse than {baseline} by more than the limit of any \
-                 check{others}"
+                 check{others}{caveats}"
             )
         }
         Verdict::NotReady => {

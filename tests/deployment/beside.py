@@ -155,21 +155,26 @@ class Load:
         return self.asked
 
 
+def started(command):
+    """Starts a command that becomes the sidecar; returns its process and the log line that it listens."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if '"listening"' in line:
+            break
+    else:
+        raise AssertionError(f"it did not start: exit {process.wait()}: {''.join(said)}")
+    threading.Thread(target=process.stdout.read, daemon=True).start()
+    return process, json.loads(line)
+
+
 class Sidecar:
     """The binary with its file, outside of a container."""
 
     def __init__(self, binary, file):
-        self.process = subprocess.Popen([binary, "--config", file], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        said = []
-        for line in self.process.stdout:
-            said.append(line)
-            if '"listening"' in line:
-                break
-        else:
-            raise AssertionError(f"it did not start: {''.join(said)}")
-        first = json.loads(line)
+        self.process, first = started([binary, "--config", file])
         self.listen, self.admin = first["listen"], first["admin"]
-        threading.Thread(target=self.process.stdout.read, daemon=True).start()
 
     def __enter__(self):
         return self

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::field::{Sizes, has, list, object, text};
+use super::field::{has, list, object, text};
 use crate::compare::answer::{Answer, Call};
+use crate::compare::sizes::Sizes;
 
 pub(super) fn whole(body: &Value) -> Option<Answer> {
     if has(body, "error") {

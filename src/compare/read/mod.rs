@@ -4,10 +4,10 @@ mod chat;
 mod field;
 mod responses;
 
-pub use field::Sizes;
 use serde_json::Value;
 
 use super::answer::Answer;
+use super::sizes::Sizes;
 use crate::wire::endpoint::Endpoint;
 use crate::wire::sse::Framer;
 

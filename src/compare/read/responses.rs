@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::field::{Sizes, has, list, object, text};
+use super::field::{has, list, object, text};
 use crate::compare::answer::{Answer, Call};
+use crate::compare::sizes::Sizes;
 
 pub(super) fn whole(body: &Value) -> Option<Answer> {
     let finish = end(body)?;
@@ -107,9 +108,9 @@ impl Stream {
             "error" | "response.failed" => return None,
             "response.completed" | "response.incomplete" => {
                 let last = whole(object(event, "response")?)?;
-                let (content, memory) = last.sizes();
-                self.sizes.content = self.sizes.content.max(content);
-                self.sizes.memory += memory;
+                let of = last.sizes();
+                self.sizes.content = self.sizes.content.max(of.content);
+                self.sizes.memory += of.memory;
                 self.last = Some(last);
             }
             "response.created" => self.has_begun = true,
@@ -153,9 +154,9 @@ impl Stream {
 
     /// Counts an answer that takes the place of another one.
     fn replaces(&mut self, answer: &Answer, before: &Answer) {
-        let ((content, memory), (old_content, old_memory)) = (answer.sizes(), before.sizes());
-        self.sizes.content = (self.sizes.content + content).saturating_sub(old_content);
-        self.sizes.memory = (self.sizes.memory + memory).saturating_sub(old_memory);
+        let (new, old) = (answer.sizes(), before.sizes());
+        self.sizes.content = (self.sizes.content + new.content).saturating_sub(old.content);
+        self.sizes.memory = (self.sizes.memory + new.memory).saturating_sub(old.memory);
     }
 
     pub(super) const fn sizes(&self) -> Sizes {

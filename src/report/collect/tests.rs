@@ -58,7 +58,7 @@ fn rows_of_a_past_epoch_make_room() {
     }
     collector.line(Some(&line(64, BEGIN, ("a", "old"))));
     assert_eq!(models(&collector), ["d", "e", "f"]);
-    // What was cut for the rows of before does not cut those that came after them.
+    // A cut for earlier rows does not apply to those that came after them.
     for number in 100..112 {
         collector.line(Some(&line(number, BEGIN + MINUTE, ("d", "new"))));
     }
