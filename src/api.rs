@@ -20,15 +20,15 @@ pub mod admin {
 pub mod app {
     //! A running sidecar.
 
-    pub use crate::app::{App, Ended, Options, Signals, Sockets, StartError};
+    pub use crate::app::{App, Ended, Notifier, Options, Signals, Sockets, StartError};
 }
 
 pub mod backend {
     //! Backends made ready for requests.
 
     pub use crate::backend::{
-        AnswerBody, Auth, BodyError, Client, Connector, Facts, Failure, Passing, PrepareError, Quota, RequestBody,
-        SendError, Stream, Target, TlsError,
+        AnswerBody, Auth, BodyError, Client, Connector, Facts, Failure, ModelEnd, ModelEnds, Passing, PrepareError,
+        Quota, RequestBody, SendError, Stream, Target, TlsError,
     };
 
     pub mod tls {
@@ -51,8 +51,8 @@ pub mod compare {
     //! The comparison of two answers.
 
     pub use crate::compare::{
-        Answer, Asked, AskedSchema, Call, Format, Kind, LegOutcome, LegScores, Mode, NullReason, Schemas, Score,
-        Scores, Side, Value, leg, pair,
+        Answer, Asked, AskedSchema, Call, Format, Kind, LegOutcome, LegScores, Mode, NullReason, Reading, Schemas,
+        Score, Scores, Side, Sizes, Value, leg, pair,
     };
 }
 
@@ -79,7 +79,7 @@ pub mod exchange {
 
     pub use crate::exchange::{
         AnswerStream, Capture, Inbound, InboundBody, LegError, Next, Opened, OpenedBody, Plan, PlanError, Room,
-        SdkTimeouts, StreamEnd, collect, open,
+        SdkTimeouts, StreamEnd, collect, open, read_to_end,
     };
 }
 
@@ -169,17 +169,18 @@ pub mod report {
     //! The report of records.
 
     pub use crate::report::{
-        BreakEven, Check, CheckResult, Collector, Cost, CostSide, Ends, Filter, Flip, FlipFloor, Flips, GpuPrices,
-        Histogram, Interval, Kind, KindFloor, Lines, MAX_LINE, Matrix, Means, Median, MedianRatio, Money, NotATime,
-        Note, Other, Pairing, Quantiles, Report, Route, Row, Scale, Served, Shadow, Share, Sides, Skipped, Times,
-        TokenSums, Total, TotalRow, Ttft, Verdict, Worst, each_line, instant, markdown, mean, median_ratio, text,
+        Bounds, BreakEven, Check, CheckResult, Collector, Cost, CostSide, Curves, Ends, Filter, Flip, FlipFloor, Flips,
+        GpuPrices, Histogram, Interval, Kind, KindFloor, Lines, MAX_LINE, Matrix, Means, Median, MedianRatio, Money,
+        NotATime, Note, Other, Pairing, Quantiles, Report, Route, Row, Scale, Served, Shadow, Share, Sides, Skipped,
+        Times, TokenSums, Total, TotalRow, Ttft, Verdict, Worst, each_line, html, instant, markdown, mean,
+        median_ratio, text, verdicts,
     };
 }
 
 pub mod shadow {
     //! Copies of requests.
 
-    pub use crate::shadow::{ServedCopy, Shadows};
+    pub use crate::shadow::{RouteVerdict, ServedCopy, Shadows};
 }
 
 pub mod sim {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: sockets are bound only after the file was validated, and shutdown ends within `drain`.
 
+mod notify;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use crate::shadow::Shadows;
 use crate::stats::Stats;
 use crate::telemetry::meters::Meters;
 use crate::telemetry::{SPANS, Sinks};
+
+pub use notify::Notifier;
 
 /// Time for which new connections are accepted after SIGTERM, so that load balancers and probes notice `/readyz` first.
 const GRACE: Duration = Duration::from_secs(1);
@@ -77,6 +81,7 @@ pub struct App {
     exporter: Option<Exporter>,
     /// Copies of requests.
     shadows: Arc<Shadows>,
+    notifier: Notifier,
 }
 
 /// The state that the parts of one process share.
@@ -143,6 +148,8 @@ pub struct Options {
     pub traces: bool,
     /// Passes the process's own spans to the exporter.
     pub bridge: Bridge,
+    /// Tells the service manager.
+    pub notifier: Notifier,
 }
 
 /// Listening sockets inherited from the parent process; missing ones are bound.
@@ -186,6 +193,7 @@ impl App {
             monitor,
             exporter,
             shadows: Arc::new(shadows),
+            notifier: options.notifier,
         };
         app.serve(bound, options.timeouts);
         if let Some(monitor) = &app.monitor {
@@ -209,7 +217,8 @@ impl App {
             timeouts,
             (sinks, Arc::clone(&self.shadows)),
         );
-        tokio::spawn(bound.listener.run(Arc::new(proxy)));
+        // Tracked: the end waits for a connection that is accepted at the last moment.
+        shutdown.tasks.spawn(bound.listener.run(Arc::new(proxy)));
         let admin = Admin {
             store: Arc::clone(store),
             stats: Arc::clone(stats),
@@ -221,13 +230,15 @@ impl App {
             started: *started_at,
         };
         tokio::spawn(Arc::new(admin).run(bound.admin));
-        tokio::spawn(write_counts(Arc::clone(store), Arc::clone(&self.shadows), Arc::clone(shutdown)));
+        let counted = (Arc::clone(store), Arc::clone(meters));
+        tokio::spawn(write_counts(counted, Arc::clone(&self.shadows), Arc::clone(shutdown)));
     }
 
     /// Puts a new reading of the file in force, and tells everyone who follows it.
     fn on_reading(&self, bridge: &Bridge) -> impl Fn(std::io::Result<Vec<u8>>) -> Vec<PathBuf> + Send + 'static {
         let (store, meters) = (Arc::clone(&self.store), Arc::clone(&self.shared.meters));
         let (monitor, bridge, shadows) = (self.monitor.clone(), bridge.clone(), Arc::clone(&self.shadows));
+        let notifier = self.notifier.clone();
         // The connections of a new reading's backends belong to this runtime.
         let runtime = tokio::runtime::Handle::current();
         move |reading| {
@@ -240,11 +251,17 @@ impl App {
             if let Some(monitor) = &monitor {
                 monitor.follow(current.targets_off_path());
             }
+            notifier.changed(&store);
             watched
         }
     }
 
-    /// Returns the process at this moment.
+    /// Returns the process at this moment, with the verdicts on its pairs.
+    pub async fn view_with_verdicts(&self) -> View {
+        View { verdicts: self.shadows.verdicts().await, ..self.view() }
+    }
+
+    /// Returns the process at this moment, without verdicts.
     pub fn view(&self) -> View {
         View {
             listen: self.listen.clone(),
@@ -265,14 +282,16 @@ impl App {
 
     /// Serves until SIGTERM or SIGINT, then drains.
     pub async fn run_until_signal(self, mut signals: Signals) -> Ended {
-        loop {
-            if !signals.next_is_hangup().await {
-                break;
-            }
-            self.reload_now();
+        self.notifier.ready(&self.store).await;
+        while signals.next_is_hangup().await {
+            let Some(watcher) = &self.watcher else { continue };
+            let (notifier, store) = (self.notifier.clone(), Arc::clone(&self.store));
+            let number = notifier.reloading().await;
+            watcher.reload_then(move || notifier.reloaded(number, &store));
         }
-        let drain = self.store.current().snapshot.config.server.drain;
-        tracing::info!(drain_s = drain.as_secs_f64(), in_flight = self.stats.in_flight.get(), "draining");
+        let (drain, in_flight) = (self.store.current().snapshot.config.server.drain, self.stats.in_flight.get());
+        tracing::info!(drain_s = drain.as_secs_f64(), in_flight, "draining");
+        self.notifier.stopping(in_flight).await;
         self.drain(drain, signals.stop()).await
     }
 
@@ -309,7 +328,7 @@ impl App {
             shutdown.tasks.wait().await;
         }
         drop(span);
-        self.shadows.finish(&self.store.current().snapshot.config, FLUSH).await;
+        self.shadows.finish(&self.store.current(), &self.shared.meters, FLUSH).await;
         if let Some(exporter) = self.exporter {
             exporter.finish().await;
         }
@@ -330,11 +349,11 @@ impl App {
 }
 
 /// Writes the counts of each minute, until the process ends.
-async fn write_counts(store: Arc<Store>, shadows: Arc<Shadows>, shutdown: Arc<Shutdown>) {
+async fn write_counts((store, meters): (Arc<Store>, Arc<Meters>), shadows: Arc<Shadows>, shutdown: Arc<Shutdown>) {
     let mut minutes = tokio::time::interval(COUNTS);
     minutes.tick().await;
     while shutdown.closing.run_until_cancelled(minutes.tick()).await.is_some() {
-        shadows.write_counts(&store.current().snapshot.config);
+        shadows.write_counts(&store.current(), &meters);
     }
 }
 

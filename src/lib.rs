@@ -30,7 +30,7 @@
 //! | [`backend`] | connections to backends: TCP, TLS, proxies, pools, headers |
 //! | [`exchange`] | one request to one backend, without a client: plan, send, hold, pull |
 //! | [`live`] | the state in force: built from the file, published, replaced; the file watcher |
-//! | [`fleet`] | polls of backends off the request path: load, context length, the probe |
+//! | [`fleet`] | polls of backends off the request path: load, context length, deadlines of models, the probe |
 //! | [`shadow`] | copies of requests: who is copied, budget, sending, pairs of answers |
 //! | [`proxy`] | the application's connections and the order of a request's steps |
 //! | [`admin`] | `/healthz`, `/readyz`, `/status`, `/metrics`, and the view behind them |

@@ -63,14 +63,16 @@ const PACE: PollIntervals = PollIntervals {
     retry: std::time::Duration::from_secs(60),
     hit_window: std::time::Duration::from_millis(20),
     probe_again: std::time::Duration::from_secs(60),
+    models: std::time::Duration::from_secs(3600),
 };
 
 /// A sidecar with every feature that has a metric, after requests of every kind; and the candidate's server.
 async fn busy() -> (Running, [shiftgate::api::sim::Sim; 2]) {
     let (openai, qwen) = pair(behaviour(Fault::None)).await;
     let pages = ["metrics", "dcgm/metrics"].map(|page| format!("http://{}/{page}", qwen.address()));
-    let more =
-        format!("metrics = {pages:?}\nprice = {{ gpu_hour = 1.0, gpus = 1, tokens_per_second = 100 }}\nfamily =");
+    let more = format!(
+        "metrics = {pages:?}\nprice = {{ gpu_hour = 1.0, gpus = 1, tokens_per_second = 100 }}\nwatch_models = true\nfamily ="
+    );
     let text = file(&openai, &qwen, 100.0).replace("enabled = false", "enabled = true").replace("family =", &more);
     let rule = "[[residency]]\nname = \"r\"\nmatch = { header = { x-region = \"eu*\" } }\nallow = [\"eu\"]\n";
     let shadow = "[shadow]\npercent = 100\nto = \"openai\"\n";

@@ -382,6 +382,7 @@ const PACE: PollIntervals = PollIntervals {
     retry: Duration::from_millis(1),
     hit_window: Duration::from_secs(60),
     probe_again: Duration::from_millis(1),
+    models: Duration::from_secs(3600),
 };
 
 async fn start(text: &str) -> App {

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::view::View;
 use crate::model::CopyResult;
+use crate::records::Cut;
+use crate::report::Verdict;
+use crate::shadow::RouteVerdict;
 use crate::stats::{KindStats, PairingStats};
 
 /// Shadows of the process.
@@ -19,6 +22,9 @@ pub(crate) struct ShadowStatus {
     pub budget_left_usd: f64,
     /// Copies by route and receiver.
     pub copies: Vec<CopiesStatus>,
+    /// Verdicts on the pairs since the start, by route and candidate; those without a pair are missing.
+    #[serde(default)]
+    pub verdicts: Vec<VerdictStatus>,
     /// Requests chosen for a noise leg, by route and result.
     pub noise: BTreeMap<String, BTreeMap<String, u64>>,
     /// Cost of all noise legs, in USD; `null` if none is known.
@@ -42,6 +48,25 @@ pub(crate) struct CopiesStatus {
     pub agreement: BTreeMap<String, AgreementStatus>,
     /// Cost of the copies, in USD; `null` if none is known.
     pub cost_usd: Option<f64>,
+}
+
+/// The verdict on one candidate on one route, as the report has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct VerdictStatus {
+    /// Name of the route.
+    pub route: String,
+    /// Name of the candidate.
+    pub candidate: String,
+    /// `ready`, `not_ready` or `not_enough_data`.
+    pub verdict: Verdict,
+    /// Checks that it rests on.
+    pub why: Vec<String>,
+    /// Pairs until the next verdict, if the two do not differ; `null` if that is not known.
+    pub needs_pairs: Option<u64>,
+    /// Pairs that it rests on: those of the epoch in force.
+    pub pairs: u64,
+    /// The verdict as a sentence, with names as applications write them.
+    pub says: String,
 }
 
 /// Mean agreement of one kind.
@@ -68,6 +93,7 @@ impl ShadowStatus {
             bytes: shadow.bytes.get(),
             budget_left_usd: rounded(view.budget_left?, 1e6),
             copies: shadow.pairings().iter().map(|((route, backend), stats)| copies(route, backend, stats)).collect(),
+            verdicts: view.verdicts.iter().filter(|one| is_current(view, one)).map(verdict).collect(),
             noise: noises.iter().map(|(route, stats)| (route.clone(), words(stats.legs()))).collect(),
             noise_cost_usd: usd(noise_nano),
         })
@@ -84,6 +110,25 @@ fn copies(route: &str, backend: &str, stats: &PairingStats) -> CopiesStatus {
         pairs: words(stats.pairs()),
         agreement: stats.agreement().filter_map(|(kind, one)| Some((kind.to_owned(), agreement(one)?))).collect(),
         cost_usd: usd(stats.spent.nano_usd.get()),
+    }
+}
+
+/// True if the file has the route and the candidate.
+fn is_current(view: &View, one: &RouteVerdict) -> bool {
+    view.routes.iter().any(|route| Cut(&route.name).as_str() == one.route)
+        && view.backends.iter().any(|backend| Cut(&backend.labels.name).as_str() == one.candidate)
+}
+
+fn verdict(one: &RouteVerdict) -> VerdictStatus {
+    let RouteVerdict { route, candidate, verdict, why, needs_pairs, pairs, says } = one;
+    VerdictStatus {
+        route: route.clone(),
+        candidate: candidate.clone(),
+        verdict: *verdict,
+        why: why.iter().map(|check| (*check).to_owned()).collect(),
+        needs_pairs: *needs_pairs,
+        pairs: *pairs,
+        says: says.clone(),
     }
 }
 

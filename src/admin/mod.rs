@@ -9,6 +9,6 @@ mod server;
 pub(crate) mod status;
 mod view;
 
-pub(crate) use copies::{AgreementStatus, CopiesStatus, ShadowStatus};
+pub(crate) use copies::{AgreementStatus, CopiesStatus, ShadowStatus, VerdictStatus};
 pub(crate) use server::Admin;
 pub use view::{BackendView, PercentView, RouteView, View};

@@ -61,8 +61,11 @@ impl Admin {
             tokio::spawn(async move {
                 let _place = place;
                 let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                    let response = admin.answer(request.method(), request.uri().path(), request.headers());
-                    async move { Ok::<_, Infallible>(response) }
+                    let admin = Arc::clone(&admin);
+                    async move {
+                        let answer = admin.answer(request.method(), request.uri().path(), request.headers());
+                        Ok::<_, Infallible>(answer.await)
+                    }
                 });
                 // An error on a probe's connection only concerns the probe.
                 drop(
@@ -76,7 +79,7 @@ impl Admin {
         }
     }
 
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -93,7 +96,7 @@ impl Admin {
                 response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
                 response
             }
-            "/status" => match serde_json::to_vec(&Status::of(&self.view())) {
+            "/status" => match self.status().await {
                 Ok(json) => typed(StatusCode::OK, "application/json", json.into()),
                 Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the status could not be written as JSON\n"),
             },
@@ -101,6 +104,11 @@ impl Admin {
                 text(StatusCode::NOT_FOUND, "unknown path: this port serves /healthz, /readyz, /metrics and /status\n")
             }
         }
+    }
+
+    async fn status(&self) -> serde_json::Result<Vec<u8>> {
+        let view = View { verdicts: self.shadows.verdicts().await, ..self.view() };
+        serde_json::to_vec(&Status::of(&view))
     }
 
     fn view(&self) -> View {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::copies::ShadowStatus;
 use super::view::{self, View};
+use crate::backend::{ModelEnd, day_of};
 use crate::health::LoadReport;
 use crate::model::Percent;
 use crate::stats::Latency;
@@ -111,6 +113,20 @@ pub(crate) struct BackendStatus {
     pub prefix_hit_rate: Option<f64>,
     /// Load of its servers; `null` if it has no metrics pages.
     pub fleet: Option<FleetView>,
+    /// Its models that end and that are used, the first to end first; `null` if its list of models is not known.
+    #[serde(default)]
+    pub ends: Option<Vec<EndView>>,
+}
+
+/// End of a model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct EndView {
+    /// The backend's name of the model.
+    pub model: String,
+    /// Day from which on it does not answer, in UTC: 2027-01-14.
+    pub ends: String,
+    /// Days from today on; negative for a day that has passed.
+    pub days: i64,
 }
 
 /// Load that a backend's servers report.
@@ -183,7 +199,7 @@ impl Status {
             uptime_s: (view.uptime_s * 10.0).round() / 10.0,
             in_flight: view.stats.in_flight.get(),
             routes: view.routes.iter().map(route).collect(),
-            backends: view.backends.iter().map(backend).collect(),
+            backends: view.backends.iter().map(|one| backend(one, day_of(jiff::Timestamp::now()))).collect(),
             shadow: ShadowStatus::of(view),
         }
     }
@@ -210,7 +226,7 @@ fn route(view: &view::RouteView) -> RouteStatus {
     }
 }
 
-fn backend(view: &view::BackendView) -> BackendStatus {
+fn backend(view: &view::BackendView, today: Date) -> BackendStatus {
     let quantiles = |latency: &Latency| Quantiles { p50: latency.quantile_ms(0.5), p99: latency.quantile_ms(0.99) };
     let stats = &view.stats;
     BackendStatus {
@@ -231,7 +247,13 @@ fn backend(view: &view::BackendView) -> BackendStatus {
         cost_usd: stats.cost_usd(),
         prefix_hit_rate: view.load.as_ref().and_then(|load| load.reading.prefix_hit_rate).map(to_four_decimals),
         fleet: view.load.clone().map(fleet),
+        ends: view.ends.as_ref().map(|ends| ends.iter().map(|one| end(one, today)).collect()),
     }
+}
+
+/// Converts the end of a model.
+pub(crate) fn end(end: &ModelEnd, today: Date) -> EndView {
+    EndView { model: end.model.clone(), ends: end.date.to_string(), days: end.days(today) }
 }
 
 /// Rounds a share.

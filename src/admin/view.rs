@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::backend::ModelEnd;
 use crate::health::{LoadReport, Report};
 use crate::live::{InForce, ReloadError, Store};
 use crate::model::Percent;
 use crate::outcome::{BackendLabels, Role};
+use crate::shadow::RouteVerdict;
 use crate::stats::{BackendStats, Stats};
 use crate::telemetry::meters::Meters;
 
@@ -40,6 +42,8 @@ pub struct View {
     pub backends: Vec<BackendView>,
     /// Money left for copies of requests, in USD; `None` before the first `[shadow]`.
     pub budget_left: Option<f64>,
+    /// Verdicts on the pairs since the start, also of names that left the file; empty where nobody asked for them.
+    pub verdicts: Arc<[RouteVerdict]>,
     /// Counters of the process, and of names that left the file.
     pub stats: Arc<Stats>,
     /// Histograms of requests and calls.
@@ -87,6 +91,10 @@ pub struct BackendView {
     pub health: Report,
     /// Its load; `None` without metrics pages.
     pub load: Option<LoadReport>,
+    /// True if its list of models is asked for.
+    pub is_watched: bool,
+    /// Its models that end and that are used; `None` if its list of models is not known.
+    pub ends: Option<Vec<ModelEnd>>,
     /// True if the cost of its answers can be computed.
     pub has_price: bool,
     /// Open connections without a request.
@@ -116,7 +124,7 @@ impl View {
             restart_needed: store.restart_needed(),
             baseline: snapshot.config[snapshot.config.baseline].name.clone(),
             routes: routes(&in_force),
-            backends: backends(&in_force, now),
+            backends: backends(&in_force, meters, now),
             stats: Arc::clone(stats),
             meters: Arc::clone(meters),
             ..Self::default()
@@ -149,7 +157,7 @@ fn routes(in_force: &InForce) -> Vec<RouteView> {
     config.routes_with_ids().map(view).collect()
 }
 
-fn backends(in_force: &InForce, now: Instant) -> Vec<BackendView> {
+fn backends(in_force: &InForce, meters: &Meters, now: Instant) -> Vec<BackendView> {
     let config = &in_force.snapshot.config;
     let view = |((id, backend), target): ((_, &crate::config::Backend), &Arc<crate::backend::Target>)| BackendView {
         labels: Arc::clone(&target.labels),
@@ -158,6 +166,8 @@ fn backends(in_force: &InForce, now: Instant) -> Vec<BackendView> {
         stats: Arc::clone(&target.stats),
         health: target.health.report(now),
         load: (!backend.metrics.is_empty()).then(|| target.load.report(target.limits(), now)),
+        is_watched: backend.watch_models,
+        ends: in_force.ends(target, meters),
         has_price: backend.price.is_some(),
         idle: target.client.idle() as u64,
     };

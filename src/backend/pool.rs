@@ -23,15 +23,20 @@ use crate::outcome::ConnUse;
 use crate::stats::{BackendStats, Permit};
 
 /// Limit of an answer's head, in bytes; a larger head fails the attempt.
-const MAX_HEAD: u32 = 64 * 1024;
-/// Read-ahead limit, in bytes, while the client is not reading. At least [`MAX_HEAD`].
-const MAX_BUFFER: usize = MAX_HEAD as usize + 8 * 1024;
+pub(super) const MAX_HEAD: u32 = 64 * 1024;
+/// Limit of the head of an answer to a copy, in bytes. It bounds the read buffers of copies, which count beside
+/// `shadow.max_bytes`.
+pub(super) const MAX_COPY_HEAD: u32 = 16 * 1024;
+/// Read-ahead limit, in bytes, while the client is not reading, beyond that of a head.
+const BUFFER: usize = 8 * 1024;
 
 /// HTTP client with a pool that all its requests share.
 #[derive(Debug)]
 pub struct Client {
     connector: Connector,
     h2: bool,
+    /// Limit of an answer's head, in bytes.
+    max_head: u32,
     kept: Arc<Kept>,
     stats: Arc<BackendStats>,
 }
@@ -47,9 +52,15 @@ pub struct SendError {
 }
 
 impl Client {
-    /// Creates a client. `h2` prefers HTTP/2 where ALPN agrees; `keepalive` is the idle timeout of pooled connections.
-    pub fn new(connector: Connector, h2: bool, keepalive: Duration, stats: Arc<BackendStats>) -> Arc<Self> {
-        Arc::new(Self { connector, h2, kept: Kept::new(keepalive), stats })
+    /// Creates a client. `h2` prefers HTTP/2 where ALPN agrees; `keepalive` is the idle timeout of pooled connections;
+    /// `max_head` limits an answer's head, in bytes.
+    pub fn new(
+        connector: Connector,
+        (h2, max_head): (bool, u32),
+        keepalive: Duration,
+        stats: Arc<BackendStats>,
+    ) -> Arc<Self> {
+        Arc::new(Self { connector, h2, max_head, kept: Kept::new(keepalive), stats })
     }
 
     /// Sends one request on a pooled or a new connection; `fresh` requires a new one. Notes in `conn` which it is.
@@ -88,7 +99,7 @@ impl Client {
         let (io, _) = Counted::new(self.connector.connect().await?);
         conn.set(false);
         let (sender, running) =
-            builder().handshake(TokioIo::new(io)).await.map_err(|error| Failure::of_exchange(&error))?;
+            builder(self.max_head).handshake(TokioIo::new(io)).await.map_err(|error| Failure::of_exchange(&error))?;
         let guard = self.opened();
         tokio::spawn(async move {
             let _open = guard;
@@ -114,7 +125,7 @@ impl Client {
                 .timer(TokioTimer::new())
                 .keep_alive_interval(Duration::from_secs(20))
                 .keep_alive_timeout(Duration::from_secs(10))
-                .max_header_list_size(MAX_HEAD)
+                .max_header_list_size(self.max_head)
                 // Holds until the server's SETTINGS frame arrives.
                 .initial_max_send_streams(1)
                 .handshake(TokioIo::new(io))
@@ -139,7 +150,7 @@ impl Client {
             return Ok(Opened::Http2(sender, alive));
         }
         let (sender, conn) =
-            builder().handshake(TokioIo::new(io)).await.map_err(|error| Failure::of_exchange(&error))?;
+            builder(self.max_head).handshake(TokioIo::new(io)).await.map_err(|error| Failure::of_exchange(&error))?;
         tokio::spawn(async move {
             let _open = guard;
             drop(conn.await);
@@ -261,8 +272,8 @@ fn is_framed_twice(headers: &HeaderMap) -> bool {
     headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING)
 }
 
-fn builder() -> http1::Builder {
+fn builder(max_head: u32) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.max_header_size(MAX_HEAD as usize).max_buf_size(MAX_BUFFER);
+    builder.max_header_size(max_head as usize).max_buf_size(max_head as usize + BUFFER);
     builder
 }

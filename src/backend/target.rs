@@ -9,7 +9,8 @@ use http::{HeaderValue, Uri};
 
 use super::connect::Connector;
 use super::facts::Facts;
-use super::pool::Client;
+use super::model_ends::ModelEnds;
+use super::pool::{Client, MAX_COPY_HEAD, MAX_HEAD};
 use super::quota::Quota;
 use super::tls::{self, TlsError};
 use crate::config::{ApiKey, Backend, BackendUrl, Proxy, Timeouts};
@@ -50,6 +51,8 @@ pub struct Target {
     pub load: Arc<Load>,
     /// Properties found by polls and probes.
     pub facts: Arc<Facts>,
+    /// Dates at which its models are switched off.
+    pub ends: Arc<ModelEnds>,
     /// How near it is to its rate limit.
     pub quota: Arc<Quota>,
     /// Counters, kept across reloads.
@@ -80,6 +83,15 @@ pub enum PrepareError {
 impl Target {
     /// Prepares a backend, and keeps those parts of `previous` that are still valid: connections, health, load, facts.
     pub fn prepare(config: &Backend, previous: Option<&Self>, stats: Arc<BackendStats>) -> Result<Self, PrepareError> {
+        Self::prepare_with(config, previous, stats, MAX_HEAD)
+    }
+
+    fn prepare_with(
+        config: &Backend,
+        previous: Option<&Self>,
+        stats: Arc<BackendStats>,
+        max_head: u32,
+    ) -> Result<Self, PrepareError> {
         let unusable = |what| PrepareError::Unusable { backend: config.name.clone(), what };
         let name = HeaderValue::from_str(&config.name).map_err(|_| unusable("its name cannot be a header's value"))?;
         let host = HeaderValue::from_str(config.url.authority.as_str())
@@ -98,7 +110,7 @@ impl Target {
             Some(previous) => Arc::clone(&previous.client),
             None => {
                 let connector = connector(config, &config.url, true, config.h2)?;
-                Client::new(connector, config.h2, config.keepalive, Arc::clone(&stats))
+                Client::new(connector, (config.h2, max_head), config.keepalive, Arc::clone(&stats))
             }
         };
         let health = match previous {
@@ -113,8 +125,10 @@ impl Target {
         });
         let load = kept(previous, |before| before.config.metrics == config.metrics, |before| &before.load);
         let facts = kept(previous, |before| is_same_server(&before.config, config), |before| &before.facts);
+        let has_same_list = |before: &Self| before.config.url == config.url && before.config.watch_models;
+        let ends = kept(previous, |before| config.watch_models && has_same_list(before), |before| &before.ends);
         let quota = kept(previous, |before| is_asked_alike(&before.config, config), |before| &before.quota);
-        Ok(Self { config: config.clone(), name, labels, host, auth, client, health, load, facts, quota, stats })
+        Ok(Self { config: config.clone(), name, labels, host, auth, client, health, load, facts, ends, quota, stats })
     }
 
     /// Prepares a copy of this backend for shadows: with connections, health and counters of its own, the same facts, and
@@ -123,7 +137,7 @@ impl Target {
         let mut config = self.config.clone();
         config.timeout = Timeouts { connect: config.timeout.connect, ttft: None, idle: None, total: Some(total) };
         let stats = previous.map(|previous| Arc::clone(&previous.stats)).unwrap_or_default();
-        let own = Self::prepare(&config, previous, stats)?;
+        let own = Self::prepare_with(&config, previous, stats, MAX_COPY_HEAD)?;
         let (load, facts, quota) = (Arc::clone(&self.load), Arc::clone(&self.facts), Arc::clone(&self.quota));
         Ok(Self { load, facts, quota, ..own })
     }
@@ -133,7 +147,13 @@ impl Target {
         // The proxy is not used for pages on this machine.
         let is_here = url.host() == "localhost" || url.host().parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
         let connector = connector(&self.config, url, !is_here, false)?;
-        Ok(Client::new(connector, false, self.config.keepalive, Arc::default()))
+        Ok(Client::new(connector, (false, MAX_HEAD), self.config.keepalive, Arc::default()))
+    }
+
+    /// Creates a client for questions off the request path, with the backend's settings and a pool of its own.
+    pub fn own_client(&self) -> Result<Arc<Client>, PrepareError> {
+        let connector = connector(&self.config, &self.config.url, true, self.config.h2)?;
+        Ok(Client::new(connector, (self.config.h2, MAX_HEAD), self.config.keepalive, Arc::default()))
     }
 
     /// Limits of load above which the backend is not asked.

@@ -88,19 +88,13 @@ impl Explain {
         let explained = self.read().and_then(|(body, headers)| self.explain(&config, body, headers));
         match explained {
             Ok(explained) if self.json => match serde_json::to_string(&explained) {
-                Ok(json) => {
-                    say(&json);
-                    Exit::Done
-                }
+                Ok(json) => say(&json),
                 Err(error) => {
                     complain(&error.to_string());
                     Exit::Failed
                 }
             },
-            Ok(explained) => {
-                say(&plain(&explained));
-                Exit::Done
-            }
+            Ok(explained) => say(&plain(&explained)),
             Err(message) => {
                 complain(&message);
                 Exit::Refused

@@ -2,34 +2,48 @@
 //!
 //! Owns: what is printed. Refuses: the work itself; each command calls the room that does it.
 
+mod color;
 mod explain;
+mod help;
 mod probe;
 mod report;
 mod run;
 mod shared;
 mod status;
 mod table;
+mod version;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::config::{self, Secrets};
 use crate::demo::Wish;
 use crate::model::Percent;
 use crate::otlp;
 
+use color::Color;
 use shared::{Exit, complain, env, load, say};
 
 /// Shifts an application's LLM traffic from OpenAI to Qwen, one percent at a time.
 #[derive(Debug, Parser)]
-#[command(name = "shiftgate", version, about, disable_help_subcommand = true)]
+#[command(name = "shiftgate", about, disable_help_subcommand = true, after_help = help::EXIT_CODES)]
 pub(crate) struct Arguments {
     /// The configuration file.
     #[arg(long, global = true, env = "SHIFTGATE_CONFIG", default_value = "rollout.toml", value_name = "FILE")]
     config: PathBuf,
+    /// Colours of help, usage errors and the log: auto (on a terminal, unless NO_COLOR is set), always or never.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    color: Color,
+    /// Print the version.
+    #[arg(short = 'V', long)]
+    version: bool,
+    /// With --version: print commit, target, features and TLS library too.
+    #[arg(long, requires = "version")]
+    verbose: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -37,8 +51,10 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve (the default).
+    #[command(after_long_help = help::RUN)]
     Run,
     /// Describe what the file means, or list every problem in it.
+    #[command(after_long_help = help::CHECK)]
     Check {
         /// Do not require the environment variables and files that it names.
         #[arg(long)]
@@ -51,8 +67,10 @@ enum Command {
         json: bool,
     },
     /// Show which backend would get a request, and the body that it would get.
+    #[command(after_long_help = help::EXPLAIN)]
     Explain(explain::Explain),
     /// Watch simulated traffic being split by this file; needs no key, GPU or network.
+    #[command(after_long_help = help::DEMO)]
     Demo {
         /// End after this many seconds and print a summary.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -65,6 +83,7 @@ enum Command {
         faults: u8,
     },
     /// Change one candidate's percent in the file.
+    #[command(after_long_help = help::SHIFT)]
     Shift {
         /// Name of the candidate.
         backend: String,
@@ -76,14 +95,38 @@ enum Command {
         route: Option<String>,
     },
     /// Tell from records whether a candidate is as good as the baseline, as fast, and what it costs.
+    #[command(after_long_help = help::REPORT)]
     Report(report::Arguments),
     /// Show the state of the running sidecar.
+    #[command(after_long_help = help::STATUS)]
     Status(status::Arguments),
+    /// Print the JSON Schema of rollout.toml, for editors.
+    #[command(after_long_help = help::SCHEMA)]
+    Schema,
+    /// Print the completions for a shell.
+    #[command(after_long_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell.
+        shell: CompletionShell,
+    },
 }
+
+/// A shell whose completions are tested.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum CompletionShell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// The JSON Schema of rollout.toml; `tests/schema` holds it to the reader of the file.
+const SCHEMA: &str = include_str!("../../rollout.schema.json");
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let color = Color::of(std::env::args_os().skip(1));
+    let parsed = Arguments::command().color(color.for_clap()).try_get_matches();
+    let arguments = match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are successes; clap knows which stream each belongs to.
@@ -92,20 +135,37 @@ pub fn main() -> ExitCode {
             return code;
         }
     };
-    let path = arguments.config.as_path();
+    if arguments.version {
+        return say(&version::text(arguments.verbose)).into();
+    }
+    let (path, color) = (arguments.config.as_path(), arguments.color);
     let exit = match arguments.command {
-        None | Some(Command::Run) => run::run(path),
+        None | Some(Command::Run) => run::run(path, color),
         Some(Command::Check { without_secrets, probe, json }) => check(path, without_secrets, probe.then_some(json)),
         Some(Command::Explain(explain)) => explain.run(path),
         Some(Command::Demo { seconds, rate, faults }) => {
             let (seconds, faults) = (seconds.map(Duration::from_secs), f64::from(faults) / 100.0);
-            run::demo(path, Wish { seconds, rate, faults })
+            run::demo(path, color, Wish { seconds, rate, faults })
         }
         Some(Command::Shift { backend, percent, route }) => shift(path, &backend, percent, route.as_deref()),
         Some(Command::Report(arguments)) => report::run(path, &arguments),
         Some(Command::Status(arguments)) => status::run(path, &arguments),
+        Some(Command::Schema) => say(SCHEMA),
+        Some(Command::Completions { shell }) => completions(shell),
     };
     exit.into()
+}
+
+fn completions(shell: CompletionShell) -> Exit {
+    let shell = match shell {
+        CompletionShell::Bash => Shell::Bash,
+        CompletionShell::Zsh => Shell::Zsh,
+        CompletionShell::Fish => Shell::Fish,
+    };
+    // The generator panics where it cannot write; a closed pipe is not a failure.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "shiftgate", &mut script);
+    say(&String::from_utf8_lossy(&script))
 }
 
 /// `probe` is `None` without `--probe`; otherwise true if the results are printed as JSON, and nothing else.
@@ -115,14 +175,15 @@ fn check(path: &Path, without_secrets: bool, probe: Option<bool>) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    if probe != Some(true) {
-        say(&config::describe(&config));
-    }
+    let described = if probe == Some(true) { Exit::Done } else { say(&config::describe(&config)) };
     let telemetry = otlp::warnings(&config.telemetry, &env);
     for warning in config::warnings(&config, &env).into_iter().chain(telemetry) {
         complain(&format!("warning: {warning}"));
     }
-    probe.map_or(Exit::Done, |json| probe::run(&config, json))
+    match probe {
+        Some(json) if described == Exit::Done => probe::run(&config, json),
+        _ => described,
+    }
 }
 
 fn shift(path: &Path, backend: &str, percent: f64, route: Option<&str>) -> Exit {
@@ -135,7 +196,8 @@ fn shift(path: &Path, backend: &str, percent: f64, route: Option<&str>) -> Exit 
     };
     match config::shift(path, backend, percent, route, &env) {
         Ok(done) => {
-            say(&format!("{}: {} {} % -> {} %", done.route, done.backend, done.before, done.after));
+            // The file is changed, whoever reads that.
+            let _ = say(&format!("{}: {} {} % -> {} %", done.route, done.backend, done.before, done.after));
             Exit::Done
         }
         Err(error) => {

@@ -3,15 +3,18 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use jiff::civil::Date;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::shared::{Exit, complain, say};
-use crate::backend::Target;
+use crate::admin::status::{EndView, end};
+use crate::backend::{ModelEnd, Target, day_of};
 use crate::config::Config;
 use crate::fleet::probe::{self, Asked, Report};
 use crate::model::BackendId;
 use crate::outcome::Role;
+use crate::report::ends_in;
 
 #[derive(Debug, Serialize)]
 struct Probed<'a> {
@@ -26,6 +29,8 @@ struct BackendView<'a> {
     /// Reason why the backend was not asked or did not answer.
     note: Option<&'a str>,
     features: Vec<FeatureView<'a>>,
+    /// Models that end and that the file names.
+    ends: Vec<EndView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,16 +59,17 @@ pub(super) fn run(config: &Config, json: bool) -> Exit {
         }
     };
     let reports = runtime.block_on(ask_all(targets, config.baseline));
-    let text = if json { as_json(&reports) } else { Ok(as_table(&reports)) };
-    match text {
+    let today = day_of(jiff::Timestamp::now());
+    let text = if json { as_json(config, &reports, today) } else { Ok(as_table(config, &reports, today)) };
+    let exit = match text {
         Ok(text) => say(&text),
         Err(error) => {
             complain(&error.to_string());
-            return Exit::Failed;
+            Exit::Failed
         }
-    }
+    };
     let all_answered = reports.iter().all(|report| !matches!(report.asked, Asked::NoAnswer(_)));
-    if all_answered { Exit::Done } else { Exit::Failed }
+    if all_answered { exit } else { Exit::Failed }
 }
 
 /// Probes the backends concurrently; returns the reports in the file's order.
@@ -87,7 +93,7 @@ fn note(report: &Report) -> Option<&str> {
     }
 }
 
-fn as_json(reports: &[Report]) -> serde_json::Result<String> {
+fn as_json(config: &Config, reports: &[Report], today: Date) -> serde_json::Result<String> {
     let backends = reports.iter().map(|report| BackendView {
         name: &report.backend,
         engine: report.engine.as_str(),
@@ -103,14 +109,22 @@ fn as_json(reports: &[Report]) -> serde_json::Result<String> {
                 hint: row.hint,
             })
             .collect(),
+        ends: named(config, report).map(|one| end(one, today)).collect(),
     });
     serde_json::to_string(&Probed { backends: backends.collect() })
 }
 
-fn as_table(reports: &[Report]) -> String {
+/// Models of the report that the file names.
+fn named<'a>(config: &'a Config, report: &'a Report) -> impl Iterator<Item = &'a ModelEnd> {
+    let backend = config.backends.iter().find(|backend| backend.name == report.backend);
+    let is_named = move |end: &&ModelEnd| backend.is_some_and(|backend| config.names_model(backend, &end.model));
+    report.ends.iter().filter(is_named)
+}
+
+fn as_table(config: &Config, reports: &[Report], today: Date) -> String {
     let mut text = String::new();
     for report in reports {
-        match write_report(&mut text, report) {
+        match write_report(&mut text, report).and_then(|()| write_ends(&mut text, config, report, today)) {
             // Writing into a String cannot fail.
             Ok(()) | Err(std::fmt::Error) => {}
         }
@@ -131,4 +145,26 @@ fn write_report(text: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(text, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+/// Writes the models that end: those that the file names, and how many others.
+fn write_ends(text: &mut String, config: &Config, report: &Report, today: Date) -> std::fmt::Result {
+    for one in named(config, report) {
+        writeln!(text, "  {} {}, on {}", one.model, ends_in(one.days(today)), one.date)?;
+    }
+    let mut others = report.ends.iter().filter(|one| !named(config, report).any(|named| named == *one));
+    let Some(first) = others.next() else { return Ok(()) };
+    let date = first.date;
+    match others.count() {
+        0 => {
+            writeln!(text, "  {}, which the file does not name, {}, on {date}", first.model, ends_in(first.days(today)))
+        }
+        more => writeln!(
+            text,
+            "  {} models that the file does not name end too; the first is {}, which {}, on {date}",
+            more + 1,
+            first.model,
+            ends_in(first.days(today))
+        ),
+    }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::color::Color;
 use super::shared::{Exit, complain, env};
-use crate::app::{App, Ended, Options, Signals, Sockets, StartError};
+use crate::app::{App, Ended, Notifier, Options, Signals, Sockets, StartError};
 use crate::config::{self, Config, ConfigError, Secrets};
 use crate::demo::{self, Wish};
 use crate::fleet::PollIntervals;
@@ -19,7 +20,7 @@ use crate::telemetry::log;
 /// File descriptors needed beside those of connections: log, watchers, admin port, files being read.
 const SPARE_FILES: u64 = 64;
 
-pub(super) fn run(path: &Path) -> Exit {
+pub(super) fn run(path: &Path, color: Color) -> Exit {
     let (config, text) = match read(path, Secrets::Required) {
         Ok(read) => read,
         Err(error) => {
@@ -36,7 +37,7 @@ pub(super) fn run(path: &Path) -> Exit {
         }
     };
     let bridge = Bridge::default();
-    let log = log::start(bridge.layer());
+    let log = log::start(bridge.layer(), color.is_on(&std::io::stdout(), env("NO_COLOR").as_deref()));
     raise_file_limit(&config);
     for warning in config::warnings(&config, &env) {
         tracing::warn!("{warning}");
@@ -70,8 +71,14 @@ async fn serve(
     bridge: Bridge,
     dropped: tracing_appender::non_blocking::ErrorCounter,
 ) -> Exit {
-    let options =
-        Options { watch: true, ask: Some(PollIntervals::default()), traces: true, bridge, ..Options::default() };
+    let options = Options {
+        watch: true,
+        ask: Some(PollIntervals::default()),
+        traces: true,
+        bridge,
+        notifier: Notifier::of_process(&env),
+        ..Options::default()
+    };
     let started = async {
         let signals = Signals::new()?;
         Ok::<_, StartError>((App::start_on(sockets, config, &text, Source::of_process(), options).await?, signals))
@@ -110,7 +117,7 @@ async fn serve(
     }
 }
 
-pub(super) fn demo(path: &Path, wish: Wish) -> Exit {
+pub(super) fn demo(path: &Path, color: Color, wish: Wish) -> Exit {
     let (config, text) = match read(path, Secrets::Skip) {
         Ok(read) => read,
         Err(error) => {
@@ -119,7 +126,7 @@ pub(super) fn demo(path: &Path, wish: Wish) -> Exit {
         }
     };
     let bridge = Bridge::default();
-    let log = log::start_quiet(bridge.layer());
+    let log = log::start_quiet(bridge.layer(), color.is_on(&std::io::stderr(), env("NO_COLOR").as_deref()));
     raise_file_limit(&config);
     let Some(runtime) = runtime(config.server.threads.max(2)) else { return Exit::Failed };
     let ended = runtime.block_on(large(demo::run(config, text, bridge, wish)));

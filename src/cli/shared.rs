@@ -15,6 +15,8 @@ pub(super) enum Exit {
     Failed,
     /// Code 2: the arguments or the file are not valid.
     Refused,
+    /// This code: a signal ended the command.
+    Signalled(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -23,6 +25,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => Self::SUCCESS,
             Exit::Failed => Self::FAILURE,
             Exit::Refused => Self::from(2),
+            Exit::Signalled(code) => Self::from(code),
         }
     }
 }
@@ -32,9 +35,15 @@ pub(super) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Prints to stdout. A closed pipe does not change how a command ends.
-pub(super) fn say(text: &str) {
-    drop(writeln!(std::io::stdout(), "{}", text.trim_end()));
+/// Prints to stdout. Text that was cut, as on a full disk, is a failure; a pipe that its reader closed is none.
+pub(super) fn say(text: &str) -> Exit {
+    match writeln!(std::io::stdout(), "{}", text.trim_end()).and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(&format!("stdout cannot be written: {error}"));
+            Exit::Failed
+        }
+        _ => Exit::Done,
+    }
 }
 
 /// Prints to stderr.

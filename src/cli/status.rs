@@ -53,17 +53,17 @@ pub(super) fn run(path: &Path, arguments: &Arguments) -> Exit {
                 serde_json::from_str(&json).map_err(|error| format!("its answer is not a status: {error}"))?;
             Ok(table::render(&status))
         });
-        match shown {
+        let exit = match shown {
             Ok(text) => say(&text),
             Err(cause) => {
                 complain(&format!(
                     "no status from http://{address}: {cause}. Is shiftgate running, and is this its admin port?"
                 ));
-                return Exit::Failed;
+                Exit::Failed
             }
-        }
-        if !arguments.watch {
-            return Exit::Done;
+        };
+        if !arguments.watch || exit != Exit::Done {
+            return exit;
         }
         std::thread::sleep(Duration::from_secs(1));
     }

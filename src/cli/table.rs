@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use crate::admin::status::{FleetView, Status};
 use crate::admin::{AgreementStatus, CopiesStatus, ShadowStatus};
 use crate::model::PairResult;
+use crate::report::{ends_in, visible};
 
 /// Renders plain text, one row for each route and backend.
 pub(crate) fn render(status: &Status) -> String {
@@ -82,6 +83,11 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
         write_shadow(text, shadow)?;
     }
     for one in &status.backends {
+        for end in one.ends.iter().flatten() {
+            writeln!(text, "{} at {} {}, on {}", end.model, one.name, ends_in(end.days), end.ends)?;
+        }
+    }
+    for one in &status.backends {
         if let Some(fleet) = &one.fleet {
             write_fleet(text, &one.name, fleet, one.prefix_hit_rate)?;
         }
@@ -104,6 +110,9 @@ fn write_shadow(text: &mut String, shadow: &ShadowStatus) -> std::fmt::Result {
             one.dropped,
             agreement(&one.agreement)
         )?;
+    }
+    for one in &shadow.verdicts {
+        writeln!(text, "verdict on {} for {}: {}", one.candidate, one.route, visible(&one.says))?;
     }
     Ok(())
 }

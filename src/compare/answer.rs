@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::sizes::Sizes;
+
 /// First choice of an answer, in OpenAI's shape. Thoughts are not part of it.
 ///
 /// It is serialized as in the content of a record, and is at most as long as the bytes it was read from.
@@ -30,6 +32,15 @@ impl Answer {
     /// True if the answer refuses formally: it has a refusal's text, or a filter ended it.
     pub fn is_refusal(&self) -> bool {
         self.refusal.as_deref().is_some_and(|text| !text.is_empty()) || self.finish.as_deref() == Some("content_filter")
+    }
+
+    /// Sizes of its texts and calls.
+    pub(super) fn sizes(&self) -> Sizes {
+        let calls = self.calls.iter().flat_map(|call| [&call.name, &call.arguments]);
+        let texts = [&self.text, &self.refusal].into_iter().flatten().chain(calls);
+        let (content, memory) =
+            texts.fold((0, 0), |(len, capacity), text| (len + text.len(), capacity + text.capacity()));
+        Sizes { content, memory: memory + size_of::<Self>() + self.calls.capacity() * size_of::<Call>() }
     }
 
     /// Returns the text, empty if there is none.

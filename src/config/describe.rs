@@ -63,6 +63,9 @@ fn write_all(text: &mut String, config: &Config) -> std::fmt::Result {
             writeln!(text, "    translation: {}", translation(backend))?;
             writeln!(text, "    load: {}", load(backend))?;
         }
+        if backend.watch_models {
+            writeln!(text, "    deadlines: its list of models is asked once a day for models that end")?;
+        }
         if let Some(wording) = &backend.system {
             writeln!(text, "    system text: {}", own_wording(wording))?;
         }

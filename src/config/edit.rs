@@ -64,6 +64,25 @@ pub enum ShiftError {
         /// Description of the obstacle.
         cause: &'static str,
     },
+    /// The file is mounted from a ConfigMap or a Secret of Kubernetes, which would undo the change.
+    #[error(
+        "{path} was not changed: Kubernetes mounts it from a ConfigMap or a Secret. Edit that instead:\n  \
+         kubectl edit configmap NAME   # percent of {backend} on route {route}: {before} -> {after}\n  \
+         If it is made from a file of a repository, edit that file and apply it. The kubelet brings it here within \
+         about a minute, and shiftgate reloads it"
+    )]
+    Mounted {
+        /// The file's path.
+        path: String,
+        /// Name of the route.
+        route: String,
+        /// Name of the candidate.
+        backend: String,
+        /// Percent in the file.
+        before: Percent,
+        /// Percent that was wanted.
+        after: Percent,
+    },
     /// The file cannot be replaced.
     #[error("{path} was not changed: it cannot be replaced in place ({cause}). {cure}")]
     Write {
@@ -108,6 +127,10 @@ pub fn shift(
     };
     let before = percent_of(&config).unwrap_or_default();
     let after = percent_of(&next).unwrap_or_default();
+    if edited != text && is_from_kubernetes(path) {
+        let (route, backend) = (route.name.clone(), backend.to_owned());
+        return Err(ShiftError::Mounted { path: shown, route, backend, before, after });
+    }
     if edited != text {
         replace(path, edited.as_bytes()).map_err(|cause| unwritable(&shown, cause))?;
     }
@@ -193,6 +216,17 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     written.as_file().sync_all()?;
     written.persist(&target).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// True if the kubelet wrote the file: it lies in a folder whose name begins with two dots, and beside that folder the
+/// link `..data` leads to it.
+fn is_from_kubernetes(path: &Path) -> bool {
+    let Ok(target) = std::fs::canonicalize(path) else { return false };
+    target.ancestors().skip(1).any(|folder| {
+        let is_dotted = folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
+        let data = folder.with_file_name("..data");
+        is_dotted && data.is_symlink() && std::fs::canonicalize(data).is_ok_and(|data| data == folder)
+    })
 }
 
 fn unwritable(path: &str, cause: io::Error) -> ShiftError {

@@ -157,9 +157,9 @@ async fn send_all(
 }
 
 /// Returns the first turn of one conversation: one in five is about a tool, another one asks for JSON, two of three are
-/// streamed. Every engine that can be a baseline answers these.
+/// streamed, and six of seven go to one model, so that there is a verdict on it soon. Every engine that can be a baseline answers these.
 fn first_turn(run: u32, number: u64) -> serde_json::Value {
-    let model = if number.is_multiple_of(2) { "gpt-4o-mini" } else { "gpt-4o" };
+    let model = if number.is_multiple_of(7) { "gpt-4o" } else { "gpt-4o-mini" };
     let (text, more) = match number % 5 {
         3 => ("how is the weather?", json!({"tools": [weather()]})),
         4 => ("which city? Answer in JSON.", json!({"response_format": {"type": "json_object"}})),

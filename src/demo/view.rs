@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::traffic::ClientStats;
-use crate::admin::{AgreementStatus, BackendView, CopiesStatus, ShadowStatus, View};
+use crate::admin::{AgreementStatus, BackendView, CopiesStatus, ShadowStatus, VerdictStatus, View};
 use crate::app::App;
 use crate::model::Percent;
+use crate::report::wrapped;
 use crate::stats::Latency;
 
 /// Values of one backend.
@@ -55,11 +56,12 @@ impl Screen {
         print(&format!("{}\n", self.header));
     }
 
-    pub(super) fn show(&mut self, elapsed: Duration, app: &App, stats: &ClientStats) {
-        let view = app.view();
+    pub(super) async fn show(&mut self, elapsed: Duration, app: &App, stats: &ClientStats) {
+        let view = app.view_with_verdicts().await;
         let rows = rows(elapsed, &view, stats);
         if !self.is_live {
-            print(&lines(elapsed, &rows, &copies(&view)));
+            let (copies, verdicts) = shadow(&view);
+            print(&(lines(elapsed, &rows, &copies) + &verdict_lines(elapsed, &verdicts)));
             return;
         }
         let table = table(elapsed, &view, stats, &rows);
@@ -73,8 +75,8 @@ impl Screen {
         print(&text);
     }
 
-    pub(super) fn summary(&mut self, elapsed: Duration, app: &App, stats: &ClientStats) {
-        self.show(elapsed, app, stats);
+    pub(super) async fn summary(&mut self, elapsed: Duration, app: &App, stats: &ClientStats) {
+        self.show(elapsed, app, stats).await;
         let mut text = format!(
             "summary: {:.0} s, {} requests, {} failed, generation {}\n",
             elapsed.as_secs_f64(),
@@ -119,10 +121,12 @@ fn rows(elapsed: Duration, view: &View, stats: &ClientStats) -> Vec<BackendRow> 
     view.backends.iter().map(row).collect()
 }
 
-/// Returns the copies of the last route, by receiver.
-fn copies(view: &View) -> Vec<CopiesStatus> {
-    let all = ShadowStatus::of(view).into_iter().flat_map(|shadow| shadow.copies);
-    all.filter(|one| one.route == "default").collect()
+/// Returns the copies of the last route, by receiver, and the verdicts on its candidates.
+fn shadow(view: &View) -> (Vec<CopiesStatus>, Vec<VerdictStatus>) {
+    let Some(ShadowStatus { mut copies, mut verdicts, .. }) = ShadowStatus::of(view) else { return Default::default() };
+    copies.retain(|one| one.route == "default");
+    verdicts.retain(|one| one.route == "default");
+    (copies, verdicts)
 }
 
 /// Joins a mean of every kind: `json:0.98,text:0.44`.
@@ -169,6 +173,20 @@ fn lines(elapsed: Duration, rows: &[BackendRow], copies: &[CopiesStatus]) -> Str
         ));
     }
     text
+}
+
+fn verdict_lines(elapsed: Duration, verdicts: &[VerdictStatus]) -> String {
+    let line = |one: &VerdictStatus| {
+        let (candidate, verdict, pairs) = (&one.candidate, one.verdict.as_str(), one.pairs);
+        let seconds = elapsed.as_secs_f64();
+        format!("t={seconds:.0}s verdict_on={candidate} verdict={verdict} pairs={pairs} says={:?}\n", one.says)
+    };
+    verdicts.iter().map(line).collect()
+}
+
+/// Returns the verdicts in words.
+fn verdict_table(verdicts: &[VerdictStatus]) -> String {
+    verdicts.iter().map(|one| wrapped(&format!("verdict on {}: {}", one.candidate, one.says))).collect()
 }
 
 /// Returns the copies' own table: a line for each receiver and kind of answer, beside the baseline's agreement with itself.
@@ -228,8 +246,8 @@ fn table(elapsed: Duration, view: &View, stats: &ClientStats, rows: &[BackendRow
             number(row.cost, 4)
         ));
     }
-    text.push_str(&copies_table(&copies(view)));
-    text
+    let (copies, verdicts) = shadow(view);
+    text + &copies_table(&copies) + &verdict_table(&verdicts)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ mod room;
 mod send;
 mod stream;
 
-pub use collect::{Capture, collect};
+pub use collect::{Capture, collect, read_to_end};
 pub use deadlines::SdkTimeouts;
 pub use inbound::{Inbound, InboundBody};
 pub use leg_error::LegError;

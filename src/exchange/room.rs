@@ -15,6 +15,11 @@ impl Room {
         Self { permit: gauge.empty_permit(), limit }
     }
 
+    /// Returns an empty share of the same gauge.
+    pub fn sibling(&self) -> Self {
+        Self { permit: self.permit.sibling(), limit: self.limit }
+    }
+
     /// Adds `bytes` and returns true; returns false without a change at the limit.
     pub fn hold(&mut self, bytes: u64) -> bool {
         bytes == 0 || self.permit.try_grow(bytes, self.limit)

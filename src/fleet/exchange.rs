@@ -35,6 +35,12 @@ pub(super) struct Answer {
 }
 
 impl Question {
+    /// A GET with the backend's own key; its answer may take `deadline` and have `max_answer` bytes.
+    pub(super) fn get(target: &Target, uri: Uri, deadline: Duration, max_answer: u64) -> Self {
+        let (host, key) = (target.host.clone(), key_of(target));
+        Self { method: Method::GET, uri, host, key, body: Bytes::new(), deadline, max_answer }
+    }
+
     /// Sends the request, and reads the answer to its end.
     pub(super) async fn ask(&self, client: &Arc<Client>, trail: &mut Trail) -> Result<Answer, Failure> {
         let answer = tokio::time::timeout(self.deadline, self.exchange(client, trail)).await;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::task::AbortHandle;
 
+use super::deadlines;
 use super::intervals::PollIntervals;
 use super::learn::learn;
 use super::poll::poll;
@@ -53,7 +54,12 @@ impl BackendMonitor {
                         poll(&of, pace).await;
                     }
                 };
-                tokio::join!(polled, learn(&of, pace));
+                let watched = async {
+                    if deadlines::is_watched(&of) {
+                        deadlines::watch(&of, pace).await;
+                    }
+                };
+                tokio::join!(polled, watched, learn(&of, pace));
             });
             running.push(Running { target: Arc::clone(target), task: task.abort_handle() });
         }
@@ -63,5 +69,8 @@ impl BackendMonitor {
 /// True if the backend has anything to poll.
 fn is_asked(target: &Target) -> bool {
     let tells_length = target.config.engine.facts().context_length != ContextLength::Unasked;
-    !target.config.metrics.is_empty() || tells_length || target.config.translation.probe
+    !target.config.metrics.is_empty()
+        || tells_length
+        || target.config.translation.probe
+        || deadlines::is_watched(target)
 }

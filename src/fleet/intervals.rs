@@ -15,6 +15,8 @@ pub struct PollIntervals {
     pub hit_window: Duration,
     /// Pause before a probe that found features missing is repeated.
     pub probe_again: Duration,
+    /// Time between two questions for a backend's list of models, plus or minus a fifth.
+    pub models: Duration,
 }
 
 impl Default for PollIntervals {
@@ -25,6 +27,7 @@ impl Default for PollIntervals {
             retry: Duration::from_secs(1),
             hit_window: Duration::from_secs(60),
             probe_again: Duration::from_secs(300),
+            models: Duration::from_secs(24 * 3600),
         }
     }
 }

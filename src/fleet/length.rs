@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, StatusCode, Uri};
+use http::{StatusCode, Uri};
 use serde_json::Value;
 
-use super::exchange::{Question, key_of};
+use super::exchange::Question;
 use crate::backend::Target;
 use crate::model::ContextLength;
 use crate::outcome::{LegKind, Role, Trail};
@@ -48,15 +47,7 @@ fn length_question(target: &Target) -> Option<Question> {
         ContextLength::Models => target.uri_for(&Uri::from_static("/v1/models"))?,
         ContextLength::Info => format!("{}/info", path.strip_suffix("/v1").unwrap_or(path)).parse::<Uri>().ok()?,
     };
-    Some(Question {
-        method: Method::GET,
-        uri,
-        host: target.host.clone(),
-        key: key_of(target),
-        body: Bytes::new(),
-        deadline: ANSWER_TIMEOUT,
-        max_answer: MAX_ANSWER,
-    })
+    Some(Question::get(target, uri, ANSWER_TIMEOUT, MAX_ANSWER))
 }
 
 /// Returns TGI's limit on the tokens of a prompt.

@@ -1,8 +1,9 @@
-//! Requests to backends off the request path: load, context length, working features.
+//! Requests to backends off the request path: load, context length, deadlines of models, working features.
 //!
-//! Owns: polls of metrics pages, the list of models, the conformance probe. Does not: serve applications.
+//! Owns: polls of metrics pages, the lists of models, the conformance probe. Does not: serve applications.
 //! Invariant: nothing here delays a request; each answer is limited in time and bytes, and each backend has one task.
 
+mod deadlines;
 mod exchange;
 mod follow;
 mod intervals;

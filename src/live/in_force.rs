@@ -7,13 +7,18 @@ use std::time::Instant;
 
 use super::snapshot::Snapshot;
 use super::targets::{RouteHandle, Targets};
-use crate::backend::{PrepareError, Target};
+use crate::backend::{ModelEnd, PrepareError, Target};
 use crate::choose::{self, Availability, Choice, Eligible, Facts, Known, NotChosen, Request, Shares};
 use crate::config::Config;
 use crate::health::{Ticket, Unfit};
 use crate::model::{BackendId, CopyResult, RouteId};
 use crate::outcome::{BackendLabels, Restricted, Role};
 use crate::stats::{Permit, Placement, Stats};
+use crate::telemetry::meters::Meters;
+
+/// Limit on the models of one backend whose ends are told, those that end first: with the longest names they fit in a
+/// line of counts.
+const MAX_ENDS: usize = 16;
 
 /// State in force at one moment.
 #[derive(Debug)]
@@ -117,6 +122,16 @@ impl InForce {
     /// The counters of a route.
     pub fn route(&self, route: RouteId) -> &RouteHandle {
         self.targets.route(route)
+    }
+
+    /// Returns the models of a backend that end and that matter: the file names them, or applications asked for them. The
+    /// first to end comes first; `None` if the backend's list of models is not known.
+    pub fn ends(&self, target: &Target, meters: &Meters) -> Option<Vec<ModelEnd>> {
+        let is_wanted =
+            |model: &str| self.snapshot.config.names_model(&target.config, model) || meters.has_model(model);
+        let mut ends = target.ends.of(is_wanted)?;
+        ends.truncate(MAX_ENDS);
+        Some(ends)
     }
 
     /// Handles of all backends, in the file's order: for status pages, polls and probes. Requests of applications use

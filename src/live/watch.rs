@@ -110,6 +110,12 @@ impl WatchHandle {
     pub fn reload_now(&self) {
         self.signal.raise(Wake::Now);
     }
+
+    /// Does the same, and calls `after` on the watcher's thread when the files as they are at this call, or later, have
+    /// been applied. A call that still waits is replaced.
+    pub fn reload_then(&self, after: impl FnOnce() + Send + 'static) {
+        self.signal.request(Box::new(after));
+    }
 }
 
 impl Drop for WatchHandle {
@@ -152,7 +158,13 @@ impl<F: FnMut(Reading) -> Vec<PathBuf>> Watcher<F> {
             }
             match wake {
                 Wake::Stop => return,
-                Wake::Now => self.check(true),
+                Wake::Now => {
+                    let after = self.signal.take_after();
+                    self.check(true);
+                    if let Some(after) = after {
+                        after();
+                    }
+                }
                 Wake::Tick | Wake::Hint => self.check(false),
             }
         }

@@ -8,11 +8,13 @@ mod bridge;
 mod dial;
 mod env;
 mod export;
+mod pairs;
 mod proto;
 mod resource;
 mod send;
 mod settings;
 mod spans;
+mod writer;
 
 use std::cell::Cell;
 use std::sync::Arc;

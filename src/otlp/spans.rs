@@ -2,68 +2,22 @@
 //!
 //! Names of attributes are in the table of `telemetry`.
 
-use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::Method;
 
+use super::pairs;
 use super::proto::Proto;
+use super::writer::{CLIENT, IS_REMOTE, KNOWS_REMOTE, SAMPLED, SERVER, WRITER, Writer, field};
 use crate::choose::UNITS;
-use crate::model::{Fault, OTHER_METHOD, Percent, Reason, SpanId};
-use crate::outcome::{Attempt, BackendLabels, Comparison, LegEnd, Outcome, Pair, Score};
-use crate::telemetry::names::{attribute, event};
+use crate::model::{Fault, OTHER_METHOD, Percent, Reason};
+use crate::outcome::{Attempt, BackendLabels, LegEnd, Outcome};
+use crate::telemetry::names::attribute;
 use crate::telemetry::tracer::Encode;
 
-/// Fields of `opentelemetry.proto.trace.v1.Span`.
-mod field {
-    pub(super) const TRACE_ID: u8 = 1;
-    pub(super) const SPAN_ID: u8 = 2;
-    pub(super) const TRACE_STATE: u8 = 3;
-    pub(super) const PARENT: u8 = 4;
-    pub(super) const NAME: u8 = 5;
-    pub(super) const KIND: u8 = 6;
-    pub(super) const START: u8 = 7;
-    pub(super) const END: u8 = 8;
-    pub(super) const ATTRIBUTE: u8 = 9;
-    pub(super) const EVENT: u8 = 11;
-    pub(super) const LINK: u8 = 13;
-    pub(super) const STATUS: u8 = 15;
-    pub(super) const FLAGS: u8 = 16;
-}
-
-const INTERNAL: u64 = 1;
-const SERVER: u64 = 2;
-const CLIENT: u64 = 3;
-const ERROR: u64 = 2;
-/// Span flags: sampled; the parent's remoteness is known; the parent is remote.
-const SAMPLED: u32 = 1;
-const KNOWS_REMOTE: u32 = 0x100;
-const IS_REMOTE: u32 = 0x200;
-
 /// The encoders of the tracer.
-pub(super) const ENCODE: Encode = Encode { outcome: encode, pair: encode_pair };
-
-thread_local! {
-    static WRITER: RefCell<Writer> = RefCell::default();
-}
-
-/// Appends the CLIENT spans of a request's copies, then the span of their comparison.
-fn encode_pair(pair: &Pair, to: &mut Vec<u8>) {
-    WRITER.with_borrow_mut(|writer| {
-        for leg in pair.copies() {
-            for (place, attempt) in leg.attempts.iter().enumerate() {
-                writer.client(&pair.served, leg, attempt, place);
-                writer.finish(to);
-            }
-        }
-        if let Some(comparison) = &pair.comparison {
-            writer.comparison(pair, comparison);
-            writer.finish(to);
-        }
-    });
-}
+pub(super) const ENCODE: Encode = Encode { outcome: encode, pair: pairs::encode };
 
 /// Appends the SERVER span, then its CLIENT spans in the order of their attempts, as `ScopeSpans.spans`.
 fn encode(outcome: &Outcome, to: &mut Vec<u8>) {
@@ -91,45 +45,6 @@ pub(super) fn request(resource: &[u8], scope: &[u8], spans: &[u8]) -> Bytes {
     request.into_vec().into()
 }
 
-/// Encoder of one span at a time that reuses its memory.
-#[derive(Debug, Default)]
-struct Writer {
-    one: Proto,
-    head: Proto,
-    event: Proto,
-    scratch: String,
-    endpoints: Known<(Method, &'static str)>,
-    backends: Known<Arc<BackendLabels>>,
-}
-
-/// Cache of encoded attributes by key.
-#[derive(Debug)]
-struct Known<K>(Vec<(K, Vec<u8>)>);
-
-impl<K> Default for Known<K> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-/// Limit of cached entries; the cache is emptied there. Backends that left the file would otherwise stay.
-const MAX_KNOWN: usize = 64;
-
-impl<K> Known<K> {
-    /// Returns the bytes of the entry whose key `is` the wanted one; `make` encodes a missing entry.
-    fn get(&mut self, is: impl Fn(&K) -> bool, make: impl FnOnce() -> (K, Proto)) -> &[u8] {
-        let at = self.0.iter().position(|(key, _)| is(key)).unwrap_or_else(|| {
-            if self.0.len() == MAX_KNOWN {
-                self.0.clear();
-            }
-            let (key, bytes) = make();
-            self.0.push((key, bytes.into_vec()));
-            self.0.len() - 1
-        });
-        self.0.get(at).map_or(&[], |(_, bytes)| bytes)
-    }
-}
-
 /// Span name of a method; the HTTP semantic conventions use `HTTP` for unknown methods.
 fn name_of(method: &Method) -> &str {
     if method.as_str() == OTHER_METHOD { "HTTP" } else { method.as_str() }
@@ -155,87 +70,6 @@ fn of_backend(backend: &BackendLabels) -> Proto {
 }
 
 impl Writer {
-    fn finish(&mut self, to: &mut Vec<u8>) {
-        self.head.clear();
-        self.head.head(2, self.one.as_slice().len());
-        to.extend_from_slice(self.head.as_slice());
-        to.extend_from_slice(self.one.as_slice());
-        self.one.clear();
-    }
-
-    fn begin(&mut self, outcome: &Outcome, span: SpanId, parent: Option<SpanId>, kind: u64) {
-        self.one.bytes(field::TRACE_ID, &outcome.trace.trace.as_u128().to_be_bytes());
-        self.one.bytes(field::SPAN_ID, &span.as_u64().to_be_bytes());
-        if !outcome.trace_state.is_empty() {
-            self.one.bytes(field::TRACE_STATE, outcome.trace_state.as_bytes());
-        }
-        if let Some(parent) = parent {
-            self.one.bytes(field::PARENT, &parent.as_u64().to_be_bytes());
-        }
-        self.one.number(field::KIND, kind);
-    }
-
-    fn name(&mut self, what: &str, of: &str) {
-        self.scratch.clear();
-        for part in [what, " ", of] {
-            self.scratch.push_str(part);
-        }
-        self.one.bytes(field::NAME, self.scratch.trim_end().as_bytes());
-    }
-
-    fn times(&mut self, outcome: &Outcome, from: Instant, to: Instant) {
-        self.one.fixed64(field::START, nanos(outcome.clock.wall_of(from)));
-        self.one.fixed64(field::END, nanos(outcome.clock.wall_of(to)));
-    }
-
-    fn text(&mut self, key: &str, value: &str) {
-        self.one.text(field::ATTRIBUTE, key, value);
-    }
-
-    fn int(&mut self, key: &str, value: u64) {
-        self.one.int(field::ATTRIBUTE, key, i64::try_from(value).unwrap_or(i64::MAX));
-    }
-
-    fn known_text(&mut self, key: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.text(key, value);
-        }
-    }
-
-    fn known_int(&mut self, key: &str, value: Option<u64>) {
-        if let Some(value) = value {
-            self.int(key, value);
-        }
-    }
-
-    fn known_double(&mut self, key: &str, value: Option<f64>) {
-        if let Some(value) = value {
-            self.one.double(field::ATTRIBUTE, key, value);
-        }
-    }
-
-    /// Adds a fault as an attribute and as the span's status.
-    fn fault(&mut self, fault: Option<Fault>) {
-        if let Some(fault) = fault {
-            let text = fault.as_str();
-            self.text(attribute::ERROR_TYPE, &text);
-            let mut status = Proto::default();
-            status.bytes(2, text.as_bytes());
-            status.number(3, ERROR);
-            self.one.bytes(field::STATUS, status.as_slice());
-        }
-    }
-
-    fn event(&mut self, name: &str, outcome: &Outcome, at: Instant, attributes: &[(&str, &str)]) {
-        self.event.fixed64(1, nanos(outcome.clock.wall_of(at)));
-        self.event.bytes(2, name.as_bytes());
-        for (key, value) in attributes {
-            self.event.text(3, key, value);
-        }
-        self.one.bytes(field::EVENT, self.event.as_slice());
-        self.event.clear();
-    }
-
     fn server(&mut self, outcome: &Outcome) {
         let parent = outcome.trace.parent;
         self.begin(outcome, outcome.span, parent, SERVER);
@@ -273,7 +107,7 @@ impl Writer {
         self.fault(outcome.fault);
     }
 
-    fn client(&mut self, outcome: &Outcome, leg: &LegEnd, attempt: &Attempt, place: usize) {
+    pub(super) fn client(&mut self, outcome: &Outcome, leg: &LegEnd, attempt: &Attempt, place: usize) {
         self.begin(outcome, attempt.span, Some(outcome.span), CLIENT);
         self.times(outcome, attempt.sent_at, attempt.ended_at);
         self.one.fixed32(field::FLAGS, SAMPLED | KNOWS_REMOTE);
@@ -309,46 +143,6 @@ impl Writer {
             self.event("first_chunk", outcome, first, &[]);
         }
         self.fault(attempt.fault);
-    }
-
-    /// Encodes the comparison of two answers, with links to their attempts.
-    fn comparison(&mut self, pair: &Pair, comparison: &Comparison) {
-        let served = &pair.served;
-        self.begin(served, comparison.span, Some(served.span), INTERNAL);
-        self.one.bytes(field::NAME, event::COMPARE.as_bytes());
-        self.times(served, comparison.began_at, comparison.ended_at);
-        self.one.fixed32(field::FLAGS, SAMPLED | KNOWS_REMOTE);
-        let legs = served.legs.first().into_iter().chain(std::iter::once(pair.shadow.as_ref()));
-        for attempt in legs.filter_map(|leg| leg.attempts.last()) {
-            self.event.bytes(1, &served.trace.trace.as_u128().to_be_bytes());
-            self.event.bytes(2, &attempt.span.as_u64().to_be_bytes());
-            self.one.bytes(field::LINK, self.event.as_slice());
-            self.event.clear();
-        }
-        self.text(attribute::SHIFTGATE_BACKEND, &pair.shadow.backend.name);
-        for score in &comparison.scores {
-            let mut key = std::mem::take(&mut self.scratch);
-            key.clear();
-            key.push_str(attribute::SHIFTGATE_COMPARE_PREFIX);
-            key.push_str(score.name);
-            self.one.double(field::ATTRIBUTE, &key, score.value);
-            self.scratch = key;
-            self.known_text(attribute::SHIFTGATE_COMPARE_KIND, score.label);
-            self.evaluation(served, comparison.ended_at, score);
-        }
-    }
-
-    /// Adds a score as an event of the GenAI conventions.
-    fn evaluation(&mut self, served: &Outcome, at: Instant, score: &Score) {
-        self.event.fixed64(1, nanos(served.clock.wall_of(at)));
-        self.event.bytes(2, event::EVALUATION.as_bytes());
-        self.event.text(3, attribute::EVALUATION_NAME, score.name);
-        self.event.double(3, attribute::EVALUATION_VALUE, score.value);
-        if let Some(label) = score.label {
-            self.event.text(3, attribute::EVALUATION_LABEL, label);
-        }
-        self.one.bytes(field::EVENT, self.event.as_slice());
-        self.event.clear();
     }
 
     /// Adds the model parameters of the request. Content is not included.
@@ -408,11 +202,6 @@ impl Writer {
             self.event("client_gone", outcome, outcome.ended_at, &[]);
         }
     }
-}
-
-fn nanos(at: SystemTime) -> u64 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn version(version: http::Version) -> Option<&'static str> {

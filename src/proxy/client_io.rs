@@ -118,6 +118,11 @@ impl ConnActivity {
         self.expired.store(true, Relaxed);
     }
 
+    /// True if a request has begun.
+    pub(super) fn is_used(&self) -> bool {
+        self.requests.load(Relaxed) > 0
+    }
+
     /// Instant at which the last answer ended.
     pub(super) fn idle_since(&self) -> Instant {
         self.accepted + Duration::from_millis(self.idle_since.load(Relaxed))

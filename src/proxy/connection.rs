@@ -63,7 +63,7 @@ where
     let (mut closing, mut cut) =
         (std::pin::pin!(shutdown.closing.cancelled()), std::pin::pin!(shutdown.cut.cancelled()));
     let mut closing_since = None;
-    let mut was_asked_to_end = false;
+    let (mut was_asked_to_end, mut was_told_of_closing) = (false, false);
     let mut watchdog = Watchdog::new(&proxy, &activity);
     std::future::poll_fn(|cx| {
         loop {
@@ -80,6 +80,9 @@ where
             }
             if closing_since.is_none() && closing.as_mut().poll(cx).is_ready() {
                 closing_since = Some(Instant::now());
+            }
+            // hyper closes a connection without a request at once, and its first request may be in transit.
+            if closing_since.is_some() && activity.is_used() && !std::mem::replace(&mut was_told_of_closing, true) {
                 connection.as_mut().graceful_shutdown();
                 continue;
             }
@@ -88,6 +91,10 @@ where
                 return Poll::Ready(());
             }
             let overdue = std::task::ready!(watchdog.poll(cx, closing_since));
+            if closing_since.is_some() && !std::mem::replace(&mut was_told_of_closing, true) {
+                connection.as_mut().graceful_shutdown();
+                continue;
+            }
             // A connection that does not end after it was asked to is dropped.
             if closing_since.is_some() || std::mem::replace(&mut was_asked_to_end, true) {
                 return Poll::Ready(());

@@ -1,5 +1,7 @@
 //! Headings, sentences and tables: the form of a page before it is text or Markdown.
 
+use super::shape_row::Means;
+
 /// A part of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Block {
@@ -42,9 +44,19 @@ pub(super) fn number(number: Option<f64>) -> String {
     number.map_or_else(none, |number| number.to_string())
 }
 
+/// Returns a number of things: "1 pair", "2 pairs".
+pub(super) fn several(n: u64, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Returns a number with four decimals.
 pub(super) fn decimals(number: f64) -> String {
     format!("{number:.4}")
+}
+
+/// Returns a mean with its interval, each written by `write`.
+pub(super) fn interval(means: Option<Means>, write: fn(f64) -> String) -> String {
+    means.map_or_else(none, |of| format!("{} ({} to {})", write(of.mean), write(of.low), write(of.high)))
 }
 
 /// Returns a share in percent with two decimals.

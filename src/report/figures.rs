@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::cell::Quantity;
 use super::interval::{self, Interval, Scale};
 use super::judge::{self, Finding};
-use super::key_hours::{Observations, Quantity};
+use super::key_hours::Observations;
 use super::notes;
 use super::quantile::Histogram;
 use super::round::{figure, instant, round, share};
@@ -15,7 +16,7 @@ use super::shape_row::{
 };
 use super::sums::{Agreement, CostSums, Differing, Faults, FlipSums, TimeSums};
 use super::verdict::{CheckResult, Verdict};
-use super::vocabulary::{Cache, CheckName, FlipName, Mode, Outcome, PairKind};
+use super::vocabulary::{Cache, CheckName, FlipName, JUDGED, KINDS, LegOutcome, Mode, PairKind};
 
 /// Largest difference of a share of faults that is not held against the candidate. Without any difference it is reached
 /// by 492 key-hours.
@@ -43,7 +44,8 @@ impl Figured {
         let checks =
             checks.map(|(check, faults)| self::check(*check, *faults, key, &observations, &mut findings)).collect();
         let kinds = kinds(key, data, &observations, &mut findings);
-        let judged = judge::row(data.pairs, observations.keys, &findings);
+        let scored = data.kinds.iter().map(|sums| sums.n).sum();
+        let judged = judge::row(data.pairs, scored, observations.keys, &findings);
         let ratio = |quantity| ratio(&observations, quantity);
         let mut row = Row {
             route: key.route.to_string(),
@@ -64,7 +66,7 @@ impl Figured {
             key_hours: observations.len() as u64,
             thinned: data.key_hours.is_cut(),
             percents: data.percents.iter().map(|percent| f64::from(*percent) / 100.0).collect(),
-            outcomes: matrix(&data.outcomes, |position| Outcome::ALL.get(position).map(|word| word.as_str())),
+            outcomes: matrix(&data.outcomes, |position| LegOutcome::ALL.get(position).map(|word| word.as_str())),
             modes: matrix(&data.modes, |position| Mode::ALL.get(position).map(|word| word.as_str())),
             finishes: finishes(data),
             unscored: data.unscored.entries().iter().map(|(reason, n)| (reason.to_string(), *n)).collect(),
@@ -102,7 +104,7 @@ fn check(
     findings: &mut Vec<Finding>,
 ) -> Check {
     let scale = if check == CheckName::Script { Scale::Unit } else { Scale::Signed };
-    let difference = interval::mean(&observations.check(check), scale);
+    let difference = interval::mean(&observations.of_quantity(Quantity::Check(check)), scale);
     // The failures of a serving candidate fail over and never become pairs.
     let is_blind = check == CheckName::Failed && key.is_served_by_candidate;
     let result = match judge::result(difference.as_ref(), None, LIMIT_SHARE) {
@@ -131,19 +133,20 @@ fn kinds(key: &RowKey, data: &RowData, observations: &Observations<'_>, findings
     let scored: u64 = data.kinds.iter().map(|sums| sums.n).sum();
     let mut kinds = Vec::new();
     let mut found = BTreeMap::new();
-    for (kind, sums) in PairKind::ALL.iter().zip(&data.kinds).filter(|(_, sums)| sums.n > 0) {
-        let loss = interval::mean(&observations.of_quantity(Quantity::Loss(*kind)), Scale::Unit);
-        let difference = interval::mean(&observations.of_quantity(Quantity::Difference(*kind)), Scale::Signed);
+    for kind in KINDS {
+        let Some(sums) = data.kinds.get(kind as usize).filter(|sums| sums.n > 0) else { continue };
+        let loss = interval::mean(&observations.of_quantity(Quantity::Loss(kind)), Scale::Unit);
+        let difference = interval::mean(&observations.of_quantity(Quantity::Difference(kind)), Scale::Signed);
         let is_side_matter = sums.n * MIN_PART < scored || (key.is_served_by_candidate && sums.floor_n == 0);
         let result = match judge::result(difference.as_ref(), loss.as_ref(), LIMIT_AGREEMENT) {
-            _ if !kind.is_judged() => CheckResult::NotJudged,
+            _ if !JUDGED.contains(&kind) => CheckResult::NotJudged,
             CheckResult::Open if is_side_matter => CheckResult::NotJudged,
             result => result,
         };
         found.insert(kind.as_str(), (result, difference));
-        kinds.push(self::kind(*kind, sums, (loss, difference), result));
+        kinds.push(self::kind(kind, sums, (loss, difference), result));
     }
-    for kind in PairKind::JUDGED {
+    for kind in JUDGED {
         if let Some((result, difference)) = found.remove(kind.as_str()) {
             findings.push(Finding { name: agreement_of(kind), result, limit: LIMIT_AGREEMENT, difference });
         }
@@ -179,7 +182,7 @@ fn kind(
         floor: KindFloor { n: sums.floor_n, agreement: mean(sums.floor_sum, sums.floor_n) },
         loss: loss.map(means),
         difference: difference.map(means),
-        limit: kind.is_judged().then_some(LIMIT_AGREEMENT),
+        limit: JUDGED.contains(&kind).then_some(LIMIT_AGREEMENT),
         result,
         beside: beside.is_finite().then_some(beside),
     }

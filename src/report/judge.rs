@@ -37,8 +37,8 @@ pub(super) fn result(difference: Option<&Interval>, loss: Option<&Interval>, lim
     }
 }
 
-/// Judges a row.
-pub(super) fn row(pairs: u64, keys: u64, findings: &[Finding]) -> Judged {
+/// Judges a row; `scored` is the number of its pairs with an agreement.
+pub(super) fn row(pairs: u64, scored: u64, keys: u64, findings: &[Finding]) -> Judged {
     let of = |result| findings.iter().filter(move |finding| finding.result == result);
     let names = |result| of(result).map(|finding| finding.name).collect::<Vec<_>>();
     if pairs < MIN_PAIRS || keys < MIN_KEYS {
@@ -49,6 +49,10 @@ pub(super) fn row(pairs: u64, keys: u64, findings: &[Finding]) -> Judged {
     let (worse, open) = (names(CheckResult::Worse), names(CheckResult::Open));
     if !worse.is_empty() {
         return Judged { verdict: Verdict::NotReady, why: worse, needs_pairs: None };
+    }
+    // Where nothing was compared, nothing could be found.
+    if scored == 0 {
+        return Judged { verdict: Verdict::NotEnoughData, why: vec!["pairs"], needs_pairs: None };
     }
     if open.is_empty() {
         return Judged { verdict: Verdict::Ready, why: open, needs_pairs: None };
@@ -122,7 +126,7 @@ mod tests {
     #[test]
     fn each_verdict_has_its_reasons() {
         let judged = |pairs, keys, findings: &[Finding]| {
-            let judged = row(pairs, keys, findings);
+            let judged = row(pairs, pairs, keys, findings);
             (judged.verdict, judged.why, judged.needs_pairs)
         };
         let worse = || finding("refused", 0.01, &[1.0; 60]);
@@ -138,6 +142,9 @@ mod tests {
         // 60 key-hours of 492.
         assert_eq!(judged(300, 60, &[open()]), (Verdict::NotEnoughData, vec!["cut"], Some(2200)));
         assert_eq!(judged(200, 30, &[]), (Verdict::Ready, vec![], None));
+        let blind = row(600, 0, 600, &[good(600)]);
+        assert_eq!((blind.verdict, blind.why, blind.needs_pairs), (Verdict::NotEnoughData, vec!["pairs"], None));
+        assert_eq!(row(600, 0, 600, &[worse()]).verdict, Verdict::NotReady);
     }
 
     #[test]

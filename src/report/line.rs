@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::vocabulary::{CheckName, FlipName, Mode, Outcome, PairKind};
+use super::vocabulary::{CheckName, FlipName, LegOutcome, Mode, PairKind, is_nobodys};
 
 /// A line that was read.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) enum Skip {
     Torn,
     /// Anything else that is no record.
     Foreign,
-    /// Of a later version of the schema.
+    /// A line of a later version of the schema.
     Newer,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Pair<'a> {
 #[derive(Debug)]
 pub(super) struct Leg<'a> {
     pub(super) backend: Cow<'a, str>,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: LegOutcome,
     pub(super) mode: Option<Mode>,
     pub(super) finish: Option<Cow<'a, str>>,
     pub(super) is_refused: bool,
@@ -126,7 +126,7 @@ impl Leg<'_> {
     /// True if the application can use the answer.
     pub(super) fn is_good(&self, is_json: bool) -> bool {
         let is_broken = is_json && [self.json_valid, self.schema_valid].contains(&Some(false));
-        self.outcome == Outcome::Ok && !is_broken && !self.is_refused && !self.is_empty() && !self.is_cut()
+        self.outcome == LegOutcome::Ok && !is_broken && !self.is_refused && !self.is_empty() && !self.is_cut()
     }
 
     fn is_empty(&self) -> bool {
@@ -141,7 +141,14 @@ impl Leg<'_> {
 impl Pair<'_> {
     /// True if both sides gave a complete answer.
     pub(super) fn is_ok(&self) -> bool {
-        self.baseline.outcome == Outcome::Ok && self.candidate.outcome == Outcome::Ok
+        self.baseline.outcome == LegOutcome::Ok && self.candidate.outcome == LegOutcome::Ok
+    }
+
+    /// Returns the kind, the agreement and, if the noise leg has the same kind, the baseline's agreement with itself.
+    pub(super) fn agreements(&self) -> Option<(PairKind, u32, Option<u32>)> {
+        let (kind, agreement) = self.scores.scored()?;
+        let floor = self.floor.as_ref().and_then(Scores::scored);
+        Some((kind, agreement, floor.filter(|(of, _)| *of == kind).map(|(_, floor)| floor)))
     }
 
     /// Returns the faults of the baseline and of the candidate; `None` for a pair that the check is not over.
@@ -167,10 +174,10 @@ impl Pair<'_> {
 
     fn failures(&self) -> Option<(bool, bool)> {
         match (self.baseline.outcome, self.candidate.outcome) {
-            (baseline, candidate) if baseline.is_nobodys() || candidate.is_nobodys() => None,
+            (baseline, candidate) if is_nobodys(baseline) || is_nobodys(candidate) => None,
             // The request is at fault.
-            (Outcome::Status4xx, Outcome::Status4xx) => Some((false, false)),
-            (baseline, candidate) => Some((baseline != Outcome::Ok, candidate != Outcome::Ok)),
+            (LegOutcome::Status4xx, LegOutcome::Status4xx) => Some((false, false)),
+            (baseline, candidate) => Some((baseline != LegOutcome::Ok, candidate != LegOutcome::Ok)),
         }
     }
 }

@@ -5,9 +5,16 @@
 //! order they come, in bounded memory; a verdict is never `ready` for want of data; no line makes it panic.
 
 mod blocks;
+mod bounds;
+mod caveats;
+mod cell;
 mod collect;
+mod curves;
+mod days;
+mod ends;
 mod figures;
 mod filter;
+mod html;
 mod interval;
 mod judge;
 mod kept;
@@ -27,6 +34,8 @@ mod routes;
 mod row;
 mod shape;
 mod shape_row;
+#[cfg(test)]
+mod simulated;
 mod sums;
 mod text;
 mod totals;
@@ -35,8 +44,12 @@ mod verdict;
 mod vocabulary;
 mod words;
 
+pub use bounds::Bounds;
 pub use collect::Collector;
+pub use curves::Curves;
+pub(crate) use ends::ends_in;
 pub use filter::{Filter, NotATime, instant};
+pub use html::html;
 pub use interval::{Interval, MedianRatio, Scale, mean, median_ratio};
 pub use lines::{MAX_LINE, each_line};
 pub use markdown::markdown;
@@ -47,5 +60,6 @@ pub use shape_row::{
     Check, Cost, CostSide, Flip, FlipFloor, Flips, Kind, KindFloor, Matrix, Means, Median, Note, Pairing, Quantiles,
     Row, Share, Sides, Times, TokenSums, Ttft, Worst,
 };
-pub use text::text;
+pub use text::{text, verdicts};
+pub(crate) use text::{visible, wrapped};
 pub use verdict::{CheckResult, Verdict};

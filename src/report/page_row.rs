@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::blocks::{Page, decimals, none, number, percent};
+use super::blocks::{Page, decimals, interval, none, number, percent, several};
 use super::shape_row::{Check, CostSide, Flip, Kind, Matrix, Median, Pairing, Quantiles, Row, TokenSums, Worst};
 use super::verdict::{CheckResult, Verdict};
+
+/// Sentence of the outcomes.
+pub(super) const OUTCOMES: &str = "Outcomes of all pairs: failures stand here and in no score.";
+/// Sentence of the modes.
+pub(super) const MODES: &str = "Modes of pairs with two complete answers: json beside text is broken JSON.";
 
 /// Adds a row: its verdict, then what it rests on.
 pub(super) fn row(position: usize, row: &Row, page: &mut Page) {
@@ -15,10 +20,27 @@ pub(super) fn row(position: usize, row: &Row, page: &mut Page) {
             row.route, row.model, row.candidate, row.baseline, row.served_by, row.sampling
         ),
     );
+    verdict(row, page);
+    let matrix = |about: &str, matrix: &Matrix, page: &mut Page| {
+        page.table(about, &["baseline", "candidate", "pairs"], cells(matrix));
+    };
+    matrix(OUTCOMES, &row.outcomes, page);
+    matrix(MODES, &row.modes, page);
+    finishes(row, page);
+    checks(row, page);
+    kinds(row, page);
+    times(row, page);
+    tokens(row, page);
+    costs(row, page);
+    notes(row, page);
+}
+
+/// Adds a row's verdict, and of how much it is.
+pub(super) fn verdict(row: &Row, page: &mut Page) {
     let verdict = match row.verdict {
-        Verdict::Ready => "ready".to_owned(),
-        Verdict::NotReady => format!("not ready: {}", row.why.join(", ")),
-        Verdict::NotEnoughData => format!("not enough data: {}", row.why.join(", ")),
+        Verdict::Ready => "Ready".to_owned(),
+        Verdict::NotReady => format!("Not ready: {}", row.why.join(", ")),
+        Verdict::NotEnoughData => format!("Not enough data: {}", row.why.join(", ")),
     };
     let needs = row
         .needs_pairs
@@ -27,26 +49,30 @@ pub(super) fn row(position: usize, row: &Row, page: &mut Page) {
     page.words(format!("{verdict}{needs}{current}."));
     let percents: Vec<String> = row.percents.iter().map(f64::to_string).collect();
     page.words(format!(
-        "{} pairs of {} users in {} user-hours{}, at a share of {} %. Every interval is per user and hour; the plain \
-         figures beside them are over pairs.",
-        row.pairs,
-        row.keys,
-        row.key_hours,
+        "{} of {} in {}{}, while the candidate's share was {} %. Every interval is per user and hour, because the pairs \
+         of one user resemble each other; the plain figures beside them are over pairs. A user is a key on one day in \
+         one process, or one request without a key.",
+        several(row.pairs, "pair"),
+        several(row.keys, "user"),
+        several(row.key_hours, "user-hour"),
         if row.thinned { " (a part of them, chosen by hash)" } else { "" },
-        percents.join(", ")
+        if percents.is_empty() { none() } else { percents.join(" or ") }
     ));
-    let matrix = |about: &str, matrix: &Matrix, page: &mut Page| {
-        page.table(about, &["baseline", "candidate", "pairs"], cells(matrix));
-    };
-    matrix("Outcomes of all pairs: failures stand here and in no score.", &row.outcomes, page);
-    matrix("Modes of pairs with two complete answers: json beside text is broken JSON.", &row.modes, page);
-    matrix("Finish reasons of pairs with two complete answers.", &row.finishes, page);
+}
+
+/// Adds the finish reasons, and the reasons for which pairs have no agreement.
+pub(super) fn finishes(row: &Row, page: &mut Page) {
+    page.table(
+        "Finish reasons of pairs with two complete answers.",
+        &["baseline", "candidate", "pairs"],
+        cells(&row.finishes),
+    );
     let unscored = row.unscored.iter().map(|(reason, n)| vec![reason.clone(), n.to_string()]).collect();
     page.table("Pairs without an agreement, by reason: they are in no kind.", &["reason", "pairs"], unscored);
-    checks(row, page);
-    kinds(row, page);
-    times(row, page);
-    costs(row, page);
+}
+
+/// Adds the remarks.
+pub(super) fn notes(row: &Row, page: &mut Page) {
     let notes = row.notes.iter().map(|note| vec![note.note.to_owned(), note.says.clone()]).collect();
     page.table("Remarks, which decide nothing.", &["note", "says"], notes);
 }
@@ -58,43 +84,43 @@ fn cells(matrix: &Matrix) -> Vec<Vec<String>> {
     matrix.iter().flat_map(of).collect()
 }
 
-fn checks(row: &Row, page: &mut Page) {
+/// Adds the checks.
+pub(super) fn checks(row: &Row, page: &mut Page) {
     let of = |check: &Check| {
-        let (low, high) = check.difference.map(|difference| (difference.low, difference.high)).unzip();
         vec![
             check.check.to_owned(),
             check.n.to_string(),
             check.baseline_only.to_string(),
             check.candidate_only.to_string(),
             check.both.to_string(),
-            check.difference.map_or_else(none, |difference| percent(difference.mean)),
-            low.zip(high).map_or_else(none, |(low, high)| format!("{} to {}", percent(low), percent(high))),
+            interval(check.difference, percent),
             percent(check.limit),
             word(check.result).to_owned(),
         ]
     };
-    let head = ["check", "pairs", "baseline", "candidate", "both", "difference", "interval", "limit", "result"];
+    let head = ["check", "pairs", "baseline only", "candidate only", "both", "difference", "limit", "result"];
     page.table(
-        "Faults by side: of the pairs that the check is over, those of one side alone and of both. The difference is \
-         the candidate's share minus the baseline's per user and hour; ok means that its upper bound is not above the \
-         limit, not that nothing was found.",
+        "Faults by side: of the pairs that the check is over, those of one side alone and of both. failed: no complete \
+         answer; refused: a formal refusal; empty: no text; cut: ended at a limit of tokens; json_broken, \
+         schema_broken: JSON was asked for and does not parse or keep its schema; script: letters of another script \
+         than the baseline's. The difference is the candidate's share minus the baseline's per user and hour, with its \
+         interval; ok means that its upper bound is not above the limit, not that nothing was found.",
         &head,
         row.checks.iter().map(of).collect(),
     );
 }
 
-fn kinds(row: &Row, page: &mut Page) {
+/// Adds the agreement by kind, and the properties that differ.
+pub(super) fn kinds(row: &Row, page: &mut Page) {
     let of = |kind: &Kind| {
-        let bounds = kind.difference.map(|of| format!("{} to {}", decimals(of.low), decimals(of.high)));
-        let loss = kind.loss.map(|of| format!("{} to {}", decimals(of.low), decimals(of.high)));
         vec![
             kind.kind.to_owned(),
             kind.n.to_string(),
             kind.agreement.map_or_else(none, decimals),
             kind.floor.n.to_string(),
             kind.floor.agreement.map_or_else(none, decimals),
-            loss.unwrap_or_else(none),
-            bounds.unwrap_or_else(none),
+            interval(kind.loss, decimals),
+            interval(kind.difference, decimals),
             kind.limit.map_or_else(none, decimals),
             word(kind.result).to_owned(),
         ]
@@ -102,7 +128,9 @@ fn kinds(row: &Row, page: &mut Page) {
     let head = ["kind", "pairs", "agreement", "noise pairs", "floor", "loss", "difference", "limit", "result"];
     page.table(
         "Agreement of both answers by kind, 0 to 1, which is not quality: the floor is the baseline with itself, over \
-         the pairs that have a noise leg. Kinds are never averaged together, and text is not judged.",
+         the pairs that have a noise leg. Loss is 1 minus the agreement, the difference is the floor minus the \
+         agreement, each per user and hour with its interval: one of them below the limit is enough. Kinds are never \
+         averaged together; empty, refusal and text are not judged.",
         &head,
         row.kinds.iter().map(of).collect(),
     );
@@ -127,7 +155,8 @@ fn kinds(row: &Row, page: &mut Page) {
     );
 }
 
-fn times(row: &Row, page: &mut Page) {
+/// Adds the times and their ratios.
+pub(super) fn times(row: &Row, page: &mut Page) {
     let ttft = &row.ttft_ms;
     let side = |what: &str, side: &str, n: u64, of: Option<Quantiles>| {
         let [p50, p95, p99] = [of.map(|of| of.p50), of.map(|of| of.p95), of.map(|of| of.p99)];
@@ -174,7 +203,8 @@ fn time(time: Option<f64>) -> String {
     time.map_or_else(none, |time| format!("{time:.1}"))
 }
 
-fn costs(row: &Row, page: &mut Page) {
+/// Adds the tokens of both sides.
+pub(super) fn tokens(row: &Row, page: &mut Page) {
     let tokens = &row.tokens;
     if tokens.n > 0 {
         let of = |side: &str, of: TokenSums| vec![side.to_owned(), of.input.to_string(), of.output.to_string()];
@@ -188,6 +218,10 @@ fn costs(row: &Row, page: &mut Page) {
             vec![of("baseline", tokens.baseline), of("candidate", tokens.candidate)],
         );
     }
+}
+
+/// Adds the cost of both sides.
+pub(super) fn costs(row: &Row, page: &mut Page) {
     let cost = &row.cost;
     if cost.n > 0 {
         let of = |side: &str, of: CostSide| {

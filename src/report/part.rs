@@ -24,7 +24,7 @@ impl<'a> Part<'a> {
         of: &RouteTraffic,
         (baseline, candidate): (&BackendTraffic, &BackendTraffic),
     ) -> Self {
-        let share = candidate.attempted as f64 / (baseline.attempted + candidate.attempted) as f64;
+        let share = candidate.attempted as f64 / (baseline.attempted as f64 + candidate.attempted as f64);
         Part { route, row: None, value: 0.0, weight: of.chosen() as f64, sign: 0, share }
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::line::{BackendCounts, Counts, Leg, Line, Pair, Scores, Skip};
-use super::vocabulary::{FlipName, Mode, Outcome, PairKind};
+use super::vocabulary::{FlipName, LegOutcome, Mode, PairKind};
 use crate::records::Cut;
 
 /// Version of the schema that is read.
@@ -18,11 +18,15 @@ pub(super) fn read(line: &[u8]) -> Line<'_> {
     if line.is_empty() {
         return Line::Blank;
     }
+    // A list of fields would be read as well.
+    if line.first() != Some(&b'{') {
+        return Line::Skipped(Skip::Foreign);
+    }
     match serde_json::from_slice::<Wire<'_>>(line) {
         Ok(wire) if wire.v.is_some_and(|v| v > VERSION) => Line::Skipped(Skip::Newer),
         Ok(wire) => wire.into_line().unwrap_or(Line::Skipped(Skip::Foreign)),
         Err(error) if error.classify() == Category::Data => Line::Skipped(odd(line)),
-        Err(_) => Line::Skipped(unparsed(line)),
+        Err(_) => Line::Skipped(Skip::Torn),
     }
 }
 
@@ -32,12 +36,8 @@ fn odd(line: &[u8]) -> Skip {
         Ok(version) if version.v.is_some_and(|v| v > VERSION) => Skip::Newer,
         Ok(_) => Skip::Foreign,
         Err(error) if error.classify() == Category::Data => Skip::Foreign,
-        Err(_) => unparsed(line),
+        Err(_) => Skip::Torn,
     }
-}
-
-fn unparsed(line: &[u8]) -> Skip {
-    if line.first() == Some(&b'{') { Skip::Torn } else { Skip::Foreign }
 }
 
 #[derive(Deserialize)]
@@ -245,7 +245,7 @@ impl<'a> WireLeg<'a> {
         let cached = whole(self.cached_input_tokens, 1.0).zip(whole(self.input_tokens, 1.0));
         Some(Leg {
             backend: text(self.backend)?,
-            outcome: Outcome::named(&self.outcome?.0)?,
+            outcome: LegOutcome::named(&self.outcome?.0)?,
             mode: self.mode.and_then(|mode| Mode::named(&mode.0)),
             finish: text(self.finish),
             is_refused: self.refused == Some(true),
@@ -356,6 +356,9 @@ mod tests {
             (r#"{"v":1.5,"kind":7,"at":{}}"#, Skip::Newer),
             (r#"{"kind":[],"v":3}"#, Skip::Newer),
             ("[]", Skip::Foreign),
+            ("[2]", Skip::Foreign),
+            ("[2", Skip::Foreign),
+            ("\u{feff}{}", Skip::Foreign),
             ("7", Skip::Foreign),
             ("hello", Skip::Foreign),
             ("\"v\":1}", Skip::Foreign),

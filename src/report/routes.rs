@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::figures::{Figured, MIN_PART};
-use super::judge::{Judged, MIN_PAIRS, two_digits};
+use super::judge::{Judged, two_digits};
 use super::round::{figure, round, share};
-use super::row::{RowData, RowKey};
+use super::row::RowKey;
 use super::shape::{Ends, Route, Served, Shadow};
 use super::shape_row::Row;
 use super::traffic::{BackendTraffic, Copies, RouteTraffic, Traffic};
 use super::verdict::Verdict;
-use super::vocabulary::{CheckName, PairKind};
-use super::{figures, words};
+use super::vocabulary::{CheckName, JUDGED};
+use super::{caveats, figures, words};
 
 /// Milliseconds of a day.
 const DAY: i64 = 86_400_000;
@@ -27,12 +27,19 @@ type OfCandidate = (Box<str>, Box<str>);
 type Last = (i64, Box<str>);
 
 impl Epochs {
-    pub(super) fn add(&mut self, key: &RowKey, data: &RowData) {
+    /// Takes a row with the time of its last pair.
+    pub(super) fn add(&mut self, key: &RowKey, at: i64) {
         let last =
             self.0.entry((key.route.clone(), key.candidate.clone())).or_insert_with(|| (i64::MIN, Box::default()));
-        if (last.0, &last.1) < (data.span.1, &key.epoch) {
-            *last = (data.span.1, key.epoch.clone());
+        if (last.0, &last.1) < (at, &key.epoch) {
+            *last = (at, key.epoch.clone());
         }
+    }
+
+    /// True if the key has the last epoch of its route and candidate.
+    pub(super) fn is_last(&self, key: &RowKey) -> bool {
+        let last = self.0.get(&(key.route.clone(), key.candidate.clone()));
+        last.is_some_and(|(_, epoch)| *epoch == key.epoch)
     }
 
     pub(super) fn is_current(&self, row: &Row) -> bool {
@@ -61,7 +68,9 @@ fn route(rows: &[(usize, &Figured)], traffic: &Traffic) -> Option<Route> {
         let of = counts.and_then(|counts| counts.backend(name));
         (name.clone(), served(&of.copied().unwrap_or_default()))
     });
-    let figured: Vec<&Figured> = rows.iter().map(|(_, one)| *one).collect();
+    let told = told(judged.verdict, rows);
+    let names = (last.baseline.as_str(), last.candidate.as_str());
+    let caveats = || caveats::of(names, [&served[0].1, &served[1].1], &told);
     Some(Route {
         route: last.route.clone(),
         candidate: last.candidate.clone(),
@@ -69,11 +78,11 @@ fn route(rows: &[(usize, &Figured)], traffic: &Traffic) -> Option<Route> {
         epoch: last.epoch.clone(),
         rows: rows.iter().map(|(position, _)| *position).collect(),
         verdict: judged.verdict,
-        says: words::says(&judged, (&last.baseline, &last.candidate), &figured),
+        says: words::says(&judged, names, &told, rows.len(), caveats),
         why: judged.why,
         needs_pairs: judged.needs_pairs,
         hours: round(counts.map_or(0.0, |counts: &RouteTraffic| counts.minutes.hours())),
-        admitted: share(shadow.sent, shadow.sent + shadow.unwell + shadow.in_flight + shadow.bytes + shadow.budget),
+        admitted: share(shadow.sent, shadow.fit()),
         shadow,
         served: served.into(),
     })
@@ -87,16 +96,11 @@ fn judge(rows: &[(usize, &Figured)]) -> Judged {
     if stops.peek().is_some() {
         return Judged { verdict: Verdict::NotReady, why: why(stops), needs_pairs: None };
     }
-    let deciding: Vec<&Figured> =
-        rows.iter().map(|(_, one)| *one).filter(|one| one.row.pairs * MIN_PART >= pairs).collect();
-    // More than 20 rows of equal size would leave none that decides, which is no reason to be ready.
-    if !deciding.is_empty() && deciding.iter().all(|one| one.row.verdict == Verdict::Ready) {
+    let deciding = deciding(rows);
+    if deciding.iter().all(|one| one.row.verdict == Verdict::Ready) {
         return Judged { verdict: Verdict::Ready, why: Vec::new(), needs_pairs: None };
     }
     let open = || deciding.iter().copied().filter(|one| one.is_open());
-    if deciding.is_empty() {
-        return Judged { verdict: Verdict::NotEnoughData, why: vec!["pairs"], needs_pairs: Some(MIN_PAIRS) };
-    }
     // A row gets its share of the route's pairs.
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
     let needs: Option<Vec<f64>> = open()
@@ -106,11 +110,28 @@ fn judge(rows: &[(usize, &Figured)]) -> Judged {
     Judged { verdict: Verdict::NotEnoughData, why: why(open()), needs_pairs }
 }
 
+/// Returns the rows that can delay `ready`: those with a twentieth of the pairs. Where all are smaller, none is small.
+fn deciding<'a>(rows: &[(usize, &'a Figured)]) -> Vec<&'a Figured> {
+    let all = || rows.iter().map(|(_, one)| *one);
+    let pairs: u64 = all().map(|one| one.row.pairs).sum();
+    let large: Vec<&Figured> = all().filter(|one| one.row.pairs * MIN_PART >= pairs).collect();
+    if large.is_empty() { all().collect() } else { large }
+}
+
+/// Returns the rows that a route's verdict is about: those that stop it, or those that can delay it.
+fn told<'a>(verdict: Verdict, rows: &[(usize, &'a Figured)]) -> Vec<&'a Figured> {
+    match verdict {
+        Verdict::Ready => rows.iter().map(|(_, one)| *one).collect(),
+        Verdict::NotReady => rows.iter().map(|(_, one)| *one).filter(|one| one.row.verdict == verdict).collect(),
+        Verdict::NotEnoughData => deciding(rows),
+    }
+}
+
 /// Returns the reasons of several rows, each once, in the order of the verdict's table.
 fn why<'a>(rows: impl Iterator<Item = &'a Figured>) -> Vec<&'static str> {
     let reasons: Vec<&'static str> = rows.flat_map(|one| one.row.why.iter().copied()).collect();
     let checks = CheckName::ALL.iter().map(|check| check.as_str());
-    let kinds = PairKind::JUDGED.into_iter().map(figures::agreement_of);
+    let kinds = JUDGED.into_iter().map(figures::agreement_of);
     ["pairs", "keys"].into_iter().chain(checks).chain(kinds).filter(|name| reasons.contains(name)).collect()
 }
 

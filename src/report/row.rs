@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use super::cell::{Cell, Observed, Quantity};
+use super::days::Days;
 use super::kept::Kept;
-use super::key_hours::{Cell, KeyHour, Quantity};
+use super::key_hours::KeyHour;
 use super::line::Pair;
 use super::sums::{Agreement, Both, CostSums, Faults, FlipSums, TimeSums, TokenSums};
-use super::vocabulary::{Cache, CheckName, FlipName, Mode, Outcome, PairKind};
+use super::vocabulary::{Cache, CheckName, FlipName, LegOutcome, Mode, PairKind, is_nobodys};
 
 /// Number of pairs that are listed as the worst.
 const WORST: usize = 10;
@@ -36,7 +38,7 @@ pub(super) struct RowData {
     pub(super) baseline: (i64, Box<str>),
     /// Shares in force, in hundredths of a percent: at most 10,001.
     pub(super) percents: BTreeSet<u16>,
-    pub(super) outcomes: [[u64; Outcome::ALL.len()]; Outcome::ALL.len()],
+    pub(super) outcomes: [[u64; LegOutcome::ALL.len()]; LegOutcome::ALL.len()],
     pub(super) modes: [[u64; Mode::ALL.len()]; Mode::ALL.len()],
     pub(super) finishes: Kept<(Box<str>, Box<str>), u64>,
     pub(super) unscored: Kept<Box<str>, u64>,
@@ -51,6 +53,8 @@ pub(super) struct RowData {
     pub(super) cost: Both<CostSums>,
     pub(super) worst: Kept<WorstPair, ()>,
     pub(super) key_hours: Kept<KeyHour, Cell>,
+    /// Agreement by day: the collector adds to it, because it has the limit.
+    pub(super) days: Days,
 }
 
 /// A pair of the worst, in their order.
@@ -64,7 +68,7 @@ pub(super) struct WorstPair {
     pub(super) kind: Option<PairKind>,
     /// 10⁻⁴.
     pub(super) agreement: Option<u32>,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: LegOutcome,
 }
 
 /// Order of the worst pairs.
@@ -110,13 +114,14 @@ impl Default for RowData {
             cost: Both::default(),
             worst: Kept::new(WORST),
             key_hours: Kept::new(usize::MAX),
+            days: Days::default(),
         }
     }
 }
 
 impl RowData {
-    /// Adds a pair; `limit` is that of the key-hours of each row.
-    pub(super) fn add(&mut self, pair: &Pair<'_>, limit: usize) {
+    /// Adds a pair; `limit` is that of the key-hours of each row. Without `has_times` its times and its length are left out.
+    pub(super) fn add(&mut self, pair: &Pair<'_>, limit: usize, has_times: bool) {
         self.pairs += 1;
         self.span = (self.span.0.min(pair.at), self.span.1.max(pair.at));
         let (at, name) = &self.baseline;
@@ -133,51 +138,53 @@ impl RowData {
         if let Some(worst) = WorstPair::of(pair) {
             self.worst.entry(&worst);
         }
-        self.key_hours.truncate(limit);
-        let mut unkept = Cell::default();
-        let cell = self.key_hours.entry(&KeyHour::of(pair)).unwrap_or(&mut unkept);
+        let mut observed = Observed::default();
         for (check, sums) in CheckName::ALL.iter().zip(&mut self.checks) {
             if let Some(faults) = pair.faults(*check) {
                 sums.add(faults);
-                cell.check(*check, faults);
+                observed.check(*check, faults);
             }
         }
-        agreement(pair, &mut self.kinds, cell);
+        agreement(pair, &mut self.kinds, &mut observed);
         if pair.scores.scored().is_none()
             && let Some(count) = self.unscored.entry(&pair.scores.reason.as_ref().into())
         {
             *count += 1;
         }
         if pair.is_ok() {
-            self.add_times(pair);
+            if has_times {
+                self.add_times(pair, &mut observed);
+            }
             self.add_matches(pair);
+        }
+        self.key_hours.truncate(limit);
+        if let Some(cell) = self.key_hours.entry(&KeyHour::of(pair)) {
+            cell.add(&observed);
         }
     }
 
     /// Adds the times and the length of an ok pair.
-    fn add_times(&mut self, pair: &Pair<'_>) {
-        let mut ratios = [None; 4];
+    fn add_times(&mut self, pair: &Pair<'_>, observed: &mut Observed) {
         if let Some(times) = pair.baseline.ttft.zip(pair.candidate.ttft) {
             self.ttft.add(times);
             let cache = cache(pair);
             if let Some(count) = self.caches.get_mut(cache as usize) {
                 *count += 1;
             }
-            ratios[0] = ratio(times).map(|ratio| (Quantity::Ttft, ratio));
-            ratios[1] = ratio(times).map(|ratio| (Quantity::TtftOf(cache), ratio));
+            if let Some(ratio) = ratio(times) {
+                observed.add(Quantity::Ttft, ratio);
+                observed.add(Quantity::TtftOf(cache), ratio);
+            }
         }
         if let Some(times) = pair.baseline.total.zip(pair.candidate.total) {
             self.total.add(times);
-            ratios[2] = ratio(times).map(|ratio| (Quantity::Total, ratio));
+            if let Some(ratio) = ratio(times) {
+                observed.add(Quantity::Total, ratio);
+            }
         }
         if let Some(length) = pair.scores.length_ratio {
             self.lengths += 1;
-            ratios[3] = Some((Quantity::Length, logarithm(length)));
-        }
-        if let Some(cell) = self.key_hours.entry(&KeyHour::of(pair)) {
-            for (quantity, ratio) in ratios.into_iter().flatten() {
-                cell.add(quantity, ratio);
-            }
+            observed.add(Quantity::Length, logarithm(length));
         }
     }
 
@@ -200,9 +207,9 @@ impl RowData {
 impl WorstPair {
     /// Returns the pair's place among the worst; `None` for one that is not bad.
     fn of(pair: &Pair<'_>) -> Option<Self> {
-        let is_failed = pair.baseline.outcome == Outcome::Ok
-            && pair.candidate.outcome != Outcome::Ok
-            && !pair.candidate.outcome.is_nobodys();
+        let is_failed = pair.baseline.outcome == LegOutcome::Ok
+            && pair.candidate.outcome != LegOutcome::Ok
+            && !is_nobodys(pair.candidate.outcome);
         let rank = match pair.scores.scored() {
             _ if is_failed => Rank::Failed,
             None | Some((_, 10_000)) => return None,
@@ -221,16 +228,14 @@ impl WorstPair {
     }
 }
 
-fn agreement(pair: &Pair<'_>, kinds: &mut [Agreement], cell: &mut Cell) {
-    let Some((kind, agreement)) = pair.scores.scored() else { return };
-    let floor = pair.floor.as_ref().and_then(super::line::Scores::scored);
-    let floor = floor.filter(|(of, _)| *of == kind).map(|(_, floor)| floor);
+fn agreement(pair: &Pair<'_>, kinds: &mut [Agreement], observed: &mut Observed) {
+    let Some((kind, agreement, floor)) = pair.agreements() else { return };
     if let Some(sums) = kinds.get_mut(kind as usize) {
         sums.add(agreement, floor);
     }
-    cell.add(Quantity::Loss(kind), 10_000 - i64::from(agreement));
+    observed.add(Quantity::Loss(kind), 10_000 - i64::from(agreement));
     if let Some(floor) = floor {
-        cell.add(Quantity::Difference(kind), i64::from(floor) - i64::from(agreement));
+        observed.add(Quantity::Difference(kind), i64::from(floor) - i64::from(agreement));
     }
 }
 

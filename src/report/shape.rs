@@ -125,6 +125,13 @@ pub struct Shadow {
     pub budget: u64,
 }
 
+impl Shadow {
+    /// Requests that were chosen for a copy and fit for one. A file can hold any numbers, so that the sum saturates.
+    pub(super) fn fit(&self) -> u64 {
+        [self.unwell, self.in_flight, self.bytes, self.budget].into_iter().fold(self.sent, u64::saturating_add)
+    }
+}
+
 /// Served requests of one backend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Served {

@@ -312,7 +312,7 @@ pub struct Worst {
     pub kind: Option<&'static str>,
     /// Agreement.
     pub agreement: Option<f64>,
-    /// Outcome of the candidate.
+    /// LegOutcome of the candidate.
     pub outcome: &'static str,
 }
 

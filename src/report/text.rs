@@ -1,7 +1,7 @@
 //! The report for a terminal.
 
-use super::blocks::Block;
-use super::page::page;
+use super::blocks::{Block, Page};
+use super::page::{self, page};
 use super::shape::Report;
 
 /// Columns of a line of words. Tables are as wide as their cells.
@@ -9,25 +9,42 @@ const WIDTH: usize = 100;
 
 /// Returns the report as text. Names that applications write are in it: control characters are escaped.
 pub fn text(report: &Report) -> String {
+    shown(page(report))
+}
+
+/// Returns the verdicts and warnings as text, in the same words.
+pub fn verdicts(report: &Report) -> String {
+    let mut page = Page(Vec::new());
+    page::verdicts(report, &mut page);
+    shown(page.0)
+}
+
+fn shown(blocks: Vec<Block>) -> String {
     let mut text = String::new();
-    for block in page(report) {
+    for block in blocks {
         match block {
             Block::Heading(level, words) => {
                 let words = visible(&words);
                 let rule = if level == 1 { "=" } else { "-" }.repeat(words.chars().count());
-                text.push_str(&format!("\n{words}\n{rule}\n"));
+                if !text.ends_with("\n\n") {
+                    text.push('\n');
+                }
+                text.push_str(&format!("{words}\n{rule}\n"));
             }
             Block::Words(words) => wrap(&visible(&words), &mut text),
-            Block::Table(head, rows) => table(&head, &rows, &mut text),
+            Block::Table(head, rows) => {
+                table(&head, &rows, &mut text);
+                text.push('\n');
+            }
         }
     }
     text.trim_start().to_owned()
 }
 
 /// Escapes what would move the cursor, hide text or turn its direction.
-pub(super) fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let is_hidden = |character: char| {
-        let turns = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+        let turns = matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
         character.is_control() || turns || matches!(character, '\u{feff}' | '\u{e0000}'..='\u{e007f}')
     };
     let mut shown = String::with_capacity(text.len());
@@ -39,6 +56,13 @@ pub(super) fn visible(text: &str) -> String {
         }
     }
     shown
+}
+
+/// Returns words on lines that fit a terminal, escaped.
+pub(crate) fn wrapped(words: &str) -> String {
+    let mut text = String::new();
+    wrap(&visible(words), &mut text);
+    text
 }
 
 fn wrap(words: &str, text: &mut String) {
@@ -80,7 +104,7 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped() {
-        assert_eq!(visible("a\u{1b}[2Jb\n\u{202e}c\u{9b}ü模"), "a\\u{1b}[2Jb\\n\\u{202e}c\\u{9b}ü模");
+        assert_eq!(visible("a\u{1b}[2Jb\n\u{202e}c\u{9b}\u{61c}ü模"), "a\\u{1b}[2Jb\\n\\u{202e}c\\u{9b}\\u{61c}ü模");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::round::round;
 use super::shape::{Total, TotalRow};
 use super::shape_row::Means;
 use super::traffic::{BackendTraffic, RouteTraffic, Traffic};
-use super::vocabulary::PairKind;
+use super::vocabulary::{JUDGED, PairKind};
 use super::words;
 
 /// Standard errors from which on a difference of served failures has a sign.
@@ -57,7 +57,7 @@ pub(super) fn totals(rows: &[Figured], traffic: &Traffic) -> Vec<Total> {
         totals.extend(served_failed(&group, traffic));
         totals.extend(served_usd(&group, traffic));
         totals.extend(failed(&group, traffic));
-        totals.extend(PairKind::JUDGED.into_iter().filter_map(|kind| agreement(kind, &group, traffic)));
+        totals.extend(JUDGED.into_iter().filter_map(|kind| agreement(kind, &group, traffic)));
     }
     totals
 }
@@ -73,7 +73,7 @@ fn served_failed(group: &Group<'_>, traffic: &Traffic) -> Option<Total> {
         }
         let value = share(right) - share(left);
         let (n, m) = (left.attempted as f64, right.attempted as f64);
-        let p = (left.failed + right.failed) as f64 / (n + m);
+        let p = (left.failed as f64 + right.failed as f64) / (n + m);
         let error = (p * (1.0 - p) * (1.0 / n + 1.0 / m)).sqrt();
         let sign = if value.abs() > ERRORS * error { sign(value) } else { 0 };
         parts.push(Part { value, sign, ..Part::of_route(name, route, (left, right)) });

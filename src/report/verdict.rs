@@ -1,9 +1,9 @@
 //! Verdicts and results, as words.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Answer to the question whether a candidate may take more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Every check excludes that the candidate is worse than its limit.
@@ -12,6 +12,17 @@ pub enum Verdict {
     NotReady,
     /// Neither can be said.
     NotEnoughData,
+}
+
+impl Verdict {
+    /// Name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::NotReady => "not_ready",
+            Self::NotEnoughData => "not_enough_data",
+        }
+    }
 }
 
 /// Result of one check.

@@ -1,4 +1,6 @@
-//! Closed lists of words of schema v1, as they are read.
+//! Closed lists of words of the report. Those that records have too are [`compare`](crate::compare)'s.
+
+pub(super) use crate::compare::{Kind as PairKind, LegOutcome, Mode};
 
 /// Defines an enum with a word for each variant and its position in the list.
 macro_rules! words {
@@ -21,78 +23,6 @@ macro_rules! words {
             }
         }
     };
-}
-
-/// Makes enums of [`words`] readable.
-macro_rules! readable {
-    ($($name:ident),+) => {
-        $(impl $name {
-            /// Returns the variant of a word; `None` for a word that is not in the list.
-            pub(super) fn named(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|one| one.as_str() == word)
-            }
-        })+
-    };
-}
-
-readable!(Outcome, Mode, PairKind);
-
-words! {
-    /// End of one leg of a pair.
-    Outcome {
-        /// A complete answer came.
-        Ok = "ok",
-        /// The backend refused the request.
-        Status4xx = "status_4xx",
-        /// The backend failed.
-        Status5xx = "status_5xx",
-        /// The backend answered with status 429.
-        RateLimited = "rate_limited",
-        /// A deadline passed.
-        Timeout = "timeout",
-        /// The connection ended before the answer did.
-        Reset = "reset",
-        /// The answer is not one of OpenAI's shape.
-        BadAnswer = "bad_answer",
-        /// The leg was given up for a reason that is not the backend's.
-        Cancelled = "cancelled",
-    }
-}
-
-words! {
-    /// Form of one leg's answer.
-    Mode {
-        /// It refuses, formally.
-        Refusal = "refusal",
-        /// It ended at a limit of tokens.
-        Cut = "cut",
-        /// It calls tools.
-        Tools = "tools",
-        /// It has no text.
-        Empty = "empty",
-        /// It is an object or a list.
-        Json = "json",
-        /// Any other text.
-        Text = "text",
-    }
-}
-
-words! {
-    /// Kind of a pair, in the order of their names.
-    PairKind {
-        /// One side has no text.
-        Empty = "empty",
-        /// JSON was asked for, or the reference is JSON.
-        Json = "json",
-        /// One side refused.
-        Refusal = "refusal",
-        /// The reference is a label of one line.
-        Short = "short",
-        /// Prose.
-        Text = "text",
-        /// One side calls tools.
-        Tools = "tools",
-    }
 }
 
 words! {
@@ -156,19 +86,14 @@ impl Cache {
     pub(super) const COUNT: usize = 4;
 }
 
-impl PairKind {
-    /// Kinds that a verdict looks at, in the order of its table.
-    pub(super) const JUDGED: [Self; 3] = [Self::Tools, Self::Json, Self::Short];
+/// Kinds that occur in a report, in the order of their names.
+pub(super) const KINDS: [PairKind; PairKind::ALL.len()] =
+    [PairKind::Empty, PairKind::Json, PairKind::Refusal, PairKind::Short, PairKind::Text, PairKind::Tools];
 
-    /// True if a verdict looks at this kind.
-    pub(super) fn is_judged(self) -> bool {
-        Self::JUDGED.contains(&self)
-    }
-}
+/// Kinds that a verdict looks at, in the order of its table.
+pub(super) const JUDGED: [PairKind; 3] = [PairKind::Tools, PairKind::Json, PairKind::Short];
 
-impl Outcome {
-    /// True for an end that says nothing about a backend's ability to answer.
-    pub(super) const fn is_nobodys(self) -> bool {
-        matches!(self, Self::Cancelled | Self::RateLimited)
-    }
+/// True for an end that says nothing about a backend's ability to answer.
+pub(super) const fn is_nobodys(outcome: LegOutcome) -> bool {
+    matches!(outcome, LegOutcome::Cancelled | LegOutcome::RateLimited)
 }

@@ -4,49 +4,86 @@ use super::figures::Figured;
 use super::interval::Interval;
 use super::judge::{Finding, Judged, MIN_KEYS, MIN_PAIRS};
 use super::part::Part;
-
 use super::verdict::{CheckResult, Verdict};
 
-/// Returns the sentence of a route's verdict; `names` are those of the baseline and of the candidate.
-pub(super) fn says(judged: &Judged, names: (&str, &str), rows: &[&Figured]) -> String {
+/// Returns the sentence of a route's verdict; `names` are those of the baseline and of the candidate, `rows` those that the
+/// verdict is about, of `all` current ones; `caveats` are said with `ready`.
+pub(super) fn says(
+    judged: &Judged,
+    names: (&str, &str),
+    rows: &[&Figured],
+    all: usize,
+    caveats: impl FnOnce() -> Vec<String>,
+) -> String {
     let (baseline, candidate) = names;
-    let pairs: u64 = rows.iter().map(|one| one.row.pairs).sum();
     match judged.verdict {
-        Verdict::Ready => format!(
-            "ready: {pairs} pairs exclude that {candidate} is worse than {baseline} by more than the limit of any check"
-        ),
+        Verdict::Ready => {
+            let (pairs, others) = excluding(rows);
+            let mut caveats = caveats().join("; ");
+            if !caveats.is_empty() {
+                caveats.insert_str(0, "; but no interval counts this: ");
+            }
+            format!(
+                "ready: {pairs} pairs exclude that {candidate} is worse than {baseline} by more than the limit of any \
+                 check{others}{caveats}"
+            )
+        }
         Verdict::NotReady => {
-            let reasons: Vec<String> = judged.why.iter().filter_map(|name| worse(name, names, rows)).collect();
+            let reasons: Vec<String> = judged.why.iter().filter_map(|name| worse(name, names, rows, all)).collect();
             format!("not ready because {}", reasons.join("; and because "))
         }
         Verdict::NotEnoughData => {
-            let reasons: Vec<String> = judged.why.iter().map(|name| missing(name, rows)).collect();
-            let more = match judged.needs_pairs {
-                Some(needs) => format!("about {needs} more pairs if the two do not differ"),
-                None => "some of it cannot be told without a noise leg: set noise_percent".to_owned(),
-            };
-            format!("not enough data: {}; {more}", reasons.join(", "))
+            let needs = judged.needs_pairs;
+            let needs = needs.map(|needs| format!("; about {needs} more pairs if the two do not differ"));
+            format!("not enough data: {}{}", missing(&judged.why, rows).join(", "), needs.unwrap_or_default())
         }
     }
 }
 
-fn missing(name: &str, rows: &[&Figured]) -> String {
-    let short = || rows.iter().filter(|one| one.row.why.contains(&name)).map(|one| &one.row);
-    match name {
-        "pairs" => {
-            let pairs = short().map(|row| row.pairs).min().unwrap_or(0);
-            format!("{pairs} pairs where at least {MIN_PAIRS} are needed")
-        }
-        "keys" => {
-            let keys = short().map(|row| row.keys).min().unwrap_or(0);
-            format!("{keys} users where at least {MIN_KEYS} are needed")
-        }
-        name => format!("the interval of {} still holds its limit", name.replace("agreement:", "agreement on ")),
+/// Returns the pairs on which `ready` rests, and a clause about those that are in rows too small to delay it.
+fn excluding(rows: &[&Figured]) -> (String, &'static str) {
+    let all: u64 = rows.iter().map(|one| one.row.pairs).sum();
+    let of = rows.iter().filter(|one| one.row.verdict == Verdict::Ready).map(|one| one.row.pairs).sum::<u64>();
+    if of == all {
+        return (all.to_string(), "");
     }
+    (format!("{of} of {all}"), "; the others are in rows too small to decide")
+}
+
+/// Returns what is missing, in words.
+fn missing(why: &[&'static str], rows: &[&Figured]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let of = |name: &'static str| rows.iter().map(|one| &one.row).filter(move |row| row.why.contains(&name));
+    if let Some(row) = of("pairs").min_by_key(|row| row.pairs) {
+        reasons.push(match row.pairs {
+            pairs if pairs < MIN_PAIRS => format!("{pairs} pairs where at least {MIN_PAIRS} are needed"),
+            pairs => format!("none of {pairs} pairs of answers could be compared"),
+        });
+    }
+    if let Some(keys) = of("keys").map(|row| row.keys).min() {
+        reasons.push(format!("{keys} users where at least {MIN_KEYS} are needed"));
+    }
+    let named = |name: &&str| name.replace("agreement:", "agreement on ");
+    let open: Vec<String> = why.iter().filter(|name| !["pairs", "keys"].contains(name)).map(named).collect();
+    match &open[..] {
+        [] => {}
+        [one] => reasons.push(format!("the interval of {one} still holds its limit")),
+        [first @ .., last] => {
+            let first = first.join(", ");
+            reasons.push(format!("the intervals of {first} and {last} still hold their limits"));
+        }
+    }
+    let is_blind = |one: &&Figured| {
+        one.findings.iter().any(|finding| finding.difference.is_none() && one.row.why.contains(&finding.name))
+    };
+    if !open.is_empty() && rows.iter().any(is_blind) {
+        reasons.push("some of it cannot be told without a noise leg: set noise_percent".to_owned());
+    }
+    reasons
 }
 
 /// Returns the reason for which a check stops a route: that of the row in which the difference is largest.
-fn worse(name: &str, names: (&str, &str), rows: &[&Figured]) -> Option<String> {
+fn worse(name: &str, names: (&str, &str), rows: &[&Figured], all: usize) -> Option<String> {
     let found = |one: &&Figured| -> Option<(Interval, Finding)> {
         let finding = one.findings.iter().find(|of| of.name == name && of.result == CheckResult::Worse)?;
         Some((finding.difference?, finding.clone()))
@@ -54,7 +91,7 @@ fn worse(name: &str, names: (&str, &str), rows: &[&Figured]) -> Option<String> {
     let worst = rows.iter().filter_map(|one| Some((one, found(one)?)));
     let (one, (interval, finding)) = worst.max_by(|(_, (one, _)), (_, (other, _))| one.mean.total_cmp(&other.mean))?;
     let reason = reason(name, names, &interval, finding.limit);
-    if rows.len() < 2 {
+    if all < 2 {
         return Some(reason);
     }
     Some(format!("{reason}, for {} ({}, served by the {})", one.row.model, one.row.sampling, one.row.served_by))

@@ -1,5 +1,6 @@
 //! The comparison of one pair: its answers, its legs' scores, its result.
 
+use super::capture::Kept;
 use super::leg::LegDone;
 use super::pair::{About, Job};
 use crate::compare::{self, Answer, Asked, LegOutcome, LegScores, NullReason, Schemas, Scores, Side};
@@ -56,15 +57,12 @@ pub(super) struct Answers {
 
 impl Answers {
     pub(super) fn read(job: &Job) -> Self {
-        let (about, inbound) = (&job.about, &job.about.inbound);
-        let read = |outcome, is_over_cap: bool, body: &[u8]| {
-            let is_readable = outcome == LegOutcome::Ok && !is_over_cap;
-            is_readable.then(|| Answer::read(inbound.endpoint(), inbound.is_stream(), body)).flatten()
-        };
-        let copy = |leg: &LegDone| read(leg.outcome(), leg.is_over_cap, &leg.body);
+        let about = &job.about;
+        let read = |outcome, kept: &Kept| if outcome == LegOutcome::Ok { kept.answer() } else { None };
+        let copy = |leg: &LegDone| read(leg.outcome(), &leg.kept);
         Self {
             is_read: true,
-            served: read(about.served_outcome(), about.captured.is_over_cap(), about.captured.bytes()),
+            served: read(about.served_outcome(), &about.kept),
             shadow: copy(&job.shadow),
             noise: about.noise.as_ref().and_then(copy),
         }
@@ -99,6 +97,7 @@ pub(super) fn compare<'a>(
     let result = result(job, instead, served_side.outcome, shadow_side.outcome);
     let void = match result {
         PairResult::CompareFull => Some(NullReason::CompareFull),
+        PairResult::Lagged => Some(NullReason::Lagged),
         PairResult::Cancelled => Some(NullReason::Cancelled),
         _ => None,
     };
@@ -113,6 +112,7 @@ pub(super) fn compare<'a>(
         None => compare::pair(&asked, &served_side, side, schemas),
     });
     let mut leg = |side: &Side<'_>| match instead {
+        Some(PairResult::Lagged) => void_leg(NullReason::Lagged),
         Some(_) => void_leg(NullReason::CompareFull),
         None => compare::leg(&asked, side, schemas),
     };
@@ -154,8 +154,8 @@ fn side_of_served<'a>(about: &About, end: &LegEnd, read: Read<'a>) -> Side<'a> {
     let (ttft_ms, total_ms) = times(end, about.inbound.is_stream());
     let waited = about.client_waits.as_secs_f64() * 1e3;
     Side {
-        outcome: readable(about.served_outcome(), about.captured.is_over_cap(), read),
-        is_over_cap: about.captured.is_over_cap(),
+        outcome: readable(about.served_outcome(), about.kept.is_over_cap(), read),
+        is_over_cap: about.kept.is_over_cap(),
         answer: read.flatten(),
         is_stream: about.inbound.is_stream(),
         is_slow_client: total_ms.is_some_and(|total| waited > total * SLOW_CLIENT),
@@ -170,8 +170,8 @@ fn side_of_served<'a>(about: &About, end: &LegEnd, read: Read<'a>) -> Side<'a> {
 fn side_of_copy<'a>(done: &LegDone, read: Read<'a>, is_stream: bool) -> Side<'a> {
     let (ttft_ms, total_ms) = times(&done.end, is_stream);
     Side {
-        outcome: readable(done.outcome(), done.is_over_cap, read),
-        is_over_cap: done.is_over_cap,
+        outcome: readable(done.outcome(), done.kept.is_over_cap(), read),
+        is_over_cap: done.kept.is_over_cap(),
         answer: read.flatten(),
         is_stream,
         is_slow_client: false,

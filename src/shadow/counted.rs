@@ -1,11 +1,14 @@
 //! The lines of counts: each minute and at the end.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::shared::Shared;
 use crate::config::Config;
+use crate::live::InForce;
 use crate::records::{Source, Totals, counts};
 use crate::stats::lock;
+use crate::telemetry::meters::Meters;
 
 /// Counts at the end of the last interval.
 #[derive(Debug, Default)]
@@ -18,8 +21,10 @@ impl Counted {
     }
 
     /// Ends the interval: writes its lines, and begins the next one. Nothing is written without `[records]`.
-    pub(super) fn write(&self, shared: &Shared, config: &Config) {
-        let now = totals(shared, config);
+    pub(super) fn write(&self, shared: &Shared, in_force: &InForce, meters: &Meters) {
+        let config = &in_force.snapshot.config;
+        let mut now = totals(shared, config);
+        add_ends(&mut now, in_force, meters);
         let previous = lock(&self.0).replace(now.clone());
         let records = lock(&shared.records);
         let (Some(writer), Some(previous)) = (records.as_ref(), previous) else { return };
@@ -44,4 +49,17 @@ fn totals(shared: &Shared, config: &Config) -> Totals {
         }
     }
     totals
+}
+
+/// Adds the models that end, to the backends on all routes.
+fn add_ends(totals: &mut Totals, in_force: &InForce, meters: &Meters) {
+    for target in in_force.targets_off_path() {
+        let ends = in_force.ends(target, meters).unwrap_or_default();
+        let ends: BTreeMap<String, String> = ends.into_iter().map(|end| (end.model, end.date.to_string())).collect();
+        for route in totals.routes.values_mut() {
+            if let Some(backend) = route.backends.get_mut(&target.config.name) {
+                backend.ends.clone_from(&ends);
+            }
+        }
+    }
 }

@@ -26,6 +26,7 @@ pub(super) fn finish(shared: &Shared, job: &Job, instead: Option<PairResult>) {
         return;
     };
     let began_at = Instant::now();
+    let instead = instead.or_else(|| job.about.kept.is_lagged().then_some(PairResult::Lagged));
     let answers = if instead.is_some() { Answers::none() } else { Answers::read(job) };
     let compared = SCHEMAS.with_borrow_mut(|schemas| compare(job, served, &answers, (instead, schemas)));
     let comparison = (compared.result == PairResult::Compared).then(|| Comparison {
@@ -35,10 +36,11 @@ pub(super) fn finish(shared: &Shared, job: &Job, instead: Option<PairResult>) {
         scores: told(&compared.scores),
     });
     count(shared, job, &compared);
-    if let Some(writer) = lock(&shared.records).as_ref()
-        && let Some(line) = record::line(shared, job, &compared)
-    {
-        writer.write(line);
+    if let Some(line) = record::line(shared, job, &compared) {
+        shared.verdicts.add(&line);
+        if let Some(writer) = lock(&shared.records).as_ref() {
+            writer.write(line);
+        }
     }
     trace(shared, job, comparison);
 }

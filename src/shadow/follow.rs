@@ -1,10 +1,11 @@
 //! The copies of one request: begun together, and joined with the served answer.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Instant;
 
+use super::capture::{Kept, Parts};
 use super::leg::{self, LegDone, ReadyLeg};
 use super::offer::Offer;
 use super::pair::{About, Job};
@@ -64,22 +65,44 @@ async fn follow(
     let running: Vec<_> = legs.into_iter().map(run).collect();
     let noise = noise.map(run);
     let waiting = offer.in_force.target(&offer.choice).load.reading(Instant::now()).waiting;
-    let mut shadows: Vec<LegDone> = Vec::with_capacity(running.len());
-    for leg in running {
-        shadows.extend(leg.await);
-    }
-    let noise = match noise {
-        Some(leg) => leg.await.ok(),
-        None => None,
+    let copies = async {
+        let mut shadows: Vec<LegDone> = Vec::with_capacity(running.len());
+        for leg in running {
+            shadows.extend(leg.await);
+        }
+        let noise = match noise {
+            Some(leg) => leg.await.ok(),
+            None => None,
+        };
+        (shadows, noise)
     };
+    let mut kept = Kept::new(offer.inbound.endpoint(), offer.inbound.is_stream(), offer.room.sibling());
+    let (shadows, noise) = reading(&mut offer.parts, &mut kept, &offer.is_wanted, copies).await;
     // Awaited last: the end of a served request then wakes this thread only if all copies have ended.
-    let Ok(served) = (&mut offer.served).await else { return };
-    let about = Arc::new(About::new(offer, *served, (noise, waiting)));
+    let served = reading(&mut offer.parts, &mut kept, &offer.is_wanted, &mut offer.served).await;
+    let Ok(served) = served else { return };
+    let about = Arc::new(About::new(offer, kept, *served, (noise, waiting)));
     for (place, shadow) in shadows.into_iter().enumerate() {
         let job = Job { about: Arc::clone(&about), shadow, is_first: place == 0 };
         // A comparison that is not there in time is not worth a queue.
         if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = compare.try_send(job) {
             super::finish::finish(&shared, &job, Some(PairResult::CompareFull));
+        }
+    }
+}
+
+/// Reads parts of the served answer until `work` is done.
+async fn reading<T>(parts: &mut Parts, kept: &mut Kept, is_wanted: &AtomicBool, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            Some(part) = parts.recv() => {
+                if !kept.take(&part) {
+                    is_wanted.store(false, Relaxed);
+                }
+            }
         }
     }
 }

@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::body;
 use super::budget::Budget;
-use super::capture::MAX_ANSWER;
+use super::capture::{Kept, MAX_ANSWER};
 use super::offer::Offer;
 use super::shared::Shared;
 use super::targets::{is_candidate_well, is_load_low};
 use crate::backend::{Failure, Target};
 use crate::config::Shadow;
-use crate::exchange::{Capture, LegError, Plan, Room, collect, open};
+use crate::exchange::{LegError, Plan, Room, open, read_to_end};
 use crate::model::{BackendId, CopyResult, Fault};
 use crate::outcome::{Ending, LegEnd, LegKind, Miss, MissKind, OtherAnswer, Role, Trail};
 use crate::stats::{Permit, lock};
@@ -39,8 +39,9 @@ pub(super) struct ReadyLeg {
     permit: Permit,
     /// Memory of the copy's bodies.
     body_room: Room,
-    /// Memory of its answer.
+    /// Memory of its answer while it is opened.
     room: Room,
+    kept: Kept,
     /// Money taken from the budget, in USD.
     charge: f64,
     /// Requests that waited in the server's queue when the copy was sent.
@@ -52,14 +53,11 @@ pub(super) struct ReadyLeg {
 pub(super) struct LegDone {
     pub(super) to: BackendId,
     pub(super) end: Arc<LegEnd>,
-    /// The answer's body; empty if it failed or is larger than what is kept.
-    pub(super) body: Bytes,
-    pub(super) is_over_cap: bool,
+    /// The answer as far as it is kept. Holds its memory until the comparison is over.
+    pub(super) kept: Kept,
     pub(super) is_cancelled: bool,
     pub(super) cost_usd: Option<f64>,
     pub(super) waiting: Option<f64>,
-    /// Holds the answer's memory until the comparison is over.
-    _room: Room,
 }
 
 /// Returns the reason for which a request can never be copied to this backend; `None` if it can.
@@ -110,7 +108,8 @@ pub(super) fn prepare(
         .with_max_whole(MAX_ANSWER as u64)
         .without_client_deadlines()
         .traced(offer.trace, shared.tracer.is_some());
-    Ok(ReadyLeg { to, kind, plan, target, permit, body_room, room: room(), charge, waiting: reading.waiting })
+    let kept = Kept::new(offer.inbound.endpoint(), offer.inbound.is_stream(), room());
+    Ok(ReadyLeg { to, kind, plan, target, permit, body_room, room: room(), kept, charge, waiting: reading.waiting })
 }
 
 fn is_well(shared: &Shared, offer: &Offer, served: &Target, (to, role): (BackendId, Role), now: Instant) -> bool {
@@ -145,42 +144,46 @@ impl ReadyLeg {
     pub(super) async fn run(mut self, shared: Arc<Shared>, cancel: CancellationToken) -> LegDone {
         let mut trail = self.plan.trail(self.kind);
         let read = {
-            let work = Box::pin(exchange(&self.plan, &self.target, &mut self.room, &mut trail));
+            let work = Box::pin(exchange(&self.plan, &self.target, (&mut self.room, &mut self.kept), &mut trail));
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => None,
                 read = work => Some(read),
             }
         };
-        let Self { to, target, permit, body_room, mut room, charge, waiting, .. } = self;
-        drop((permit, body_room));
+        let Self { to, target, permit, body_room, room, mut kept, charge, waiting, .. } = self;
+        drop((permit, body_room, room));
         let is_cancelled = read.is_none();
-        let mut is_over_cap = false;
-        let (ending, body) = match read {
-            None => (Ending::ClientGone, Bytes::new()),
-            Some(Ok(Capture { body, ending, .. })) => (ending, body),
+        if !matches!(read, Some(Ok(_))) {
+            kept.clear();
+        }
+        let ending = match read {
+            None => Ending::ClientGone,
+            Some(Ok(ending)) => ending,
             Some(Err(LegError::NoRoom | LegError::Failed(Failure::TooLarge(_)))) => {
-                is_over_cap = true;
-                (Ending::Missed(Miss { fault: Fault::Shed, kind: MissKind::Process }), Bytes::new())
+                kept.give_up_over_cap();
+                Ending::Missed(Miss { fault: Fault::Shed, kind: MissKind::Process })
             }
             Some(Err(error)) => {
                 let miss = error.miss(trail.is_stream(), trail.facts.first_content.is_some());
                 if let MissKind::Busy(retry_after) = miss.kind {
                     shared.receivers.pause(&target.config.name, retry_after, Instant::now());
                 }
-                (Ending::Missed(miss), Bytes::new())
+                Ending::Missed(miss)
             }
         };
-        if body.is_empty() {
-            room.release();
-        }
         let end = trail.end(ending, OtherAnswer::NotAsked, Instant::now());
         let cost_usd = settle(&shared, &target, &end, charge);
-        LegDone { to, end: Arc::new(end), body, is_over_cap, is_cancelled, cost_usd, waiting, _room: room }
+        LegDone { to, end: Arc::new(end), kept, is_cancelled, cost_usd, waiting }
     }
 }
 
-async fn exchange(plan: &Plan, target: &Target, room: &mut Room, trail: &mut Trail) -> Result<Capture, LegError> {
+async fn exchange(
+    plan: &Plan,
+    target: &Target,
+    (room, kept): (&mut Room, &mut Kept),
+    trail: &mut Trail,
+) -> Result<Ending, LegError> {
     let opened = open(plan, None, Instant::now(), room, trail).await;
     match &opened {
         Ok(opened) => target.quota.note(opened.head.status, &opened.head.headers, Instant::now()),
@@ -189,7 +192,7 @@ async fn exchange(plan: &Plan, target: &Target, room: &mut Room, trail: &mut Tra
         }
         Err(_) => {}
     }
-    collect(opened?, MAX_ANSWER as u64, room, trail).await
+    read_to_end(opened?, |bytes| if kept.push(bytes) { Ok(()) } else { Err(LegError::NoRoom) }, trail).await
 }
 
 /// Corrects the charge by the tokens that the backend counted; the charge stays where these are not known. Returns the

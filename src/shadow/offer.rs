@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::capture::Parts;
 use super::served::Served;
 use crate::choose::{Choice, Sample};
 use crate::config::Shadow;
@@ -29,6 +30,8 @@ pub(super) struct Offer {
     pub(super) trace: Option<TraceContext>,
     pub(super) is_wanted: Arc<AtomicBool>,
     pub(super) cancel: CancellationToken,
+    /// Parts of the served answer that come before its end.
+    pub(super) parts: Parts,
     pub(super) served: oneshot::Receiver<Box<Served>>,
     /// Memory of the application's body.
     pub(super) room: Room,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::capture::Captured;
+use super::capture::Kept;
 use super::leg::LegDone;
 use super::offer::Offer;
 use super::served::Served;
@@ -24,7 +24,8 @@ pub(super) struct About {
     /// Id of the pairs of this request.
     pub(super) id: u64,
     pub(super) outcome: Arc<Outcome>,
-    pub(super) captured: Captured,
+    /// The served answer.
+    pub(super) kept: Kept,
     pub(super) client_waits: Duration,
     is_elsewhere: bool,
     pub(super) noise: Option<LegDone>,
@@ -44,9 +45,15 @@ pub(super) struct Job {
 }
 
 impl About {
-    pub(super) fn new(offer: Offer, served: Served, (noise, waiting): (Option<LegDone>, Option<f64>)) -> Self {
-        let Offer { in_force, inbound, choice, sample, room, .. } = offer;
+    pub(super) fn new(
+        offer: Offer,
+        mut kept: Kept,
+        served: Served,
+        (noise, waiting): (Option<LegDone>, Option<f64>),
+    ) -> Self {
+        let Offer { in_force, inbound, choice, sample, parts, room, .. } = offer;
         let Served { outcome, captured, client_waits, is_elsewhere } = served;
+        kept.finish(captured, parts);
         Self {
             in_force,
             inbound,
@@ -54,7 +61,7 @@ impl About {
             sample,
             id: rand::random(),
             outcome: Arc::new(outcome),
-            captured,
+            kept,
             client_waits,
             is_elsewhere,
             noise,
@@ -78,14 +85,14 @@ impl About {
 
     /// Outcome of the served leg.
     pub(super) fn served_outcome(&self) -> LegOutcome {
-        self.served_leg().map_or(LegOutcome::Cancelled, |leg| outcome_of(leg, self.captured.is_over_cap()))
+        self.served_leg().map_or(LegOutcome::Cancelled, |leg| outcome_of(leg, self.kept.is_over_cap()))
     }
 }
 
 impl LegDone {
     /// Outcome of the copy.
     pub(super) fn outcome(&self) -> LegOutcome {
-        if self.is_cancelled { LegOutcome::Cancelled } else { outcome_of(&self.end, self.is_over_cap) }
+        if self.is_cancelled { LegOutcome::Cancelled } else { outcome_of(&self.end, self.kept.is_over_cap()) }
     }
 }
 
@@ -99,7 +106,9 @@ impl Job {
             PairResult::Timeout
         } else if served != LegOutcome::Ok || shadow != LegOutcome::Ok {
             PairResult::Failed
-        } else if self.about.captured.is_over_cap() || self.shadow.is_over_cap {
+        } else if self.about.kept.is_lagged() {
+            PairResult::Lagged
+        } else if self.about.kept.is_over_cap() || self.shadow.kept.is_over_cap() {
             PairResult::OverCap
         } else {
             PairResult::Compared

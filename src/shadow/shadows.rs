@@ -21,6 +21,7 @@ use super::offer::Offer;
 use super::pair::Job;
 use super::served::ServedCopy;
 use super::shared::Shared;
+use super::verdicts::RouteVerdict;
 use crate::choose::Choice;
 use crate::config::Config;
 use crate::exchange::{Inbound, Room};
@@ -29,6 +30,7 @@ use crate::model::{CopyResult, TraceContext};
 use crate::records::Writer;
 use crate::stats::{Stats, lock};
 use crate::telemetry::Tracer;
+use crate::telemetry::meters::Meters;
 
 /// Limit of requests that wait for the thread of shadows, which only decides about them. At it a request counts as
 /// over `in_flight`.
@@ -132,20 +134,20 @@ impl Shadows {
         self.cancel_all();
     }
 
-    /// Writes the counts since the last call, if the file has `[records]`.
-    pub fn write_counts(&self, config: &Config) {
-        self.counted.write(&self.shared, config);
+    /// Writes the counts since the last call, if the file has `[records]`. `meters` knows which models are asked for.
+    pub fn write_counts(&self, in_force: &InForce, meters: &Meters) {
+        self.counted.write(&self.shared, in_force, meters);
     }
 
     /// Stops, and writes what is left within `limit`.
-    pub async fn finish(&self, config: &Config, limit: Duration) {
+    pub async fn finish(&self, in_force: &InForce, meters: &Meters, limit: Duration) {
         let until = Instant::now() + limit;
         self.stop();
         if self.has_threads.load(Relaxed) {
             // Later pairs are lost with the process.
             drop(tokio::time::timeout(limit, self.compared.cancelled()).await);
         }
-        self.write_counts(config);
+        self.write_counts(in_force, meters);
         let records = lock(&self.shared.records).take();
         if let Some(writer) = records {
             let left = until.saturating_duration_since(Instant::now());
@@ -156,6 +158,16 @@ impl Shadows {
     /// Money left for copies, in USD; `None` before the first `[shadow]`.
     pub fn budget_left(&self) -> Option<f64> {
         self.shared.budget_left(Instant::now())
+    }
+
+    /// Returns the verdict of each route and candidate on the pairs since the start, at most a second old. A thread that
+    /// serves nobody makes them.
+    pub async fn verdicts(&self) -> Arc<[RouteVerdict]> {
+        if !self.shared.verdicts.has_pairs() {
+            return Arc::default();
+        }
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || shared.verdicts.said(Instant::now())).await.unwrap_or_default()
     }
 
     /// Offers a request that is being sent for copying; `None` if it is not copied. Never waits.
@@ -179,6 +191,7 @@ impl Shadows {
             (!body_room.hold(length as u64)).then_some(CopyResult::Bytes)
         };
         let (end, served) = oneshot::channel();
+        let (captured, parts) = Captured::new(room());
         let is_wanted = Arc::new(AtomicBool::new(true));
         let cancel = lock(&self.cancel).as_ref()?.child_token();
         let offer = Offer {
@@ -189,6 +202,7 @@ impl Shadows {
             trace,
             is_wanted: Arc::clone(&is_wanted),
             cancel: cancel.clone(),
+            parts,
             served,
             room: body_room,
         };
@@ -205,7 +219,7 @@ impl Shadows {
             refuse(&self.shared, &offer, CopyResult::InFlight);
             return None;
         }
-        Some(Box::new(ServedCopy::new(Captured::new(room()), is_wanted, cancel, end)))
+        Some(Box::new(ServedCopy::new(captured, is_wanted, cancel, end)))
     }
 }
 

@@ -10,6 +10,7 @@ use super::budget::Budget;
 use super::instance::Instance;
 use super::offer::Offer;
 use super::targets::Receivers;
+use super::verdicts::Verdicts;
 use crate::model::CopyResult;
 use crate::records::Writer;
 use crate::stats::{PairingStats, Stats, lock};
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     pub(super) budget: Mutex<Option<Budget>>,
     /// Writer of records, if the file has `[records]`.
     pub(super) records: Mutex<Option<Writer>>,
+    /// Verdicts on the pairs since the start.
+    pub(super) verdicts: Verdicts,
     /// True if the file in force asks for content in the records. A request that began before has no content either once
     /// this is false.
     pub(super) has_content: AtomicBool,
@@ -42,6 +45,7 @@ impl Shared {
             receivers: Receivers::default(),
             budget: Mutex::default(),
             records: Mutex::default(),
+            verdicts: Verdicts::default(),
             has_content: AtomicBool::new(false),
             instance: Instance::random(),
             tasks: TaskTracker::new(),

@@ -266,6 +266,7 @@ impl GenerationParams {
                 let value = value.and_then(|value| schema::without_required(body, self.quirks.format, &value));
                 self.formed = value.map(|value| value.to_string());
             }
+            Difference::Empty => self.formed = Some(String::new()),
             Difference::OtherWords | Difference::Truncation | Difference::Chinese => {}
         }
     }

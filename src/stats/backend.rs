@@ -43,6 +43,10 @@ pub struct BackendStats {
     pub polls_ok: Count,
     /// Failed polls of its metrics pages.
     pub polls_failed: Count,
+    /// Lists of its models that were read.
+    pub model_lists_ok: Count,
+    /// Failed questions for the list of its models.
+    pub model_lists_failed: Count,
     /// Requests sent again after this backend failed: by cause, the last entry for replays to itself.
     retries: [Count; Cause::ALL.len() + 1],
     /// Attempts cancelled before the backend ended them, in the order of [`CancelledBy::ALL`].

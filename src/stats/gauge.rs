@@ -52,6 +52,11 @@ impl Permit {
         granted
     }
 
+    /// Creates a permit of the same gauge that holds nothing and can grow.
+    pub fn sibling(&self) -> Self {
+        self.gauge.empty_permit()
+    }
+
     /// Gives back everything; the permit can grow again.
     pub fn release(&mut self) {
         let amount = std::mem::take(&mut self.amount);

@@ -92,18 +92,19 @@ impl FormatTime for Clock {
 }
 
 /// Starts logging to stdout, once per process; `RUST_LOG` sets the levels, default `info`. `spans` receives the spans.
-pub(crate) fn start(spans: impl Layer<Registry> + Send + Sync) -> Log {
-    start_to(std::io::stdout(), std::io::stdout().is_terminal(), "info", spans)
+/// `colored` concerns lines for people.
+pub(crate) fn start(spans: impl Layer<Registry> + Send + Sync, colored: bool) -> Log {
+    start_to(std::io::stdout(), (std::io::stdout().is_terminal(), colored), "info", spans)
 }
 
 /// Starts logging to stderr, from `warn` up: for commands whose result is on stdout.
-pub(crate) fn start_quiet(spans: impl Layer<Registry> + Send + Sync) -> Log {
-    start_to(std::io::stderr(), std::io::stderr().is_terminal(), "warn", spans)
+pub(crate) fn start_quiet(spans: impl Layer<Registry> + Send + Sync, colored: bool) -> Log {
+    start_to(std::io::stderr(), (std::io::stderr().is_terminal(), colored), "warn", spans)
 }
 
 fn start_to(
     to: impl Write + Send + 'static,
-    human: bool,
+    (human, colored): (bool, bool),
     level: &str,
     spans: impl Layer<Registry> + Send + Sync,
 ) -> Log {
@@ -112,7 +113,8 @@ fn start_to(
     let (dropped, json) = (writer.error_counter(), writer.clone());
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     // A span's name and fields are in its trace and would only repeat in the lines.
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_timer(Clock).with_target(false);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(writer).with_timer(Clock).with_target(false).with_ansi(colored);
     let all = Registry::default().with(spans);
     // A second start in one process keeps the first subscriber, so its lines are not lost.
     let started = if human {

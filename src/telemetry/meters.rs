@@ -240,6 +240,12 @@ impl Meters {
         }
     }
 
+    /// True if applications asked for this model, by the name that a backend got, and a backend answered. Names above the
+    /// limit of labels are not known.
+    pub fn has_model(&self, name: &str) -> bool {
+        self.asked.has(name)
+    }
+
     /// Removes the series of backends that left the file, once half the limit is reached.
     pub fn prune<'p>(&self, in_force: impl Iterator<Item = &'p Arc<BackendLabels>> + Clone) {
         self.calls.prune(|key| in_force.clone().any(|backend| *backend == key.backend));

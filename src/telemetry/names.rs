@@ -137,6 +137,7 @@ metrics! {
     FLEET_AGE = "shiftgate_fleet_age_seconds": "Age of the backend's load figures, in seconds";
     FLEET_OVERLOADED = "shiftgate_fleet_overloaded": "1 while the backend is above max_waiting or max_kv_usage";
     FLEET_POLLS = "shiftgate_fleet_polls": "Polls of the backend's metrics pages, by result";
+    MODEL_LISTS = "shiftgate_model_lists": "Questions for the backend's list of models, by result";
 
     SHADOW_REQUESTS = "shiftgate_shadow_requests":
         "Requests that the split decided and that were chosen for a copy, by route, receiver and result";

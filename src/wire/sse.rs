@@ -70,6 +70,11 @@ impl Framer {
         self.keep(chunk);
     }
 
+    /// Number of bytes that it keeps of an event that is not complete.
+    pub const fn held(&self) -> usize {
+        self.line.len() + self.data.len()
+    }
+
     fn keep(&mut self, part: &[u8]) {
         if self.skipping {
             return;

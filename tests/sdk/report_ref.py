@@ -239,13 +239,15 @@ def needs(pairs, finding):
     return pairs / n * (1 / root ** 2 - n)
 
 
-def verdict(pairs, keys, findings):
+def verdict(pairs, scored, keys, findings):
     why = [name for name, short in (("pairs", pairs < MIN_PAIRS), ("keys", keys < MIN_KEYS)) if short]
     if why:
         return "not_enough_data", why, two_digits(max(MIN_PAIRS - pairs, (MIN_KEYS - keys) * pairs / keys))
     worse = [f["name"] for f in findings if f["result"] == "worse"]
     if worse:
         return "not_ready", worse, None
+    if not scored:
+        return "not_enough_data", ["pairs"], None
     still = [f for f in findings if f["result"] == "open"]
     if still:
         more = [needs(pairs, f) for f in still]
@@ -309,7 +311,7 @@ def row(key, pairs):
             "loss": rounded(loss), "difference": rounded(difference),
             "limit": LIMIT_AGREEMENT if kind in JUDGED else None, "result": result})
     findings += [raws[kind] for kind in JUDGED if kind in raws]
-    judged = verdict(len(pairs), keys, findings)
+    judged = verdict(len(pairs), len(scored), keys, findings)
     unscored = defaultdict(int)
     for pair in pairs:
         if agreement(pair["scores"]) is None:
@@ -425,12 +427,10 @@ def route_verdict(rows):
     stops = [row for row in rows if row["verdict"] == "not_ready"]
     if stops:
         return "not_ready", why(stops), None
-    large = [row for row in rows if row["pairs"] >= pairs / 20]
+    large = [row for row in rows if row["pairs"] >= pairs / 20] or rows
     still = [row for row in large if row["verdict"] != "ready"]
-    if large and not still:
+    if not still:
         return "ready", [], None
-    if not large:
-        return "not_enough_data", ["pairs"], MIN_PAIRS
     more = [row["needs_pairs"] and row["needs_pairs"] * pairs / row["pairs"] for row in still]
     return "not_enough_data", why(still), None if None in more else two_digits(max(more))
 
@@ -591,12 +591,22 @@ def report(files, gpus=None):
         "ends": [{"backend": b, "model": m, "ends": date, "days": (day(date) - today).days} for (b, m), date in sorted(ends.items())]}
 
 
+def lines_of(report):
+    """The report as JSON with one line for each of its fields, and one for each element of a list."""
+    def dump(value):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    def field(value):
+        listed = isinstance(value, list) and value
+        return "[\n" + ",\n".join(map(dump, value)) + "]" if listed else dump(value)
+    return "{" + ",\n".join(f"{dump(name)}:{field(value)}" for name, value in report.items()) + "}\n"
+
+
 if __name__ == "__main__":
     names = sys.argv[1:]
     if names[:1] == ["--write"]:
         for name in names[1:]:
             with open(name.removesuffix(".jsonl") + ".json", "w") as out:
-                json.dump(report([name], {"qwen-gpu": 2.5 * 8 * 730}), out, indent=1, ensure_ascii=False)
-                out.write("\n")
+                out.write(lines_of(report([name], {"qwen-gpu": 2.5 * 8 * 730})))
     else:
         print(json.dumps(report(names), ensure_ascii=False))

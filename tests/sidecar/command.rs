@@ -176,14 +176,36 @@ fn shift_and_explain_speak_of_the_same_file() {
     assert_eq!((&told["ledger"][0]["field"], &told["ledger"][0]["action"]), (&"logit_bias".into(), &"pinned".into()));
 }
 
+/// The shipped file on free ports, with this text in place of another.
+fn shipped(path: &Path, from: &str, to: &str) {
+    let text = include_str!("../../rollout.toml");
+    let text = text.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9900", "127.0.0.1:0");
+    assert!(text.contains(from));
+    std::fs::write(path, text.replace(from, to)).unwrap();
+}
+
+#[test]
+fn the_demo_finds_its_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    // As many pairs in seconds as the shipped file has in a minute.
+    shipped(&path, "[shadow]\npercent = 10.0", "[shadow]\nmax_in_flight = 1000\npercent = 100.0");
+    let mut demo = binary();
+    demo.arg("--config").arg(&path).args(["demo", "--seconds", "60"]).stdout(Stdio::piped());
+    let mut demo = demo.spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(demo.stdout.take().unwrap()));
+    let found = lines.find(|line| line.as_ref().unwrap().contains(" verdict=not_ready "));
+    drop(demo.kill());
+    drop(demo.wait());
+    let found = found.expect("the demo ends without a verdict").unwrap();
+    assert!(found.contains(" verdict_on=qwen-235b ") && found.contains(" says=\"not ready because "), "{found}");
+}
+
 #[test]
 fn the_demo_splits_and_fails_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rollout.toml");
-    let shipped = include_str!("../../rollout.toml")
-        .replace("127.0.0.1:8080", "127.0.0.1:0")
-        .replace("127.0.0.1:9900", "127.0.0.1:0");
-    std::fs::write(&path, shipped.replace("qwen-235b = 5.0", "qwen-235b = 50.0")).unwrap();
+    shipped(&path, "qwen-235b = 5.0", "qwen-235b = 50.0");
     let output = run(&path, &["demo", "--seconds", "2", "--rate", "100"]);
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));

@@ -18,6 +18,7 @@ const PACE: PollIntervals = PollIntervals {
     retry: Duration::from_millis(1),
     probe_again: Duration::from_secs(60),
     hit_window: Duration::from_millis(20),
+    models: Duration::from_secs(3600),
 };
 
 fn candidate(wire: Wire) -> SimConfig {

@@ -20,6 +20,7 @@ const PACE: PollIntervals = PollIntervals {
     retry: Duration::from_millis(1),
     hit_window: Duration::from_millis(20),
     probe_again: Duration::from_millis(1),
+    models: Duration::from_secs(3600),
 };
 
 /// A server of one page that the test can change.

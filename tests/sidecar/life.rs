@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Starts the binary in a shell that runs `before` first.
-fn shell(before: &str, file: &Path) -> Command {
+pub(crate) fn shell(before: &str, file: &Path) -> Command {
     let mut command = Command::new("sh");
     let script = format!("{before}\nexec \"$0\" --config \"$1\"");
     command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_shiftgate")).arg(file);
@@ -105,5 +105,21 @@ async fn a_drain_closes_idle_connections_and_lets_streams_end() {
     streaming.read_to_end(&mut got).await.unwrap();
     let answer = parse(&got);
     assert!(answer.whole && answer.text().ends_with("data: [DONE]\n\n"));
+    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_first_request_in_transit_when_the_listener_closes_is_answered() {
+    let (_openai, _qwen, _folder, path) = on_disk(|openai, qwen| file(openai, qwen, 0.0)).await;
+    let mut process = Process::start(&path);
+    let mut early = TcpStream::connect(process.listen).await.unwrap();
+    process.signal("-TERM");
+    let closed = async { while TcpStream::connect(process.listen).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, closed).await.expect("the listener closes");
+    early.write_all(&post("/v1/chat/completions", &chat("x", false), "")).await.unwrap();
+    let mut got = Vec::new();
+    early.read_to_end(&mut got).await.unwrap();
+    let answer = parse(&got);
+    assert_eq!((answer.status, answer.whole), (200, true));
     assert_eq!(process.child.wait().unwrap().code(), Some(0));
 }

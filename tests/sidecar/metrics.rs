@@ -332,6 +332,8 @@ proptest! {
                 stats: of,
                 health: Report { state: State::Closed, cooling: false, opened: 0, cooled: 0 },
                 load: None,
+                is_watched: false,
+                ends: None,
                 has_price: false,
                 idle: counts[1],
             });

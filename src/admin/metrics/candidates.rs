@@ -37,6 +37,16 @@ fn health_families(view: &View) -> Vec<Family> {
     table.into_iter().map(|(metric, read)| Family::new(metric, samples(read))).collect()
 }
 
+/// Questions for the list of a backend's models.
+fn lists(view: &BackendView) -> [(Labels, Value); 2] {
+    let stats = &view.stats;
+    [("ok", stats.model_lists_ok.get()), ("failed", stats.model_lists_failed.get())].map(|(result, count)| {
+        let mut labels = labels_of(view);
+        labels.push(("result", result.to_owned()));
+        (labels, Value::Counter(count))
+    })
+}
+
 /// Load by candidate. Unknown values have no series.
 fn fleet_families(view: &View) -> Vec<Family> {
     type Read = fn(&LoadReport) -> Option<f64>;
@@ -68,5 +78,9 @@ fn fleet_families(view: &View) -> Vec<Family> {
         })
     });
     families.push(Family::new(names::FLEET_POLLS, polls.collect()));
+    families.push(Family::new(
+        names::MODEL_LISTS,
+        view.backends.iter().filter(|one| one.is_watched).flat_map(lists).collect(),
+    ));
     families
 }

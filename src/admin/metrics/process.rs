@@ -1,6 +1,10 @@
 //! Resources of the process, read from Linux' `/proc`. Other systems have no such series.
 
 use std::fs;
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::page::{Family, Value, gauge};
 use crate::telemetry::names;
@@ -10,7 +14,6 @@ const TICKS: f64 = 100.0;
 
 pub(super) fn families() -> Vec<Family> {
     let stat = fs::read_to_string("/proc/self/stat").ok().and_then(|text| Stat::of(&text));
-    let boot = fs::read_to_string("/proc/stat").ok().and_then(|text| boot_time(&text));
     let resident = fs::read_to_string("/proc/self/status").ok().and_then(|text| resident(&text));
     let max = rlimit::getrlimit(rlimit::Resource::NOFILE).ok().map(|(soft, _)| soft);
     let all = [
@@ -20,7 +23,7 @@ pub(super) fn families() -> Vec<Family> {
         (names::PROCESS_MAX_FDS, max.map(gauge)),
         (
             names::PROCESS_START,
-            stat.as_ref().zip(boot).map(|(stat, boot)| Value::Gauge(boot + stat.start_ticks / TICKS)),
+            stat.as_ref().zip(boot_time()).map(|(stat, boot)| Value::Gauge(boot + stat.start_ticks / TICKS)),
         ),
     ];
     all.into_iter().filter_map(|(metric, value)| Some(Family::one(metric, value?))).collect()
@@ -53,8 +56,16 @@ impl Stat {
     }
 }
 
-fn boot_time(text: &str) -> Option<f64> {
-    text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+/// Returns the time of the machine's boot, in seconds since 1970. It is computed once, so that the series is constant,
+/// and from clocks: `/proc/stat` is hidden from a process that may only see processes (`ProcSubset=pid`).
+fn boot_time() -> Option<f64> {
+    static BOOT: OnceLock<Option<f64>> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let since = clock_gettime(ClockId::Boottime);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        // Seconds since boot fit a float for longer than machines run.
+        Some(now.as_secs_f64() - (since.tv_sec as f64 + since.tv_nsec as f64 / 1e9))
+    })
 }
 
 fn resident(text: &str) -> Option<u64> {
@@ -71,7 +82,6 @@ mod tests {
         let stat = "7 (a ) b) R 1 2 3 0 -1 4194304 102 0 0 0 150 50 0 0 20 0 1 0 4940294 2998272 416 1844";
         assert_eq!(Stat::of(stat), Some(Stat { cpu_ticks: 200.0, start_ticks: 4_940_294.0 }));
         assert_eq!((Stat::of(""), Stat::of("7 (x) R 1")), (None, None));
-        assert_eq!(boot_time("cpu 1 2\nbtime 1764000000\nprocesses 1\n"), Some(1_764_000_000.0));
         assert_eq!(resident("Name:\tx\nVmRSS:\t   2048 kB\n"), Some(2 * 1024 * 1024));
         assert_eq!(resident("VmRSS:\t99999999999999999999 kB\n"), None);
     }
@@ -92,7 +102,7 @@ mod tests {
             value(names::PROCESS_OPEN_FDS) >= 3.0 && value(names::PROCESS_MAX_FDS) >= value(names::PROCESS_OPEN_FDS)
         );
         assert!(value(names::PROCESS_CPU) >= 0.0);
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
         let age = now - value(names::PROCESS_START);
         assert!((-2.0..86_400.0).contains(&age), "{age}");
     }

@@ -48,6 +48,8 @@ fn what_is_counted_is_on_the_page() {
         stats: qwen,
         health: Report { state: State::Closed, cooling: false, opened: 0, cooled: 0 },
         load: Some(load),
+        is_watched: true,
+        ends: None,
         has_price: true,
         idle: 2,
     };
@@ -63,6 +65,7 @@ fn what_is_counted_is_on_the_page() {
     for (name, expected) in [
         ("shiftgate_fleet_kv_cache_usage_ratio{backend=\"qwen\"}", Some(0.5)),
         ("shiftgate_fleet_polls_total{backend=\"qwen\",result=\"failed\"}", Some(1.0)),
+        ("shiftgate_model_lists_total{backend=\"qwen\",result=\"failed\"}", Some(0.0)),
         ("shiftgate_fleet_waiting_requests{backend=\"qwen\"}", None),
         ("shiftgate_attempts_total{backend=\"qwen \\\"72b\\\"\"}", Some(3.0)),
         ("shiftgate_config_reloads_total{result=\"ok\",kind=\"\"}", Some(2.0)),

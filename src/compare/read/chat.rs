@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::field::{append, has, list, object, text};
+use super::field::{has, list, object, text};
 use crate::compare::answer::{Answer, Call};
+use crate::compare::sizes::Sizes;
 
 pub(super) fn whole(body: &Value) -> Option<Answer> {
     if has(body, "error") {
@@ -46,7 +47,7 @@ fn named(call: &Value, arguments: &str) -> Option<Call> {
 }
 
 /// A stream as far as it was read.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Stream {
     answer: Answer,
     /// Legacy function call.
@@ -54,6 +55,7 @@ pub(super) struct Stream {
     /// Tool calls by their index. Each was a part of the body at least 10 bytes long, which bounds their number.
     calls: BTreeMap<u64, Call>,
     has_begun: bool,
+    sizes: Sizes,
 }
 
 impl Stream {
@@ -75,35 +77,44 @@ impl Stream {
     }
 
     fn delta(&mut self, delta: &Value) -> Option<()> {
-        append(&mut self.answer.text, text(delta, "content")?);
-        append(&mut self.answer.refusal, text(delta, "refusal")?);
+        let sizes = &mut self.sizes;
+        sizes.append(&mut self.answer.text, text(delta, "content")?);
+        sizes.append(&mut self.answer.refusal, text(delta, "refusal")?);
         if has(delta, "function_call") {
-            add(self.function.get_or_insert_default(), function(object(delta, "function_call")?)?);
+            add(self.function.get_or_insert_default(), &function(object(delta, "function_call")?)?, sizes);
         }
         for (place, part) in (0..).zip(list(delta, "tool_calls")?) {
-            let call = self.calls.entry(part.get("index").and_then(Value::as_u64).unwrap_or(place)).or_default();
+            let index = part.get("index").and_then(Value::as_u64).unwrap_or(place);
+            let call = self.calls.entry(index).or_insert_with(|| {
+                sizes.memory += size_of::<Call>();
+                Call::default()
+            });
             if let Some(custom) = object(part, "custom") {
-                add(call, named(custom, "input")?);
+                add(call, &named(custom, "input")?, sizes);
             } else if has(part, "function") {
-                add(call, function(object(part, "function")?)?);
+                add(call, &function(object(part, "function")?)?, sizes);
             }
         }
         Some(())
     }
 
+    pub(super) const fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
     /// Returns the answer; `None` if no event had the first choice.
-    pub(super) fn answer(self) -> Option<Answer> {
-        let calls = self.function.into_iter().chain(self.calls.into_values()).collect();
-        self.has_begun.then_some(Answer { calls, ..self.answer })
+    pub(super) fn answer(&self) -> Option<Answer> {
+        let calls = || self.function.iter().chain(self.calls.values()).cloned().collect();
+        self.has_begun.then(|| Answer { calls: calls(), ..self.answer.clone() })
     }
 }
 
 /// Adds a part to a call. The name comes whole; some servers repeat it.
-fn add(call: &mut Call, part: Call) {
+fn add(call: &mut Call, part: &Call, sizes: &mut Sizes) {
     if call.name.is_empty() {
-        call.name = part.name;
+        sizes.push(&mut call.name, &part.name);
     }
-    call.arguments.push_str(&part.arguments);
+    sizes.push(&mut call.arguments, &part.arguments);
 }
 
 #[cfg(test)]

@@ -29,10 +29,3 @@ pub(super) fn object<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
 pub(super) fn has(object: &Value, name: &str) -> bool {
     object.get(name).is_some_and(|value| !value.is_null())
 }
-
-/// Appends a part to a text that may not have begun.
-pub(super) fn append(text: &mut Option<String>, part: Option<&str>) {
-    if let Some(part) = part {
-        text.get_or_insert_default().push_str(part);
-    }
-}

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::field::{append, has, list, object, text};
+use super::field::{has, list, object, text};
 use crate::compare::answer::{Answer, Call};
+use crate::compare::sizes::Sizes;
 
 pub(super) fn whole(body: &Value) -> Option<Answer> {
     let finish = end(body)?;
@@ -61,12 +62,17 @@ fn end(response: &Value) -> Option<Option<Finish>> {
 
 /// Adds an item of the output to `answer`.
 fn take(answer: &mut Answer, item: &Value) -> Option<()> {
+    let mut uncounted = Sizes::default();
     match text(item, "type")?? {
         "message" => {
             for part in list(item, "content")? {
                 match text(part, "type")?? {
-                    "output_text" => append(&mut answer.text, text(part, "text")?),
-                    "refusal" => append(&mut answer.refusal, text(part, "refusal")?),
+                    "output_text" => {
+                        uncounted.append(&mut answer.text, text(part, "text")?);
+                    }
+                    "refusal" => {
+                        uncounted.append(&mut answer.refusal, text(part, "refusal")?);
+                    }
                     _ => {}
                 }
             }
@@ -84,13 +90,14 @@ fn call(item: &Value, arguments: &str) -> Option<Call> {
 }
 
 /// A stream as far as it was read. The last event has the whole answer; the parts count only where it lacks them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Stream {
     /// The answer of the last event.
     last: Option<Answer>,
     /// Items by their index. Each was a part of the body at least 10 bytes long, which bounds their number.
     items: BTreeMap<u64, Answer>,
     has_begun: bool,
+    sizes: Sizes,
 }
 
 impl Stream {
@@ -99,45 +106,76 @@ impl Stream {
         let kind = text(event, "type")??;
         match kind {
             "error" | "response.failed" => return None,
-            "response.completed" | "response.incomplete" => self.last = Some(whole(object(event, "response")?)?),
+            "response.completed" | "response.incomplete" => {
+                let last = whole(object(event, "response")?)?;
+                let of = last.sizes();
+                self.sizes.content = self.sizes.content.max(of.content);
+                self.sizes.memory += of.memory;
+                self.last = Some(last);
+            }
             "response.created" => self.has_begun = true,
-            "response.output_text.delta" => append(&mut self.item(event).text, text(event, "delta")?),
-            "response.refusal.delta" => append(&mut self.item(event).refusal, text(event, "delta")?),
+            "response.output_text.delta" => {
+                let part = text(event, "delta")?;
+                let (item, sizes) = self.item(event);
+                sizes.append(&mut item.text, part);
+            }
+            "response.refusal.delta" => {
+                let part = text(event, "delta")?;
+                let (item, sizes) = self.item(event);
+                sizes.append(&mut item.refusal, part);
+            }
             "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
                 let part = text(event, "delta")?.unwrap_or_default();
-                match self.item(event).calls.first_mut() {
-                    Some(call) => call.arguments.push_str(part),
-                    None => return None,
-                }
+                let (item, sizes) = self.item(event);
+                sizes.push(&mut item.calls.first_mut()?.arguments, part);
             }
             "response.output_item.added" | "response.output_item.done" => {
                 let mut item = Answer::default();
                 take(&mut item, object(event, "item")?)?;
-                *self.item(event) = item;
+                let before = std::mem::take(self.item(event).0);
+                self.replaces(&item, &before);
+                *self.item(event).0 = item;
             }
             _ => {}
         }
         Some(())
     }
 
-    fn item(&mut self, event: &Value) -> &mut Answer {
+    fn item(&mut self, event: &Value) -> (&mut Answer, &mut Sizes) {
         self.has_begun = true;
-        self.items.entry(event.get("output_index").and_then(Value::as_u64).unwrap_or_default()).or_default()
+        let index = event.get("output_index").and_then(Value::as_u64).unwrap_or_default();
+        let sizes = &mut self.sizes;
+        let item = self.items.entry(index).or_insert_with(|| {
+            sizes.memory += size_of::<Answer>();
+            Answer::default()
+        });
+        (item, sizes)
+    }
+
+    /// Counts an answer that takes the place of another one.
+    fn replaces(&mut self, answer: &Answer, before: &Answer) {
+        let (new, old) = (answer.sizes(), before.sizes());
+        self.sizes.content = (self.sizes.content + new.content).saturating_sub(old.content);
+        self.sizes.memory = (self.sizes.memory + new.memory).saturating_sub(old.memory);
+    }
+
+    pub(super) const fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     /// Returns the answer; `None` if no event began one.
-    pub(super) fn answer(self) -> Option<Answer> {
-        let mut parts = Answer::default();
-        for item in self.items.into_values() {
-            append(&mut parts.text, item.text.as_deref());
-            append(&mut parts.refusal, item.refusal.as_deref());
-            parts.calls.extend(item.calls);
+    pub(super) fn answer(&self) -> Option<Answer> {
+        let (mut parts, mut uncounted) = (Answer::default(), Sizes::default());
+        for item in self.items.values() {
+            uncounted.append(&mut parts.text, item.text.as_deref());
+            uncounted.append(&mut parts.refusal, item.refusal.as_deref());
+            parts.calls.extend_from_slice(&item.calls);
         }
-        match self.last {
-            Some(last) if last.text.is_some() || last.refusal.is_some() || !last.calls.is_empty() => Some(last),
+        match &self.last {
+            Some(last) if last.text.is_some() || last.refusal.is_some() || !last.calls.is_empty() => Some(last.clone()),
             Some(Answer { finish, .. }) => {
                 let has_ended = finish.as_deref() == Some("stop");
-                let finish = if has_ended { Some(Finish::Complete.word(&parts.calls)) } else { finish };
+                let finish = if has_ended { Some(Finish::Complete.word(&parts.calls)) } else { finish.clone() };
                 Some(Answer { finish, ..parts })
             }
             None => self.has_begun.then_some(parts),

@@ -63,6 +63,8 @@ pub(super) fn read(
     let metrics = s.get("metrics").map(|value| list("metrics", value, p, url::read)).unwrap_or_default();
     let tags = s.get("tags").map(|value| list("tags", value, p, tag)).unwrap_or_default();
     let affinity = headers::affinity(s.get("affinity"), engine, p);
+    let has_key = !matches!(api_key, Some(ApiKey::Client | ApiKey::None));
+    let watch_models = s.read("watch_models", p, |value| watched(value, has_key)).unwrap_or(false);
     let keepalive = Duration::from_secs(if engine_or.self_hosted() { 3 } else { 55 });
     let backend = Backend {
         name: name.to_owned(),
@@ -81,6 +83,7 @@ pub(super) fn read(
         metrics,
         max_waiting: s.read("max_waiting", p, |v| whole(v, 0, 1_000_000)),
         max_kv_usage: s.read("max_kv_usage", p, fraction),
+        watch_models,
         proxy: s.get("proxy").and_then(|value| proxy::read(value, parsed_url.as_ref(), context, p)),
         h2: s.read("h2", p, boolean).unwrap_or(false),
         keepalive: s.read("keepalive", p, duration).unwrap_or(keepalive),
@@ -107,6 +110,17 @@ fn tag(text: &str) -> Result<String, Wrong> {
         return Ok(text.to_owned());
     }
     wrong(format!("is {text:?}"), "use letters, digits, '-', '_' and '.'")
+}
+
+/// Reads `watch_models`. The question goes out by itself, and an application's key is for its own requests alone.
+fn watched(value: &Value<'_>, has_key: bool) -> Result<bool, Wrong> {
+    match boolean(value)? {
+        true if !has_key => wrong(
+            "needs a key of this backend's own: an application's key is never used for it",
+            "set api_key = { env = \"NAME\" } or { file = \"PATH\" }, or remove watch_models",
+        ),
+        is_watched => Ok(is_watched),
+    }
 }
 
 /// The accepted words; qwen3.6 uses the template of qwen3.5.

@@ -46,6 +46,8 @@ pub struct Backend {
     pub max_waiting: Option<u64>,
     /// Used share of the KV cache, 0 to 1, above which the baseline serves.
     pub max_kv_usage: Option<f64>,
+    /// True if its models are asked for dates at which they are switched off.
+    pub watch_models: bool,
     /// HTTP proxy towards the backend.
     pub proxy: Option<Proxy>,
     /// True if HTTP/2 is spoken.

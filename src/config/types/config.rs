@@ -3,13 +3,13 @@
 use std::ops::Index;
 use std::path::PathBuf;
 
-use super::backend::Backend;
+use super::backend::{Backend, Price};
 use super::guard::Guard;
 use super::process::{Failover, Limits, Server};
 use super::route::{KeySource, Residency, Route};
 use super::shadow::{Records, RouteShadow, Shadow};
 use super::telemetry::Telemetry;
-use crate::model::{BackendId, Percent, RouteId};
+use crate::model::{BackendId, Glob, Percent, RouteId};
 
 /// One validated reading of rollout.toml.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +62,19 @@ impl Config {
     /// Every route with its id, in the file's order; `default` is the last.
     pub fn routes_with_ids(&self) -> impl Iterator<Item = (RouteId, &Route)> + Clone {
         self.routes.iter().enumerate().map(|(position, route)| (RouteId::new(position), route))
+    }
+
+    /// True if the file names this model of a backend: as the backend's name for another one, or as a pattern of its
+    /// prices or of a route, without its last star.
+    pub fn names_model(&self, backend: &Backend, model: &str) -> bool {
+        let prices = match &backend.price {
+            Some(Price::Tokens(prices)) => prices.as_slice(),
+            _ => &[],
+        };
+        let patterns = prices.iter().map(|(pattern, _)| pattern);
+        let patterns = patterns.chain(self.routes.iter().filter_map(|route| route.matcher.model.as_ref()));
+        backend.models.iter().any(|(_, name)| name == model)
+            || patterns.map(Glob::as_str).any(|pattern| pattern.strip_suffix('*').unwrap_or(pattern) == model)
     }
 
     /// Percent of a route's eligible requests that are copied; 0 without `[shadow]`.

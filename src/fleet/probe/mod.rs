@@ -19,10 +19,11 @@ use self::ask::Asker;
 use self::call::{call, get};
 pub use self::feature::Feature;
 use self::judge::{Finding, judge};
+use super::deadlines::ends_in;
 use super::intervals::PollIntervals;
 use super::length::length;
 use super::pause::Pause;
-use crate::backend::{Auth, Failure, Target};
+use crate::backend::{Auth, Failure, ModelEnd, ModelEnds, Target};
 use crate::model::{ContextLength, Engine, MissingFeatures};
 use crate::outcome::Role;
 
@@ -94,6 +95,8 @@ pub struct Report {
     pub asked: Asked,
     /// One row per feature; empty if it was not probed.
     pub rows: Vec<Row>,
+    /// Models that end, by its list of models; the first to end first.
+    pub ends: Vec<ModelEnd>,
 }
 
 /// Time limit of one backend's probe; features left after it are reported as untested. A backend that hangs once hangs
@@ -104,9 +107,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub async fn probe(target: &Arc<Target>, role: Role) -> Report {
     let (name, engine) = (target.config.name.clone(), target.config.engine);
     let until = Instant::now() + PATIENCE;
-    let mut report = Report { backend: name, engine, asked: Asked::Yes, rows: Vec::new() };
+    let mut report = Report { backend: name, engine, asked: Asked::Yes, rows: Vec::new(), ends: Vec::new() };
     let served = match models(target).await {
-        Ok(served) => served,
+        Ok((served, ends)) => {
+            report.ends = ends;
+            served
+        }
         Err(asked) => return Report { asked, ..report },
     };
     let asker = begin(target, role, served.as_ref()).await;
@@ -156,7 +162,7 @@ type Lacking = BTreeMap<&'static str, (MissingFeatures, Row)>;
 
 /// Returns the missing features; `None` if some could not be tested.
 async fn lacking(target: &Arc<Target>) -> Option<Lacking> {
-    let served = models(target).await.ok()?;
+    let (served, _) = models(target).await.ok()?;
     let asker = begin(target, Role::Candidate, served.as_ref()).await;
     let mut lacking = Lacking::new();
     for feature in Feature::ALL {
@@ -194,8 +200,8 @@ fn tell(target: &Target, lacking: &Lacking) {
     }
 }
 
-/// Returns the names of the backend's models; `None` if it has no list.
-async fn models(target: &Arc<Target>) -> Result<Option<Vec<String>>, Asked> {
+/// Returns the names of the backend's models, `None` if it has no list; and the models that end.
+async fn models(target: &Arc<Target>) -> Result<(Option<Vec<String>>, Vec<ModelEnd>), Asked> {
     let unusable = || Asked::NoAnswer("its path cannot be asked for".to_owned());
     let plan = get(target, "/v1/models").map_err(|_| unusable())?;
     let answer = call(plan).await.map_err(|failure| Asked::NoAnswer(failure.to_string()))?;
@@ -208,7 +214,12 @@ async fn models(target: &Arc<Target>) -> Result<Option<Vec<String>>, Asked> {
     }
     let json: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let names = |list: &Vec<Value>| list.iter().filter_map(|one| Some(one["id"].as_str()?.to_owned())).collect();
-    Ok(json["data"].as_array().filter(|_| answer.status.is_success()).map(names))
+    let ends = ModelEnds::default();
+    if answer.status.is_success() {
+        ends.set(ends_in(&answer.body).unwrap_or_default());
+    }
+    let names = json["data"].as_array().filter(|_| answer.status.is_success()).map(names);
+    Ok((names, ends.of(|_| true).unwrap_or_default()))
 }
 
 fn locked(target: &Target, status: StatusCode) -> Asked {

@@ -20,6 +20,9 @@ pub(super) enum Wake {
     Stop,
 }
 
+/// A call that follows a requested reload.
+pub(super) type After = Box<dyn FnOnce() + Send>;
+
 /// The pending wake of one thread.
 #[derive(Debug, Default)]
 pub(super) struct Signal {
@@ -27,11 +30,19 @@ pub(super) struct Signal {
     raised: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct PendingWake {
     wake: Wake,
     /// True if a watched folder may have been replaced.
     has_moved: bool,
+    /// Called when the reload that was requested last is finished.
+    after: Option<After>,
+}
+
+impl std::fmt::Debug for PendingWake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PendingWake").field("wake", &self.wake).finish_non_exhaustive()
+    }
 }
 
 impl Signal {
@@ -42,6 +53,18 @@ impl Signal {
             pending.wake = wake;
             self.raised.notify_all();
         }
+    }
+
+    /// Requests a reload, and a call when it is finished; it replaces a call that still waits.
+    pub(super) fn request(&self, after: After) {
+        self.lock().after = Some(after);
+        self.raise(Wake::Now);
+    }
+
+    /// Returns the call that follows the reload. Taken before the files are read, it belongs to a request that they
+    /// answer.
+    pub(super) fn take_after(&self) -> Option<After> {
+        self.lock().after.take()
     }
 
     /// Raises a hint and notes that the folders have to be watched again.

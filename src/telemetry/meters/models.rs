@@ -45,6 +45,11 @@ impl ModelLabels {
         }
     }
 
+    /// True if the name has a label of its own.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
     pub(super) fn label(&self, name: ModelLabel) -> String {
         match name {
             ModelLabel::None => String::new(),

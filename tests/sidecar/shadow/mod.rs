@@ -15,6 +15,7 @@ mod planted;
 mod reasons;
 mod results;
 mod sample;
+mod verdict;
 
 /// Returns a file for a pair whose requests are all copied to `to`; `more` ends its `[shadow]`.
 pub(super) fn shadowed(openai: &Sim, qwen: &Sim, percent: f64, to: &str, more: &str) -> String {

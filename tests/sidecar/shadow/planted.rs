@@ -1,4 +1,4 @@
-//! Planted differences: each is in the record of its pair and in no other.
+//! Planted differences: each is in the record of its pair and in no other, and the report counts it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +14,11 @@ use super::*;
 const REQUESTS: usize = 1000;
 /// Requests whose pairs may be under way at once. The pairs of them fit in the queue of comparisons.
 const AT_ONCE: usize = 16;
+/// Share of the candidates' answers that differ: enough of each difference for a verdict.
+const SHARE: f64 = 0.8;
+/// Time to the first token of the baseline; the slow candidate's is 30 % longer.
+const TTFT: Duration = Duration::from_millis(50);
+const SLOW: f64 = 1.3;
 /// Pairs that the reference scores again.
 const RECOMPUTED: &str = "500";
 const FORMS: [Form; 4] = [Form::Text, Form::Tools, Form::Json, Form::Schema];
@@ -62,7 +67,7 @@ fn copied_to(openai: &Sim, qwen: &Sim, receivers: &[(&str, &str, &Sim)], noise: 
         format!("[backend.{name}]\nengine = \"{engine}\"\nurl = \"{}\"\napi_key = \"none\"\n{family}", sim.url())
     };
     let backends: String = receivers.iter().filter(|(name, ..)| *name != "qwen").map(backend).collect();
-    let text = shadowed(openai, qwen, 0.0, "qwen", "max_in_flight = 1000")
+    let text = shadowed(openai, qwen, 0.0, "qwen", "max_in_flight = 1000\nbudget_usd_per_hour = 100000.0")
         .replace("to = \"qwen\"", &format!("to = [{}]", names.join(", ")))
         .replace("noise_percent = 0", &format!("noise_percent = {noise}"));
     format!("[records]\npath = \"{}\"\ncontent = true\n{text}{backends}", records.display())
@@ -123,6 +128,7 @@ fn expected(form: Form, difference: Option<Difference>, has_refusals: bool) -> [
         Some(Difference::SchemaViolation) => [kind, mode, yes, tools, script, json_valid, no],
         Some(Difference::BrokenJson) => [kind, json!("text"), yes, tools, script, unparsed, null],
         Some(Difference::Truncation) => [kind, json!("cut"), no, tools, script, unparsed, null],
+        Some(Difference::Empty) => [json!("empty"), json!("empty"), yes, tools, null.clone(), null.clone(), null],
         Some(Difference::Refusal) if has_refusals => {
             let tools = if called { no } else { null.clone() };
             [json!("refusal"), json!("refusal"), json!(!called), tools, null.clone(), null.clone(), null]
@@ -167,16 +173,88 @@ fn recompute(records: &Path) {
     }
 }
 
+/// Counts of what a report calls the signs of answers.
+#[derive(Default)]
+struct Planted(BTreeMap<&'static str, u64>);
+
+impl Planted {
+    fn add(&mut self, difference: Option<Difference>, form: Form, has_refusals: bool) {
+        let [_, mode, _, tools, script, json_valid, schema_valid] = expected(form, difference, has_refusals);
+        let no = Value::Bool(false);
+        for (name, is_planted) in [
+            ("failed", false),
+            ("refused", mode == "refusal"),
+            ("empty", mode == "empty"),
+            ("cut", mode == "cut"),
+            ("json_broken", json_valid == no),
+            ("schema_broken", schema_valid == no),
+            ("script", script == no),
+            ("agreement:tools", tools == no),
+        ] {
+            *self.0.entry(name).or_default() += u64::from(is_planted);
+        }
+    }
+
+    /// Checks a row of a report against what was planted in it.
+    fn check(&self, row: &Value) {
+        let checks = row["checks"].as_array().unwrap().iter();
+        let mut found: BTreeMap<&str, u64> =
+            checks.clone().map(|of| (of["check"].as_str().unwrap(), of["candidate_only"].as_u64().unwrap())).collect();
+        found.insert("agreement:tools", row["flips"]["tools"]["count"].as_u64().unwrap());
+        assert_eq!(found, self.0, "{row:#}");
+        assert!(checks.clone().all(|of| of["both"] == 0 && of["baseline_only"] == 0), "{row:#}");
+        let why: Vec<&str> = row["why"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        for (name, count) in &self.0 {
+            assert_eq!(why.contains(name), *count > 0, "{name} in {why:?}");
+        }
+        let kinds = row["kinds"].as_array().unwrap().iter();
+        for kind in kinds {
+            // The baseline itself refuses nothing and leaves nothing empty.
+            let is_candidates = ["empty", "refusal"].map(|name| json!(name)).contains(&kind["kind"]);
+            assert_eq!(kind["floor"]["agreement"], if is_candidates { Value::Null } else { json!(1.0) }, "{kind}");
+            assert!(kind["agreement"].as_f64().unwrap() < 1.0, "{kind}");
+        }
+    }
+}
+
+/// Reads the report of the built binary on records: of `pairs` pairs, in a row for each candidate.
+fn check_report(records: &Path, pairs: usize, planted: &BTreeMap<&str, Planted>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shiftgate"));
+    let run = command.current_dir(records.parent().unwrap()).args(["report", "--json"]).arg(records).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let report: Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!((&report["lines"]["pairs"], report["rows"].as_array().unwrap().len()), (&json!(pairs), planted.len()));
+    for row in report["rows"].as_array().unwrap() {
+        planted[row["candidate"].as_str().unwrap()].check(row);
+        let notes: Vec<&Value> = row["notes"].as_array().unwrap().iter().map(|note| &note["note"]).collect();
+        let is_qwen = row["candidate"] == "qwen";
+        assert_eq!(notes.contains(&&json!("dearer")), is_qwen, "{notes:?} of {row:#}");
+        // On a busy machine every copy is slower.
+        assert!(notes.contains(&&json!("slower")) || !is_qwen, "{notes:?} of {row:#}");
+    }
+    for route in report["routes"].as_array().unwrap() {
+        assert_eq!(route["verdict"], "not_ready");
+        assert!(route["says"].as_str().unwrap().starts_with("not ready because "), "{route}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_planted_difference_is_in_its_record_and_in_no_other() {
     let requests = std::env::var("SHIFTGATE_PLANTED_REQUESTS").map_or(REQUESTS, |count| count.parse().unwrap());
-    let (openai, qwen) = pair(planted(1, 0.5)).await;
-    openai.set(planted(0, 0.0));
-    let gpt = sim::start(SimConfig::new(Wire::OpenAi), planted(2, 0.5)).await.unwrap();
+    let (openai, qwen) = pair(Behaviour { ttft: TTFT.mul_f64(SLOW), ..planted(1, SHARE) }).await;
+    openai.set(Behaviour { ttft: TTFT, ..planted(0, 0.0) });
+    let same_pace = Behaviour { ttft: TTFT, ..planted(2, SHARE) };
+    let gpt = sim::start(SimConfig::new(Wire::OpenAi), same_pace).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.jsonl");
     let receivers = [("qwen", "vllm", &qwen), ("gpt", "openai", &gpt)];
-    let running = launch(&copied_to(&openai, &qwen, &receivers, 100, &path), false).await;
+    let file = copied_to(&openai, &qwen, &receivers, 100, &path);
+    let price = |of: f64| format!("price = {{ input = {of:?}, output = {:?} }}\n", 4.0 * of);
+    let file = file
+        .replacen("api_key = \"client\"\n", &format!("api_key = \"client\"\n{}", price(1.0)), 1)
+        .replacen("family = \"qwen3\"\n", &format!("family = \"qwen3\"\n{}", price(2.0)), 1)
+        .replacen("[backend.gpt]\n", &format!("[backend.gpt]\n{}", price(1.0)), 1);
+    let running = launch(&file, false).await;
     let asked: Vec<(Form, (String, String))> = FORMS
         .into_iter()
         .cycle()
@@ -189,17 +267,21 @@ async fn each_planted_difference_is_in_its_record_and_in_no_other() {
     let records = until_records(&path, 2 * requests).await;
     assert_eq!(records.len(), 2 * requests);
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut by_candidate: BTreeMap<&str, Planted> = BTreeMap::new();
     for record in &records {
         let messages = &record["content"]["request"]["messages"];
         let text = messages[0]["content"].as_str().unwrap();
         let has_refusals = record["candidate"]["engine"] == "openai";
-        let differences = planted(if has_refusals { 2 } else { 1 }, 0.5).differences;
+        let differences = planted(if has_refusals { 2 } else { 1 }, SHARE).differences;
         let difference = differences.planted(text, forms[text]);
         check(record, forms[text], difference, has_refusals);
+        let candidate = record["candidate"]["backend"].as_str().unwrap();
+        by_candidate.entry(candidate).or_default().add(difference, forms[text], has_refusals);
         *counts.entry(format!("{difference:?}")).or_default() += 1;
     }
     assert_eq!(counts.len(), Difference::ALL.len() + 1, "{counts:?}");
     recompute(&path);
+    check_report(&path, records.len(), &by_candidate);
 }
 
 #[tokio::test]

@@ -117,6 +117,17 @@ async fn an_answer_over_its_cap_is_not_compared() {
 }
 
 #[tokio::test]
+async fn long_streams_are_compared_by_their_content() {
+    let long = Behaviour { tokens: (2000, 2000), ..Behaviour::default() };
+    let (running, openai, _qwen) = launch_shadowed(long.clone(), "").await;
+    openai.set(long);
+    let answer = ask(&running, &chat("x", true), "").await;
+    assert!(answer.body.len() > 300 << 10, "its events alone are above the limit: {}", answer.body.len());
+    let status = until_pairs(&running, 1).await;
+    assert_eq!(counted(&copies(&status)["pairs"]), [("compared".to_owned(), 1)]);
+}
+
+#[tokio::test]
 async fn an_application_that_leaves_cancels_the_copy() {
     let (openai, qwen) = pair(behaviour(Fault::HangBeforeHead)).await;
     openai.set(Behaviour { tokens: (2000, 2000), tokens_per_second: 100.0, ..Behaviour::default() });
