@@ -177,6 +177,12 @@ pub mod report {
     };
 }
 
+pub mod rollback {
+    //! The guard at work.
+
+    pub use crate::rollback::{CandidateGuard, FaultCount, GuardSeen, Guards, Watched};
+}
+
 pub mod shadow {
     //! Copies of requests.
 
@@ -197,8 +203,8 @@ pub mod stats {
 
     pub use crate::stats::{
         BackendStats, Count, Exemplar, Gauge, KindStats, Latency, Lifetimes, NoiseStats, PairingStats, Permit,
-        Placement, RecordStats, Reloads, RouteStats, RuleStats, ShadowStats, ShareResults, ShareStats, Spent, Stats,
-        TelemetryStats, View,
+        Placement, RecordStats, Reloads, RouteStats, RuleStats, ShadowStats, ShareResults, ShareStats, Signals, Spent,
+        Stats, TelemetryStats, View,
     };
 }
 

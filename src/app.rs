@@ -15,11 +15,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin::{Admin, View};
 use crate::config::{Config, Server};
 use crate::fleet::{BackendMonitor, PollIntervals};
-
+use crate::guard::EntryCause;
 use crate::live::watch::{Timing, WatchHandle, watch};
 use crate::live::{LoadError, Shutdown, Source, Store};
 use crate::otlp::{Bridge, Exporter};
 use crate::proxy::{BindError, ClientTimeouts, Inherited, Listener, Proxy, tcp_of};
+use crate::rollback::Guards;
 use crate::shadow::Shadows;
 use crate::stats::Stats;
 use crate::telemetry::meters::Meters;
@@ -81,6 +82,8 @@ pub struct App {
     exporter: Option<Exporter>,
     /// Copies of requests.
     shadows: Arc<Shadows>,
+    /// Guards of the candidates.
+    guards: Arc<Guards>,
     notifier: Notifier,
 }
 
@@ -188,11 +191,12 @@ impl App {
             admin: bound.admin_address,
             store: Arc::clone(&shared.store),
             stats: Arc::clone(&shared.stats),
-            shared,
             watcher: None,
             monitor,
             exporter,
+            guards: Guards::new(Arc::clone(&shared.store), shadows.instance().to_owned()),
             shadows: Arc::new(shadows),
+            shared,
             notifier: options.notifier,
         };
         app.serve(bound, options.timeouts);
@@ -215,7 +219,7 @@ impl App {
             Arc::clone(stats),
             Arc::clone(shutdown),
             timeouts,
-            (sinks, Arc::clone(&self.shadows)),
+            (sinks, Arc::clone(&self.shadows), Arc::clone(&self.guards)),
         );
         // Tracked: the end waits for a connection that is accepted at the last moment.
         shutdown.tasks.spawn(bound.listener.run(Arc::new(proxy)));
@@ -224,12 +228,14 @@ impl App {
             stats: Arc::clone(stats),
             meters: Arc::clone(meters),
             shadows: Arc::clone(&self.shadows),
+            guards: Arc::clone(&self.guards),
             shutdown: Arc::clone(shutdown),
             listen: self.listen.clone(),
             admin: self.admin.to_string(),
             started: *started_at,
         };
         tokio::spawn(Arc::new(admin).run(bound.admin));
+        tokio::spawn(Arc::clone(&self.guards).run(shutdown.closing.clone()));
         let counted = (Arc::clone(store), Arc::clone(meters));
         tokio::spawn(write_counts(counted, Arc::clone(&self.shadows), Arc::clone(shutdown)));
     }
@@ -238,13 +244,14 @@ impl App {
     fn on_reading(&self, bridge: &Bridge) -> impl Fn(std::io::Result<Vec<u8>>) -> Vec<PathBuf> + Send + 'static {
         let (store, meters) = (Arc::clone(&self.store), Arc::clone(&self.shared.meters));
         let (monitor, bridge, shadows) = (self.monitor.clone(), bridge.clone(), Arc::clone(&self.shadows));
-        let notifier = self.notifier.clone();
+        let (guards, notifier) = (Arc::clone(&self.guards), self.notifier.clone());
         // The connections of a new reading's backends belong to this runtime.
         let runtime = tokio::runtime::Handle::current();
         move |reading| {
             let _inside = runtime.enter();
             let watched = store.reload(reading);
             let current = store.current();
+            guards.follow(EntryCause::Edit);
             bridge.follow(current.snapshot.config.telemetry.sample);
             meters.prune(current.targets_off_path().iter().map(|target| &target.labels));
             shadows.follow(&current.snapshot.config);
@@ -269,6 +276,7 @@ impl App {
             is_draining: self.shared.shutdown.draining.is_cancelled(),
             uptime_s: self.shared.started_at.elapsed().as_secs_f64(),
             budget_left: self.shadows.budget_left(),
+            guard: self.guards.seen(),
             ..View::of(&self.store, &self.stats, &self.shared.meters)
         }
     }
@@ -328,6 +336,7 @@ impl App {
             shutdown.tasks.wait().await;
         }
         drop(span);
+        self.guards.save().await;
         self.shadows.finish(&self.store.current(), &self.shared.meters, FLUSH).await;
         if let Some(exporter) = self.exporter {
             exporter.finish().await;

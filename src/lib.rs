@@ -111,6 +111,7 @@ pub(crate) mod outcome;
 pub(crate) mod proxy;
 pub(crate) mod records;
 pub(crate) mod report;
+pub(crate) mod rollback;
 pub(crate) mod shadow;
 pub(crate) mod sim;
 pub(crate) mod stats;

@@ -4,6 +4,7 @@
 //! and no sticky key is shown.
 
 mod copies;
+mod guards;
 pub(crate) mod metrics;
 mod server;
 pub(crate) mod status;

@@ -18,6 +18,7 @@ use super::metrics::{self, Format};
 use super::status::Status;
 use super::view::View;
 use crate::live::{Shutdown, Store};
+use crate::rollback::Guards;
 use crate::shadow::Shadows;
 use crate::stats::Stats;
 use crate::telemetry::meters::Meters;
@@ -37,6 +38,8 @@ pub(crate) struct Admin {
     pub meters: Arc<Meters>,
     /// Copies of requests.
     pub shadows: Arc<Shadows>,
+    /// Guards of the candidates.
+    pub guards: Arc<Guards>,
     /// The stages of shutdown.
     pub shutdown: Arc<Shutdown>,
     /// Bound address of `server.listen`.
@@ -100,9 +103,14 @@ impl Admin {
                 Ok(json) => typed(StatusCode::OK, "application/json", json.into()),
                 Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the status could not be written as JSON\n"),
             },
-            _ => {
-                text(StatusCode::NOT_FOUND, "unknown path: this port serves /healthz, /readyz, /metrics and /status\n")
-            }
+            "/history" => match self.guards.history() {
+                Ok(json) => typed(StatusCode::OK, "application/json", json.into()),
+                Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the history could not be written as JSON\n"),
+            },
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "unknown path: this port serves /healthz, /readyz, /metrics, /status and /history\n",
+            ),
         }
     }
 
@@ -118,6 +126,7 @@ impl Admin {
             is_draining: self.shutdown.draining.is_cancelled(),
             uptime_s: self.started.elapsed().as_secs_f64(),
             budget_left: self.shadows.budget_left(),
+            guard: self.guards.seen(),
             ..View::of(&self.store, &self.stats, &self.meters)
         }
     }

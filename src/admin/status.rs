@@ -6,10 +6,12 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::copies::ShadowStatus;
+use super::guards::{GuardStatus, StateStatus};
 use super::view::{self, View};
 use crate::backend::{ModelEnd, day_of};
 use crate::health::LoadReport;
 use crate::model::Percent;
+use crate::rollback::GuardSeen;
 use crate::stats::Latency;
 use crate::telemetry::log::rfc3339;
 
@@ -42,6 +44,9 @@ pub(crate) struct Status {
     pub routes: Vec<RouteStatus>,
     /// Backends in the file's order.
     pub backends: Vec<BackendStatus>,
+    /// The state file; `null` without one.
+    #[serde(default)]
+    pub state: Option<StateStatus>,
     /// Copies of requests; `null` before the first `[shadow]`.
     #[serde(default)]
     pub shadow: Option<ShadowStatus>,
@@ -74,6 +79,18 @@ pub(crate) struct RouteStatus {
     /// The part of `pinned` that only the translation detected.
     #[serde(default)]
     pub pinned_late: BTreeMap<String, u64>,
+    /// What applications did with answers, by the backend that the split chose.
+    #[serde(default)]
+    pub signals: BTreeMap<String, SignalsStatus>,
+}
+
+/// Signals of applications; nothing acts on them.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct SignalsStatus {
+    /// Streams that the application left after their first content.
+    pub abort: u64,
+    /// Requests that an SDK repeated, by the backend that its first try went to.
+    pub retry: u64,
 }
 
 /// Counters and state of a backend.
@@ -111,6 +128,9 @@ pub(crate) struct BackendStatus {
     pub cost_usd: Option<f64>,
     /// Share of the prompt tokens that its servers found in their prefix cache, 0 to 1, over the last minute.
     pub prefix_hit_rate: Option<f64>,
+    /// Its guard; `null` without `[guard]`, and for the baseline.
+    #[serde(default)]
+    pub guard: Option<GuardStatus>,
     /// Load of its servers; `null` if it has no metrics pages.
     pub fleet: Option<FleetView>,
     /// Its models that end and that are used, the first to end first; `null` if its list of models is not known.
@@ -199,7 +219,8 @@ impl Status {
             uptime_s: (view.uptime_s * 10.0).round() / 10.0,
             in_flight: view.stats.in_flight.get(),
             routes: view.routes.iter().map(route).collect(),
-            backends: view.backends.iter().map(|one| backend(one, day_of(jiff::Timestamp::now()))).collect(),
+            backends: view.backends.iter().map(|one| backend(one, &view.guard, day_of(jiff::Timestamp::now()))).collect(),
+            state: StateStatus::of(view),
             shadow: ShadowStatus::of(view),
         }
     }
@@ -223,10 +244,15 @@ fn route(view: &view::RouteView) -> RouteStatus {
         requests: view.chosen.clone(),
         pinned: words(&view.pinned),
         pinned_late: words(&view.pinned_late),
+        signals: view
+            .signals
+            .iter()
+            .map(|(backend, [abort, retry])| (backend.clone(), SignalsStatus { abort: *abort, retry: *retry }))
+            .collect(),
     }
 }
 
-fn backend(view: &view::BackendView, today: Date) -> BackendStatus {
+fn backend(view: &view::BackendView, guard: &GuardSeen, today: Date) -> BackendStatus {
     let quantiles = |latency: &Latency| Quantiles { p50: latency.quantile_ms(0.5), p99: latency.quantile_ms(0.99) };
     let stats = &view.stats;
     BackendStatus {
@@ -246,6 +272,7 @@ fn backend(view: &view::BackendView, today: Date) -> BackendStatus {
         tokens: Tokens { input: stats.input_tokens.get(), output: stats.output_tokens.get() },
         cost_usd: stats.cost_usd(),
         prefix_hit_rate: view.load.as_ref().and_then(|load| load.reading.prefix_hit_rate).map(to_four_decimals),
+        guard: guard.candidates.iter().find(|one| one.name == view.labels.name).map(GuardStatus::of),
         fleet: view.load.clone().map(fleet),
         ends: view.ends.as_ref().map(|ends| ends.iter().map(|one| end(one, today)).collect()),
     }

@@ -9,6 +9,7 @@ use crate::health::{LoadReport, Report};
 use crate::live::{InForce, ReloadError, Store};
 use crate::model::Percent;
 use crate::outcome::{BackendLabels, Role};
+use crate::rollback::GuardSeen;
 use crate::shadow::RouteVerdict;
 use crate::stats::{BackendStats, Stats};
 use crate::telemetry::meters::Meters;
@@ -42,6 +43,8 @@ pub struct View {
     pub backends: Vec<BackendView>,
     /// Money left for copies of requests, in USD; `None` before the first `[shadow]`.
     pub budget_left: Option<f64>,
+    /// Guards of the candidates, the state file, messages.
+    pub guard: GuardSeen,
     /// Verdicts on the pairs since the start, also of names that left the file; empty where nobody asked for them.
     pub verdicts: Arc<[RouteVerdict]>,
     /// Counters of the process, and of names that left the file.
@@ -63,6 +66,8 @@ pub struct RouteView {
     pub pinned: BTreeMap<&'static str, u64>,
     /// The part of `pinned` that only the translation detected.
     pub pinned_late: BTreeMap<&'static str, u64>,
+    /// Streams that the application left, and requests that an SDK repeated, by backend that the split chose.
+    pub signals: BTreeMap<String, [u64; 2]>,
 }
 
 /// A candidate's percent on a route.
@@ -152,6 +157,7 @@ fn routes(in_force: &InForce) -> Vec<RouteView> {
             chosen: stats.chosen(),
             pinned: stats.pinned(),
             pinned_late: stats.late(),
+            signals: stats.signals(),
         }
     };
     config.routes_with_ids().map(view).collect()

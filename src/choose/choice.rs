@@ -26,7 +26,8 @@ pub struct Choice {
     is_bound: bool,
     shares: Arc<Shares>,
     eligible: Eligible,
-    affinity: Option<u64>,
+    key_hash: Option<u64>,
+    first_try: Option<BackendId>,
     sample: Option<Sample>,
 }
 
@@ -82,9 +83,16 @@ impl Choice {
         &self.eligible
     }
 
-    /// Hash of the request's key for the affinity header; `None` without a key, or if no backend concerned takes one.
-    pub const fn affinity(&self) -> Option<u64> {
-        self.affinity
+    /// Hash of the request's key, the same on every route; `None` without a key, or if neither an affinity header nor
+    /// the guard needs it.
+    pub const fn key_hash(&self) -> Option<u64> {
+        self.key_hash
+    }
+
+    /// The backend that the split chose for the first try of a request that an SDK repeats; `None` for other requests,
+    /// and without a key, which alone tells.
+    pub const fn first_try(&self) -> Option<BackendId> {
+        self.first_try
     }
 
     /// The draw for shadows; `None` if the request is not copied.
@@ -138,18 +146,31 @@ pub fn choose(
         is_bound: decision.is_bound,
         shares: Arc::clone(shares),
         eligible,
-        affinity: None,
+        key_hash: None,
+        first_try: None,
         sample: None,
     };
     let choice = available(config, with_rollback(config, choice), facts);
     // A failover may still send it to the baseline.
     let takes_affinity = [choice.backend(), config.baseline].iter().any(|id| config[*id].affinity.is_some());
-    let affinity = takes_affinity.then(|| keyed.get().map(|key| salts.affinity().hash(&key.value))).flatten();
+    let needs_key = takes_affinity || config.guard.is_some();
+    let key_hash = needs_key.then(|| keyed.get().map(|key| salts.affinity().hash(&key.value))).flatten();
+    let first_try = first_try(config, (salts, shares), &choice, &keyed);
     let sample = match choice.reason() {
-        Reason::Split => sample(config, salts, choice.route, (request.headers, &keyed), draw),
+        Reason::Split | Reason::RolledBack => sample(config, salts, choice.route, (request.headers, &keyed), draw),
         _ => None,
     };
-    Ok(Choice { affinity, sample, ..choice })
+    Ok(Choice { key_hash, first_try, sample, ..choice })
+}
+
+/// Returns the backend that the split chose for the first try of a repeated request, which its key tells.
+fn first_try(config: &Config, (salts, shares): (&Salts, &Shares), choice: &Choice, keyed: &Keyed<'_>) -> Option<BackendId> {
+    if choice.reason() != Reason::Pinned(Pin::Retry) {
+        return None;
+    }
+    let (key, salt) = keyed.get().zip(salts.of(choice.route))?;
+    let owner = shares.owner(choice.route, unit_of_hash(salt.hash(&key.value)));
+    Some(owner.filter(|owner| !shares.is_withdrawn(*owner)).unwrap_or(config.baseline))
 }
 
 /// Returns the choice of `to` for a copy of the request behind `choice`, or the reason for which it gets none.

@@ -79,6 +79,7 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
             one.cost_usd.map_or_else(|| "-".to_owned(), |usd| format!("{usd:.4}"))
         )?;
     }
+    write_guards(text, status)?;
     if let Some(shadow) = &status.shadow {
         write_shadow(text, shadow)?;
     }
@@ -91,6 +92,31 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
         if let Some(fleet) = &one.fleet {
             write_fleet(text, &one.name, fleet, one.prefix_hit_rate)?;
         }
+    }
+    Ok(())
+}
+
+/// Writes state, verdict and next step of each guard, what applications signalled, and the trouble with the state file.
+fn write_guards(text: &mut String, status: &Status) -> std::fmt::Result {
+    for one in &status.backends {
+        let Some(guard) = &one.guard else { continue };
+        let state = guard.state.replace('_', " ");
+        writeln!(text, "guard of {}: {state}, {}; {}", one.name, guard.verdict, visible(&guard.next))?;
+        if let Some(why) = guard.why.as_ref().filter(|_| guard.state != "watching") {
+            writeln!(text, "  since {}: {}", guard.since, visible(why))?;
+        }
+    }
+    for route in &status.routes {
+        let signals = route.signals.iter().filter(|(_, signals)| signals.abort + signals.retry > 0);
+        let signals: Vec<String> = signals
+            .map(|(backend, one)| format!("{backend} {} left, {} retried", one.abort, one.retry))
+            .collect();
+        if !signals.is_empty() {
+            writeln!(text, "signals of {}: {}", route.name, signals.join(", "))?;
+        }
+    }
+    if let Some(error) = status.state.as_ref().and_then(|state| Some((&state.path, state.error.as_ref()?))) {
+        writeln!(text, "the state file {} is not used, so that a restart forgets withdrawals: {}", error.0, error.1)?;
     }
     Ok(())
 }

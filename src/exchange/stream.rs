@@ -138,6 +138,11 @@ impl AnswerStream {
         }
     }
 
+    /// True if anything was generated.
+    pub fn has_begun(&self) -> bool {
+        self.reader.seen().first_content.is_some()
+    }
+
     /// Takes facts and notes of the answer; `is_whole` is true if it reached its end.
     pub fn take_facts(&mut self, is_whole: bool) -> (AnswerFacts, Notes) {
         self.reader.take_facts(is_whole)

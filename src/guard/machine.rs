@@ -201,6 +201,16 @@ impl Guard {
         moves
     }
 
+    /// Sums of the epoch.
+    pub fn tally(&self) -> Tally {
+        self.epoch.tally()
+    }
+
+    /// What the file says about the candidate.
+    pub const fn facts(&self) -> &FileFacts {
+        &self.facts
+    }
+
     /// Takes a new reading of the file.
     pub fn reload(&mut self, facts: FileFacts, now: Now) -> Reloaded {
         let mut moves = self.end_hold(now);

@@ -33,18 +33,19 @@ impl<T> Default for Waiting<T> {
 }
 
 impl<T> Waiting<T> {
-    /// Watches a request that was sent at `sent_at`; `None` if too many wait, or if it would be due beyond all time.
-    pub fn watch(&mut self, sent_at: Instant, overdue: Duration, is_streamed: bool, value: T) -> Option<Ticket> {
+    /// Watches a request that was sent at `sent_at`; returns `value` if too many wait, or if it would be due beyond all
+    /// time.
+    pub fn watch(&mut self, sent_at: Instant, overdue: Duration, is_streamed: bool, value: T) -> Result<Ticket, T> {
         let age = if is_streamed { Some(overdue) } else { overdue.checked_mul(UNSTREAMED) };
         let due_at = age.and_then(|age| sent_at.checked_add(age)).filter(|_| self.by_due.len() < MOST);
         let Some(due_at) = due_at else {
             self.unwatched += 1;
-            return None;
+            return Err(value);
         };
         let ticket = Ticket { due_at, number: self.next };
         self.next += 1;
         self.by_due.insert(ticket, value);
-        Some(ticket)
+        Ok(ticket)
     }
 
     /// Stops watching a request, because something was generated or because it ended; `None` if it was overdue before,
@@ -101,11 +102,11 @@ mod tests {
         let mut waiting = Waiting::default();
         let first = waiting.watch(now, OVERDUE, true, 0).unwrap();
         for n in 1..MOST {
-            assert!(waiting.watch(now, OVERDUE, true, n).is_some());
+            assert!(waiting.watch(now, OVERDUE, true, n).is_ok());
         }
-        assert_eq!((waiting.watch(now, OVERDUE, true, MOST), waiting.unwatched()), (None, 1));
+        assert_eq!((waiting.watch(now, OVERDUE, true, MOST), waiting.unwatched()), (Err(MOST), 1));
         waiting.take(first);
-        assert!(waiting.watch(now, OVERDUE, true, MOST).is_some());
-        assert_eq!((waiting.watch(now, Duration::MAX, false, 0), waiting.unwatched()), (None, 2));
+        assert!(waiting.watch(now, OVERDUE, true, MOST).is_ok());
+        assert_eq!((waiting.watch(now, Duration::MAX, false, 0), waiting.unwatched()), (Err(0), 2));
     }
 }

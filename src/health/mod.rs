@@ -41,6 +41,7 @@ struct Inside {
     breaker: Option<Breaker>,
     cool_until: Option<Instant>,
     opened: u64,
+    probes_failed: u64,
     cooled: u64,
 }
 
@@ -53,6 +54,8 @@ pub struct Report {
     pub cooling: bool,
     /// Times that the breaker opened.
     pub opened: u64,
+    /// Those of `opened` in which a probe failed while it was half-open.
+    pub probes_failed: u64,
     /// Times that a 429 began a cool-down.
     pub cooled: u64,
 }
@@ -60,11 +63,11 @@ pub struct Report {
 impl Health {
     /// Creates a healthy candidate; without a breaker only cool-downs apply. Counters continue from `before`.
     pub fn new(breaker: Option<config::Breaker>, before: Option<&Self>) -> Arc<Self> {
-        let (opened, cooled) = before.map_or((0, 0), |before| {
+        let (opened, probes_failed, cooled) = before.map_or((0, 0, 0), |before| {
             let before = before.inside();
-            (before.opened, before.cooled)
+            (before.opened, before.probes_failed, before.cooled)
         });
-        let inside = Inside { breaker: breaker.map(Breaker::new), cool_until: None, opened, cooled };
+        let inside = Inside { breaker: breaker.map(Breaker::new), cool_until: None, opened, probes_failed, cooled };
         Arc::new(Self(Mutex::new(inside)))
     }
 
@@ -104,6 +107,7 @@ impl Health {
             state: inside.breaker.as_ref().map_or(State::Closed, |breaker| breaker.state(now)),
             cooling: inside.cool_until.is_some_and(|until| now < until),
             opened: inside.opened,
+            probes_failed: inside.probes_failed,
             cooled: inside.cooled,
         }
     }
@@ -167,8 +171,10 @@ impl Ticket {
     fn verdict(&mut self, now: Instant, good: bool) -> bool {
         let mut inside = self.health.inside();
         let (Some(pass), Some(breaker)) = (self.pass.take(), inside.breaker.as_mut()) else { return false };
+        let is_probe = breaker.state(now) == State::HalfOpen;
         let opened = breaker.verdict(now, pass, good);
         inside.opened += u64::from(opened);
+        inside.probes_failed += u64::from(opened && is_probe);
         opened
     }
 }

@@ -10,7 +10,7 @@ use super::targets::{RouteHandle, Targets};
 use crate::backend::{ModelEnd, PrepareError, Target};
 use crate::choose::{self, Availability, Choice, Eligible, Facts, Known, NotChosen, Request, Shares};
 use crate::config::Config;
-use crate::health::{Ticket, Unfit};
+use crate::health::{Health, State, Ticket, Unfit};
 use crate::model::{BackendId, CopyResult, RouteId};
 use crate::outcome::{BackendLabels, Restricted, Role};
 use crate::stats::{Permit, Placement, Stats};
@@ -48,9 +48,24 @@ impl InForce {
         Ok(Self { snapshot: Arc::new(Snapshot::new(config, generation)), shares, targets: Arc::new(targets) })
     }
 
-    /// Returns the same snapshot with other shares.
-    pub(super) fn with_shares(&self, shares: Shares) -> Self {
-        Self { snapshot: Arc::clone(&self.snapshot), shares: Arc::new(shares), targets: Arc::clone(&self.targets) }
+    /// Returns the same snapshot with exactly the candidates of these names withdrawn.
+    pub(super) fn withdrawing(&self, names: &[String]) -> Self {
+        let ids: Vec<BackendId> = names.iter().filter_map(|name| self.snapshot.config.backend(name)).collect();
+        let shares = Arc::new(self.shares.withdrawing(&ids));
+        Self { snapshot: Arc::clone(&self.snapshot), shares, targets: Arc::clone(&self.targets) }
+    }
+
+    /// Breaker and cool-down of a candidate.
+    pub fn health(&self, candidate: BackendId) -> &Arc<Health> {
+        &self.targets.backend(candidate).health
+    }
+
+    /// True if a candidate could serve a request that the split gives it: its breaker is closed, and it is neither
+    /// cooling down nor, unless `is_admitted` says that the request has its place, overloaded.
+    pub fn is_fit(&self, candidate: BackendId, is_admitted: bool, now: Instant) -> bool {
+        let report = self.targets.backend(candidate).health.report(now);
+        let is_free = || FactsAt { in_force: self, now }.availability(candidate) == Availability::Free;
+        report.state == State::Closed && !report.cooling && (is_admitted || is_free())
     }
 
     /// Decides where a request goes, by the facts about backends at `now`.

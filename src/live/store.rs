@@ -10,7 +10,6 @@ use arc_swap::ArcSwap;
 use super::in_force::InForce;
 use crate::backend::PrepareError;
 use crate::config::{self, Config, ConfigError, Secrets};
-use crate::model::BackendId;
 use crate::stats::{Count, Stats, lock};
 use crate::telemetry::SPANS;
 
@@ -47,6 +46,8 @@ struct Reloads {
     error: Option<ReloadError>,
     /// Changed keys that wait for a restart.
     restart: Vec<&'static str>,
+    /// Names of the candidates that are withdrawn from their shares.
+    withdrawn: Vec<String>,
 }
 
 /// Environment of a reading: variables, secrets, and a change for demos.
@@ -113,13 +114,14 @@ impl Store {
         self.current.load_full()
     }
 
-    /// Withdraws exactly these candidates from their shares, beginning with the next request. Generation and hash stay,
-    /// and the next reading restores the file's percents.
-    pub fn withdraw(&self, candidates: &[BackendId]) {
+    /// Withdraws exactly the candidates of these names from their shares, beginning with the next request. Generation
+    /// and hash stay; later readings keep them withdrawn.
+    pub fn withdraw(&self, candidates: Vec<String>) {
         // The lock of reloads keeps a concurrent reading from being overwritten by the older one.
-        let _reloads = lock(&self.reloads);
+        let mut reloads = lock(&self.reloads);
         let current = self.current();
-        self.current.store(Arc::new(current.with_shares(current.shares.withdrawing(candidates))));
+        self.current.store(Arc::new(current.withdrawing(&candidates)));
+        reloads.withdrawn = candidates;
     }
 
     /// Error of the last reading; `None` if it succeeded.
@@ -189,8 +191,8 @@ impl Store {
         {
             // One step for readers: a new generation never appears with the old error.
             let mut reloads = lock(&self.reloads);
-            self.current.store(Arc::new(next));
-            *reloads = Reloads { error: None, restart: restart.clone() };
+            self.current.store(Arc::new(next.withdrawing(&reloads.withdrawn)));
+            (reloads.error, reloads.restart) = (None, restart.clone());
             self.stats.reloads.ok.add(1);
         }
         self.stats.prune();
@@ -224,6 +226,7 @@ impl Store {
             ("listen", new.listen != old.listen),
             ("admin", new.admin != old.admin),
             ("threads", new.threads != old.threads),
+            ("state", new.state != old.state),
             ("telemetry.otlp", new_traces.otlp != traces.otlp),
             ("telemetry.service_name", new_traces.service_name != traces.service_name),
         ]

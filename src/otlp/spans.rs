@@ -13,7 +13,7 @@ use super::writer::{CLIENT, IS_REMOTE, KNOWS_REMOTE, SAMPLED, SERVER, WRITER, Wr
 use crate::choose::UNITS;
 use crate::model::{Fault, OTHER_METHOD, Percent, Reason};
 use crate::outcome::{Attempt, BackendLabels, LegEnd, Outcome};
-use crate::telemetry::names::attribute;
+use crate::telemetry::names::{attribute, event};
 use crate::telemetry::tracer::Encode;
 
 /// The encoders of the tracer.
@@ -180,7 +180,7 @@ impl Writer {
         }
     }
 
-    /// Adds the events `failover`, `replay`, `breaker_open` and `client_gone`: at most eight for at most four attempts.
+    /// Adds the events `failover`, `replay`, `breaker_open`, `shiftgate.rolled_back` and `client_gone`: at most eight for at most four attempts.
     fn events_of_request(&mut self, outcome: &Outcome) {
         let attempts = outcome.attempts();
         for ((before, failed), (leg, next)) in attempts.clone().zip(attempts.skip(1)) {
@@ -197,6 +197,10 @@ impl Writer {
             let backend = [(attribute::SHIFTGATE_BACKEND, leg.backend.name.as_str())];
             let ended_at = leg.attempts.last().map_or(outcome.ended_at, |attempt| attempt.ended_at);
             self.event("breaker_open", outcome, ended_at, &backend);
+        }
+        if let Some(candidate) = &outcome.tripped {
+            let backend = [(attribute::SHIFTGATE_BACKEND, candidate.as_ref())];
+            self.event(event::ROLLED_BACK, outcome, outcome.ended_at, &backend);
         }
         if outcome.fault == Some(Fault::ClientGone) {
             self.event("client_gone", outcome, outcome.ended_at, &[]);

@@ -88,6 +88,8 @@ pub struct Outcome {
     pub reason: Option<Reason>,
     /// True if a copy of it was offered for comparison.
     pub is_copied: bool,
+    /// The candidate that its end made the guard withdraw, or tell of; `None` for most.
+    pub tripped: Option<Arc<str>>,
     /// True if its head was sent before a backend had content.
     pub is_early: bool,
     /// Status sent to the application.

@@ -128,6 +128,7 @@ impl AnswerBody {
         let (held, gathers, may_be_quiet) = (stream.take_held(), stream.is_stream(), stream.holds_back());
         let mut inside = Inside::new(Source::Relay(Box::new(stream)), Some(progress), WhenWhole::Leg);
         inside.quiet = may_be_quiet.then(|| (quiet, Box::pin(tokio::time::sleep(quiet))));
+        inside.note_begun();
         inside.copy(&held);
         (inside.gathers, inside.gathered) = (gathers, held);
         Self(inside)
@@ -155,6 +156,16 @@ impl Inside {
     fn copy(&mut self, bytes: &[u8]) {
         if let Some(copy) = self.progress.as_mut().and_then(|progress| progress.copy()) {
             copy.push(bytes);
+        }
+    }
+
+    /// Tells the guard, if it waits for that, that the stream has content.
+    fn note_begun(&mut self) {
+        if let (Source::Relay(stream), Some(progress)) = (&self.source, &mut self.progress)
+            && progress.is_waited_for()
+            && stream.has_begun()
+        {
+            progress.begun();
         }
     }
 
@@ -294,6 +305,7 @@ impl Inside {
             };
             match next {
                 Poll::Ready(Next::Bytes(events)) => {
+                    self.note_begun();
                     self.copy(&events);
                     if let Some(data) = self.gather(events) {
                         return Poll::Ready(Some(Ok(Frame::data(data))));

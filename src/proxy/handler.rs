@@ -72,6 +72,7 @@ impl Proxy {
         let Ready { choice, mut plan, admission } = ready;
         let started = progress.clock.began_at;
         progress.offer_copy(&choice, inbound);
+        progress.watch(&choice, inbound.is_stream());
         let (trail, room) = progress.begin_leg(&choice, plan.trail(LegKind::Served), admission);
         let error = match open(&plan, unread, started, room, trail).await {
             Ok(opened) => return respond::pass_on(opened, &plan, progress),
@@ -161,7 +162,7 @@ impl Proxy {
     ) -> Result<Plan, PlanError> {
         let plan = Plan::new(inbound, in_force.target(choice), in_force.role(choice.backend()))?;
         let max_body = in_force.snapshot.config.server.max_body;
-        let plan = plan.with_affinity(choice.affinity());
+        let plan = plan.with_affinity(choice.key_hash());
         Ok(plan.with_max_whole(max_body).traced(progress.trace_for_backends(), self.sinks.has_tracer()))
     }
 

@@ -19,6 +19,7 @@ use crate::live::{Admission, InForce};
 use crate::model::header::{TRACEPARENT, TRACESTATE};
 use crate::model::{Cause, End, Limit, Pin, Reason, Refusal, SpanId, TraceContext, prefix, told_method, trace_state};
 use crate::outcome::{Clock, Decided, Ending, LegEnd, OtherAnswer, Params, Restricted, Role, Trail, WaitedTime};
+use crate::rollback::Watched;
 use crate::shadow::ServedCopy;
 use crate::stats::{Permit, Placement};
 use crate::wire::endpoint::{Endpoint, Operation};
@@ -61,6 +62,8 @@ pub(super) struct Progress {
     pub(super) answer_room: Room,
     /// The request's copies, if any.
     copy: Option<Box<ServedCopy>>,
+    /// The trial of the guard that it is, if any.
+    watched: Option<Watched>,
     /// True once an early head was sent. The body that sends it shares the flag.
     early: Arc<AtomicBool>,
     status: Option<StatusCode>,
@@ -109,6 +112,7 @@ impl Progress {
             body_room,
             answer_room,
             copy: None,
+            watched: None,
             early: Arc::default(),
             status: None,
             first_byte: None,
@@ -155,6 +159,9 @@ impl Progress {
         let route = self.in_force.route(choice.route());
         let (decided, _) = choice.decided();
         self.proxy.sinks.decided(choice, route.share(decided), route.share(choice.backend()));
+        if let Some(first) = choice.first_try() {
+            route.share(first).signals().retries.add(1);
+        }
         self.begin_next_leg(choice, trail, admission)
     }
 
@@ -163,6 +170,23 @@ impl Progress {
         if choice.sample().is_some() {
             let trace = self.trace_for_backends();
             self.copy = self.proxy.shadows.offer(&self.in_force, choice, inbound, trace);
+        }
+    }
+
+    /// Has the guard watch the request, which is being sent.
+    pub(super) fn watch(&mut self, choice: &Choice, is_streamed: bool) {
+        self.watched = self.proxy.guards.sent(&self.in_force, choice, is_streamed, self.trace.trace);
+    }
+
+    /// True if the guard waits for the first content.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.watched.as_ref().is_some_and(Watched::is_waiting)
+    }
+
+    /// Tells the guard that something was generated, or that the leg has failed.
+    pub(super) fn begun(&mut self) {
+        if let Some(watched) = &mut self.watched {
+            self.proxy.guards.begun(watched);
         }
     }
 
@@ -208,6 +232,7 @@ impl Progress {
     /// Ends the running leg, which failed, and counts the failover because of `cause`.
     pub(super) fn fails_over(&mut self, error: &LegError, cause: Cause) {
         let Some(mut leg) = self.leg.take() else { return };
+        self.begun();
         self.backend_permit = None;
         self.answer_room.release();
         if let Some(copy) = &mut self.copy {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::client_io::ClientTimeouts;
 use crate::health::Budget;
 use crate::live::{Shutdown, Store};
+use crate::rollback::Guards;
 use crate::shadow::Shadows;
 use crate::stats::Stats;
 use crate::telemetry::Sinks;
@@ -27,6 +28,8 @@ pub struct Proxy {
     pub sinks: Sinks,
     /// Copies of requests.
     pub shadows: Arc<Shadows>,
+    /// Guards of the candidates.
+    pub guards: Arc<Guards>,
 }
 
 impl Proxy {
@@ -36,8 +39,8 @@ impl Proxy {
         stats: Arc<Stats>,
         shutdown: Arc<Shutdown>,
         timeouts: ClientTimeouts,
-        (sinks, shadows): (Sinks, Arc<Shadows>),
+        (sinks, shadows, guards): (Sinks, Arc<Shadows>, Arc<Guards>),
     ) -> Self {
-        Self { store, stats, shutdown, budget: Mutex::new(Budget::new(Instant::now())), timeouts, sinks, shadows }
+        Self { store, stats, shutdown, budget: Mutex::new(Budget::new(Instant::now())), timeouts, sinks, shadows, guards }
     }
 }

@@ -70,6 +70,11 @@ impl Shadows {
         }
     }
 
+    /// Name of the process in records.
+    pub fn instance(&self) -> &str {
+        self.shared.instance.name()
+    }
+
     /// Follows a reading of the file. A section that is gone ends its copies at once.
     pub fn follow(&self, config: &Config) {
         let stats = &self.shared.stats.shadow;

@@ -21,6 +21,6 @@ pub use gauge::{Gauge, Permit};
 pub use histogram::{Exemplar, View};
 pub(crate) use histogram::{HTTP_BOUNDS, Histogram, Traced};
 pub use process::{RecordStats, Reloads, Stats, TelemetryStats};
-pub use route::{RouteStats, ShareResults, ShareStats};
+pub use route::{RouteStats, ShareResults, ShareStats, Signals};
 pub use rule::{Placement, RuleStats};
 pub use shadow::{KindStats, NoiseStats, PairingStats, ShadowStats, Spent};

@@ -24,6 +24,8 @@ pub struct ShareStats {
     chosen: Count,
     /// Results of these requests.
     results: ShareResults,
+    /// Signals of the application about the answers of these requests.
+    signals: Signals,
     /// Requests sent to this backend, by reason.
     decisions: [Count; Reason::COUNT],
 }
@@ -44,6 +46,15 @@ pub struct ShareResults {
     pub nano_usd: Count,
 }
 
+/// Signals that need no judge: they are counted and shown, and nothing acts on them.
+#[derive(Debug, Default)]
+pub struct Signals {
+    /// Streams that the application left after their first content.
+    pub aborts: Count,
+    /// Requests that an SDK repeated after this backend was chosen for the first try.
+    pub retries: Count,
+}
+
 #[derive(Debug)]
 struct PinCounts([Count; Pin::ALL.len()]);
 
@@ -58,6 +69,7 @@ impl Default for ShareStats {
         Self {
             chosen: Count::default(),
             results: ShareResults::default(),
+            signals: Signals::default(),
             decisions: std::array::from_fn(|_| Count::default()),
         }
     }
@@ -79,6 +91,11 @@ impl ShareStats {
     /// Results of these requests.
     pub const fn results(&self) -> &ShareResults {
         &self.results
+    }
+
+    /// Signals of the application about these requests.
+    pub const fn signals(&self) -> &Signals {
+        &self.signals
     }
 
     /// Counts a request sent to this backend, for `reason`.
@@ -117,6 +134,13 @@ impl RouteStats {
         let shares = lock(&self.shares);
         let counts = shares.iter().map(|(backend, share)| (backend.clone(), share.chosen.get()));
         counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Aborts and retries by backend.
+    pub fn signals(&self) -> BTreeMap<String, [u64; 2]> {
+        let shares = lock(&self.shares);
+        let counts = |share: &ShareStats| [share.signals.aborts.get(), share.signals.retries.get()];
+        shares.iter().map(|(backend, share)| (backend.clone(), counts(share))).collect()
     }
 
     /// Decisions by backend and reason; pairs without a count are omitted.

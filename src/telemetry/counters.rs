@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::choose::Choice;
-use crate::model::{Cause, Reason};
+use crate::model::{Cause, End, Reason};
 use crate::outcome::{Blame, Decided, LegEnd, Outcome};
 use crate::stats::{ShareStats, Stats};
 
@@ -72,7 +72,7 @@ pub(super) fn ended(stats: &Arc<Stats>, outcome: &Outcome) {
         leg.stats.nano_usd.add(nano_usd);
     }
     if let Some(decided) = &outcome.decided {
-        share_ended(decided, &outcome.legs, nano_usd);
+        share_ended(decided, (&outcome.legs, outcome.end), nano_usd);
     }
 }
 
@@ -85,10 +85,14 @@ fn nano_usd(outcome: &Outcome) -> Option<u64> {
 }
 
 /// Counts the result of a request that the split decided, at the backend that it chose.
-fn share_ended(decided: &Decided, legs: &[LegEnd], nano_usd: Option<u64>) {
+fn share_ended(decided: &Decided, (legs, end): (&[LegEnd], End), nano_usd: Option<u64>) {
     let (_, why) = decided.choice.decided();
     let first = legs.first().filter(|leg| leg.backend.name == decided.backend.name && !leg.attempts.is_empty());
     let Some(leg) = first.filter(|_| why.is_share()) else { return };
+    let has_begun = leg.was_passed_on && leg.facts.first_content.is_some();
+    if end == End::ClientGone && has_begun {
+        decided.share.signals().aborts.add(1);
+    }
     let results = decided.share.results();
     results.attempted.add(1);
     if leg.verdict.is_error() {

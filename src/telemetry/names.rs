@@ -115,6 +115,19 @@ metrics! {
     TRANSLATE = "shiftgate_translate": "Request fields handled by the translation, by action";
     ANSWER_NOTES = "shiftgate_answer_notes": "Answers that needed a repair, by repair";
 
+    GUARD_STATE = "shiftgate_guard_state": "1 for the state that the candidate's guard is in, 0 for the others";
+    GUARD_EVIDENCE = "shiftgate_guard_evidence": "Natural logarithm of the evidence against the candidate";
+    GUARD_TRIALS = "shiftgate_guard_trials": "Requests that the guard judged, by the role of the backend that got them";
+    GUARD_COUNTED = "shiftgate_guard_counted": "Failures that counted as evidence, by role";
+    GUARD_FAULTS = "shiftgate_guard_faults": "Failures among the guard's trials, by role and cause";
+    GUARD_UNWATCHED = "shiftgate_guard_unwatched": "Requests whose age was not watched because too many waited";
+    GUARD_NOTIFY = "shiftgate_guard_notify": "Messages of the guard, by result";
+    GUARD_STATE_ERRORS = "shiftgate_guard_state_errors": "Failures to read or write the state file";
+    SPLIT_PERCENT_EFFECTIVE = "shiftgate_split_percent_effective":
+        "Percent of the candidate in force; 0 while it is held or rolled back";
+    SIGNALS = "shiftgate_signals":
+        "Streams left by the application after content, and retries of its SDK, by the backend of the first try";
+
     BREAKER_STATE = "shiftgate_breaker_state": "State of the breaker: 0 closed, 1 half-open, 2 open";
     BREAKER_OPENED = "shiftgate_breaker_opened": "Times that the breaker opened";
     COOLDOWN_ACTIVE = "shiftgate_cooldown_active": "1 while the candidate gets no requests after a 429";
@@ -287,6 +300,7 @@ pub(crate) mod event {
         EVENTS:
         COMPARE = "shiftgate.compare": "Span of the comparison of two answers.";
         EVALUATION = "gen_ai.evaluation.result": "Event of one score.";
+        ROLLED_BACK = "shiftgate.rolled_back": "Event of the request whose end made the guard act; also the span of that.";
     }
 }
 

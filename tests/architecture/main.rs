@@ -22,7 +22,7 @@ const STEPS: &[&[&str]] = &[
     &["telemetry", "report"],
     &["backend"],
     &["exchange", "live"],
-    &["fleet", "shadow"],
+    &["fleet", "rollback", "shadow"],
     &["proxy", "admin", "otlp"],
     &["app"],
     &["demo"],

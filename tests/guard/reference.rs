@@ -121,9 +121,8 @@ fn play(name: &str, case: &Value) {
                     let trial = Trial { side, weight, key, epoch };
                     let age = overdue.unwrap_or(facts.errors.overdue);
                     let due = at + age.as_millis() as u64 * if is_streamed { 1 } else { 10 };
-                    let ticket = waiting.watch(now.at, age, is_streamed, (trial, due));
-                    assert!(ticket.is_some());
-                    open.insert(n, (trial, ticket));
+                    let ticket = waiting.watch(now.at, age, is_streamed, (trial, due)).unwrap();
+                    open.insert(n, (trial, Some(ticket)));
                 }
             }
             Step::Stop(n) | Step::End(n) => {

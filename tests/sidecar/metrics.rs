@@ -330,7 +330,7 @@ proptest! {
                 role: Role::Candidate,
                 url: String::new(),
                 stats: of,
-                health: Report { state: State::Closed, cooling: false, opened: 0, cooled: 0 },
+                health: Report { state: State::Closed, cooling: false, opened: 0, probes_failed: 0, cooled: 0 },
                 load: None,
                 is_watched: false,
                 ends: None,

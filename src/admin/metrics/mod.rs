@@ -6,6 +6,7 @@
 mod backends;
 mod candidates;
 mod format;
+mod guards;
 mod measured;
 mod page;
 mod process;
@@ -23,6 +24,7 @@ pub fn render(view: &View, format: Format) -> String {
     families.extend(split::families(view));
     families.extend(backends::families(view));
     families.extend(candidates::families(view));
+    families.extend(guards::families(view));
     families.extend(shadows::families(view));
     families.extend(measured::families(&view.meters));
     families.extend(process::families());

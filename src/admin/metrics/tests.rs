@@ -46,7 +46,7 @@ fn what_is_counted_is_on_the_page() {
         role: Role::Candidate,
         url: "http://gpu.example:8000/v1".to_owned(),
         stats: qwen,
-        health: Report { state: State::Closed, cooling: false, opened: 0, cooled: 0 },
+        health: Report { state: State::Closed, cooling: false, opened: 0, probes_failed: 0, cooled: 0 },
         load: Some(load),
         is_watched: true,
         ends: None,

@@ -93,6 +93,7 @@ impl Progress {
             backend: self.target.as_ref().map(|target| Arc::clone(&target.labels)),
             reason: self.reason,
             is_copied: self.copy.is_some(),
+            tripped: None,
             is_early: self.is_early(),
             status: self.status.map(|status| status.as_u16()),
             end,
@@ -114,6 +115,7 @@ impl Drop for Progress {
             lock(&self.proxy.budget).ended(Instant::now());
         }
         let mut outcome = self.outcome(end, Instant::now());
+        outcome.tripped = self.proxy.guards.ended(self.watched.take(), &self.in_force, &outcome);
         let config = &self.in_force.snapshot.config;
         self.proxy.sinks.ended(&mut outcome, &config.telemetry, config.server.request_log);
         if let Some(copy) = self.copy.take() {

@@ -102,6 +102,7 @@ impl Bench {
             overhead: Overhead::default(),
             cost_usd,
             residency: None,
+            tripped: None,
             is_copied: false,
             is_early: false,
         };

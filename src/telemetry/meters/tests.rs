@@ -90,6 +90,7 @@ fn outcome(legs: Vec<LegEnd>) -> Outcome {
         },
         cost_usd: None,
         residency: None,
+        tripped: None,
         is_copied: false,
         is_early: false,
     }

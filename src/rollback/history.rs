@@ -1,0 +1,72 @@
+//! The history: generations of the file, and the guard's moves between them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::Serialize;
+
+use crate::guard::{Entry, EntryCause, EntryMove, HISTORY, Move, Now};
+use crate::live::InForce;
+
+/// The last entries, the oldest first.
+#[derive(Debug)]
+pub(super) struct History {
+    entries: VecDeque<Entry>,
+    /// Generation and hash in force.
+    current: (u64, String),
+}
+
+/// The history as the admin port shows it.
+#[derive(Serialize)]
+struct Page<'a> {
+    history: &'a VecDeque<Entry>,
+}
+
+impl History {
+    /// Continues earlier entries.
+    pub(super) const fn new(entries: VecDeque<Entry>) -> Self {
+        Self { entries, current: (0, String::new()) }
+    }
+
+    /// Adds the generation in force; false if it is there already.
+    pub(super) fn generation(&mut self, in_force: &InForce, cause: EntryCause, now: Now) -> bool {
+        let (config, generation) = (&in_force.snapshot.config, in_force.snapshot.generation);
+        if self.current.0 == generation {
+            return false;
+        }
+        self.current = (generation, config.hash.clone());
+        let percents = config.routes.iter().map(|route| {
+            let percents = route.percent.iter().map(|(id, percent)| (config[*id].name.clone(), percent.as_f64()));
+            (route.name.clone(), percents.collect::<BTreeMap<_, _>>())
+        });
+        let hash = config.hash.clone();
+        self.add(Entry { at: now.time, generation, cause, hash, percents: percents.collect(), moved: None });
+        true
+    }
+
+    /// True if the generation is the one in force.
+    pub(super) const fn is_of(&self, generation: u64) -> bool {
+        self.current.0 == generation
+    }
+
+    /// Adds a move of the guard.
+    pub(super) fn moved(&mut self, candidate: &str, one: &Move, now: Now) {
+        let (generation, hash) = self.current.clone();
+        let moved = EntryMove { candidate: candidate.to_owned(), from: one.from, to: one.to, why: one.why.clone() };
+        let percents = BTreeMap::new();
+        self.add(Entry { at: now.time, generation, cause: EntryCause::Guard, hash, percents, moved: Some(moved) });
+    }
+
+    fn add(&mut self, entry: Entry) {
+        self.entries.push_back(entry);
+        let surplus = self.entries.len().saturating_sub(HISTORY);
+        self.entries.drain(..surplus);
+    }
+
+    pub(super) const fn entries(&self) -> &VecDeque<Entry> {
+        &self.entries
+    }
+
+    pub(super) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&Page { history: &self.entries })
+    }
+}
