@@ -72,6 +72,16 @@ class Backend(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(2)
             return
+        if what["lingers"]:
+            # Until the proxy closes the connection.
+            deadline = time.monotonic() + 20
+            try:
+                while time.monotonic() < deadline:
+                    self.chunk(b": wait\n\n")
+                    time.sleep(0.01)
+            except OSError:
+                self.close_connection = True
+                return
         self.event({}, "stop")
         self.chunk(b"data: [DONE]\n\n")
         self.wfile.write(b"0\r\n\r\n")
@@ -119,7 +129,7 @@ retry_budget = 1.0
 """)
         self.process = subprocess.Popen([binary, "--config", self.file], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         addresses = {}
-        for line in self.process.stderr if False else self.process.stdout:
+        for line in self.process.stdout:
             text = json.loads(line)
             if "listen" in text.get("fields", text):
                 fields = text.get("fields", text)
@@ -138,19 +148,20 @@ retry_budget = 1.0
         status = json.loads(client.getresponse().read())
         return status, next(one["guard"] for one in status["backends"] if one["name"] == "qwen")
 
-    def send(self, candidate="answered", baseline="answered", key=None, after=0, path="/v1/chat/completions", percents=None,
+    def send(self, candidate="answered", baseline="answered", key=None, after=0, percents=None,
              leave=False, model="gpt-4o-mini"):
         self.n += 1
-        what = {"n": self.n, "candidate": candidate, "baseline": baseline, "after": after}
+        what = {"n": self.n, "candidate": candidate, "baseline": baseline, "after": after, "lingers": leave}
         body = json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": json.dumps(what)}]})
         headers = {"content-type": "application/json"}
         if key is not None:
             headers["x-session-id"] = key
         client = http.client.HTTPConnection(self.listen, timeout=30)
-        client.request("POST", path, body, headers)
+        client.request("POST", "/v1/chat/completions", body, headers)
         answer = client.getresponse()
         if leave:
             answer.read(1)
+            answer.close()
             client.close()
         else:
             try:
@@ -183,7 +194,7 @@ retry_budget = 1.0
             assert reason == "split" or reason.startswith("failover"), reason
             self.reference.end(0, request, "overdue" if overdue else end, other)
         else:
-            assert reason == "rolled_back" and request["side"] == "baseline", (reason, request)
+            assert reason in ("split", "rolled_back") and request["side"] == "baseline", (reason, request)
 
     def compare(self, name):
         _, seen = self.status()
@@ -245,7 +256,7 @@ def main():
         mixed(phase, 220, good + ["failed"])
         phase.end("blind: the floor alone")
 
-        route = '[[route]]\nname = "other"\nmatch = { model = ["o-*"] }\npercent = { qwen = 5 }\n'
+        route = '[[route]]\nname = "other"\nmatch = { model = "o-*" }\npercent = { qwen = 5 }\n'
         phase = Phase(binary, folder, 7, 50, guard=guard, route=route, limits={**still, "weight": 55 / 200})
         for n in range(240):
             model, share = ("o-1", 500) if n % 2 else ("gpt-4o-mini", 5_000)
@@ -264,7 +275,7 @@ def main():
 
         phase = Phase(binary, folder, 9, 50, guard=guard, limits=still)
         for n in range(210):
-            phase.request(after=0.05 if n % 7 == 0 else 0, leave=n % 7 == 0)
+            phase.request(leave=n % 7 == 0)
         phase.end("clients that leave are no trials")
 
         phase = Phase(binary, folder, 10, 25)
