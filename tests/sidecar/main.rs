@@ -14,6 +14,7 @@ mod engines;
 mod exposition;
 mod failover;
 mod fleet;
+mod guard;
 mod h2;
 mod help;
 mod hostile;
