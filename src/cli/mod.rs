@@ -21,7 +21,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::config::{self, Secrets};
-use crate::demo::Wish;
+use crate::demo::{Scenario, Wish};
 use crate::model::Percent;
 use crate::otlp;
 
@@ -81,6 +81,9 @@ enum Command {
         /// Percent of the candidates' requests that fail and are answered by the baseline.
         #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
         faults: u8,
+        /// Let something happen to the servers, and end with what the guard did and why.
+        #[arg(long, value_name = "NAME", conflicts_with = "faults")]
+        scenario: Option<Scenario>,
     },
     /// Change one candidate's percent in the file.
     #[command(after_long_help = help::SHIFT)]
@@ -143,9 +146,9 @@ pub fn main() -> ExitCode {
         None | Some(Command::Run) => run::run(path, color),
         Some(Command::Check { without_secrets, probe, json }) => check(path, without_secrets, probe.then_some(json)),
         Some(Command::Explain(explain)) => explain.run(path),
-        Some(Command::Demo { seconds, rate, faults }) => {
+        Some(Command::Demo { seconds, rate, faults, scenario }) => {
             let (seconds, faults) = (seconds.map(Duration::from_secs), f64::from(faults) / 100.0);
-            run::demo(path, color, Wish { seconds, rate, faults })
+            run::demo(path, color, Wish { seconds, rate, faults, scenario })
         }
         Some(Command::Shift { backend, percent, route }) => shift(path, &backend, percent, route.as_deref()),
         Some(Command::Report(arguments)) => report::run(path, &arguments),

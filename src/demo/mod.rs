@@ -3,6 +3,7 @@
 //! Owns: the traffic and the live table. Refuses: shortcuts; requests go through real sockets.
 //! Invariant: the table shows counted values only, and one failed request makes the demo fail.
 
+mod scenario;
 mod spans;
 mod traffic;
 mod view;
@@ -21,7 +22,10 @@ use crate::config::{ApiKey, BackendUrl, Config, Listen, Secrets};
 use crate::live::Source;
 use crate::model::{Engine, Family};
 use crate::otlp::Bridge;
+use crate::rollback::GuardSeen;
 use crate::sim::{self, Behaviour, Difference, Differences, Sim, SimConfig, Template, Wire};
+use scenario::Part;
+pub(crate) use scenario::Scenario;
 pub use spans::Servers;
 use traffic::{ClientStats, Traffic};
 use view::Screen;
@@ -66,6 +70,8 @@ pub(crate) struct Wish {
     pub rate: u32,
     /// Share of the candidates' requests that fail before their first content, from 0 to 1.
     pub faults: f64,
+    /// Events among the servers; `None`: nothing happens.
+    pub scenario: Option<Scenario>,
 }
 
 /// Runs until `seconds` are over or a signal comes; returns the number of failed requests.
@@ -75,11 +81,16 @@ pub(crate) struct Wish {
 pub(crate) async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish: Wish) -> Result<u64, DemoError> {
     let mut notes = Vec::new();
     choose_ports(&mut config, &mut notes);
+    let baseline = config[config.baseline].name.clone();
+    if let Some(scenario) = wish.scenario {
+        notes.push(scenario.says().to_owned());
+        scenario::guarded(&mut config);
+    }
     let servers = Servers::start(&config.telemetry, "vllm");
     let sims = start_sims(&config, wish.faults, &servers).await.map_err(DemoError::Sim)?;
     let (listen, admin) = (config.server.listen.clone(), config.server.admin);
     let addresses: BTreeMap<String, SocketAddr> =
-        sims.iter().map(|(name, sim)| (name.clone(), sim.address())).collect();
+        sims.iter().map(|(name, sim, _)| (name.clone(), sim.address())).collect();
     let source = Source {
         env: Box::new(|name| std::env::var(name).ok()),
         secrets: Secrets::Skip,
@@ -88,6 +99,9 @@ pub(crate) async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish:
             config.server.admin = admin;
             config.server.request_log = false;
             point_at(config, &addresses);
+            if wish.scenario.is_some() {
+                scenario::guarded(config);
+            }
         })),
     };
     let options = Options { watch: true, traces: true, bridge, ..Options::default() };
@@ -98,26 +112,69 @@ pub(crate) async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish:
     let mut screen = Screen::new(std::io::stdout().is_terminal(), &app, proxy);
     screen.begin(&notes);
     let begun = Instant::now();
+    let mut course = Course::new(wish, begun);
     let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::Signals)?;
     let mut tick = tokio::time::interval(if screen.is_live() { REDRAW } else { LINES });
     tick.tick().await;
     loop {
         tokio::select! {
-            _ = tick.tick() => screen.show(begun.elapsed(), &app, &stats).await,
+            _ = tick.tick() => {
+                course.follow(&sims, &baseline, &app.view().guard);
+                screen.show(begun.elapsed(), &app, &stats).await;
+            }
             _ = tokio::signal::ctrl_c() => break,
             _ = terminate.recv() => break,
         }
-        if wish.seconds.is_some_and(|limit| begun.elapsed() + Duration::from_millis(20) >= limit) {
+        if course.is_over() {
             break;
         }
     }
     traffic.finish(LAST_ANSWERS).await;
     let failed = stats.failed();
     screen.summary(begun.elapsed(), &app, &stats).await;
+    if wish.scenario.is_some() {
+        screen.ending(&scenario::ending(&app.view().guard, &baseline));
+    }
     app.drain(Duration::from_millis(1), std::future::ready(())).await;
     drop(sims);
     servers.finish().await;
-    Ok(failed)
+    Ok(if wish.scenario.is_some_and(Scenario::may_fail) { 0 } else { failed })
+}
+
+/// The course of a run: its scenario and its end.
+struct Course {
+    begun: Instant,
+    scenario: Option<Scenario>,
+    part: Part,
+    /// Time from the beginning to the end; `None` runs until a signal comes.
+    length: Option<Duration>,
+}
+
+impl Course {
+    fn new(wish: Wish, begun: Instant) -> Self {
+        let length = wish.seconds.or(wish.scenario.map(Scenario::length));
+        Self { begun, scenario: wish.scenario, part: Part::Before, length }
+    }
+
+    /// Changes the servers when the next part begins, and ends the run soon after a guard has acted.
+    fn follow(&mut self, sims: &[(String, Sim, Behaviour)], baseline: &str, guard: &GuardSeen) {
+        let Some(scenario) = self.scenario else { return };
+        let elapsed = self.begun.elapsed();
+        let part = scenario.part(elapsed);
+        if std::mem::replace(&mut self.part, part) != part {
+            for (name, sim, usual) in sims {
+                scenario.apply(part, (sim, name == baseline), usual);
+            }
+        }
+        if scenario::has_acted(guard) {
+            let soon = elapsed + scenario::afterwards();
+            self.length = Some(self.length.map_or(soon, |length| length.min(soon)));
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.length.is_some_and(|length| self.begun.elapsed() + Duration::from_millis(20) >= length)
+    }
 }
 
 /// Replaces ports that are in use by free ones, with a note for each.
@@ -141,7 +198,7 @@ fn choose_ports(config: &mut Config, notes: &mut Vec<String>) {
     }
 }
 
-async fn start_sims(config: &Config, faults: f64, servers: &Servers) -> std::io::Result<Vec<(String, Sim)>> {
+async fn start_sims(config: &Config, faults: f64, servers: &Servers) -> std::io::Result<Vec<(String, Sim, Behaviour)>> {
     let mut sims = Vec::new();
     for (id, backend) in config.backends_with_ids() {
         let is_baseline = id == config.baseline;
@@ -158,7 +215,7 @@ async fn start_sims(config: &Config, faults: f64, servers: &Servers) -> std::io:
         sim.record = false;
         sim.collector = servers.collector().filter(|_| backend.engine == Engine::Vllm);
         sim.vision |= backend.translation.vision;
-        sims.push((backend.name.clone(), sim::start(sim, behaviour).await?));
+        sims.push((backend.name.clone(), sim::start(sim, behaviour.clone()).await?, behaviour));
     }
     Ok(sims)
 }

@@ -91,6 +91,15 @@ impl Screen {
     }
 }
 
+impl Screen {
+    /// Prints what happened, and why.
+    pub(super) fn ending(&self, paragraphs: &[String]) {
+        for paragraph in paragraphs {
+            print(&if self.is_live { wrapped(paragraph) } else { format!("{paragraph}\n") });
+        }
+    }
+}
+
 /// Prints to stdout. A closed pipe does not stop the traffic.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();

@@ -18,29 +18,25 @@ const LEAST_OVERDUE: Duration = Duration::from_millis(100);
 /// Reads the section.
 pub(crate) fn read(value: &Value<'_>, context: &Context<'_>, p: &mut Problems<'_>) -> Guard {
     let mut s = Section::new("[guard]", value, p);
-    let errors = s.get("errors").map_or_else(default_errors, |value| errors(value, p));
+    let default = Guard::default();
+    let errors = s.get("errors").map_or(default.errors, |value| errors(value, default.errors, p));
     let guard = Guard {
         errors,
-        alpha: s.read("alpha", p, |value| chance(value, "0.01")).unwrap_or(0.01),
+        alpha: s.read("alpha", p, |value| chance(value, "0.01")).unwrap_or(default.alpha),
         action: s
             .read("action", p, |value| {
                 word(value, &[("rollback", GuardAction::Rollback), ("alert", GuardAction::Alert)])
             })
-            .unwrap_or(GuardAction::Rollback),
-        resume: s.read("resume", p, |value| whole(value, 0, u64::from(u32::MAX))).unwrap_or(0),
+            .unwrap_or(default.action),
+        resume: s.read("resume", p, |value| whole(value, 0, u64::from(u32::MAX))).unwrap_or(default.resume),
         notify: s.get("notify").and_then(|value| notify(value, context, p)),
     };
     s.finish(p);
     guard
 }
 
-const fn default_errors() -> GuardErrors {
-    GuardErrors { max_ratio: 1.5, floor: 0.005, overdue: Duration::from_secs(30) }
-}
-
-fn errors(value: &Value<'_>, p: &mut Problems<'_>) -> GuardErrors {
+fn errors(value: &Value<'_>, default: GuardErrors, p: &mut Problems<'_>) -> GuardErrors {
     let mut s = Section::new("errors", value, p);
-    let default = default_errors();
     let errors = GuardErrors {
         max_ratio: s
             .read("max_ratio", p, |value| match number(value)? {

@@ -20,6 +20,13 @@ pub struct Guard {
     pub notify: Option<Notify>,
 }
 
+impl Default for Guard {
+    fn default() -> Self {
+        let errors = GuardErrors { max_ratio: 1.5, floor: 0.005, overdue: Duration::from_secs(30) };
+        Self { errors, alpha: 0.01, action: GuardAction::Rollback, resume: 0, notify: None }
+    }
+}
+
 /// `errors`: limits of a candidate's failure rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GuardErrors {
