@@ -194,7 +194,7 @@ impl App {
             watcher: None,
             monitor,
             exporter,
-            guards: Guards::new(Arc::clone(&shared.store), shadows.instance().to_owned()),
+            guards: Guards::new(Arc::clone(&shared.store), Arc::clone(&shared.stats), shadows.instance().to_owned()),
             shadows: Arc::new(shadows),
             shared,
             notifier: options.notifier,
@@ -236,6 +236,7 @@ impl App {
         };
         tokio::spawn(Arc::new(admin).run(bound.admin));
         tokio::spawn(Arc::clone(&self.guards).run(shutdown.closing.clone()));
+        tokio::spawn(self.notifier.clone().follow(Arc::clone(store)));
         let counted = (Arc::clone(store), Arc::clone(meters));
         tokio::spawn(write_counts(counted, Arc::clone(&self.shadows), Arc::clone(shutdown)));
     }

@@ -16,6 +16,9 @@ use crate::stats::lock;
 /// is long for a manager that works, and short beside its own timeouts (90 s).
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Interval at which the percents in force are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Limit, in bytes, on the line of status; the rest is cut. systemd drops messages above 4,096 bytes.
 const MAX_STATUS: usize = 1024;
 
@@ -72,6 +75,17 @@ impl Notifier {
     /// Says which percents are in force, if that differs from the last time. Waits while the manager's queue is full.
     pub(super) fn changed(&self, store: &Store) {
         self.send(|told| told.changed(status(store)));
+    }
+
+    /// Says it when percents change without a reading of the file, because the guard withdrew a candidate or gave it
+    /// back.
+    pub(super) async fn follow(self, store: Arc<Store>) {
+        let mut looks = tokio::time::interval(LOOK);
+        while self.address.is_some() {
+            looks.tick().await;
+            let store = Arc::clone(&store);
+            self.off_runtime(move |told| told.changed(status(&store))).await;
+        }
     }
 
     /// Says that the process drains.

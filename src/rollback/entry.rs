@@ -19,6 +19,8 @@ pub(super) struct Entry {
     pub(super) totals: Totals,
     /// Traces of the candidate's last failures, the latest last; at most [`TRACES`].
     pub(super) traces: VecDeque<TraceId>,
+    /// Copies that it had answered, and answered or failed, when it was withdrawn.
+    pub(super) copies: (u64, u64),
     /// Its breaker when it was last looked at.
     breaker: Report,
 }
@@ -34,7 +36,7 @@ pub(super) struct Totals {
 
 impl Entry {
     pub(super) fn new(number: u64, guard: Guard, totals: Totals, breaker: Report) -> Self {
-        Self { number, guard, totals, traces: VecDeque::new(), breaker }
+        Self { number, guard, totals, traces: VecDeque::new(), copies: (0, 0), breaker }
     }
 
     /// Name of the candidate.

@@ -14,7 +14,7 @@ use super::entry::{Entry, Totals};
 use super::history::History;
 use super::message::Message;
 use super::notify::Notices;
-use super::seen::{self, GuardSeen};
+use super::seen::{self, CandidateGuard, GuardSeen};
 use super::trial::{Trials, Watch, Watched};
 use crate::choose::Choice;
 use crate::config::{Config, Guard as Settings, Route};
@@ -24,7 +24,7 @@ use crate::guard::{
 use crate::live::{InForce, Store};
 use crate::model::{BackendId, Percent, Reason, TraceId};
 use crate::outcome::{LegKind, Outcome, Role};
-use crate::stats::lock;
+use crate::stats::{Stats, lock};
 use crate::telemetry::SPANS;
 
 /// Interval at which ages are looked at. A request is overdue by at most so much more than the file says.
@@ -39,6 +39,7 @@ pub struct Guards {
     is_on: AtomicBool,
     inside: Mutex<Inside>,
     store: Arc<Store>,
+    stats: Arc<Stats>,
     notices: Notices,
     disk: Disk,
     /// Name of the process in messages.
@@ -61,7 +62,7 @@ struct Inside {
 
 impl Guards {
     /// Begins with what the state file says, and withdraws before the first request whom it says to.
-    pub fn new(store: Arc<Store>, instance: String) -> Arc<Self> {
+    pub fn new(store: Arc<Store>, stats: Arc<Stats>, instance: String) -> Arc<Self> {
         let now = this_moment();
         let in_force = store.current();
         let config = &in_force.snapshot.config;
@@ -77,7 +78,8 @@ impl Guards {
             saved_at: now.at,
         };
         let notices = Notices::default();
-        let guards = Self { is_on: AtomicBool::new(false), inside: Mutex::new(inside), store, notices, disk, instance };
+        let (is_on, inside) = (AtomicBool::new(false), Mutex::new(inside));
+        let guards = Self { is_on, inside, store, stats, notices, disk, instance };
         guards.begin(&in_force, &state, now);
         Arc::new(guards)
     }
@@ -267,9 +269,10 @@ impl Guards {
     }
 
     fn tell(&self, inside: &mut Inside, in_force: &InForce, moves: Vec<(u64, Move)>, now: Now) {
-        let entries = std::mem::take(&mut inside.entries);
+        let mut entries = std::mem::take(&mut inside.entries);
         for (number, one) in moves {
-            if let Some(entry) = entries.iter().find(|entry| entry.number == number) {
+            if let Some(entry) = entries.iter_mut().find(|entry| entry.number == number) {
+                entry.copies = self.stats.shadow.answered(entry.name());
                 self.tell_of(inside, in_force, (entry, vec![one]), now);
             }
         }
@@ -294,16 +297,18 @@ impl Guards {
         let config = &self.store.current().snapshot.config;
         let inside = lock(&self.inside);
         GuardSeen {
-            candidates: inside
-                .entries
-                .iter()
-                .map(|entry| seen::candidate(entry, &shares(config, entry.name())))
-                .collect(),
+            candidates: inside.entries.iter().map(|entry| self.candidate(entry, config)).collect(),
             unwatched: inside.waiting.unwatched(),
             messages: self.notices.counts(),
             state: self.disk.seen(),
             state_errors: self.disk.errors(),
         }
+    }
+
+    fn candidate(&self, entry: &Entry, config: &Config) -> CandidateGuard {
+        let (answered, of) = self.stats.shadow.answered(entry.name());
+        let since = (answered.saturating_sub(entry.copies.0), of.saturating_sub(entry.copies.1));
+        seen::candidate(entry, &shares(config, entry.name()), since)
     }
 
     /// Returns the history as JSON.

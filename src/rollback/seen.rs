@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::entry::Entry;
-use crate::guard::{Report, Sides};
+use crate::guard::{Report, Sides, State};
 use crate::model::Percent;
 
 /// The guards at one moment.
@@ -47,12 +47,17 @@ pub struct FaultCount {
     pub count: u64,
 }
 
-/// Returns a candidate as it is shown; `shares` are its percents and the baseline's by route.
-pub(super) fn candidate(entry: &Entry, shares: &[(Percent, Percent)]) -> CandidateGuard {
+/// Returns a candidate as it is shown; `shares` are its percents and the baseline's by route, `copies` those that it
+/// answered, and answered or failed, since it was withdrawn.
+pub(super) fn candidate(entry: &Entry, shares: &[(Percent, Percent)], copies: (u64, u64)) -> CandidateGuard {
     let faults = entry.totals.faults.iter();
+    let mut report = entry.guard.report(Entry::weight(shares));
+    if report.state != State::Watching && copies.1 > 0 {
+        report.next.push_str(&format!("; it answered {} of {} copies since", copies.0, copies.1));
+    }
     CandidateGuard {
         name: entry.name().to_owned(),
-        report: entry.guard.report(Entry::weight(shares)),
+        report,
         trials: entry.totals.trials,
         counted: entry.totals.counted,
         faults: faults.map(|((role, cause), count)| FaultCount { role, cause, count: *count }).collect(),

@@ -114,6 +114,20 @@ impl ShadowStats {
         Arc::clone(noise.entry(route.to_owned()).or_default())
     }
 
+    /// Number of copies that a receiver answered, and of those that it answered or failed, over all routes. Copies that
+    /// ended for another reason say nothing about it.
+    pub fn answered(&self, receiver: &str) -> (u64, u64) {
+        let mut sums = (0, 0);
+        for ((_, to), pairing) in &*lock(&self.pairings) {
+            if to == receiver {
+                let of = |result: PairResult| pairing.pairs.get(result.index()).map_or(0, Count::get);
+                let answered = of(PairResult::Compared) + of(PairResult::OverCap);
+                sums = (sums.0 + answered, sums.1 + answered + of(PairResult::Failed) + of(PairResult::Timeout));
+            }
+        }
+        sums
+    }
+
     /// Counters of every route and receiver.
     pub fn pairings(&self) -> Vec<(Pairing, Arc<PairingStats>)> {
         lock(&self.pairings).iter().map(|(name, stats)| (name.clone(), Arc::clone(stats))).collect()

@@ -483,3 +483,39 @@ async fn a_hung_candidate_counts_before_its_request_ends() {
     assert_eq!(guard_of(running.app.admin, "qwen").await["verdict"], "blind", "the baseline has no share");
     drop(client);
 }
+
+#[tokio::test]
+async fn copies_go_on_and_show_when_it_is_well_again() {
+    let [openai, qwen, other] = sims().await;
+    let shadow = "[shadow]\nto = [\"qwen\"]\npercent = 100\nnoise_percent = 0\nbudget_usd_per_hour = 1000\n";
+    let text =
+        guarded(&[&openai, &qwen, &other], "qwen = 50", QUICK, "").replace("[guard]", &format!("{shadow}[guard]"));
+    let running = launch(&text, false).await;
+    tripped(&running, &qwen).await;
+    let answer = ask(&running, &chat("x", true), "x-session-id: one\r\n").await;
+    assert_eq!(by(&answer).0, "openai");
+    eventually_async(async || {
+        let answer = ask(&running, &chat("x", true), "").await;
+        assert_eq!(by(&answer).0, "openai");
+        let guard = guard_of(running.app.admin, "qwen").await;
+        guard["next"].as_str().unwrap().contains("copies since")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_failover_a_failure_counts_without_a_word_of_the_baseline() {
+    let [openai, qwen, other] = sims().await;
+    let text = guarded(&[&openai, &qwen, &other], "qwen = 50", QUICK, "");
+    let running = launch(&text.replace("retry_budget = 1.0", "enabled = false"), false).await;
+    for n in 0..200 {
+        qwen.set(if n % 2 == 0 { fails() } else { Behaviour::default() });
+        ask(&running, &chat("x", true), "").await;
+        if state(&running).await.0 == "held" {
+            let status = running.status().await;
+            assert_eq!(status["routes"][0]["effective"]["qwen"], 0.0, "{status}");
+            return;
+        }
+    }
+    panic!("{}", guard_of(running.app.admin, "qwen").await);
+}
