@@ -34,12 +34,32 @@ Examples:
   shiftgate demo --seconds 10 | cat             # lines instead of a table";
 
 pub(super) const SHIFT: &str = "\
-The file is replaced as a whole by a valid one, or not touched. Comments stay.
+The file is replaced as a whole by a valid one, or not touched. Comments stay. The text
+before the change is kept beside the file, in .NAME.undo; --undo brings it back, once, if nobody has edited the file since.
 
 Examples:
   shiftgate shift qwen-235b 25
   shiftgate shift qwen-72b 2.5 --route nightly-summaries
-  shiftgate shift qwen-235b 0                   # back";
+  shiftgate shift qwen-235b 0                   # back
+  shiftgate shift --undo                        # as before the last shift";
+
+pub(super) const RESUME: &str = "\
+A candidate that the guard withdrew gets its requests again, and its failures are counted anew. The file is edited in
+place, as by shift; shift --undo does not take it back.
+
+Examples:
+  shiftgate status                              # who is withdrawn, since when, and why
+  shiftgate resume
+  shiftgate resume --config /etc/shiftgate/rollout.toml";
+
+pub(super) const HISTORY: &str = "\
+It asks the running sidecar. If nobody answers, it reads the state file that [server] state names. Causes: start, edit,
+shift, guard, resume. The last 1,000 entries are kept, the newest is printed last.
+
+Examples:
+  shiftgate history
+  shiftgate history --json | jq '.history[] | select(.cause == \"guard\")'
+  shiftgate history --admin 10.0.0.7:9900";
 
 pub(super) const REPORT: &str = "\
 Examples:
