@@ -16,6 +16,9 @@ use super::note::{self, Writer, WrittenBy};
 /// An editor saves once, and a program that saves all the time would undo the change.
 const TRIES: u32 = 3;
 
+/// The byte order mark, which is no part of TOML.
+const MARK: char = '\u{feff}';
+
 /// Lookup of environment variables.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -43,7 +46,13 @@ impl<'a> Found<'a> {
 
     /// Parses the text for edits that keep its comments.
     pub(super) fn document(&self) -> Result<DocumentMut, EditError> {
-        self.text.trim_start_matches('\u{feff}').parse().map_err(|_| self.form("it is not TOML"))
+        self.text.trim_start_matches(MARK).parse().map_err(|_| self.form("it is not TOML"))
+    }
+
+    /// Returns the text of an edited document; a byte order mark stays.
+    pub(super) fn edited(&self, document: &DocumentMut) -> String {
+        let mark = if self.text.starts_with(MARK) { "\u{feff}" } else { "" };
+        format!("{mark}{document}")
     }
 
     /// Makes the error of a form that cannot be edited.

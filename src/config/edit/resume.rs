@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use toml_edit::{Item, TableLike, value};
+use toml_edit::{DocumentMut, Item};
 
 use super::change::{Env, Found, retried};
 use super::error::EditError;
@@ -28,9 +28,8 @@ pub fn resume(path: &Path, env: Env<'_>) -> Result<Resumed, EditError> {
         let before = guard.resume;
         let after = u32::try_from(before).ok().and_then(|before| before.checked_add(1)).unwrap_or(0);
         let mut document = found.document()?;
-        let table = document.get_mut("guard").and_then(Item::as_table_like_mut);
-        set(table.ok_or_else(|| found.form("its [guard] is not a table"))?, after);
-        let edited = document.to_string();
+        set(&mut document, after).ok_or_else(|| found.form("its [guard] is not a table"))?;
+        let edited = found.edited(&document);
         found.check(&edited)?;
         found.is_ours(|| format!("resume of [guard]: {before} -> {after}"))?;
         let done = Resumed { before, after: u64::from(after) };
@@ -38,15 +37,23 @@ pub fn resume(path: &Path, env: Env<'_>) -> Result<Resumed, EditError> {
     })
 }
 
-fn set(table: &mut dyn TableLike, number: u32) {
-    match table.get_mut("resume").and_then(Item::as_value_mut) {
-        Some(old) => {
-            let decor = old.decor().clone();
-            *old = toml_edit::Value::from(i64::from(number));
-            *old.decor_mut() = decor;
-        }
-        None => {
-            table.insert("resume", value(i64::from(number)));
-        }
+/// Sets the number, and adds the key if it is missing; `None` if there is no table to set it in.
+fn set(document: &mut DocumentMut, number: u32) -> Option<()> {
+    let guard = document.get_mut("guard")?;
+    if let Some(old) = guard.as_table_like_mut()?.get_mut("resume").and_then(Item::as_value_mut) {
+        let decor = old.decor().clone();
+        *old = toml_edit::Value::from(i64::from(number));
+        *old.decor_mut() = decor;
+        return Some(());
     }
+    let mut added = toml_edit::Value::from(i64::from(number));
+    if let Item::Value(toml_edit::Value::InlineTable(table)) = guard
+        && let Some((_, last)) = table.iter_mut().last()
+    {
+        // The space before the closing brace belongs to the last value.
+        *added.decor_mut() = toml_edit::Decor::new(" ", last.decor().suffix().cloned().unwrap_or_default());
+        last.decor_mut().set_suffix("");
+    }
+    guard.as_table_like_mut()?.insert("resume", Item::Value(added));
+    Some(())
 }

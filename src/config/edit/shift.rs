@@ -27,7 +27,7 @@ pub fn shift(
         let mut document = found.document()?;
         let table = percent_table(&mut document, &route).ok_or_else(|| found.form("its percent is not a table"))?;
         set(table, backend, percent);
-        let edited = document.to_string();
+        let edited = found.edited(&document);
         let next = found.check(&edited)?;
         let percent = |config: &Config| Shifted::percent(config, &route, backend);
         let (before, after) = (percent(&found.config), percent(&next));
