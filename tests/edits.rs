@@ -325,7 +325,7 @@ at                            hash              cause   percents, and what the g
 fn admin(answer: String) -> (String, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let (asked, lines) = std::sync::mpsc::channel();
+    let (asked, lines) = std::sync::mpsc::sync_channel(16);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
@@ -336,7 +336,7 @@ fn admin(answer: String) -> (String, std::sync::mpsc::Receiver<String>) {
                 head.extend(byte);
             }
             let line = String::from_utf8_lossy(&head).lines().next().unwrap().to_owned();
-            drop(asked.send(line));
+            drop(asked.try_send(line));
             stream.write_all(answer.as_bytes()).unwrap();
         }
     });

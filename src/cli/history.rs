@@ -1,6 +1,5 @@
 //! Lists the generations of the file and the guard's moves: the command `history`.
 
-use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -88,13 +87,12 @@ fn table(entries: &[Entry]) -> String {
         return "no entry yet".to_owned();
     }
     let digits = entries.iter().map(|entry| entry.generation.to_string().len()).max().unwrap_or_default();
-    let mut text = String::new();
-    for entry in entries {
+    let head = format!("{:24}  {:digits$}  {:16}  {:6}  percents, and what the guard did\n", "at", "", "hash", "cause");
+    let lines = entries.iter().map(|entry| {
         let Entry { at, generation, cause, hash, .. } = entry;
-        // Writing into a String cannot fail.
-        let _ = writeln!(text, "{at:.3}  {generation:>digits$}  {hash}  {:<6}  {}", cause.as_str(), told(entry));
-    }
-    format!("{:24}  {:digits$}  {:16}  {:6}  percents, and what the guard did\n{text}", "at", "", "hash", "cause")
+        format!("{at:.3}  {generation:>digits$}  {hash}  {:<6}  {}\n", cause.as_str(), told(entry))
+    });
+    std::iter::once(head).chain(lines).collect()
 }
 
 /// Describes a move of the guard, or the percents of a generation.

@@ -49,10 +49,10 @@ impl<'a> Found<'a> {
         self.text.trim_start_matches(MARK).parse().map_err(|_| self.form("it is not TOML"))
     }
 
-    /// Returns the text of an edited document; a byte order mark stays.
+    /// Returns the text of an edited document; a byte order mark and the ends of lines stay.
     pub(super) fn edited(&self, document: &DocumentMut) -> String {
         let mark = if self.text.starts_with(MARK) { "\u{feff}" } else { "" };
-        format!("{mark}{document}")
+        with_line_ends(&self.text, &format!("{mark}{document}"))
     }
 
     /// Makes the error of a form that cannot be edited.
@@ -90,6 +90,26 @@ pub(super) fn retried<T>(
         }
     }
     Err(EditError::Contended { path: path.display().to_string() })
+}
+
+/// Takes the lines that an edit left as they were from the text before it, because `toml_edit` ends every line with `\n`.
+/// Other lines end like the first one.
+fn with_line_ends(before: &str, edited: &str) -> String {
+    let content = |line: &str| (line.trim_end_matches(['\r', '\n']).to_owned(), line.ends_with('\n'));
+    let (old, new): (Vec<&str>, Vec<&str>) =
+        (before.split_inclusive('\n').collect(), edited.split_inclusive('\n').collect());
+    let same = |pairs: &mut dyn Iterator<Item = (&&str, &&str)>| {
+        pairs.take_while(|(old, new)| content(old) == content(new)).count()
+    };
+    let above = same(&mut old.iter().zip(&new));
+    let below = same(&mut old.iter().skip(above).rev().zip(new.iter().skip(above).rev()));
+    let end = if old.first().is_some_and(|line| line.ends_with("\r\n")) { "\r\n" } else { "\n" };
+    let changed = new.iter().take(new.len() - below).skip(above);
+    let changed =
+        changed.map(|line| line.strip_suffix('\n').map_or_else(|| (*line).to_owned(), |line| format!("{line}{end}")));
+    let kept = |lines: &[&str]| lines.concat();
+    let (first, last) = (old.get(..above).unwrap_or_default(), old.get(old.len() - below..).unwrap_or_default());
+    [kept(first), changed.collect(), kept(last)].concat()
 }
 
 /// Writes a temporary file in the same folder and renames it, so that a reader sees the old text or the new, never a part.
@@ -136,6 +156,22 @@ mod tests {
     use super::*;
 
     const FILE: &str = include_str!("../../../tests/configs/valid/minimal.toml");
+
+    #[test]
+    fn the_ends_of_lines_stay() {
+        for (before, edited, expected) in [
+            ("a\r\nb\r\nc\r\n", "a\nB\nc\n", "a\r\nB\r\nc\r\n"),
+            ("a\r\nb\nc\r\n", "a\nb\nC\nd\n", "a\r\nb\nC\r\nd\r\n"),
+            ("a\nb\r\nb\r\n", "a\nb\nb\nb\n", "a\nb\r\nb\r\nb\n"),
+            ("a\r\nb", "a\nb\nc\n", "a\r\nb\r\nc\r\n"),
+            ("a\nb", "a\nc", "a\nc"),
+            ("a\r\n", "a\n", "a\r\n"),
+            ("", "a\n", "a\n"),
+            ("a\r\nb\r\n", "", ""),
+        ] {
+            assert_eq!(with_line_ends(before, edited), expected, "{before:?} {edited:?}");
+        }
+    }
 
     #[test]
     fn a_save_in_between_is_kept_and_the_change_is_made_on_it() {
