@@ -44,11 +44,10 @@ Examples:
   shiftgate shift --undo                        # as before the last shift";
 
 pub(super) const RESUME: &str = "\
-A candidate that the guard withdrew gets its requests again, and its failures are counted anew. The file is edited in
-place, as by shift; shift --undo does not take it back.
+A candidate that the guard withdrew gets its requests again, and its failures are counted anew; shiftgate status says who
+is withdrawn, since when, and why. The file is edited in place, as by shift; shift --undo does not take it back.
 
 Examples:
-  shiftgate status                              # who is withdrawn, since when, and why
   shiftgate resume
   shiftgate resume --config /etc/shiftgate/rollout.toml";
 
