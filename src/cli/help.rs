@@ -33,9 +33,14 @@ Examples:
   shiftgate demo --seconds 10 --faults 20       # a fifth of the candidates' requests fail over
   shiftgate demo --seconds 10 | cat             # lines instead of a table";
 
+/// Its two forms, which clap cannot tell from the arguments.
+pub(super) const SHIFT_USAGE: &str = "\
+shiftgate shift [OPTIONS] <BACKEND> <PERCENT>
+       shiftgate shift --undo [OPTIONS]";
+
 pub(super) const SHIFT: &str = "\
-The file is replaced as a whole by a valid one, or not touched. Comments stay. The text
-before the change is kept beside the file, in .NAME.undo; --undo brings it back, once, if nobody has edited the file since.
+The file is replaced as a whole by a valid one, or not touched. Comments stay. The text before the
+change is kept beside the file, in .NAME.undo, and --undo brings it back.
 
 Examples:
   shiftgate shift qwen-235b 25

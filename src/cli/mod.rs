@@ -86,7 +86,7 @@ enum Command {
         faults: u8,
     },
     /// Change one candidate's percent in the file.
-    #[command(after_long_help = help::SHIFT)]
+    #[command(after_long_help = help::SHIFT, override_usage = help::SHIFT_USAGE)]
     Shift(edit::Shift),
     /// Lift every withdrawal by the guard: add 1 to `resume` in the file.
     #[command(after_long_help = help::RESUME)]
