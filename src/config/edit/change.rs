@@ -155,7 +155,8 @@ fn is_from_kubernetes(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    const FILE: &str = include_str!("../../../tests/configs/valid/minimal.toml");
+    const FILE: &str = "[rollout]\nname = \"n\"\nbaseline = \"a\"\npercent = {}\n[backend.a]\nengine = \"openai\"\n\
+        url = \"http://127.0.0.1:1/v1\"\napi_key = \"none\"\n";
 
     #[test]
     fn the_ends_of_lines_stay() {
