@@ -60,11 +60,11 @@ pub mod config {
     //! rollout.toml, read and validated.
 
     pub use crate::config::{
-        ApiKey, Backend, BackendUrl, Breaker, Config, ConfigError, Failover, Guard, GuardAction, GuardErrors, Keep,
-        KeySource, LateSystem, Limits, Listen, LogprobsPolicy, Notify, NotifyFormat, OwnWording, PemFile, PemKey,
-        Place, Price, Problem, Proxy, ReasoningPolicy, Records, RequestMatch, Residency, Route, RouteShadow,
-        SecretSource, Secrets, Server, Shadow, ShiftError, Shifted, Telemetry, Timeouts, TlsFiles, TokenPrice,
-        Translation, WordingMode, describe, load, parse, shift, warnings,
+        ApiKey, Backend, BackendUrl, Breaker, Config, ConfigError, EditError, Failover, Guard, GuardAction,
+        GuardErrors, Keep, KeySource, LateSystem, Limits, Listen, LogprobsPolicy, Notify, NotifyFormat, OwnWording,
+        PemFile, PemKey, Place, Price, Problem, Proxy, ReasoningPolicy, Records, RequestMatch, Residency, Resumed,
+        Route, RouteShadow, SecretSource, Secrets, Server, Shadow, Shifted, Telemetry, Timeouts, TlsFiles, TokenPrice,
+        Translation, WordingMode, Writer, WrittenBy, describe, load, parse, resume, shift, undo, warnings, written_by,
     };
 }
 

@@ -77,6 +77,7 @@ async fn busy() -> (Running, [shiftgate::api::sim::Sim; 2]) {
     let rule = "[[residency]]\nname = \"r\"\nmatch = { header = { x-region = \"eu*\" } }\nallow = [\"eu\"]\n";
     let shadow = "[shadow]\npercent = 100\nto = \"openai\"\n";
     let text = text.replace("[backend.openai]\n", &format!("{shadow}{rule}[backend.openai]\ntags = [\"eu\"]\n"));
+    let text = format!("{text}[guard]\n");
     let running = launch_as(&text, Options { ask: Some(PACE), ..Options::default() }).await;
     for fault in [Fault::None, Fault::ResetBeforeHead] {
         qwen.set(behaviour(fault));

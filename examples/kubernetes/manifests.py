@@ -3,11 +3,14 @@
 import copy
 import tomllib
 
+STATE = "/var/lib/shiftgate"
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 KINDS = {"ConfigMap", "Secret", "Deployment", "StatefulSet", "Job", "CronJob", "NetworkPolicy", "PodMonitor"}
 UNITS = {"Mi": 1 << 20, "MiB": 1 << 20, "Gi": 1 << 30, "GiB": 1 << 30, "KiB": 1 << 10}
 # Bytes that the process needs beside bodies and copies: four times its measured memory with 64 busy connections.
 PROCESS = 64 << 20
+# Bytes of the state file and of the new one that replaces it.
+STATE_BYTES = 2 * (16 << 20)
 
 
 def size(text):
@@ -45,7 +48,7 @@ def pod_problems(pod, file):
     rights, mounts = container["securityContext"], {one["mountPath"]: one for one in container["volumeMounts"]}
     server, limits, shadow = file.get("server", {}), file.get("limits", {}), file.get("shadow")
     probe = lambda kind: container.get(kind, {}).get("httpGet")  # noqa: E731
-    hidden = mounts.get(TOKEN)
+    hidden, kept = mounts.get(TOKEN), mounts.get(STATE)
     needed = size(limits.get("body_bytes", "256MiB")) + size((shadow or {}).get("max_bytes", "64MiB")) + PROCESS
     others = [*pod["containers"], *(one for one in pod["initContainers"] if one is not container)]
     own = {one["name"] for one in pod["volumes"] if one["name"].startswith("shiftgate-")}
@@ -59,7 +62,9 @@ def pod_problems(pod, file):
     yield "no capabilities", rights.get("capabilities") == {"drop": ["ALL"]}
     yield "seccomp", rights.get("seccompProfile") == {"type": "RuntimeDefault"}
     yield "token hidden", hidden is not None and "emptyDir" in volume(pod, hidden["name"])
-    yield "read-only mounts", all(one.get("readOnly") is True for one in mounts.values())
+    yield "read-only mounts", all(one.get("readOnly") is True for path, one in mounts.items() if path != STATE)
+    yield "state", kept is not None and not kept.get("readOnly") and server.get("state", "").startswith(f"{STATE}/") \
+        and size(volume(pod, kept["name"]).get("emptyDir", {}).get("sizeLimit", "0Mi")) > STATE_BYTES
     yield "no subPath", not any("subPath" in one or "subPathExpr" in one for one in mounts.values())
     yield "volumes", all(set(one) - {"name"} <= {"configMap", "secret", "emptyDir"} for one in pod["volumes"] if one["name"] in own)
     yield "own volumes", not any(one["name"] in own for other in others for one in other.get("volumeMounts", []))
@@ -132,6 +137,8 @@ def loosened(manifests):
             ("seccomp", rights(seccompProfile={"type": "Unconfined"})),
             ("token hidden", without(TOKEN)), ("token hidden", mount(TOKEN, name="shiftgate-config")),
             ("read-only mounts", mount("/etc/shiftgate-keys", readOnly=False)),
+            ("state", without(STATE)), ("state", mount(STATE, readOnly=True)), ("state", mount(STATE, name="shiftgate-no-token")),
+            ("state", mount(STATE, name="shiftgate-keys")), ("state", text("/var/lib/shiftgate/", "/var/lib/other/")),
             ("no subPath", mount("/etc/shiftgate", subPath="rollout.toml")),
             ("volumes", lambda _all, pod, _one: pod["volumes"].append({"name": "shiftgate-more", "hostPath": {"path": "/"}})),
             ("own volumes", lambda _all, pod, _one: pod["containers"][0].update(volumeMounts=[{"name": "shiftgate-keys", "mountPath": "/k"}])),

@@ -111,6 +111,7 @@ cat >"$scratch/own/rollout.toml" <<'TOML'
 [server]
 listen = "127.0.0.1:0"
 admin = "127.0.0.1:0"
+state = "state.json"
 [rollout]
 name = "check"
 baseline = "openai"
@@ -119,6 +120,7 @@ percent = {}
 engine = "openai"
 url = "http://localhost:9/v1"
 api_key = "client"
+[guard]
 [records]
 TOML
 touch "$scratch/log"

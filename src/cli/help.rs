@@ -33,13 +33,37 @@ Examples:
   shiftgate demo --seconds 10 --faults 20       # a fifth of the candidates' requests fail over
   shiftgate demo --seconds 10 | cat             # lines instead of a table";
 
+/// Its two forms, which clap cannot tell from the arguments.
+pub(super) const SHIFT_USAGE: &str = "\
+shiftgate shift [OPTIONS] <BACKEND> <PERCENT>
+       shiftgate shift --undo [OPTIONS]";
+
 pub(super) const SHIFT: &str = "\
-The file is replaced as a whole by a valid one, or not touched. Comments stay.
+The file is replaced as a whole by a valid one, or not touched. Comments stay. The text before the
+change is kept beside the file, in .NAME.undo, and --undo brings it back.
 
 Examples:
   shiftgate shift qwen-235b 25
   shiftgate shift qwen-72b 2.5 --route nightly-summaries
-  shiftgate shift qwen-235b 0                   # back";
+  shiftgate shift qwen-235b 0                   # back
+  shiftgate shift --undo                        # as before the last shift";
+
+pub(super) const RESUME: &str = "\
+A candidate that the guard withdrew gets its requests again, and its failures are counted anew; shiftgate status says who
+is withdrawn, since when, and why. The file is edited in place, as by shift; shift --undo does not take it back.
+
+Examples:
+  shiftgate resume
+  shiftgate resume --config /etc/shiftgate/rollout.toml";
+
+pub(super) const HISTORY: &str = "\
+It asks the running sidecar. If nobody answers, it reads the state file that [server] state names. Causes: start, edit,
+shift, guard, resume. The last 1,000 entries are kept, the newest is printed last.
+
+Examples:
+  shiftgate history
+  shiftgate history --json | jq '.history[] | select(.cause == \"guard\")'
+  shiftgate history --admin 10.0.0.7:9900";
 
 pub(super) const REPORT: &str = "\
 Examples:

@@ -2,9 +2,12 @@
 //!
 //! Owns: what is printed. Refuses: the work itself; each command calls the room that does it.
 
+mod ask;
 mod color;
+mod edit;
 mod explain;
 mod help;
+mod history;
 mod probe;
 mod report;
 mod run;
@@ -22,7 +25,7 @@ use clap_complete::Shell;
 
 use crate::config::{self, Secrets};
 use crate::demo::{Scenario, Wish};
-use crate::model::Percent;
+use crate::guard;
 use crate::otlp;
 
 use color::Color;
@@ -86,17 +89,14 @@ enum Command {
         scenario: Option<Scenario>,
     },
     /// Change one candidate's percent in the file.
-    #[command(after_long_help = help::SHIFT)]
-    Shift {
-        /// Name of the candidate.
-        backend: String,
-        /// New percent: 0 to 100, at most two decimals.
-        #[arg(allow_negative_numbers = true)]
-        percent: f64,
-        /// Change the route of this name instead of `[rollout]`.
-        #[arg(long, value_name = "NAME")]
-        route: Option<String>,
-    },
+    #[command(after_long_help = help::SHIFT, override_usage = help::SHIFT_USAGE)]
+    Shift(edit::Shift),
+    /// Lift every withdrawal by the guard: add 1 to `resume` in the file.
+    #[command(after_long_help = help::RESUME)]
+    Resume,
+    /// List the generations of the file, and what the guard did in between.
+    #[command(after_long_help = help::HISTORY)]
+    History(history::Arguments),
     /// Tell from records whether a candidate is as good as the baseline, as fast, and what it costs.
     #[command(after_long_help = help::REPORT)]
     Report(report::Arguments),
@@ -150,7 +150,9 @@ pub fn main() -> ExitCode {
             let (seconds, faults) = (seconds.map(Duration::from_secs), f64::from(faults) / 100.0);
             run::demo(path, color, Wish { seconds, rate, faults, scenario })
         }
-        Some(Command::Shift { backend, percent, route }) => shift(path, &backend, percent, route.as_deref()),
+        Some(Command::Shift(arguments)) => arguments.run(path),
+        Some(Command::Resume) => edit::resume(path),
+        Some(Command::History(arguments)) => history::run(path, &arguments),
         Some(Command::Report(arguments)) => report::run(path, &arguments),
         Some(Command::Status(arguments)) => status::run(path, &arguments),
         Some(Command::Schema) => say(SCHEMA),
@@ -178,7 +180,11 @@ fn check(path: &Path, without_secrets: bool, probe: Option<bool>) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let described = if probe == Some(true) { Exit::Done } else { say(&config::describe(&config)) };
+    let described = if probe == Some(true) {
+        Exit::Done
+    } else {
+        say(&format!("{}{}", config::describe(&config), guard::table(&config)))
+    };
     let telemetry = otlp::warnings(&config.telemetry, &env);
     for warning in config::warnings(&config, &env).into_iter().chain(telemetry) {
         complain(&format!("warning: {warning}"));
@@ -186,26 +192,5 @@ fn check(path: &Path, without_secrets: bool, probe: Option<bool>) -> Exit {
     match probe {
         Some(json) if described == Exit::Done => probe::run(&config, json),
         _ => described,
-    }
-}
-
-fn shift(path: &Path, backend: &str, percent: f64, route: Option<&str>) -> Exit {
-    let percent = match Percent::try_from(percent) {
-        Ok(percent) => percent,
-        Err(error) => {
-            complain(&format!("{percent} {error}: give a number from 0 to 100 with at most two decimals"));
-            return Exit::Refused;
-        }
-    };
-    match config::shift(path, backend, percent, route, &env) {
-        Ok(done) => {
-            // The file is changed, whoever reads that.
-            let _ = say(&format!("{}: {} {} % -> {} %", done.route, done.backend, done.before, done.after));
-            Exit::Done
-        }
-        Err(error) => {
-            complain(&error.to_string());
-            if error.is_refusal() { Exit::Refused } else { Exit::Failed }
-        }
     }
 }

@@ -59,6 +59,7 @@ pub fn parse(
     };
     config.watched = problems.watched;
     config.hash = hash(text, &config);
+    config.text_hash = text_hash(text);
     Ok(config)
 }
 
@@ -120,8 +121,14 @@ fn read(path: &Path, document: &DeTable<'_>, context: &Context<'_>, p: &mut Prob
         guard,
         telemetry,
         hash: String::new(),
+        text_hash: String::new(),
         watched: Vec::new(),
     })
+}
+
+/// Hashes a text of the file: SHA-256, in hex.
+pub(super) fn text_hash(text: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, text).as_ref())
 }
 
 /// Hashes the file together with the secrets, certificates and wordings that were read from files.
@@ -153,6 +160,9 @@ fn hash(text: &[u8], config: &Config) -> String {
     if let Some(Notify { source: Some(SecretSource::File { .. }), url: Some(url), .. }) = notify {
         part(url.expose().as_bytes());
     }
-    let digest = context.finish();
-    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(context.finish().as_ref().get(..8).unwrap_or_default())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,6 +1,6 @@
 //! Reads rollout.toml: from its text to a validated [`Config`], or to a list of every problem in it.
 //!
-//! Owns: the file's grammar, its defaults, its error messages. Refuses: sockets, clocks, the running process.
+//! Owns: the file's grammar, its defaults, its error messages, its edits by commands. Refuses: sockets, clocks, the running process.
 //! Invariant: a `Config` exists only if every value in it can be used.
 
 mod backend;
@@ -19,7 +19,7 @@ mod warnings;
 
 pub use context::Secrets;
 pub use describe::describe;
-pub use edit::{ShiftError, Shifted, shift};
+pub use edit::{EditError, Resumed, Shifted, Writer, WrittenBy, resume, shift, undo, written_by};
 pub use load::{load, parse};
 pub use problem::{ConfigError, Place, Problem};
 pub use types::*;

@@ -152,7 +152,7 @@ struct Course {
 
 impl Course {
     fn new(wish: Wish, begun: Instant) -> Self {
-        let length = wish.seconds.or(wish.scenario.map(Scenario::length));
+        let length = wish.seconds.or_else(|| wish.scenario.map(Scenario::length));
         Self { begun, scenario: wish.scenario, part: Part::Before, length }
     }
 

@@ -13,7 +13,7 @@ use super::evidence::Sums;
 use super::file::Identity;
 use super::moves::{Cause, State};
 use super::recurrence::Recurrence;
-use crate::config::GuardErrors;
+use crate::config::{Config, GuardErrors, Writer, WrittenBy};
 
 /// Version of the content. A file of another one is not read: a latch that is understood wrongly is worse than none.
 const VERSION: u64 = 1;
@@ -167,12 +167,38 @@ pub enum EntryCause {
     Start,
     /// Somebody edited the file.
     Edit,
-    /// The command `shift` did.
+    /// The command `shift` edited the file, or took its last change back.
     Shift,
     /// The guard moved a candidate; the file is the same.
     Guard,
     /// The command `resume` edited the file.
     Resume,
+}
+
+impl EntryCause {
+    /// Text in the state file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Edit => "edit",
+            Self::Shift => "shift",
+            Self::Guard => "guard",
+            Self::Resume => "resume",
+        }
+    }
+
+    /// Tells the cause of a new generation. `before` is the reading in force until then, `None` at start; `last` is the
+    /// result of [`crate::config::written_by`] for the file. The same text with another hash is a replaced key, wording
+    /// or certificate: an edit.
+    pub fn of(before: Option<&Config>, after: &Config, last: Option<&WrittenBy>) -> Self {
+        let Some(before) = before else { return Self::Start };
+        let is_new_text = before.text_hash != after.text_hash;
+        match last.filter(|last| is_new_text && last.hash == after.text_hash) {
+            None => Self::Edit,
+            Some(WrittenBy { by: Writer::Shift, .. }) => Self::Shift,
+            Some(WrittenBy { by: Writer::Resume, .. }) => Self::Resume,
+        }
+    }
 }
 
 /// A move of the guard in the history.

@@ -261,6 +261,9 @@ fn the_reader_and_the_schema_know_the_same_keys() {
         ("Failover", format!("{base}{backend}[failover]\n{key}")),
         ("Shadow", format!("{base}{backend}[shadow]\nto = \"a\"\n{key}")),
         ("Records", format!("{base}{backend}[records]\n{key}")),
+        ("Guard", format!("{base}{backend}[guard]\n{key}")),
+        ("GuardErrors", format!("{base}{backend}[guard]\nerrors = {{ {key} }}")),
+        ("Notify", format!("{base}{backend}[guard]\nnotify = {{ url = \"https://h\", {key} }}")),
         ("Telemetry", format!("{base}{backend}[telemetry]\n{key}")),
         ("Keep", format!("{base}{backend}[telemetry]\nkeep = {{ {key} }}")),
     ];
@@ -269,4 +272,6 @@ fn the_reader_and_the_schema_know_the_same_keys() {
     }
     let of_key = known(&format!("{base}{}", backend.replace("\"none\"", &format!("{{ env = \"N\", {key} }}"))));
     assert_eq!(of_key, &of("EnvKey") | &of("FileKey"));
+    let of_url = known(&format!("{base}{backend}[guard]\nnotify = {{ url = {{ env = \"N\", {key} }} }}"));
+    assert_eq!(of_url, &of("NotifyEnv") | &of("NotifyFile"));
 }

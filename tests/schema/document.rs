@@ -26,6 +26,7 @@ pub(crate) struct Rollout {
     failover: Option<Failover>,
     shadow: Option<Shadow>,
     records: Option<Records>,
+    guard: Option<Guard>,
     telemetry: Option<Telemetry>,
 }
 
@@ -128,6 +129,8 @@ struct Server {
     /// A request may name its backend in the header x-shiftgate-backend.
     #[schemars(extend("default" = false))]
     allow_override: Option<bool>,
+    /// File with what survives a restart: withdrawals by the guard, and the history. Without it they are in memory only.
+    state: Option<Text>,
 }
 
 /// Limits of the whole process; above one of them requests get 503.
@@ -182,6 +185,8 @@ struct Route {
     percent: BTreeMap<String, Percent>,
     /// false: its requests are never copied; a number: their own percent of copies.
     shadow: Option<RouteShadow>,
+    /// This route's own `overdue` of the guard, where answers are known to take long; from 100ms.
+    overdue: Option<Time>,
 }
 
 /// Whether requests of a route are copied.
@@ -576,6 +581,94 @@ struct Records {
     /// Number of finished files that are kept.
     #[schemars(extend("type" = "integer", "minimum" = 0, "maximum" = 1000, "default" = 5))]
     keep: Option<i64>,
+}
+
+/// Withdraws a candidate that fails, and never raises one. Without this section no candidate is withdrawn.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Guard {
+    errors: Option<GuardErrors>,
+    /// Chance to withdraw a candidate that keeps either limit of `errors`.
+    #[schemars(extend("default" = 0.01))]
+    alpha: Option<Chance>,
+    action: Option<GuardAction>,
+    /// Another number lifts every withdrawal; `shiftgate resume` writes it.
+    #[schemars(extend("type" = "integer", "minimum" = 0, "maximum" = 4_294_967_295_u32, "default" = 0))]
+    resume: Option<i64>,
+    notify: Option<Notify>,
+}
+
+/// A number above 0 and up to 0.5.
+#[derive(JsonSchema)]
+#[schemars(transparent)]
+struct Chance(#[schemars(extend("exclusiveMinimum" = 0, "maximum" = 0.5))] f64);
+
+/// A candidate is withdrawn if it is above both limits.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct GuardErrors {
+    /// Limit of the candidate's failure rate over the baseline's.
+    #[schemars(range(min = 1, max = 100), extend("default" = 1.5))]
+    max_ratio: Option<f64>,
+    /// Failure rate below which a candidate is never withdrawn.
+    #[schemars(extend("default" = 0.005))]
+    floor: Option<Chance>,
+    /// Age at which a request without a generated token is a failure, from 100ms; ten times that if it is not streamed.
+    #[schemars(extend("default" = "30s"))]
+    overdue: Option<Time>,
+}
+
+/// Action when the evidence suffices.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase", extend("default" = "rollback"))]
+enum GuardAction {
+    Rollback,
+    Alert,
+}
+
+/// A POST when a candidate is held, rolled back, released or lifted.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Notify {
+    /// URL of the receiver; a secret.
+    url: NotifyUrl,
+    format: Option<NotifyFormat>,
+}
+
+/// A URL, or where it is.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum NotifyUrl {
+    Url(
+        #[schemars(regex(pattern = r"^[hH][tT][tT][pP][sS]?://[^/?#@\s]+(/[^#\s]*|\?[^#\s]*)?$"))]
+        String,
+    ),
+    Env(NotifyEnv),
+    File(NotifyFile),
+}
+
+/// A URL in an environment variable.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct NotifyEnv {
+    /// Name of the variable.
+    env: Text,
+}
+
+/// A URL in a file, which is watched.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct NotifyFile {
+    /// Path, from the folder of this file.
+    file: Text,
+}
+
+/// Form of a message; "slack": one text.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase", extend("default" = "json"))]
+enum NotifyFormat {
+    Json,
+    Slack,
 }
 
 /// Export of traces over OTLP.

@@ -44,6 +44,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// First 16 hex digits of the SHA-256 over the file, the secrets and the TLS files it names.
     pub hash: String,
+    /// SHA-256 over the file's text alone, in hex: it stays when a key or a TLS file is replaced.
+    pub text_hash: String,
     /// Resolved paths of the secrets and certificates that the file names: watched like the file itself.
     pub watched: Vec<PathBuf>,
 }
