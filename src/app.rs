@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{Admin, View};
-use crate::config::{Config, Server};
+use crate::config::{self, Config, Server, Writer};
 use crate::fleet::{BackendMonitor, PollIntervals};
 use crate::guard::EntryCause;
 use crate::live::watch::{Timing, WatchHandle, watch};
@@ -252,7 +252,7 @@ impl App {
             let _inside = runtime.enter();
             let watched = store.reload(reading);
             let current = store.current();
-            guards.follow(EntryCause::Edit);
+            guards.follow(|| cause_of(&current.snapshot.config));
             bridge.follow(current.snapshot.config.telemetry.sample);
             meters.prune(current.targets_off_path().iter().map(|target| &target.labels));
             shadows.follow(&current.snapshot.config);
@@ -355,6 +355,16 @@ impl App {
             "drain ended: cutting the answers still in flight; raise server.drain if they need longer"
         );
         Ended::Cut
+    }
+}
+
+/// Returns the cause of a reading: the command that wrote this text, or a person.
+fn cause_of(config: &Config) -> EntryCause {
+    match config::written_by(&config.path).filter(|written| written.hash == config.text_hash).map(|written| written.by)
+    {
+        Some(Writer::Shift) => EntryCause::Shift,
+        Some(Writer::Resume) => EntryCause::Resume,
+        None => EntryCause::Edit,
     }
 }
 

@@ -4,9 +4,12 @@ use std::path::Path;
 
 use clap::Args;
 
+use super::ask::ask;
 use super::shared::{Exit, complain, env, say};
-use crate::config::{self, EditError, Shifted};
+use crate::admin::status::Status;
+use crate::config::{self, EditError, Secrets, Shifted};
 use crate::model::Percent;
+use crate::report::visible;
 
 #[derive(Debug, Args)]
 pub(super) struct Shift {
@@ -37,7 +40,31 @@ impl Shift {
                 return Exit::Refused;
             }
         };
-        told(config::shift(path, backend, percent, self.route.as_deref(), &env), line)
+        let exit = told(config::shift(path, backend, percent, self.route.as_deref(), &env), line);
+        if exit == Exit::Done && percent > Percent::ZERO {
+            warn_of_a_withdrawal(path, backend);
+        }
+        exit
+    }
+}
+
+/// Says it if the percent has no effect, because the guard of the running process has withdrawn the candidate.
+fn warn_of_a_withdrawal(path: &Path, backend: &str) {
+    let Ok(config) = config::load(path, Secrets::Skip, &env) else { return };
+    if config.guard.is_none() {
+        return;
+    }
+    // Without a running process nothing is withdrawn that it could say.
+    let status = ask(config.server.admin, "/status").ok().and_then(|json| serde_json::from_str::<Status>(&json).ok());
+    let found = status.as_ref().and_then(|status| status.backends.iter().find(|one| one.name == backend));
+    if let Some(guard) = found.and_then(|found| found.guard.as_ref()).filter(|guard| guard.state != "watching") {
+        let (state, since) = (guard.state.replace('_', " "), &guard.since);
+        let why = guard.why.as_deref().unwrap_or("-");
+        complain(&format!(
+            "this percent has no effect yet: {backend} has been {state} since {since}: {}; {}",
+            visible(why),
+            visible(&guard.next)
+        ));
     }
 }
 

@@ -111,15 +111,16 @@ impl Guards {
         self.tell(inside, in_force, moves, now);
     }
 
-    /// Takes a new reading of the file. `cause` is that of its history.
-    pub fn follow(&self, cause: EntryCause) {
+    /// Takes a new reading of the file. `cause` returns what made it, for the history.
+    pub fn follow(&self, cause: impl FnOnce() -> EntryCause) {
         let now = this_moment();
         let in_force = self.store.current();
         let config = &in_force.snapshot.config;
         let inside = &mut *lock(&self.inside);
-        if !inside.history.generation(&in_force, cause, now) {
+        if inside.history.is_of(in_force.snapshot.generation) {
             return;
         }
+        inside.history.generation(&in_force, cause(), now);
         inside.is_changed = true;
         let mut moves = Vec::new();
         let mut found = candidates(config);

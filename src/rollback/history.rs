@@ -27,12 +27,9 @@ impl History {
         Self { entries, current: (0, String::new()) }
     }
 
-    /// Adds the generation in force; false if it is there already.
-    pub(super) fn generation(&mut self, in_force: &InForce, cause: EntryCause, now: Now) -> bool {
+    /// Adds the generation in force.
+    pub(super) fn generation(&mut self, in_force: &InForce, cause: EntryCause, now: Now) {
         let (config, generation) = (&in_force.snapshot.config, in_force.snapshot.generation);
-        if self.current.0 == generation {
-            return false;
-        }
         self.current = (generation, config.hash.clone());
         let percents = config.routes.iter().map(|route| {
             let percents = route.percent.iter().map(|(id, percent)| (config[*id].name.clone(), percent.as_f64()));
@@ -40,7 +37,6 @@ impl History {
         });
         let hash = config.hash.clone();
         self.add(Entry { at: now.time, generation, cause, hash, percents: percents.collect(), moved: None });
-        true
     }
 
     /// True if the generation is the one in force.

@@ -8,7 +8,7 @@ use shiftgate::api::sim::{self, Behaviour, Sim, SimConfig, Wire};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use crate::process::Process;
+use crate::process::{Process, binary};
 use crate::reload::eventually;
 use crate::support::*;
 
@@ -367,10 +367,10 @@ async fn a_state_file_that_cannot_be_used_is_left_alone_and_said() {
 }
 
 /// Answers each POST with the next status; returns the bodies.
-async fn receiver(statuses: &[u16]) -> (String, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
+async fn receiver(statuses: &[u16]) -> (String, tokio::sync::mpsc::Receiver<Vec<u8>>) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/services/T0/canary-token", socket.local_addr().unwrap());
-    let (bodies, received) = tokio::sync::mpsc::unbounded_channel();
+    let (bodies, received) = tokio::sync::mpsc::channel(16);
     let statuses = statuses.to_vec();
     tokio::spawn(async move {
         let mut statuses = statuses.into_iter();
@@ -380,7 +380,7 @@ async fn receiver(statuses: &[u16]) -> (String, tokio::sync::mpsc::UnboundedRece
             let status = statuses.next().unwrap_or(200);
             let head = format!("HTTP/1.1 {status} x\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n");
             stream.write_all(head.as_bytes()).await.unwrap();
-            bodies.send(request).unwrap();
+            bodies.send(request).await.unwrap();
         }
     });
     (url, received)
@@ -394,7 +394,7 @@ async fn a_receiver_is_told_and_its_url_is_nowhere_else() {
     let text = guarded(&[&openai, &qwen, &other], "qwen = 50", &guard, "");
     let running = launch(&text, true).await;
     tripped(&running, &qwen).await;
-    let next = async |received: &mut tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>| {
+    let next = async |received: &mut tokio::sync::mpsc::Receiver<Vec<u8>>| {
         let request = tokio::time::timeout(PATIENCE, received.recv()).await.unwrap().unwrap();
         let text = String::from_utf8(request).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").map(|(head, body)| (head.to_owned(), body.to_owned())).unwrap();
@@ -518,4 +518,44 @@ async fn without_failover_a_failure_counts_without_a_word_of_the_baseline() {
         }
     }
     panic!("{}", guard_of(running.app.admin, "qwen").await);
+}
+
+#[tokio::test]
+async fn the_commands_say_what_is_withdrawn_and_lift_it() {
+    let [openai, qwen, other] = sims().await;
+    let folder = tempfile::tempdir().unwrap();
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = guarded(&[&openai, &qwen, &other], "qwen = 50", QUICK, "state = \"state.json\"");
+    let text = text.replacen("admin = \"127.0.0.1:0\"", &format!("admin = \"{admin}\""), 1);
+    let process = start(folder.path(), &text);
+    trip((process.listen, admin), &qwen).await;
+    let file = folder.path().join("rollout.toml");
+    let run = |words: &[&str]| {
+        let output = binary().args(words).arg("--config").arg(&file).output().unwrap();
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{words:?}: {}", said(&output.stderr));
+        (said(&output.stdout), said(&output.stderr))
+    };
+    let (out, err) = run(&["shift", "qwen", "60"]);
+    assert!(out.contains("50.00 % -> 60.00 %"), "{out}");
+    assert!(err.contains("this percent has no effect yet: qwen has been held since"), "{err}");
+    assert!(err.contains("shiftgate resume --config"), "{err}");
+    let (status, _) = run(&["status"]);
+    assert!(status.contains("guard of qwen: held"), "{status}");
+    eventually_async(async || process_status(&process).await["generation"] == 2).await;
+    run(&["resume"]);
+    eventually_async(async || guard_of(admin, "qwen").await["cause"] == "resumed").await;
+    let (_, err) = run(&["shift", "qwen", "70"]);
+    assert_eq!(err, "");
+    eventually_async(async || process_status(&process).await["generation"] == 4).await;
+    let (history, _) = run(&["history", "--json"]);
+    let history: Value = serde_json::from_str(&history).unwrap();
+    let causes: Vec<&str> =
+        history["history"].as_array().unwrap().iter().map(|one| one["cause"].as_str().unwrap()).collect();
+    assert_eq!(causes, ["start", "guard", "shift", "resume", "guard", "shift"], "{history}");
+    // Nobody runs: the history is that of the state file.
+    written(&folder.path().join("state.json"), "watching").await;
+    drop(process);
+    let (table, err) = run(&["history"]);
+    assert!(table.contains("resume") && err.contains("state.json"), "{table}{err}");
 }
