@@ -231,7 +231,7 @@ fn trials(criterion: &mut Criterion) {
         let mut waiting = Waiting::default();
         // Others wait beside it, and keys differ.
         for _ in 0..100 {
-            drop(waiting.watch(now.at, facts.errors.overdue, true, ()));
+            let _ = waiting.watch(now.at, facts.errors.overdue, true, ());
         }
         let mut key = 0_u64;
         group.bench_function(name, |bencher| {

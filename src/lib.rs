@@ -31,6 +31,7 @@
 //! | [`exchange`] | one request to one backend, without a client: plan, send, hold, pull |
 //! | [`live`] | the state in force: built from the file, published, replaced; the file watcher |
 //! | [`fleet`] | polls of backends off the request path: load, context length, deadlines of models, the probe |
+//! | [`rollback`] | the guards at work: trials under way, withdrawals, the history, the state file, messages |
 //! | [`shadow`] | copies of requests: who is copied, budget, sending, pairs of answers |
 //! | [`proxy`] | the application's connections and the order of a request's steps |
 //! | [`admin`] | `/healthz`, `/readyz`, `/status`, `/metrics`, and the view behind them |
@@ -62,7 +63,9 @@
 //!    sample or not. All legs together are one [`outcome::Outcome`].
 //! 8. **Copies**: a request that was drawn for a shadow was offered to [`shadow`] when its first leg was sent; at its end
 //!    the outcome and the bytes that the application got are handed over, to be compared with the copy's answer.
-//! 9. **Sinks** (`telemetry/sinks.rs`): counters, log line, meters and the tracer, which queues for [`otlp`], read it.
+//! 9. **Guard** (`rollback/guards.rs`): a request that the split decided is a trial; its end, or its age, may withdraw a
+//!    candidate.
+//! 10. **Sinks** (`telemetry/sinks.rs`): counters, log line, meters and the tracer, which queues for [`otlp`], read it.
 //!
 //! # Where to change it
 //!

@@ -81,6 +81,7 @@ pub(crate) struct Wish {
 pub(crate) async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish: Wish) -> Result<u64, DemoError> {
     let mut notes = Vec::new();
     choose_ports(&mut config, &mut notes);
+    keep_to_itself(&mut config);
     let baseline = config[config.baseline].name.clone();
     if let Some(scenario) = wish.scenario {
         notes.push(scenario.says().to_owned());
@@ -98,6 +99,7 @@ pub(crate) async fn run(mut config: Config, text: Vec<u8>, bridge: Bridge, wish:
             config.server.listen = listen.clone();
             config.server.admin = admin;
             config.server.request_log = false;
+            keep_to_itself(config);
             point_at(config, &addresses);
             if wish.scenario.is_some() {
                 scenario::guarded(config);
@@ -174,6 +176,14 @@ impl Course {
 
     fn is_over(&self) -> bool {
         self.length.is_some_and(|length| self.begun.elapsed() + Duration::from_millis(20) >= length)
+    }
+}
+
+/// Keeps what simulated servers do from the state file and from those who get the guard's messages.
+fn keep_to_itself(config: &mut Config) {
+    config.server.state = None;
+    if let Some(guard) = &mut config.guard {
+        guard.notify = None;
     }
 }
 

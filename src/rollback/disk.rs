@@ -46,11 +46,12 @@ impl Disk {
     pub(super) fn open(path: Option<PathBuf>) -> (Self, StateFile) {
         let Some(path) = path else { return (Self(None), StateFile::default()) };
         let mut inside = Inside::default();
-        let read = take_lock(&path).and_then(|file| {
-            inside.lock = Some(file);
-            read(&path)
-        });
-        let state = match read {
+        // Withdrawals hold for a second process too, which only does not write them.
+        match take_lock(&path) {
+            Ok(file) => inside.lock = Some(file),
+            Err(error) => inside.failed(&path, &error),
+        }
+        let state = match read(&path) {
             Ok(state) => state,
             Err(error) => {
                 inside.is_foreign = matches!(error, DiskError::Content(_));
@@ -85,6 +86,11 @@ impl Disk {
     /// Path, and the error for which the state is in memory alone; `None` without a file.
     pub(super) fn seen(&self) -> Option<(PathBuf, Option<String>)> {
         self.0.as_ref().map(|(path, inside)| (path.clone(), lock(inside).error.clone()))
+    }
+
+    /// True if the last use of the file failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.0.as_ref().is_some_and(|(_, inside)| lock(inside).error.is_some())
     }
 
     /// Number of failures.

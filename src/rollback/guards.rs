@@ -29,7 +29,10 @@ use crate::telemetry::SPANS;
 
 /// Interval at which ages are looked at. A request is overdue by at most so much more than the file says.
 const TICK: Duration = Duration::from_millis(200);
-/// Interval at which the sums of a hold are written, because answers come in meanwhile.
+/// Candidates without a guard whose counters are kept; at the limit all of them begin anew, as after a restart.
+const MAX_GONE: usize = 64;
+/// Interval at which the sums of a hold are written, because answers come in meanwhile, and at which a file that could not
+/// be written is tried again.
 const RESAVE: Duration = Duration::from_secs(10);
 
 /// The guards of a process, shared by requests, the reader of the file and the admin port.
@@ -52,7 +55,7 @@ struct Inside {
     waiting: Waiting<Box<Trials>>,
     baseline: BaselineHealth,
     history: History,
-    /// Counters of candidates that left the file, for those that return.
+    /// Counters of candidates that left the file, for those that return; at most [`MAX_GONE`].
     gone: BTreeMap<String, Totals>,
     next_number: u64,
     /// True if the state differs from that of the file.
@@ -137,6 +140,9 @@ impl Guards {
                 kept.push(entry);
             } else {
                 let ended = entry.guard.remove(&lift, now);
+                if inside.gone.len() >= MAX_GONE {
+                    inside.gone.clear();
+                }
                 inside.gone.insert(entry.name().to_owned(), entry.totals.clone());
                 self.tell_of(inside, &in_force, (&entry, ended), now);
             }
@@ -248,7 +254,7 @@ impl Guards {
             moves.extend(entry.guard.tick(is_well, now).into_iter().map(|one| (number, one)));
         }
         let is_held = inside.entries.iter().any(|entry| entry.guard.state() == crate::guard::State::Held);
-        if is_held && now.at.saturating_duration_since(inside.saved_at) >= RESAVE {
+        if (is_held || self.disk.is_failing()) && now.at.saturating_duration_since(inside.saved_at) >= RESAVE {
             inside.is_changed = true;
         }
         self.act(inside, moves, now);

@@ -184,6 +184,25 @@ async fn a_breaker_that_a_4xx_opens_is_an_event_too() {
 }
 
 #[tokio::test]
+async fn the_request_that_makes_the_guard_act_says_so() {
+    let fails = Behaviour { status: Some((500, None)), ..Behaviour::default() };
+    // The baseline has no share, so that the floor alone decides, and one failure is enough.
+    let case = Case::new(100.0, fails, |text| format!("{text}\n[guard]\nalpha = 0.5\n")).await;
+    let answer = ask(&case.running, &chat("x", false), "").await;
+    assert_eq!(answer.header("x-shiftgate-reason"), Some("failover:status"));
+    let spans = case.spans(&answer, 3).await;
+    let event = spans[0].event("shiftgate.rolled_back");
+    assert_eq!(event.attributes["shiftgate.backend"], json!("qwen"));
+    let answer = ask(&case.running, &chat("x", false), "").await;
+    let server = &case.spans(&answer, 2).await[0];
+    assert_eq!(
+        (server.get("shiftgate.decision.backend"), server.get("shiftgate.decision.reason")),
+        (&json!("openai"), &json!("rolled_back"))
+    );
+    assert!(server.events.is_empty(), "{server:#?}");
+}
+
+#[tokio::test]
 async fn numbers_that_are_none_are_left_out() {
     let case = Case::new(0.0, Behaviour::default(), same).await;
     let body = r#"{"model":"gpt-4o","temperature":1e999,"top_p":-1e999,"seed":1e3,"messages":[]}"#;
