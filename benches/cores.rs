@@ -231,7 +231,7 @@ fn trials(criterion: &mut Criterion) {
         let mut waiting = Waiting::default();
         // Others wait beside it, and keys differ.
         for _ in 0..100 {
-            let _ = waiting.watch(now.at, facts.errors.overdue, true, ());
+            assert!(waiting.watch(now.at, facts.errors.overdue, true, ()).is_ok());
         }
         let mut key = 0_u64;
         group.bench_function(name, |bencher| {

@@ -31,7 +31,8 @@ pub(super) const DEMO: &str = "\
 Examples:
   shiftgate demo                                # edit percent in rollout.toml meanwhile
   shiftgate demo --seconds 10 --faults 20       # a fifth of the candidates' requests fail over
-  shiftgate demo --seconds 10 | cat             # lines instead of a table";
+  shiftgate demo --seconds 10 | cat             # lines instead of a table
+  shiftgate demo --scenario errors              # what the guard does when a candidate fails";
 
 /// Its two forms, which clap cannot tell from the arguments.
 pub(super) const SHIFT_USAGE: &str = "\

@@ -306,7 +306,7 @@ impl Guards {
         GuardSeen {
             candidates: inside.entries.iter().map(|entry| self.candidate(entry, config)).collect(),
             unwatched: inside.waiting.unwatched(),
-            messages: self.notices.counts(),
+            messages: self.notices.counts().to_vec(),
             state: self.disk.seen(),
             state_errors: self.disk.errors(),
         }

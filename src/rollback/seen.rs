@@ -14,7 +14,7 @@ pub struct GuardSeen {
     /// Requests whose age was not watched because too many waited.
     pub unwatched: u64,
     /// Messages by result.
-    pub messages: [(&'static str, u64); 3],
+    pub messages: Vec<(&'static str, u64)>,
     /// The state file, with the error for which it is not written; `None` without one.
     pub state: Option<(PathBuf, Option<String>)>,
     /// Failures of the state file.

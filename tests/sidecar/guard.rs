@@ -554,7 +554,9 @@ async fn the_commands_say_what_is_withdrawn_and_lift_it() {
         history["history"].as_array().unwrap().iter().map(|one| one["cause"].as_str().unwrap()).collect();
     assert_eq!(causes, ["start", "guard", "shift", "resume", "guard", "shift"], "{history}");
     // Nobody runs: the history is that of the state file.
-    written(&folder.path().join("state.json"), "watching").await;
+    let state = folder.path().join("state.json");
+    eventually(|| std::fs::read_to_string(&state).is_ok_and(|text| text.matches("\"cause\":\"shift\"").count() == 2))
+        .await;
     drop(process);
     let (table, err) = run(&["history"]);
     assert!(table.contains("resume") && err.contains("state.json"), "{table}{err}");
