@@ -12,20 +12,20 @@ use super::disk::Disk;
 use super::ends;
 use super::entry::{Entry, Totals};
 use super::history::History;
+use super::inside::Inside;
+use super::log::log;
 use super::message::Message;
 use super::notify::Notices;
+use super::rules;
 use super::seen::{self, CandidateGuard, GuardSeen};
 use super::trial::{Trials, Watch, Watched};
 use crate::choose::Choice;
-use crate::config::{Config, Guard as Settings, Route};
-use crate::guard::{
-    BaselineHealth, Ended, EntryCause, FileFacts, Guard, Lift, Move, MoveKind, Now, OtherSide, Side, StateFile, Waiting,
-};
+use crate::config::Config;
+use crate::guard::{BaselineHealth, Ended, EntryCause, Guard, Lift, Move, MoveKind, Now, Side, StateFile, Waiting};
 use crate::live::{InForce, Store};
-use crate::model::{BackendId, Percent, Reason, TraceId};
-use crate::outcome::{LegKind, Outcome, Role};
+use crate::model::{Percent, Reason, TraceId};
+use crate::outcome::{Outcome, Role};
 use crate::stats::{Stats, lock};
-use crate::telemetry::SPANS;
 
 /// Interval at which ages are looked at. A request is overdue by at most so much more than the file says.
 const TICK: Duration = Duration::from_millis(200);
@@ -47,20 +47,6 @@ pub struct Guards {
     disk: Disk,
     /// Name of the process in messages.
     instance: String,
-}
-
-#[derive(Debug)]
-struct Inside {
-    entries: Vec<Entry>,
-    waiting: Waiting<Box<Trials>>,
-    baseline: BaselineHealth,
-    history: History,
-    /// Counters of candidates that left the file, for those that return; at most [`MAX_GONE`].
-    gone: BTreeMap<String, Totals>,
-    next_number: u64,
-    /// True if the state differs from that of the file.
-    is_changed: bool,
-    saved_at: Instant,
 }
 
 impl Guards {
@@ -91,7 +77,7 @@ impl Guards {
         let inside = &mut *lock(&self.inside);
         inside.history.generation(in_force, EntryCause::Start, now);
         let mut moves = Vec::new();
-        for (id, facts) in candidates(&in_force.snapshot.config) {
+        for (id, facts) in rules::candidates(&in_force.snapshot.config) {
             let (number, epoch) = inside.number();
             let saved = state.candidates.iter().find(|saved| saved.candidate == facts.candidate);
             let guard = match saved {
@@ -106,7 +92,7 @@ impl Guards {
                     guard
                 }
             };
-            inside.entries.push(Entry::new(number, guard, Totals::default(), report(in_force, id, now.at)));
+            inside.entries.push(Entry::new(number, guard, Totals::default(), in_force.health(id).report(now.at)));
         }
         inside.is_changed = true;
         self.is_on.store(!inside.entries.is_empty(), Relaxed);
@@ -126,7 +112,7 @@ impl Guards {
         inside.history.generation(&in_force, cause(), now);
         inside.is_changed = true;
         let mut moves = Vec::new();
-        let mut found = candidates(config);
+        let mut found = rules::candidates(config);
         let lift = if config.guard.is_none() { Lift::GuardGone } else { Lift::CandidateGone };
         let mut kept = Vec::new();
         for mut entry in std::mem::take(&mut inside.entries) {
@@ -151,7 +137,7 @@ impl Guards {
             let (number, epoch) = inside.number();
             let totals = inside.gone.remove(&facts.candidate).unwrap_or_default();
             let guard = Guard::new(facts, epoch, now);
-            kept.push(Entry::new(number, guard, totals, report(&in_force, id, now.at)));
+            kept.push(Entry::new(number, guard, totals, in_force.health(id).report(now.at)));
         }
         inside.entries = kept;
         self.is_on.store(!inside.entries.is_empty(), Relaxed);
@@ -169,7 +155,7 @@ impl Guards {
         let (settings, route) = (config.guard.as_ref()?, &config[choice.route()]);
         let side = if choice.backend() == config.baseline { Side::Baseline } else { Side::Candidate };
         let now = Instant::now();
-        let left = left(route);
+        let left = rules::left(route);
         let might =
             route.percent.iter().filter(|(candidate, _)| side == Side::Baseline || *candidate == choice.backend());
         let fit: Vec<(&str, Percent)> = might
@@ -192,7 +178,7 @@ impl Guards {
             return None;
         }
         let trials = Box::new(Trials { of, side, trace });
-        let watch = inside.waiting.watch(now, overdue(settings, route), is_streamed, trials);
+        let watch = inside.waiting.watch(now, rules::overdue(settings, route), is_streamed, trials);
         Some(Watched(watch.map_or_else(Watch::Begun, Watch::Waiting)))
     }
 
@@ -315,7 +301,7 @@ impl Guards {
     fn candidate(&self, entry: &Entry, config: &Config) -> CandidateGuard {
         let (answered, of) = self.stats.shadow.answered(entry.name());
         let since = (answered.saturating_sub(entry.copies.0), of.saturating_sub(entry.copies.1));
-        seen::candidate(entry, &shares(config, entry.name()), since)
+        seen::candidate(entry, &rules::shares(config, entry.name()), since)
     }
 
     /// Returns the history as JSON.
@@ -357,112 +343,6 @@ impl Guards {
     }
 }
 
-impl Inside {
-    /// Returns the number of the next guard and that of its first epoch.
-    fn number(&mut self) -> (u64, u64) {
-        let number = self.next_number;
-        self.next_number += 1;
-        (number, 1)
-    }
-
-    fn entry(&self, number: u64) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.number == number)
-    }
-
-    fn decide(&mut self, trials: &Trials, end: (Ended, &'static str), now: Now) -> Vec<(u64, Move)> {
-        let mut moves = Vec::new();
-        for (number, trial) in &trials.of {
-            if let Some(entry) = self.entries.iter_mut().find(|entry| entry.number == *number) {
-                let of = entry.trial((trial, trials.trace), end, now);
-                moves.extend(of.into_iter().map(|one| (*number, one)));
-            }
-        }
-        moves
-    }
-
-    /// Tells a candidate's guard how its breaker changed.
-    fn breaker(&mut self, in_force: &InForce, name: &str, now: Now) -> Vec<(u64, Move)> {
-        let is_well = self.baseline.is_well(now.at);
-        let id = in_force.snapshot.config.backend(name);
-        let entry = self.entries.iter_mut().find(|entry| entry.name() == name);
-        let (Some(id), Some(entry)) = (id, entry) else { return Vec::new() };
-        let number = entry.number;
-        let moves = entry.breaker(report(in_force, id, now.at), is_well, now);
-        moves.into_iter().map(|one| (number, one)).collect()
-    }
-
-    /// Notes how the baseline answered, whatever sent the request there.
-    fn note_baseline(&mut self, outcome: &Outcome, now: Instant) {
-        let served = outcome.legs.iter().filter(|leg| leg.role == Role::Baseline && leg.kind == LegKind::Served);
-        for leg in served.filter(|_| outcome.operation.is_some()) {
-            match ends::of_leg(leg, OtherSide::NotAnswered) {
-                Ended::Answered => self.baseline.answered(true, now),
-                Ended::Failed(_) | Ended::Cut => self.baseline.answered(false, now),
-                _ => {}
-            }
-        }
-    }
-}
-
 fn this_moment() -> Now {
     Now { at: Instant::now(), time: jiff::Timestamp::now() }
-}
-
-/// The candidates that the file has a guard for.
-fn candidates(config: &Config) -> Vec<(BackendId, FileFacts)> {
-    config.backends_with_ids().filter_map(|(id, _)| Some((id, FileFacts::of(config, id)?))).collect()
-}
-
-fn report(in_force: &InForce, id: BackendId, now: Instant) -> crate::health::Report {
-    in_force.health(id).report(now)
-}
-
-/// Age at which a request of a route is overdue.
-fn overdue(settings: &Settings, route: &Route) -> Duration {
-    route.overdue.unwrap_or(settings.errors.overdue)
-}
-
-/// The baseline's percent on a route of the file.
-fn left(route: &Route) -> Percent {
-    let shifted: u16 = route.percent.iter().map(|(_, percent)| percent.hundredths()).sum();
-    Percent::from_hundredths(10_000_u16.saturating_sub(shifted)).unwrap_or_default()
-}
-
-/// Percents of a candidate and of the baseline on each route of the file.
-fn shares(config: &Config, name: &str) -> Vec<(Percent, Percent)> {
-    let own = |route: &Route| {
-        let id = config.backend(name);
-        route.percent.iter().find(|(candidate, _)| Some(*candidate) == id).map_or(Percent::ZERO, |(_, own)| *own)
-    };
-    config.routes.iter().map(|route| (own(route), left(route))).collect()
-}
-
-fn log(name: &str, one: &Move) {
-    let (from, to, why) = (one.from.as_str(), one.to.as_str(), one.why.as_str());
-    match one.kind {
-        MoveKind::Held | MoveKind::RolledBack => {
-            let tally = &one.tally;
-            // tracing-opentelemetry exports only `i64` as an integer; other integers become strings.
-            let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-            let span = tracing::info_span!(
-                target: SPANS,
-                "shiftgate.rolled_back",
-                shiftgate.backend = name,
-                shiftgate.guard.event = one.kind.as_str(),
-                shiftgate.guard.cause = one.cause.as_str(),
-                shiftgate.guard.why = why,
-                shiftgate.guard.evidence = one.evidence,
-                shiftgate.guard.threshold = one.threshold,
-                shiftgate.guard.candidate.trials = number(tally.trials.candidate),
-                shiftgate.guard.candidate.counted = number(tally.counted.candidate),
-                shiftgate.guard.baseline.trials = number(tally.trials.baseline),
-                shiftgate.guard.baseline.counted = number(tally.counted.baseline),
-            );
-            let _inside = span.enter();
-            tracing::warn!(backend = name, event = one.kind.as_str(), from, to, "{why}");
-        }
-        MoveKind::Released | MoveKind::Lifted => {
-            tracing::info!(backend = name, event = one.kind.as_str(), from, to, "{why}");
-        }
-    }
 }

@@ -9,8 +9,11 @@ mod ends;
 mod entry;
 mod guards;
 mod history;
+mod inside;
+mod log;
 mod message;
 mod notify;
+mod rules;
 mod seen;
 mod trial;
 

@@ -1,0 +1,82 @@
+//! What a restart keeps, and a state file that cannot be used.
+
+use serde_json::Value;
+
+use super::*;
+
+#[tokio::test]
+async fn it_stays_through_a_killed_process() {
+    use std::os::unix::fs::PermissionsExt;
+    let [openai, qwen, other] = sims().await;
+    let folder = tempfile::tempdir().unwrap();
+    let text = guarded(&[&openai, &qwen, &other], "qwen = 50", QUICK, "state = \"state.json\"");
+    let first = start(folder.path(), &text);
+    let at = (first.listen, first.admin.parse().unwrap());
+    trip(at, &qwen).await;
+    let path = folder.path().join("state.json");
+    written(&path, "held").await;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    first.signal("-KILL");
+    drop(first);
+    let second = start(folder.path(), &text);
+    let admin = second.admin.parse().unwrap();
+    let guard = guard_of(admin, "qwen").await;
+    assert_eq!((&guard["state"], &guard["cause"]), (&"held".into(), &"errors".into()), "{guard}");
+    let chats = || qwen.received().iter().filter(|one| one.target.contains("chat")).count();
+    let asked = chats();
+    for _ in 0..20 {
+        let answer = raw(second.listen, &post("/v1/chat/completions", &chat("x", true), "")).await;
+        assert_eq!(by(&answer).0, "openai");
+    }
+    assert_eq!(chats(), asked);
+    let page: Value = serde_json::from_slice(&get(admin, "/history").await.body).unwrap();
+    let causes: Vec<&Value> = page["history"].as_array().unwrap().iter().map(|one| &one["cause"]).collect();
+    assert_eq!(causes, ["start", "guard", "start"], "{page}");
+    // A second process beside it works, in memory, and says so.
+    let beside = start(folder.path(), &text);
+    let status = process_status(&beside).await;
+    assert_eq!(status["state"]["error"], "another process writes to it", "{status}");
+    assert_eq!(process_status(&second).await["state"]["error"], Value::Null);
+    let metrics = get(beside.admin.parse().unwrap(), "/metrics").await.text();
+    assert!(!metrics.contains("shiftgate_guard_state_errors_total 0\n"), "{metrics}");
+    drop((beside, second));
+    // Another `resume` at start lifts.
+    let third = start(folder.path(), &text.replace(QUICK, "alpha = 0.5\nresume = 7"));
+    let guard = guard_of(third.admin.parse().unwrap(), "qwen").await;
+    assert_eq!((&guard["state"], &guard["cause"]), (&"watching".into(), &"resumed".into()), "{guard}");
+}
+
+#[tokio::test]
+async fn a_state_file_that_cannot_be_used_is_left_alone_and_said() {
+    let [openai, qwen, other] = sims().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    let text = guarded(&[&openai, &qwen, &other], "qwen = 50", QUICK, "state = \"state.json\"");
+    for (content, expected) in [
+        ("{\"version\": 9}", "version 9"),
+        ("not json", "not a state file"),
+        ("{\"version\":1,\"candidates\":7}", "not a"),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        let process = start(folder.path(), &text);
+        let status = process_status(&process).await;
+        let error = status["state"]["error"].as_str().unwrap_or_default();
+        assert!(error.contains(expected), "{status}");
+        trip((process.listen, process.admin.parse().unwrap()), &qwen).await;
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+    }
+    // A folder that is lost while the process runs: the withdrawal stays, and the file is written again later.
+    std::fs::remove_file(&path).unwrap();
+    let state = folder.path().join("folder");
+    std::fs::create_dir(&state).unwrap();
+    let process = start(folder.path(), &text.replace("\"state.json\"", "\"folder/state.json\""));
+    eventually(|| state.join("state.json").exists()).await;
+    std::fs::remove_dir_all(&state).unwrap();
+    let admin = process.admin.parse().unwrap();
+    trip((process.listen, admin), &qwen).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while process_status(&process).await["state"]["error"].is_null() {
+        assert!(tokio::time::Instant::now() < deadline, "the loss is not said");
+    }
+    assert_eq!(guard_of(admin, "qwen").await["state"], "held");
+}
