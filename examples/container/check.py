@@ -229,7 +229,7 @@ def check_life(bundle, folder, backends, probe):
             check_confined(container)
             healthy = container.run(probe)
             assert healthy.returncode == 0, healthy
-            save("broken")
+            save(text(0) + "broken\n")
             eventually(lambda: refused(admin_address), "a refused file")
             healthy = container.run(probe)
             assert healthy.returncode == 0 and "asked" in healthy.stdout, f"a refused file makes it unhealthy: {healthy}"
