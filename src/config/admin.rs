@@ -34,7 +34,7 @@ impl AdminPort {
             Err(error) => Err(ConfigError::unreadable(path, error)),
         };
         let named = text.as_deref().ok().and_then(named);
-        let address = config.as_ref().map_or(named.unwrap_or(Self::DEFAULT), |config| config.server.admin);
+        let address = config.as_ref().map_or_else(|_| named.unwrap_or(Self::DEFAULT), |config| config.server.admin);
         Self { address, is_named: named.is_some(), refused: config.err().map(|error| error.summary()) }
     }
 }
