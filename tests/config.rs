@@ -313,6 +313,33 @@ fn check_in_plain_words() {
     });
 }
 
+/// Whoever cannot change a file's mode is not told to.
+#[test]
+fn a_key_that_others_can_read_is_warned_of_where_this_user_can_change_it() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    std::fs::write(&key, "k").unwrap();
+    let warned = |path: &Path| {
+        let key = format!("api_key = {{ file = \"{}\" }}", path.display());
+        let text = include_str!("configs/valid/minimal.toml").replace("api_key = \"client\"", &key);
+        assert!(text.contains(&key), "{text}");
+        let config = parse(text.as_bytes(), Secrets::Required).unwrap();
+        config::warnings(&config, &|_| None).join("\n").contains("chmod 600")
+    };
+    let mode = |mode| std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o600);
+    assert!(!warned(&key));
+    mode(0o444);
+    assert!(warned(&key), "it is this user's");
+    // As a mounted Secret: it belongs to somebody else. Only root can give a file away; others have files of root.
+    if chown(&key, Some(65_532), None).is_ok() {
+        assert!(!warned(&key));
+    } else {
+        assert!(!warned(Path::new("/etc/passwd")));
+    }
+}
+
 /// Returns the lines about copies and records.
 fn told_of_copies(config: &Config) -> String {
     let told = config::describe(config);

@@ -17,10 +17,34 @@ import yaml
 HERE = Path(__file__).resolve().parent
 
 
-def confined(one):
-    return (one.get("read_only") is True and one.get("cap_drop") == ["ALL"] and "cap_add" not in one and not one.get("privileged")
-            and one.get("security_opt") == ["no-new-privileges:true"] and all(mount.endswith(":ro") for mount in one["volumes"])
-            and "user" not in one)
+# The whole service: what is added to it is a difference, as well as what is missing.
+SIDECAR = {
+    "build": {"context": "../..", "dockerfile": "examples/container/Dockerfile", "args": ["SHIFTGATE_COMMIT"]},
+    "network_mode": "service:app",
+    "volumes": ["./config:/etc/shiftgate:ro", "./keys:/etc/shiftgate-keys:ro"],
+    "read_only": True,
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+    "mem_limit": "384m",
+    "stop_grace_period": "30s",
+    "restart": "unless-stopped",
+    "depends_on": ["openai", "qwen", "jaeger"],
+}
+MIB = {"m": 1, "g": 1 << 10, "MiB": 1, "GiB": 1 << 10}
+# MiB that the process needs beside bodies and copies.
+PROCESS = 64
+
+
+def mib(text):
+    unit = text.lstrip("0123456789")
+    return int(text.removesuffix(unit)) * MIB[unit]
+
+
+def holds(one, file):
+    """True if the service is the expected one, and gives the process the memory and the time that its file asks for."""
+    needed = mib(file.get("limits", {}).get("body_bytes", "256MiB")) + mib(file.get("shadow", {}).get("max_bytes", "64MiB")) + PROCESS
+    drain = int(file["server"].get("drain", "20s").removesuffix("s"))
+    return one == SIDECAR and mib(one["mem_limit"]) >= needed and int(one["stop_grace_period"].removesuffix("s")) > drain
 
 
 def main():
@@ -39,10 +63,16 @@ def main():
         if "network_mode" in service:
             assert service["network_mode"] == "service:app" and "ports" not in service, name
     sidecar = services["shiftgate"]
-    assert confined(sidecar)
+    assert holds(sidecar, file), "the sidecar is another one"
     for key, loose in (("read_only", False), ("cap_drop", []), ("cap_add", ["NET_RAW"]), ("privileged", True), ("security_opt", []),
-                       ("volumes", ["./config:/etc/shiftgate"]), ("user", "0:0")):
-        assert not confined({**sidecar, key: loose}), f"nothing complains when {key} is {loose}"
+                       ("volumes", ["./config:/etc/shiftgate"]), ("volumes", [*SIDECAR["volumes"], "/:/host:ro"]), ("user", "0:0"), ("pid", "host"),
+                       ("ipc", "host"), ("userns_mode", "host"), ("devices", ["/dev/mem"]), ("group_add", ["0"]), ("ports", ["8080:8080"]),
+                       ("network_mode", "host"), ("stop_grace_period", "3s"), ("mem_limit", "64m"), ("env_file", ".env")):
+        assert not holds({**sidecar, key: loose}, file), f"nothing complains when {key} is {loose}"
+    for key in SIDECAR:
+        assert not holds({name: value for name, value in sidecar.items() if name != key}, file), f"nothing complains when {key} is missing"
+    for section, key, large in (("limits", "body_bytes", "1GiB"), ("shadow", "max_bytes", "1GiB"), ("server", "drain", "60s")):
+        assert not holds(sidecar, {**file, section: {**file.get(section, {}), key: large}}), f"nothing complains when {section}.{key} is {large}"
     assert urlsplit(services["app"]["environment"]["OPENAI_BASE_URL"]).netloc == file["server"]["listen"]
     targets = {mount.split(":")[1] for mount in sidecar["volumes"]}
     assert {"/etc/shiftgate", str(Path(file["backend"]["qwen"]["api_key"]["file"]).parent)} <= targets

@@ -206,6 +206,10 @@ def check_roots_and_keys(bundle, folder, backends):
     print("a CA in the image's bundle is trusted, another is not; a new key is in use")
 
 
+def refused(admin):
+    return json.loads(get(admin, "/status")[1])["reload_error"]
+
+
 def check_life(bundle, folder, backends, probe):
     listen, admin = free_port(), free_port()
     address, admin_address = f"127.0.0.1:{listen}", f"127.0.0.1:{admin}"
@@ -213,6 +217,8 @@ def check_life(bundle, folder, backends, probe):
         listen=listen, admin=admin, percent=percent, openai=f"{backends.openai}/v1", qwen=f"{backends.qwen}/v1")
     config, keys, plain = Volume(folder / "config"), Volume(folder / "keys"), folder / "plain"
     keys.write({"qwen": "key\n"})
+    # Even a key of the container's own user: its mount is read-only.
+    os.chown(keys.folder / "qwen", 65532, 65532)
     config.write({"rollout.toml": text(0)})
     plain.mkdir()
     (plain / "rollout.toml").write_text(text(0))
@@ -223,6 +229,14 @@ def check_life(bundle, folder, backends, probe):
             check_confined(container)
             healthy = container.run(probe)
             assert healthy.returncode == 0, healthy
+            save(text(0) + "broken\n")
+            eventually(lambda: refused(admin_address), "a refused file")
+            healthy = container.run(probe)
+            assert healthy.returncode == 0 and "asked" in healthy.stdout, f"a refused file makes it unhealthy: {healthy}"
+            save(text(0))
+            eventually(lambda: not refused(admin_address), "a valid file")
+            checked = container.run([probe[0], "check"])
+            assert checked.returncode == 0 and "chmod" not in checked.stderr, f"a mounted key cannot be changed: {checked.stderr}"
             load = Load([address])
             for percent in (25, 100, 0, 50):
                 save(text(percent))

@@ -3,14 +3,12 @@
 import copy
 import tomllib
 
-STATE = "/var/lib/shiftgate"
-TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
-KINDS = {"ConfigMap", "Secret", "Deployment", "StatefulSet", "Job", "CronJob", "NetworkPolicy", "PodMonitor"}
+from expected import KINDS, POD, POLICY, SIDECAR, TOKEN, VOLUMES
+
 UNITS = {"Mi": 1 << 20, "MiB": 1 << 20, "Gi": 1 << 30, "GiB": 1 << 30, "KiB": 1 << 10}
 # Bytes that the process needs beside bodies and copies: four times its measured memory with 64 busy connections.
 PROCESS = 64 << 20
-# Bytes of the state file and of the new one that replaces it.
-STATE_BYTES = 2 * (16 << 20)
+BASE_URL = {"name": "OPENAI_BASE_URL", "value": "http://127.0.0.1:8080/v1"}
 
 
 def size(text):
@@ -44,57 +42,37 @@ def policies(manifests):
 
 
 def pod_problems(pod, file):
+    """Yields each rule of a pod, and whether it holds. Parts are compared as a whole, so that nothing can be added."""
     container = sidecar(pod)
-    rights, mounts = container["securityContext"], {one["mountPath"]: one for one in container["volumeMounts"]}
     server, limits, shadow = file.get("server", {}), file.get("limits", {}), file.get("shadow")
-    probe = lambda kind: container.get(kind, {}).get("httpGet")  # noqa: E731
-    hidden, kept = mounts.get(TOKEN), mounts.get(STATE)
     needed = size(limits.get("body_bytes", "256MiB")) + size((shadow or {}).get("max_bytes", "64MiB")) + PROCESS
     others = [*pod["containers"], *(one for one in pod["initContainers"] if one is not container)]
-    own = {one["name"] for one in pod["volumes"] if one["name"].startswith("shiftgate-")}
-    keys = volume(pod, "shiftgate-keys")["secret"].get("defaultMode", 0o644)
+    own = {one["name"] for one in VOLUMES}
+    used = {one["name"] for one in container["volumeMounts"]}
     yield "first", pod["initContainers"][0] is container
-    yield "native sidecar", container.get("restartPolicy") == "Always"
-    yield "not root", rights.get("runAsNonRoot") is True and rights.get("runAsUser", 0) > 0 and rights.get("runAsGroup", 0) > 0
-    yield "not privileged", rights.get("privileged", False) is False
-    yield "no escalation", rights.get("allowPrivilegeEscalation") is False
-    yield "read-only root", rights.get("readOnlyRootFilesystem") is True
-    yield "no capabilities", rights.get("capabilities") == {"drop": ["ALL"]}
-    yield "seccomp", rights.get("seccompProfile") == {"type": "RuntimeDefault"}
-    yield "token hidden", hidden is not None and "emptyDir" in volume(pod, hidden["name"])
-    yield "read-only mounts", all(one.get("readOnly") is True for path, one in mounts.items() if path != STATE)
-    yield "state", kept is not None and not kept.get("readOnly") and server.get("state", "").startswith(f"{STATE}/") \
-        and size(volume(pod, kept["name"]).get("emptyDir", {}).get("sizeLimit", "0Mi")) > STATE_BYTES
-    yield "no subPath", not any("subPath" in one or "subPathExpr" in one for one in mounts.values())
-    yield "volumes", all(set(one) - {"name"} <= {"configMap", "secret", "emptyDir"} for one in pod["volumes"] if one["name"] in own)
+    for key, expected in SIDECAR.items():
+        yield key, container.get(key) == expected
+    yield "nothing else in the sidecar", set(container) - {"image", "args"} <= set(SIDECAR)
+    yield "volumes", [one for one in pod["volumes"] if one["name"] in used | own or one["name"].startswith("shiftgate-")] == VOLUMES
     yield "own volumes", not any(one["name"] in own for other in others for one in other.get("volumeMounts", []))
-    yield "keys readable", keys & 0o004 and not keys & 0o333
-    yield "host", not any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"))
-    yield "host port", not any("hostPort" in one for one in container["ports"])
-    yield "no pod rights", "securityContext" not in pod and pod.get("automountServiceAccountToken", False) is False
-    yield "startup probe", probe("startupProbe") == {"path": "/readyz", "port": "shiftgate-admin"}
-    yield "liveness probe", probe("livenessProbe") == {"path": "/healthz", "port": "shiftgate-admin"}
+    yield "pod", {key: value for key, value in pod.items() if key not in ("containers", "initContainers", "volumes")} == POD
+    # What the file needs of the manifests.
     yield "memory", size(container["resources"]["limits"]["memory"]) >= needed
     yield "listen", server.get("listen", "127.0.0.1:8080").startswith("127.0.0.1:")
-    yield "admin port", container["ports"] == [{"name": "shiftgate-admin", "containerPort": int(server["admin"].rsplit(":", 1)[1])}]
+    yield "admin port", [one.get("containerPort") for one in container["ports"]] == [int(server["admin"].rsplit(":", 1)[1])]
     yield "grace", pod.get("terminationGracePeriodSeconds", 30) > int(server.get("drain", "20s").removesuffix("s"))
 
 
 def problems(manifests):
-    """Returns the names of all rules that the manifests break."""
+    """Returns the names of all rules that the base's manifests break."""
     file = tomllib.loads(rollout(manifests))
     found = {name for pod in pods(manifests) for name, holds in pod_problems(pod, file) if not holds}
-    if not {one["kind"] for one in manifests} <= KINDS:
+    if sorted(one["kind"] for one in manifests) != KINDS:
         found.add("kinds")
-    for policy in policies(manifests):
-        ingress = [(rule.get("from"), [port.get("port") for port in rule.get("ports", [])]) for rule in policy.get("ingress", [])]
-        if set(policy["policyTypes"]) != {"Ingress", "Egress"} or any(not peers or ports != [9900] for peers, ports in ingress):
-            found.add("ingress")
-        if any(not rule.get("to") or not rule.get("ports") for rule in policy["egress"]):
-            found.add("egress")
-        everywhere = [peer["ipBlock"] for rule in policy["egress"] for peer in rule.get("to", []) if "ipBlock" in peer]
-        if any("169.254.0.0/16" not in block.get("except", []) for block in everywhere):
-            found.add("metadata service")
+    if any(set(one.get("data", {})) != {"rollout.toml"} for one in manifests if one["kind"] == "ConfigMap"):
+        found.add("config")
+    if policies(manifests) != [POLICY]:
+        found.add("network policy")
     return found
 
 
@@ -109,11 +87,26 @@ def loosened(manifests):
     def rights(**more):
         return lambda _all, _pod, one: one["securityContext"].update(more)
 
+    def no_right(key):
+        return lambda _all, _pod, one: one["securityContext"].pop(key)
+
+    def more(**more):
+        return lambda _all, _pod, one: one.update(more)
+
+    def of_pod(**more):
+        return lambda _all, pod, _one: pod.update(more)
+
     def mount(path, **more):
         return lambda _all, _pod, one: next(m for m in one["volumeMounts"] if m["mountPath"] == path).update(more)
 
     def without(path):
         return lambda _all, _pod, one: one.update(volumeMounts=[m for m in one["volumeMounts"] if m["mountPath"] != path])
+
+    def mounted(name, source):
+        def change(_all, pod, one):
+            pod["volumes"].append({"name": name, **source})
+            one["volumeMounts"].append({"name": name, "mountPath": "/more", "readOnly": True})
+        return change
 
     def text(old, new):
         def change(everything, *_):
@@ -125,39 +118,61 @@ def loosened(manifests):
     def policy(change):
         return lambda everything, *_: change(policies(everything)[0])
 
+    def kind(kind):
+        return lambda everything, *_: everything.append({"kind": kind})
+
+    token = {"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+    host = {"hostPath": {"path": "/"}}
     for rule, change in (
             ("first", lambda _all, pod, _one: pod["initContainers"].insert(0, {"name": "other", "image": "other"})),
-            ("native sidecar", lambda _all, _pod, one: one.pop("restartPolicy")),
-            ("not root", rights(runAsNonRoot=False)), ("not root", rights(runAsUser=0)), ("not root", rights(runAsGroup=0)),
-            ("not privileged", rights(privileged=True)),
-            ("no escalation", rights(allowPrivilegeEscalation=True)),
-            ("read-only root", rights(readOnlyRootFilesystem=False)),
-            ("no capabilities", rights(capabilities={"drop": ["NET_RAW"]})),
-            ("no capabilities", rights(capabilities={"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]})),
-            ("seccomp", rights(seccompProfile={"type": "Unconfined"})),
-            ("token hidden", without(TOKEN)), ("token hidden", mount(TOKEN, name="shiftgate-config")),
-            ("read-only mounts", mount("/etc/shiftgate-keys", readOnly=False)),
-            ("state", without(STATE)), ("state", mount(STATE, readOnly=True)), ("state", mount(STATE, name="shiftgate-no-token")),
-            ("state", mount(STATE, name="shiftgate-keys")), ("state", text("/var/lib/shiftgate/", "/var/lib/other/")),
-            ("no subPath", mount("/etc/shiftgate", subPath="rollout.toml")),
-            ("volumes", lambda _all, pod, _one: pod["volumes"].append({"name": "shiftgate-more", "hostPath": {"path": "/"}})),
+            ("restartPolicy", lambda _all, _pod, one: one.pop("restartPolicy")),
+            ("securityContext", rights(runAsNonRoot=False)), ("securityContext", rights(runAsUser=0)), ("securityContext", rights(runAsGroup=0)),
+            ("securityContext", rights(privileged=True)), ("securityContext", rights(allowPrivilegeEscalation=True)),
+            ("securityContext", rights(readOnlyRootFilesystem=False)), ("securityContext", rights(capabilities={"drop": ["NET_RAW"]})),
+            ("securityContext", rights(capabilities={"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]})),
+            ("securityContext", rights(seccompProfile={"type": "Unconfined"})), ("securityContext", rights(procMount="Unmasked")),
+            ("securityContext", rights(seLinuxOptions={"type": "spc_t"})), ("securityContext", rights(appArmorProfile={"type": "Unconfined"})),
+            *(("securityContext", no_right(key)) for key in SIDECAR["securityContext"]),
+            ("securityContext", lambda _all, _pod, one: one.pop("securityContext")),
+            ("volumeMounts", without(TOKEN)), ("volumeMounts", mount(TOKEN, name="shiftgate-config")),
+            ("volumeMounts", mount(TOKEN, mountPath="/run/secrets/kubernetes.io/serviceaccount")),
+            ("volumeMounts", mount("/etc/shiftgate-keys", readOnly=False)), ("volumeMounts", mount("/etc/shiftgate", subPath="rollout.toml")),
+            ("volumeMounts", mounted("host", host)), ("volumeMounts", mounted("token", token)), ("volumeMounts", mounted("shiftgate-token", token)),
+            ("volumes", mounted("host", host)), ("volumes", mounted("token", token)), ("volumes", mounted("shiftgate-token", token)),
+            ("volumes", lambda _all, pod, _one: pod["volumes"].append({"name": "shiftgate-more", **host})),
+            ("volumes", lambda _all, pod, _one: volume(pod, "shiftgate-keys")["secret"].update(defaultMode=0o400)),
+            ("volumes", lambda _all, pod, _one: volume(pod, "shiftgate-keys")["secret"].update(defaultMode=0o666)),
             ("own volumes", lambda _all, pod, _one: pod["containers"][0].update(volumeMounts=[{"name": "shiftgate-keys", "mountPath": "/k"}])),
-            ("keys readable", lambda _all, pod, _one: volume(pod, "shiftgate-keys")["secret"].update(defaultMode=0o400)),
-            ("keys readable", lambda _all, pod, _one: volume(pod, "shiftgate-keys")["secret"].update(defaultMode=0o666)),
-            ("host", lambda _all, pod, _one: pod.update(hostNetwork=True)), ("host", lambda _all, pod, _one: pod.update(hostPID=True)),
-            ("host port", lambda _all, _pod, one: one["ports"][0].update(hostPort=9900)),
-            ("no pod rights", lambda _all, pod, _one: pod.update(securityContext={"fsGroup": 0})),
-            ("no pod rights", lambda _all, pod, _one: pod.update(automountServiceAccountToken=True)),
-            ("startup probe", lambda _all, _pod, one: one.pop("startupProbe")),
-            ("liveness probe", lambda _all, _pod, one: one["livenessProbe"]["httpGet"].update(path="/readyz")),
+            ("nothing else in the sidecar", more(envFrom=[{"secretRef": {"name": "other"}}])),
+            ("nothing else in the sidecar", more(lifecycle={"preStop": {"exec": {"command": ["x"]}}})),
+            ("nothing else in the sidecar", more(volumeDevices=[{"name": "x", "devicePath": "/dev/x"}])),
+            ("nothing else in the sidecar", more(command=["sh"])), ("nothing else in the sidecar", more(stdin=True)),
+            ("env", lambda _all, _pod, one: one["env"].append({"name": "K", "valueFrom": {"secretKeyRef": {"name": "other", "key": "k"}}})),
+            ("ports", lambda _all, _pod, one: one["ports"][0].update(hostPort=9900)),
+            ("ports", lambda _all, _pod, one: one["ports"].append({"containerPort": 8080})),
+            ("startupProbe", lambda _all, _pod, one: one.pop("startupProbe")),
+            ("livenessProbe", lambda _all, _pod, one: one["livenessProbe"]["httpGet"].update(path="/readyz")),
+            ("resources", lambda _all, _pod, one: one["resources"]["limits"].update(cpu="10m")),
+            ("pod", of_pod(hostNetwork=True)), ("pod", of_pod(hostPID=True)), ("pod", of_pod(hostIPC=True)),
+            ("pod", of_pod(shareProcessNamespace=True)), ("pod", of_pod(securityContext={"fsGroup": 0})),
+            ("pod", of_pod(serviceAccountName="admin")), ("pod", of_pod(automountServiceAccountToken=True)),
+            ("pod", lambda _all, pod, _one: pod.pop("automountServiceAccountToken")),
             ("memory", lambda _all, _pod, one: one["resources"]["limits"].update(memory="256Mi")),
-            ("listen", text('"127.0.0.1:8080"', '"0.0.0.0:8080"')), ("admin port", text(":9900", ":9901")),
-            ("grace", lambda _all, pod, _one: pod.update(terminationGracePeriodSeconds=20)),
-            ("kinds", lambda everything, *_: everything.append({"kind": "ClusterRoleBinding"})),
-            ("ingress", policy(lambda one: one["ingress"][0].pop("from"))), ("ingress", policy(lambda one: one["ingress"][0].pop("ports"))),
-            ("ingress", policy(lambda one: one.update(policyTypes=["Egress"]))),
-            ("egress", policy(lambda one: one["egress"].append({}))),
-            ("metadata service", policy(lambda one: one["egress"][1]["to"][0]["ipBlock"].pop("except")))):
+            ("listen", text('"127.0.0.1:8080"', '"0.0.0.0:8080"')), ("listen", text('"127.0.0.1:8080"', '"[::]:8080"')),
+            ("admin port", text(":9900", ":9901")), ("state", text("/var/lib/shiftgate/", "/var/lib/other/")),
+             ("volumeMounts", without(STATE)), ("volumeMounts", mount(STATE, readOnly=True)), ("grace", of_pod(terminationGracePeriodSeconds=20)),
+            ("kinds", kind("ClusterRoleBinding")), ("kinds", kind("Role")), ("kinds", kind("Secret")),
+            ("kinds", lambda everything, *_: everything.remove(next(m for m in everything if m["kind"] == "NetworkPolicy"))),
+            ("config", lambda everything, *_: next(m for m in everything if m["kind"] == "ConfigMap")["data"].update(more="x")),
+            *(("network policy", policy(change)) for change in (
+                lambda one: one["ingress"][0].pop("from"), lambda one: one["ingress"][0].pop("ports"),
+                lambda one: one["ingress"][0].update({"from": [{"namespaceSelector": {}}]}),
+                lambda one: one["ingress"][0].update({"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}),
+                lambda one: one.update(policyTypes=["Egress"]), lambda one: one.update(podSelector={"matchLabels": {"a": "nothing"}}),
+                lambda one: one["egress"].append({}), lambda one: one["egress"][1].pop("ports"),
+                lambda one: one["egress"].append({"to": [{"namespaceSelector": {}}], "ports": [{"port": 1, "endPort": 65535}]}),
+                lambda one: one["egress"].append({"to": [{"ipBlock": {"cidr": "::/0"}}], "ports": [{"port": 443}]}),
+                lambda one: one["egress"][1]["to"][0]["ipBlock"].pop("except")))):
         yield rule, broken(change)
 
 
@@ -168,10 +183,19 @@ def taken_out(manifest):
     added = pod["initContainers"].pop(0)
     assert added["name"] == "shiftgate", added["name"]
     pod["volumes"] = [one for one in pod["volumes"] if not one["name"].startswith("shiftgate-")]
-    environment = pod["containers"][0]["env"]
-    assert {"name": "OPENAI_BASE_URL", "value": "http://127.0.0.1:8080/v1"} in environment
-    pod["containers"][0]["env"] = [one for one in environment if one["name"] != "OPENAI_BASE_URL"]
-    for owner, key in ((pod, "initContainers"), (pod, "volumes"), (pod["containers"][0], "env")):
+    # Whatever the entry was, the whole of it is replaced.
+    assert [one for one in pod["containers"][0]["env"] if one["name"] == "OPENAI_BASE_URL"] == [BASE_URL]
+    for owner, key in ((pod, "initContainers"), (pod, "volumes")):
         if not owner[key]:
             del owner[key]
+    return without_base_url(rest)
+
+
+def without_base_url(manifest):
+    """Returns a workload without the first container's OPENAI_BASE_URL."""
+    rest = copy.deepcopy(manifest)
+    first = template(rest)["spec"]["containers"][0]
+    first["env"] = [one for one in first.get("env", []) if one["name"] != "OPENAI_BASE_URL"]
+    if not first["env"]:
+        del first["env"]
     return rest

@@ -4,7 +4,8 @@
 # By systemd-analyze 253 or newer, which is unpacked into target/systemd and not installed:
 # - `verify` prints nothing (it exits with 0 on lines that it ignores);
 # - `security` finds an exposure of 2.0 at most, and grants only what $granted lists;
-# - each line of the sandbox is needed: without it one of these checks fails.
+# - each line of the sandbox is needed: without it one of these checks fails;
+# - the units have the directives of $directives and no others, so that nothing can be added either.
 # By strace: BINARY, through a start, a request, a reload and a drain, makes no system call that the unit forbids.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -18,6 +19,58 @@ trap '[[ -z "$running" ]] || kill "$running" 2>/dev/null || true; rm -rf "$scrat
 
 # It connects to any address over the network, and listens on it or on a Unix socket; its files are those of the machine.
 granted="DeviceAllow IPAddressDeny PrivateNetwork RestrictAddressFamilies_AF_INET_INET6 RestrictAddressFamilies_AF_UNIX RootDirectoryOrRootImage"
+
+# Of both units, in their order.
+directives="[Unit]
+Description=shiftgate: shifts LLM traffic between OpenAI and Qwen by percentage
+Documentation=https://github.com/shiftgate/shiftgate
+After=network-online.target
+Wants=network-online.target
+[Service]
+Type=notify
+Type=notify-reload
+ExecReload=/bin/kill -HUP \$MAINPID
+ExecStart=/usr/local/bin/shiftgate --config /etc/shiftgate/rollout.toml
+Restart=on-failure
+RestartSec=1s
+RestartPreventExitStatus=2
+TimeoutStopSec=30s
+LimitNOFILE=65536
+LoadCredential=qwen-api-key:/etc/shiftgate/keys/qwen-api-key
+StateDirectory=shiftgate
+StateDirectoryMode=0700
+SystemCallErrorNumber=EPERM
+DynamicUser=yes
+UMask=0077
+CapabilityBoundingSet=
+PrivateDevices=yes
+PrivateUsers=yes
+ProtectHome=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProcSubset=pid
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+[Install]
+WantedBy=multi-user.target
+[Unit]
+Description=Ports of shiftgate
+[Socket]
+ListenStream=127.0.0.1:8080
+ListenStream=127.0.0.1:9900
+[Install]
+WantedBy=sockets.target"
 
 fail() {
   echo "check.sh: $*" >&2
@@ -51,6 +104,18 @@ analyze() {
 
 # Fails, and prints the reason, unless the units of FOLDER are accepted.
 accepted() {
+  analyzed "$1" && exact "$1"
+}
+
+# Compares the directives of FOLDER, with the program's usual path.
+exact() {
+  local folder="$1" said
+  said="$(sed -e '/^[#;]/d' -e '/^[[:space:]]*$/d' -e "s|^\(ExecStart=[^/]*\)$binary|\1/usr/local/bin/shiftgate|" \
+    "$folder"/shiftgate.{service,socket} | diff <(echo "$directives") -)" || { echo "directives: $said"; return 1; }
+}
+
+# Fails, and prints the reason, unless systemd-analyze accepts the units of FOLDER.
+analyzed() {
   local folder="$1" said found
   said="$(analyze - "$folder" verify --man=no "$folder/shiftgate.service" "$folder/shiftgate.socket")" ||
     { echo "verify: $said"; return 1; }
@@ -89,16 +154,48 @@ while IFS= read -r line; do
   lines=$((lines + 1))
   copy "$scratch/without"
   grep -vxF -- "$line" "$scratch/whole/shiftgate.service" >"$scratch/without/shiftgate.service"
-  ! accepted "$scratch/without" >"$scratch/said" || fail "the check does not notice that $line is missing"
+  ! analyzed "$scratch/without" >"$scratch/said" || fail "the check does not notice that $line is missing"
 done < <(sandbox_lines)
 ((lines >= 20)) || fail "only $lines lines of sandbox"
 echo "-- $lines lines of sandbox, each of them needed"
 
-copy "$scratch/loose"
-for line in 'Type=notify-reloaded' 'NoSuchKey=1'; do
-  sed "s/^Type=notify-reload\$/&\n$line/" "$scratch/whole/shiftgate.service" >"$scratch/loose/shiftgate.service"
-  ! accepted "$scratch/loose" >"$scratch/said" || fail "the check does not notice $line"
+# Each a unit and an edit of sed.
+loosened=(
+  'service s/^Type=notify-reload$/&\nType=notify-reloaded/'
+  'service s/^Type=notify-reload$/&\nNoSuchKey=1/'
+  'service s/^ExecStart=/ExecStart=+/'
+  'service s/^ExecStart=/ExecStart=!/'
+  'service s/^ExecReload=/ExecReload=!/'
+  'service s/^ExecStart=/ExecStartPre=+\/bin\/true\n&/'
+  'service s/^DynamicUser=yes/&\nReadWritePaths=\/etc/'
+  'service s/^DynamicUser=yes/&\nBindPaths=\/home/'
+  'service s/^DynamicUser=yes/&\nUser=root/'
+  'service s/^DynamicUser=yes/DynamicUser=no/'
+  'service s/^DynamicUser=yes/&\nSupplementaryGroups=docker/'
+  'service s/^DynamicUser=yes/&\n  AmbientCapabilities=CAP_NET_BIND_SERVICE/'
+  'service s/^CapabilityBoundingSet=$/CapabilityBoundingSet=CAP_SYS_ADMIN/'
+  'service s/^UMask=0077/UMask=0000/'
+  'service s/^SystemCallFilter=~@privileged @resources/&\nSystemCallFilter=@mount/'
+  'service s/^LimitNOFILE=65536/&\nDevicePolicy=auto/'
+  'service s/^LimitNOFILE=65536/LimitNOFILE=64/'
+  'service s/^StateDirectoryMode=0700/StateDirectoryMode=0777/'
+  'service s/^LoadCredential=.*/LoadCredential=all:\/etc/'
+  'service s/^LoadCredential=.*/&\nEnvironmentFile=-\/etc\/environment/'
+  'service s/^\[Install\]/[Service]\nPermissionsStartOnly=yes\n&/'
+  'service s/^Description=.*/&\n[Service]\nUser=root/'
+  'service s/^After=.*/&\nJoinsNamespaceOf=other.service/'
+  'socket s/^ListenStream=127.0.0.1:9900/ListenStream=0.0.0.0:9900/'
+  'socket s/^ListenStream=127.0.0.1:8080/ListenStream=8080/'
+  'socket s/^ListenStream=127.0.0.1:9900/&\nSocketMode=0666/'
+)
+for loose in "${loosened[@]}"; do
+  copy "$scratch/loose"
+  unit="shiftgate.${loose%% *}"
+  sed -i "${loose#* }" "$scratch/loose/$unit"
+  ! cmp -s "$scratch/whole/$unit" "$scratch/loose/$unit" || fail "$loose changes nothing"
+  ! accepted "$scratch/loose" >"$scratch/said" || fail "the check does not notice $loose"
 done
+echo "-- ${#loosened[@]} looser units, each of them noticed"
 
 stop="$(seconds '^TimeoutStopSec=([0-9]+)s$' "$units/shiftgate.service")"
 drain="$(seconds '^#? *drain *= *"([0-9]+)s".*$' rollout.toml)"

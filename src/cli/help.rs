@@ -5,7 +5,8 @@ pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  failed: nobody answers at the admin port, an address is taken, a drain that had to cut answers
-  2  the arguments or the file are not valid; nothing was changed";
+  2  the arguments or the file are not valid; nothing was changed
+  128 and the number of a signal: it ended `report` (130: Ctrl-C)";
 
 pub(super) const RUN: &str = "\
 SIGHUP reads the file at once; SIGTERM drains and ends. Under systemd it tells the manager (NOTIFY_SOCKET) and takes

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::Resettable;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -122,13 +123,19 @@ enum CompletionShell {
     Fish,
 }
 
+/// Values that clap's script for fish leaves out: of a positional argument, and of an option before the command.
+const FISH_VALUES: &str = r#"
+complete -c shiftgate -n "__fish_shiftgate_using_subcommand completions" -f -a "bash zsh fish"
+complete -c shiftgate -n "__fish_prev_arg_in --color" -f -a "auto always never"
+"#;
+
 /// The JSON Schema of rollout.toml; `tests/schema` holds it to the reader of the file.
 const SCHEMA: &str = include_str!("../../rollout.schema.json");
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
     let color = Color::of(std::env::args_os().skip(1));
-    let parsed = Arguments::command().color(color.for_clap()).try_get_matches();
+    let parsed = command().color(color.for_clap()).try_get_matches();
     let arguments = match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -161,6 +168,16 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
+/// Returns the command line. An empty SHIFTGATE_CONFIG counts as unset, as a compose file passes it for a variable that
+/// is not set.
+fn command() -> clap::Command {
+    let command = Arguments::command();
+    if std::env::var_os("SHIFTGATE_CONFIG").is_some_and(|path| path.is_empty()) {
+        return command.mut_arg("config", |argument| argument.env(Resettable::Reset));
+    }
+    command
+}
+
 fn completions(shell: CompletionShell) -> Exit {
     let shell = match shell {
         CompletionShell::Bash => Shell::Bash,
@@ -170,6 +187,9 @@ fn completions(shell: CompletionShell) -> Exit {
     // The generator panics where it cannot write; a closed pipe is not a failure.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "shiftgate", &mut script);
+    if matches!(shell, Shell::Fish) {
+        script.extend_from_slice(FISH_VALUES.as_bytes());
+    }
     say(&String::from_utf8_lossy(&script))
 }
 

@@ -17,6 +17,8 @@ use crate::otlp::Bridge;
 use crate::proxy::{BindError, Inherited};
 use crate::telemetry::log;
 
+/// Number of sockets that are served: `listen` and `admin`.
+const SOCKETS: usize = 2;
 /// File descriptors needed beside those of connections: log, watchers, admin port, files being read.
 const SPARE_FILES: u64 = 64;
 
@@ -29,8 +31,8 @@ pub(super) fn run(path: &Path, color: Color) -> Exit {
         }
     };
     // Before any thread starts, since it removes variables from the environment.
-    let sockets = match inherited() {
-        Ok(sockets) => sockets,
+    let (sockets, given) = match inherited() {
+        Ok(inherited) => inherited,
         Err(error) => {
             complain(&format!("shiftgate cannot start: {}", BindError::Inherited(error)));
             return Exit::Failed;
@@ -39,6 +41,12 @@ pub(super) fn run(path: &Path, color: Color) -> Exit {
     let bridge = Bridge::default();
     let log = log::start(bridge.layer(), color.is_on(&std::io::stdout(), env("NO_COLOR").as_deref()));
     raise_file_limit(&config);
+    if given > SOCKETS {
+        tracing::warn!(
+            given,
+            "LISTEN_FDS passes more sockets than listen and admin: who connects to the others gets no answer"
+        );
+    }
     for warning in config::warnings(&config, &env) {
         tracing::warn!("{warning}");
     }
@@ -54,14 +62,15 @@ fn large<T>(future: impl Future<Output = T>) -> std::pin::Pin<Box<impl Future<Ou
     Box::pin(future)
 }
 
-/// Takes the sockets of systemd's socket activation (sd_listen_fds(3)): first `listen`, then `admin`.
-fn inherited() -> std::io::Result<Sockets> {
+/// Takes the sockets of systemd's socket activation (sd_listen_fds(3)): first `listen`, then `admin`. Returns also the
+/// number of those that were given.
+fn inherited() -> std::io::Result<(Sockets, usize)> {
     let mut given = listenfd::ListenFd::from_env();
     let listen = match given.take_tcp_listener(0) {
         Ok(socket) => socket.map(Inherited::Tcp),
         Err(_) => given.take_unix_listener(0)?.map(Inherited::Unix),
     };
-    Ok(Sockets { listen, admin: given.take_tcp_listener(1)? })
+    Ok((Sockets { listen, admin: given.take_tcp_listener(1)? }, given.len()))
 }
 
 async fn serve(

@@ -12,7 +12,8 @@ pub(super) fn text(verbose: bool) -> String {
     if !verbose {
         return version.to_owned();
     }
-    let commit = COMMIT.filter(|commit| !commit.is_empty()).unwrap_or("unknown");
+    let commit =
+        COMMIT.filter(|commit| !commit.is_empty()).unwrap_or("unknown: the build was not given SHIFTGATE_COMMIT");
     let features = if cfg!(feature = "otlp") { "otlp" } else { "none" };
     let profile = if cfg!(debug_assertions) { "debug" } else { "optimized" };
     format!(

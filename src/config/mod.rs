@@ -3,6 +3,7 @@
 //! Owns: the file's grammar, its defaults, its error messages, its edits by commands. Refuses: sockets, clocks, the running process.
 //! Invariant: a `Config` exists only if every value in it can be used.
 
+mod admin;
 mod backend;
 mod context;
 mod copies;
@@ -17,6 +18,7 @@ mod types;
 mod url;
 mod warnings;
 
+pub(crate) use admin::AdminPort;
 pub use context::Secrets;
 pub use describe::describe;
 pub use edit::{EditError, Resumed, Shifted, Writer, WrittenBy, resume, shift, undo, written_by};

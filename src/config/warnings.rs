@@ -1,6 +1,9 @@
 //! Finds settings that are legal but risky.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::StatVfsMountFlags;
 
 use super::copies::{Copies, unpriced};
 use super::types::{ApiKey, Config, Guard, GuardAction, Listen, Residency, Route, RouteShadow, SecretSource};
@@ -43,7 +46,7 @@ pub fn warnings(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Vec<St
     }
     for backend in &config.backends {
         if let ApiKey::Stored { source: SecretSource::File { path, .. }, value: Some(_) } = &backend.api_key
-            && std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+            && can_be_private(path)
         {
             warnings.push(format!("{} can be read by other users: chmod 600", path.display()));
         }
@@ -194,6 +197,16 @@ fn residency(config: &Config, rule: &Residency) -> Vec<String> {
         warnings.push(warning);
     }
     warnings
+}
+
+/// True if other users may read the file, and this process's user can change that: the file is its own, and does not lie
+/// on a read-only file system such as a mounted volume.
+fn can_be_private(path: &Path) -> bool {
+    let is_open = |file: std::fs::Metadata| {
+        file.permissions().mode() & 0o077 != 0 && file.uid() == rustix::process::geteuid().as_raw()
+    };
+    std::fs::metadata(path).is_ok_and(is_open)
+        && rustix::fs::statvfs(path).is_ok_and(|mount| !mount.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 fn is_near(host: &str) -> bool {

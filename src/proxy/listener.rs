@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::SocketAddr as UnixAddress;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -143,8 +145,8 @@ impl Listener {
             }
             Inherited::Unix(socket) => {
                 socket.set_nonblocking(true)?;
-                let path = socket.local_addr()?.as_pathname().map(|path| path.display().to_string());
-                let address = format!("unix:{}", path.unwrap_or_default());
+                is_listening(&socket)?;
+                let address = format!("unix:{}", shown(&socket.local_addr()?));
                 Ok(Self { socket: Socket::Unix(UnixListener::from_std(socket)?, None), address })
             }
         }
@@ -193,7 +195,8 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(socket) => {
                 let (stream, _) = socket.accept().await?;
-                stream.set_nodelay(true)?;
+                // It fails for a connection that is gone already, which its first read finds.
+                drop(stream.set_nodelay(true));
                 Ok(Accepted::Tcp(stream))
             }
             Socket::Unix(socket, _) => Ok(Accepted::Unix(socket.accept().await?.0)),
@@ -206,6 +209,8 @@ enum Accepted {
     Unix(UnixStream),
 }
 
+/// True if the failure is of the connection that would have been accepted. EINVAL is not: then the socket itself no
+/// longer listens, and the next call fails at once too.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -213,7 +218,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::NotConnected
-            | io::ErrorKind::InvalidInput
     )
 }
 
@@ -265,8 +269,34 @@ async fn tell_full<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Res
 
 /// Prepares an inherited socket for the runtime.
 pub(crate) fn tcp_of(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    is_listening(&socket)?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket)
+}
+
+/// Refuses a socket that is bound or connected only: it would be ready at once, and accept nobody.
+fn is_listening(socket: impl AsFd) -> io::Result<()> {
+    // Apple's systems have no such question.
+    #[cfg(not(target_vendor = "apple"))]
+    let is_listening = rustix::net::sockopt::socket_acceptconn(&socket)?;
+    #[cfg(target_vendor = "apple")]
+    let is_listening = true;
+    if is_listening {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("fd {} does not listen", socket.as_fd().as_raw_fd())))
+}
+
+/// Returns a path, or an abstract name as `@name`, its usual form.
+fn shown(address: &UnixAddress) -> String {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::linux::net::SocketAddrExt;
+        if let Some(name) = address.as_abstract_name() {
+            return format!("@{}", String::from_utf8_lossy(name));
+        }
+    }
+    address.as_pathname().map(|path| path.display().to_string()).unwrap_or_default()
 }
 
 /// Binds with mode 0600; replaces a socket whose process is gone.

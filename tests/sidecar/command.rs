@@ -132,6 +132,52 @@ fn a_bad_file_or_bad_usage_is_2_and_a_missing_port_1() {
     assert!(text(&output.stderr).contains("already in use"), "{}", text(&output.stderr));
 }
 
+/// The sidecar serves the last valid file, and its admin port says why.
+#[tokio::test]
+async fn status_asks_also_when_the_file_is_refused_or_gone() {
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    let before = file(&openai, &qwen, 100.0);
+    std::fs::write(&path, &before).unwrap();
+    let process = Process::start(&path);
+    let good = before.replace("admin = \"127.0.0.1:0\"", &format!("admin = \"{}\"", process.admin));
+    let shown = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        run(&path, &["status"])
+    };
+    let output = shown(&good);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    for (bad, problem) in [
+        (format!("{good}broken\n"), "rollout.toml:"),
+        (format!("broken\n{good}"), "rollout.toml:1:"),
+        (good.replace("qwen = 100.0", "qwen = 600.0"), "600"),
+        (good.replace("[backend.qwen]", "[backend.other]"), "qwen"),
+    ] {
+        let output = shown(&bad);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(text(&output.stdout).contains("qwen asked 100.00"), "{}", text(&output.stdout));
+        assert!(
+            said.contains(problem) && said.contains(&format!("asking {}, the file's admin", process.admin)),
+            "{said}"
+        );
+    }
+    std::fs::remove_file(&path).unwrap();
+    let output = run(&path, &["status"]);
+    let said = text(&output.stderr);
+    assert!(said.contains("does not exist; asking 127.0.0.1:9900, the default"), "{said}");
+    assert_ne!(output.status.code(), Some(2), "{said}");
+    let output = run(&path, &["status", "--admin", &process.admin]);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "the file does not matter");
+    // Nobody answers at the file's address.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = shown(&good.replace(&process.admin, &free.to_string()));
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains(&free.to_string()) && said.contains("needs a restart"), "{said}");
+}
+
 #[test]
 fn shift_and_explain_speak_of_the_same_file() {
     let folder = tempfile::tempdir().unwrap();

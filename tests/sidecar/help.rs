@@ -54,6 +54,10 @@ fn the_version_and_the_facts_of_the_build() {
     let version = concat!("shiftgate ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!((told(&["--version"]).as_str(), told(&["-V"]).as_str()), (version, version));
     let facts = told(&["--version", "--verbose"]);
+    // With SHIFTGATE_COMMIT in the environment of the test's own build, that is the commit.
+    let unknown = "unknown: the build was not given SHIFTGATE_COMMIT";
+    let commit = option_env!("SHIFTGATE_COMMIT").filter(|commit| !commit.is_empty()).unwrap_or(unknown);
+    assert!(facts.contains(&format!("\ncommit: {commit}\n")), "{facts}");
     let keys: Vec<&str> = facts.lines().skip(1).map(|line| line.split_once(": ").unwrap().0).collect();
     assert_eq!(keys, ["commit", "target", "features", "build", "TLS"]);
     let host = Command::new("rustc").arg("-vV").output().unwrap();
@@ -62,6 +66,77 @@ fn the_version_and_the_facts_of_the_build() {
     assert!(facts.contains(&format!("\ntarget: {host}\n")), "{facts} on {host}");
     assert_eq!(facts.contains("features: otlp"), cfg!(feature = "otlp"));
     assert_eq!(run(&["--verbose"]).status.code(), Some(2), "it belongs to --version");
+}
+
+/// Nothing in the build asks git, so each documented build is given the commit.
+#[test]
+fn documented_builds_name_their_commit() {
+    let readme = include_str!("../../README.md");
+    let container = include_str!("../../examples/container/README.md");
+    let mut builds = 0;
+    for line in readme.lines().chain(container.lines()) {
+        let (variable, argument) =
+            ("SHIFTGATE_COMMIT=$(git rev-parse HEAD) cargo", "--build-arg SHIFTGATE_COMMIT=$(git rev-parse HEAD)");
+        if line.contains("cargo install --profile dist") || line.contains("cargo build --profile dist") {
+            assert!(line.trim_start().starts_with(variable), "{line}");
+            builds += 1;
+        } else if line.contains("docker build -f") {
+            assert!(line.contains(argument), "{line}");
+            builds += 1;
+        }
+    }
+    assert!(builds >= 4, "{builds}");
+    let dockerfile = include_str!("../../examples/container/Dockerfile");
+    let (before, _) = dockerfile.split_once("RUN touch src/main.rs").unwrap();
+    let (_, after_dependencies) = before.split_once("--bin shiftgate").unwrap();
+    assert!(after_dependencies.contains("\nARG SHIFTGATE_COMMIT\n"), "a commit would build the dependencies again");
+    let compose = include_str!("../../examples/compose/compose.yaml");
+    assert!(compose.contains("args: [SHIFTGATE_COMMIT]"));
+}
+
+/// A compose file passes an empty value for a variable that is not set.
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("rollout.toml"), include_str!("../../rollout.toml")).unwrap();
+    for arguments in [&["check", "--without-secrets"][..], &["--version"], &["schema"]] {
+        let mut command = binary();
+        let output = command.current_dir(folder.path()).env("SHIFTGATE_CONFIG", "").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let mut command = binary();
+    let output =
+        command.current_dir(folder.path()).env("SHIFTGATE_CONFIG", "absent.toml").arg("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "a variable that is set names the file");
+}
+
+/// Without fish nothing completes.
+#[test]
+fn fish_completes_values() {
+    if Command::new("fish").arg("--version").output().is_err() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("shiftgate.fish");
+    std::fs::write(&file, told(&["completions", "fish"])).unwrap();
+    let completed = |line: &str| {
+        let script = format!("source {}; complete -C '{line}'", file.display());
+        let mut fish = Command::new("fish");
+        let output = fish.args(["--no-config", "-c", &script]).current_dir(folder.path()).env("HOME", folder.path());
+        let words = String::from_utf8(output.output().unwrap().stdout).unwrap();
+        words.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for (line, words) in [
+        ("shiftgate completions ", &["bash", "fish", "zsh"][..]),
+        ("shiftgate --color ", &["always", "auto", "never"]),
+        ("shiftgate check --color ", &["always", "auto", "never"]),
+        ("shiftgate stat", &["status"]),
+    ] {
+        let mut found = completed(line);
+        found.sort();
+        found.dedup();
+        assert_eq!(found, words, "{line}");
+    }
 }
 
 #[test]

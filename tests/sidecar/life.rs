@@ -1,7 +1,8 @@
 //! Start and end of the built binary: inherited sockets, too few file descriptors, drains.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -51,6 +52,92 @@ async fn a_given_descriptor_that_is_no_socket_is_said() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("LISTEN_FDS") && said.contains("fd 3"), "{said}");
+}
+
+/// Such a socket is always ready and accepts nobody.
+#[tokio::test]
+async fn a_given_socket_that_does_not_listen_is_said() {
+    let (_openai, _qwen, _folder, path) = on_disk(|openai, qwen| file(openai, qwen, 100.0)).await;
+    let listening = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
+    let bound = || {
+        let socket =
+            rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        socket
+    };
+    let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connected = OwnedFd::from(std::net::TcpStream::connect(peer.local_addr().unwrap()).unwrap());
+    for (title, listen, admin, fd) in [
+        ("bound", bound(), listening(), "fd 3"),
+        ("connected", connected, listening(), "fd 3"),
+        ("a unix socket", OwnedFd::from(one), listening(), "fd 3"),
+        ("admin", listening(), bound(), "fd 4"),
+    ] {
+        let give = "exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_FDS=2 LISTEN_PID=$$";
+        let mut command = shell(give, &path);
+        let child =
+            command.stdin(Stdio::from(listen)).stdout(Stdio::from(admin)).stderr(Stdio::piped()).spawn().unwrap();
+        let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+        let output = tokio::time::timeout(PATIENCE, ended).await.expect(title).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{title}: {said}");
+        assert!(said.contains(fd) && said.contains("pass listening stream sockets"), "{title}: {said}");
+    }
+}
+
+/// Somebody else who has the socket can end it: accepting then fails at once, each time.
+#[tokio::test]
+async fn a_socket_that_stops_listening_is_said_and_not_spun_on() {
+    let (_openai, _qwen, _folder, path) = on_disk(|openai, qwen| file(openai, qwen, 100.0)).await;
+    let (listen, admin) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let give = "exec 3<&0 4<&2 </dev/null 2>/dev/null; export LISTEN_FDS=2 LISTEN_PID=$$";
+    let mut command = shell(give, &path);
+    command.stdin(Stdio::from(OwnedFd::from(listen.try_clone().unwrap()))).stderr(Stdio::from(OwnedFd::from(admin)));
+    let mut process = Process::of(&mut command);
+    rustix::net::shutdown(&listen, rustix::net::Shutdown::Read).unwrap();
+    let told = tokio::task::spawn_blocking(move || {
+        (process.line("cannot accept connections: waiting for some to end"), process)
+    });
+    let (told, process) = tokio::time::timeout(PATIENCE, told).await.expect("a line").unwrap();
+    assert_eq!(told["level"], "ERROR");
+    let (admin, began) = (process.admin.parse().unwrap(), std::time::Instant::now());
+    let failed = async || {
+        let metrics = get(admin, "/metrics").await.text();
+        let line = metrics.lines().find(|line| line.contains("reason=\"not_accepted\"")).unwrap().to_owned();
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    while failed().await < 3.0 {}
+    // A pause of 100 ms after each: a spinning loop would have failed thousands of times.
+    assert!(failed().await <= began.elapsed().as_secs_f64() * 10.0 + 3.0);
+}
+
+#[tokio::test]
+async fn more_sockets_than_two_are_said_and_an_abstract_one_is_named() {
+    let (_openai, _qwen, _folder, path) = on_disk(|openai, qwen| file(openai, qwen, 100.0)).await;
+    let name = format!("shiftgate-life-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let listen = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
+    let (admin, third) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let third_at = third.local_addr().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let give =
+        format!("exec 3<&0 4<&2 5<&1 </dev/null 2>/dev/null >'{}'; export LISTEN_FDS=3 LISTEN_PID=$$", log.display());
+    let admin_at = admin.local_addr().unwrap();
+    let mut command = shell(&give, &path);
+    command.stdin(Stdio::from(OwnedFd::from(listen))).stderr(Stdio::from(OwnedFd::from(admin)));
+    let mut child = command.stdout(Stdio::from(OwnedFd::from(third))).spawn().unwrap();
+    assert_eq!(get(admin_at, "/readyz").await.status, 200);
+    assert!(TcpStream::connect(third_at).await.is_ok(), "nobody closes it");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let log = std::fs::read_to_string(log).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let warned = lines.iter().find(|line| line["message"].as_str().unwrap().contains("LISTEN_FDS")).expect(&log);
+    assert_eq!((&warned["level"], &warned["given"]), (&"WARN".into(), &3.into()));
+    let listening = lines.iter().find(|line| line["message"] == "listening").expect(&log);
+    assert_eq!(listening["listen"], format!("unix:@{name}"));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Reads `[server]`, `[limits]` and `[failover]`: settings of the whole process.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs};
 use std::time::Duration;
 
 use super::super::context::Context;
@@ -8,6 +8,8 @@ use super::super::problem::Problems;
 use super::super::reader::{Section, Value, Wrong, boolean, count, duration, fraction, size, string, whole, wrong};
 use super::super::types::{Failover, Limits, Listen, Server};
 
+/// Default of `admin`.
+pub(crate) const ADMIN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9900));
 /// Least `early_head`: below it pings would cost more than they help.
 const LEAST_EARLY_HEAD: Duration = Duration::from_millis(100);
 
@@ -23,9 +25,7 @@ pub(crate) fn server(mut s: Section<'_, '_>, context: &Context<'_>, p: &mut Prob
     });
     let server = Server {
         listen: listen.unwrap_or_else(|| Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))),
-        admin: s
-            .read("admin", p, |value| address(string(value)?))
-            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9900))),
+        admin: s.read("admin", p, |value| address(string(value)?)).unwrap_or(ADMIN),
         max_body: s.read("max_body", p, size).unwrap_or(32 << 20),
         drain: s.read("drain", p, duration).unwrap_or(Duration::from_secs(20)),
         threads: s
@@ -40,7 +40,8 @@ pub(crate) fn server(mut s: Section<'_, '_>, context: &Context<'_>, p: &mut Prob
     server
 }
 
-fn address(text: &str) -> Result<SocketAddr, Wrong> {
+/// Reads an address and a port.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, Wrong> {
     let cure = "write an address and a port, such as \"127.0.0.1:8080\"";
     if let Ok(address) = text.parse() {
         return Ok(address);
