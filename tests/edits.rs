@@ -121,11 +121,14 @@ fn resume_is_refused_where_nothing_can_be_lifted_or_written() {
 fn a_shift_is_taken_back_once_to_the_last_byte() {
     for text in [EVERYTHING.to_owned(), format!("\u{feff}{}", EVERYTHING.replace('\n', "\r\n"))] {
         let file = file(&text);
+        std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(0o640)).unwrap();
         done(&file.path, &["shift", "qwen-235b", "7"]);
         let after_first = file.text();
         assert_eq!(after_first, text.replacen("{ qwen-235b = 5.0 }", "{ qwen-235b = 7.0 }", 1));
         done(&file.path, &["shift", "qwen-72b", "2.5", "--route", "nightly-summaries"]);
-        assert_eq!(std::fs::metadata(file.undo()).unwrap().permissions().mode() & 0o777, 0o600);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&file.undo()), 0o600);
+        assert_eq!(mode(&file.folder.path().join(".rollout.toml.wrote")), 0o640, "who reads the file reads it");
         let told = done(&file.path, &["shift", "--undo"]);
         assert_eq!(told, "undone: nightly-summaries: qwen-72b 2.50 % -> 100.00 %\n");
         assert_eq!(file.text(), after_first, "only the last one");

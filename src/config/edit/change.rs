@@ -1,5 +1,6 @@
 //! One change of the file: read, edited, checked, and replaced only if nobody else saved it meanwhile.
 
+use std::fs::{File, Metadata};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -120,24 +121,31 @@ fn replace(path: &Path, (text, edited): (&str, &str), by: Writer) -> io::Result<
     let mut written = tempfile::Builder::new().prefix(".shiftgate-").tempfile_in(folder)?;
     written.write_all(edited.as_bytes())?;
     let before = std::fs::metadata(&target)?;
-    written.as_file().set_permissions(before.permissions())?;
-    {
-        use std::os::unix::fs::MetadataExt;
-        let now = written.as_file().metadata()?;
-        if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
-            std::os::unix::fs::fchown(written.as_file(), Some(before.uid()), Some(before.gid()))?;
-        }
-    }
+    give(written.as_file(), &before)?;
     written.as_file().sync_all()?;
     // The running process reads the note when it sees the new text. Without the rename below its hash fits no text.
     let note = note::beside(&target, "wrote");
     let content = WrittenBy { by, hash: text_hash(edited.as_bytes()) };
-    note::prepare(&note, &content)?.persist(&note).map_err(|error| error.error)?;
+    let prepared = note::prepare(&note, &content)?;
+    // It is no secret, and the process may run as a user who can read the file and nothing more.
+    give(prepared.as_file(), &before)?;
+    prepared.persist(&note).map_err(|error| error.error)?;
     if std::fs::read(&target)? != text.as_bytes() {
         return Ok(false);
     }
     written.persist(&target).map_err(|error| error.error)?;
     Ok(true)
+}
+
+/// Gives a new file the mode and the owner of the one before it.
+fn give(file: &File, before: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    file.set_permissions(before.permissions())?;
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
+        std::os::unix::fs::fchown(file, Some(before.uid()), Some(before.gid()))?;
+    }
+    Ok(())
 }
 
 /// True if the kubelet wrote the file: it lies in a folder whose name begins with two dots, and beside that folder the
