@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{Admin, View};
-use crate::config::{self, Config, Server, Writer};
+use crate::config::{self, Config, Server};
 use crate::fleet::{BackendMonitor, PollIntervals};
 use crate::guard::EntryCause;
 use crate::live::watch::{Timing, WatchHandle, watch};
@@ -250,9 +250,13 @@ impl App {
         let runtime = tokio::runtime::Handle::current();
         move |reading| {
             let _inside = runtime.enter();
+            let before = store.current();
             let watched = store.reload(reading);
             let current = store.current();
-            guards.follow(|| cause_of(&current.snapshot.config));
+            guards.follow(|| {
+                let (before, after) = (&before.snapshot.config, &current.snapshot.config);
+                EntryCause::of(Some(before), after, config::written_by(&after.path).as_ref())
+            });
             bridge.follow(current.snapshot.config.telemetry.sample);
             meters.prune(current.targets_off_path().iter().map(|target| &target.labels));
             shadows.follow(&current.snapshot.config);
@@ -355,16 +359,6 @@ impl App {
             "drain ended: cutting the answers still in flight; raise server.drain if they need longer"
         );
         Ended::Cut
-    }
-}
-
-/// Returns the cause of a reading: the command that wrote this text, or a person.
-fn cause_of(config: &Config) -> EntryCause {
-    match config::written_by(&config.path).filter(|written| written.hash == config.text_hash).map(|written| written.by)
-    {
-        Some(Writer::Shift) => EntryCause::Shift,
-        Some(Writer::Resume) => EntryCause::Resume,
-        None => EntryCause::Edit,
     }
 }
 
