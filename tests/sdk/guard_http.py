@@ -6,6 +6,7 @@ Each phase starts the binary beside two scripted servers, sends requests one aft
 ended, and compares: the evidence to 1e-6 in the logarithm; trials, counted failures, keys, verdict and state exactly.
 """
 
+import atexit
 import http.client
 import json
 import math
@@ -128,6 +129,7 @@ retry_budget = 1.0
 {guard}
 """)
         self.process = subprocess.Popen([binary, "--config", self.file], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        atexit.register(self.process.kill)
         addresses = {}
         for line in self.process.stdout:
             text = json.loads(line)
