@@ -77,13 +77,18 @@ fn shown_value(key: &str, value: &str, ended: bool) -> String {
     }
 }
 
-/// Returns a URL without its query and what follows the second segment of its path, where webhooks have their token.
+/// Returns a URL without its path and query, where webhooks have their token. The path of a backend, which ends with a
+/// version such as `/v1`, is shown.
 fn without_token(url: &str, host: usize) -> String {
-    let place = |sign: char, n: usize| url.match_indices(sign).map(|(at, _)| at).filter(|at| *at >= host).nth(n);
-    match place('/', 2).into_iter().chain(place('?', 0)).min() {
-        Some(end) => format!("{}/****", url.get(..end).unwrap_or_default().trim_end_matches('/')),
-        None => url.to_owned(),
+    let rest = url.get(host..).unwrap_or_default();
+    let Some(path) = rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)) else { return url.to_owned() };
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let is_version =
+        last.strip_prefix('v').is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()));
+    if path == "/" || (is_version && !path.contains(['?', '#'])) {
+        return url.to_owned();
     }
+    format!("{}/****", url.strip_suffix(path).unwrap_or_default())
 }
 
 /// True if `value` is long and mixes letters and digits without a break, as keys do and names do not.
@@ -109,12 +114,9 @@ mod tests {
             ("api_key = abc", "api_key = ****"),
             ("api_key = \"\"\"canary", "api_key = \"****"),
             ("url = \"https://u:p@host/v1\"", "url = \"https://****@host/v1\""),
-            (
-                "notify = { url = \"https://h.example/services/T0/B0/x\"",
-                "notify = { url = \"https://h.example/services/T0/****\"",
-            ),
-            ("url = \"https://h.example/hook?sig=x\"", "url = \"https://h.example/hook/****\""),
-            ("url = \"https://h.example:1/a/v1/\"", "url = \"https://h.example:1/a/v1/****\""),
+            ("notify = { url = \"https://h.example/services/T0/B0/x\"", "notify = { url = \"https://h.example/****\""),
+            ("url = \"https://h.example/hook?sig=x\"", "url = \"https://h.example/****\""),
+            ("url = \"https://h.example:1/a/v1/\"", "url = \"https://h.example:1/a/v1/\""),
             ("url = \"https://h.example/a/v1\"", "url = \"https://h.example/a/v1\""),
             ("tls = { key = \"client-key.pem\" }", "tls = { key = \"client-key.pem\" }"),
             ("system = { append = \"\" }", "system = { append = \"\" }"),

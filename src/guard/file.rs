@@ -18,6 +18,9 @@ impl Identity {
     /// Hashes a backend's section.
     pub fn of(backend: &Backend) -> Self {
         let Backend { engine, url, models, family, translation, system, .. } = backend;
+        // The longest match counts, not the order.
+        let mut models: Vec<String> = models.iter().map(|one| format!("{one:?}")).collect();
+        models.sort();
         // The wording counts, not the file that holds it.
         let wording = system.as_ref().map(|own| (own.mode, own.text.as_deref()));
         Self([

@@ -138,9 +138,10 @@ impl Guard {
         }
     }
 
-    /// True if the candidate's requests go to the baseline, where it may serve them: its effective percent is 0.
+    /// True if the candidate's requests go to the baseline, where it may serve them: its effective percent is 0. Another
+    /// `action` in the file does not give it back: only the named ways do.
     pub fn is_withdrawn(&self) -> bool {
-        self.state() != State::Watching && self.facts.action == GuardAction::Rollback
+        self.state() != State::Watching
     }
 
     /// Number of the epoch for a request that is drawn at this moment; `None` if it is no trial, because the candidate

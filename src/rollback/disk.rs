@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -23,11 +23,27 @@ pub(super) struct Disk(Option<(PathBuf, Mutex<Inside>)>);
 #[derive(Debug, Default)]
 struct Inside {
     /// Held while this process is the file's writer.
-    lock: Option<File>,
+    lock: Option<Lock>,
     /// True if the file cannot be read: it is left as it is, so that a person can look at it.
     is_foreign: bool,
     error: Option<String>,
     errors: u64,
+}
+
+/// A lock that is held, and the path that it was taken at.
+#[derive(Debug)]
+struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// True if other processes find this lock at its path: the folder may have been replaced.
+    fn is_there(&self) -> bool {
+        let id = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let (own, there) = (self.file.metadata().map(id), std::fs::metadata(&self.path).map(id));
+        matches!((own, there), (Ok(own), Ok(there)) if own == there)
+    }
 }
 
 /// Reason for which the file is not used.
@@ -35,6 +51,8 @@ struct Inside {
 enum DiskError {
     #[error("another process writes to it")]
     Locked,
+    #[error("it is not a regular file")]
+    NotAFile,
     #[error("{0}")]
     Content(#[from] StateError),
     #[error("{0}")]
@@ -45,6 +63,8 @@ impl Disk {
     /// Opens the file and reads it. Without a path, or if it cannot be used, the state is in memory alone.
     pub(super) fn open(path: Option<PathBuf>) -> (Self, StateFile) {
         let Some(path) = path else { return (Self(None), StateFile::default()) };
+        // A link stays one.
+        let path = std::fs::canonicalize(&path).unwrap_or(path);
         let mut inside = Inside::default();
         // Withdrawals hold for a second process too, which only does not write them.
         match take_lock(&path) {
@@ -54,7 +74,7 @@ impl Disk {
         let state = match read(&path) {
             Ok(state) => state,
             Err(error) => {
-                inside.is_foreign = matches!(error, DiskError::Content(_));
+                inside.is_foreign = true;
                 inside.failed(&path, &error);
                 StateFile::default()
             }
@@ -69,9 +89,12 @@ impl Disk {
         if inside.is_foreign {
             return;
         }
-        let written = match &inside.lock {
-            Some(_) => Ok(()),
-            None => take_lock(path).map(|file| inside.lock = Some(file)),
+        let written = match inside.lock.take().filter(Lock::is_there).map_or_else(|| take_lock(path), Ok) {
+            Ok(lock) => {
+                inside.lock = Some(lock);
+                Ok(())
+            }
+            Err(error) => Err(error),
         };
         match written.and_then(|()| replace(path, bytes).map_err(DiskError::Io)) {
             Ok(()) => {
@@ -111,18 +134,22 @@ impl Inside {
 }
 
 /// Takes the lock, which this process holds from then on.
-fn take_lock(path: &Path) -> Result<File, DiskError> {
+fn take_lock(path: &Path) -> Result<Lock, DiskError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.lock"));
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(MODE).open(beside)?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(MODE).open(&beside)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock { file, path: beside }),
         Err(error) if error == rustix::io::Errno::WOULDBLOCK => Err(DiskError::Locked),
         Err(error) => Err(DiskError::Io(error.into())),
     }
 }
 
 fn read(path: &Path) -> Result<StateFile, DiskError> {
+    // Reading a pipe would wait for ever.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(DiskError::NotAFile);
+    }
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(StateFile::default()),

@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::disk::Disk;
 use super::ends;
 use super::entry::{Entry, Totals};
-use super::history::History;
+use super::history::{self, History};
 use super::inside::Inside;
 use super::log::log;
 use super::message::Message;
@@ -21,7 +22,9 @@ use super::seen::{self, CandidateGuard, GuardSeen};
 use super::trial::{Trials, Watch, Watched};
 use crate::choose::Choice;
 use crate::config::Config;
-use crate::guard::{BaselineHealth, Ended, EntryCause, Guard, Lift, Move, MoveKind, Now, Side, StateFile, Waiting};
+use crate::guard::{
+    BaselineHealth, Ended, EntryCause, Guard, Lift, Move, MoveKind, Now, Side, State, StateFile, Waiting,
+};
 use crate::live::{InForce, Store};
 use crate::model::{Percent, Reason, TraceId};
 use crate::outcome::{Outcome, Role};
@@ -45,6 +48,8 @@ pub struct Guards {
     stats: Arc<Stats>,
     notices: Notices,
     disk: Disk,
+    /// Wakes the writer of the state file.
+    changed: Notify,
     /// Name of the process in messages.
     instance: String,
 }
@@ -68,7 +73,7 @@ impl Guards {
         };
         let notices = Notices::default();
         let (is_on, inside) = (AtomicBool::new(false), Mutex::new(inside));
-        let guards = Self { is_on, inside, store, stats, notices, disk, instance };
+        let guards = Self { is_on, inside, store, stats, notices, disk, changed: Notify::new(), instance };
         guards.begin(&in_force, &state, now);
         Arc::new(guards)
     }
@@ -97,6 +102,18 @@ impl Guards {
         inside.is_changed = true;
         self.is_on.store(!inside.entries.is_empty(), Relaxed);
         self.withdraw(inside);
+        let is_found = |name: &str| inside.entries.iter().any(|entry| entry.name() == name);
+        let gone =
+            state.candidates.iter().filter(|saved| saved.state != State::Watching && !is_found(&saved.candidate));
+        for saved in gone {
+            let name = &saved.candidate;
+            let why = match in_force.snapshot.config.guard {
+                None => "the file has no [guard] any more".to_owned(),
+                Some(_) => format!("{name} is not a candidate of the file any more"),
+            };
+            tracing::info!(backend = name, event = "lifted", from = saved.state.as_str(), to = "watching", "{why}");
+            inside.history.lifted(saved, why, now);
+        }
         self.tell(inside, in_force, moves, now);
     }
 
@@ -239,7 +256,7 @@ impl Guards {
             let number = entry.number;
             moves.extend(entry.guard.tick(is_well, now).into_iter().map(|one| (number, one)));
         }
-        let is_held = inside.entries.iter().any(|entry| entry.guard.state() == crate::guard::State::Held);
+        let is_held = inside.entries.iter().any(|entry| entry.guard.state() == State::Held);
         if (is_held || self.disk.is_failing()) && now.at.saturating_duration_since(inside.saved_at) >= RESAVE {
             inside.is_changed = true;
         }
@@ -276,6 +293,7 @@ impl Guards {
     fn tell_of(&self, inside: &mut Inside, in_force: &InForce, (entry, moves): (&Entry, Vec<Move>), now: Now) {
         for one in moves {
             inside.is_changed = true;
+            self.changed.notify_one();
             inside.history.moved(entry.name(), &one, now);
             log(entry.name(), &one);
             let config = &in_force.snapshot.config;
@@ -306,7 +324,8 @@ impl Guards {
 
     /// Returns the history as JSON.
     pub fn history(&self) -> serde_json::Result<Vec<u8>> {
-        lock(&self.inside).history.to_json()
+        let entries = lock(&self.inside).history.entries();
+        history::to_json(&entries)
     }
 
     /// Looks at ages, writes the state file and sends messages, until the process ends.
@@ -314,7 +333,13 @@ impl Guards {
         let sender = tokio::spawn(Arc::clone(&self).send_messages());
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let next = async |ticks: &mut tokio::time::Interval| {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.changed.notified() => {}
+            }
+        };
+        while stop.run_until_cancelled(next(&mut ticks)).await.is_some() {
             self.tick();
             self.save().await;
         }
@@ -327,7 +352,7 @@ impl Guards {
 
     /// Writes the state file if the state has changed.
     pub async fn save(self: &Arc<Self>) {
-        let state = {
+        let (candidates, history) = {
             let now = this_moment();
             let inside = &mut *lock(&self.inside);
             if !inside.is_changed {
@@ -335,11 +360,17 @@ impl Guards {
             }
             (inside.is_changed, inside.saved_at) = (false, now.at);
             let candidates = inside.entries.iter().map(|entry| entry.guard.saved(now)).collect();
-            StateFile { candidates, history: inside.history.entries().clone() }
+            (candidates, inside.history.entries())
         };
         let guards = Arc::clone(self);
         // It fails only if the runtime ends, which the state of the file survives.
-        drop(tokio::task::spawn_blocking(move || guards.disk.write(&state.write())).await);
+        drop(
+            tokio::task::spawn_blocking(move || {
+                let state = StateFile { candidates, history: history.as_ref().clone() };
+                guards.disk.write(&state.write());
+            })
+            .await,
+        );
     }
 }
 

@@ -1,16 +1,18 @@
 //! The history: generations of the file, and the guard's moves between them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::guard::{Entry, EntryCause, EntryMove, HISTORY, Move, Now};
+use crate::guard::{Entry, EntryCause, EntryMove, HISTORY, Move, Now, Saved, State};
 use crate::live::InForce;
 
 /// The last entries, the oldest first.
 #[derive(Debug)]
 pub(super) struct History {
-    entries: VecDeque<Entry>,
+    /// Shared with readers, who work on it outside the lock.
+    entries: Arc<VecDeque<Entry>>,
     /// Generation and hash in force.
     current: (u64, String),
 }
@@ -23,8 +25,8 @@ struct Page<'a> {
 
 impl History {
     /// Continues earlier entries.
-    pub(super) const fn new(entries: VecDeque<Entry>) -> Self {
-        Self { entries, current: (0, String::new()) }
+    pub(super) fn new(entries: VecDeque<Entry>) -> Self {
+        Self { entries: Arc::new(entries), current: (0, String::new()) }
     }
 
     /// Adds the generation in force.
@@ -44,25 +46,38 @@ impl History {
         self.current.0 == generation
     }
 
+    /// Adds the lift of a withdrawal of an earlier process.
+    pub(super) fn lifted(&mut self, saved: &Saved, why: String, now: Now) {
+        let moved = EntryMove { candidate: saved.candidate.clone(), from: saved.state, to: State::Watching, why };
+        self.of_guard(moved, now);
+    }
+
     /// Adds a move of the guard.
     pub(super) fn moved(&mut self, candidate: &str, one: &Move, now: Now) {
-        let (generation, hash) = self.current.clone();
         let moved = EntryMove { candidate: candidate.to_owned(), from: one.from, to: one.to, why: one.why.clone() };
+        self.of_guard(moved, now);
+    }
+
+    fn of_guard(&mut self, moved: EntryMove, now: Now) {
+        let (generation, hash) = self.current.clone();
         let percents = BTreeMap::new();
         self.add(Entry { at: now.time, generation, cause: EntryCause::Guard, hash, percents, moved: Some(moved) });
     }
 
     fn add(&mut self, entry: Entry) {
-        self.entries.push_back(entry);
-        let surplus = self.entries.len().saturating_sub(HISTORY);
-        self.entries.drain(..surplus);
+        let entries = Arc::make_mut(&mut self.entries);
+        entries.push_back(entry);
+        let surplus = entries.len().saturating_sub(HISTORY);
+        entries.drain(..surplus);
     }
 
-    pub(super) const fn entries(&self) -> &VecDeque<Entry> {
-        &self.entries
+    /// The entries, to be read outside the lock.
+    pub(super) fn entries(&self) -> Arc<VecDeque<Entry>> {
+        Arc::clone(&self.entries)
     }
+}
 
-    pub(super) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(&Page { history: &self.entries })
-    }
+/// Returns the document of the admin port.
+pub(super) fn to_json(entries: &VecDeque<Entry>) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&Page { history: entries })
 }

@@ -274,9 +274,9 @@ fn an_alert_is_told_once_an_epoch_and_nothing_moves() {
     // With the other action the evidence that is there acts at once.
     let moves = guard.reload(facts(&format!("{FILE}alpha = 0.02\n")), times.s(202)).moves;
     assert_eq!((kinds(&moves), moves[0].to, guard.is_withdrawn()), (vec![MoveKind::Held], State::Held, true));
-    // And back: the state stays, the requests do not.
+    // And back: no other save gives the requests back.
     assert!(guard.reload(facts(&format!("{alert}alpha = 0.02\n")), times.s(203)).warning.is_some());
-    assert_eq!((guard.state(), guard.is_withdrawn(), guard.drawn()), (State::Held, false, None));
+    assert_eq!((guard.state(), guard.is_withdrawn(), guard.drawn()), (State::Held, true, None));
 }
 
 #[test]

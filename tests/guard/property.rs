@@ -119,7 +119,7 @@ proptest! {
             if before != State::Watching && may_lift && moves.is_empty() {
                 prop_assert!(false, "{:?} is not lifted", before);
             }
-            prop_assert_eq!(guard.is_withdrawn(), state != State::Watching && file != 8);
+            prop_assert_eq!(guard.is_withdrawn(), state != State::Watching);
             prop_assert_eq!(guard.drawn().is_some(), state == State::Watching);
         }
     }

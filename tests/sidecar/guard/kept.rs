@@ -80,3 +80,21 @@ async fn a_state_file_that_cannot_be_used_is_left_alone_and_said() {
     }
     assert_eq!(guard_of(admin, "qwen").await["state"], "held");
 }
+
+#[tokio::test]
+async fn a_link_stays_a_link_and_a_pipe_is_not_read() {
+    let [openai, qwen, other] = sims().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (link, target) = (folder.path().join("state.json"), folder.path().join("target.json"));
+    std::fs::write(&target, "{\"version\":1,\"candidates\":[],\"history\":[]}").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let text = guarded(&[&openai, &qwen, &other], "qwen = 50", QUICK, "state = \"state.json\"");
+    let process = start(folder.path(), &text);
+    eventually(|| std::fs::read_to_string(&target).is_ok_and(|text| text.contains("\"start\""))).await;
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    drop(process);
+    std::fs::remove_file(&link).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&link).status().unwrap().success());
+    let process = start(folder.path(), &text);
+    assert_eq!(process_status(&process).await["state"]["error"], "it is not a regular file");
+}

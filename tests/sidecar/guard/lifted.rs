@@ -91,3 +91,14 @@ async fn the_commands_say_what_is_withdrawn_and_lift_it() {
     let (table, err) = run(&["history"]);
     assert!(table.contains("resume") && err.contains("state.json"), "{table}{err}");
 }
+
+#[tokio::test]
+async fn another_action_does_not_give_a_withdrawn_candidate_back() {
+    let [openai, qwen, other] = sims().await;
+    let text = guarded(&[&openai, &qwen, &other], "qwen = 50", QUICK, "");
+    let running = launch(&text, true).await;
+    tripped(&running, &qwen).await;
+    save(&running, &text.replace(QUICK, "alpha = 0.5\naction = \"alert\"")).await;
+    assert_eq!(state(&running).await.0, "held");
+    assert_eq!(running.status().await["routes"][0]["effective"]["qwen"], 0.0);
+}
