@@ -70,10 +70,7 @@ impl GuardStatus {
             until: report.until.map(rfc3339),
             trials: report.tally.trials,
             counted: report.tally.counted,
-            rate: Rates {
-                candidate: report.tally.rate(Side::Candidate),
-                baseline: report.tally.rate(Side::Baseline),
-            },
+            rate: Rates { candidate: report.tally.rate(Side::Candidate), baseline: report.tally.rate(Side::Baseline) },
             keys: report.keys,
             evidence: report.ln_evidence.exp(),
             threshold: report.threshold,

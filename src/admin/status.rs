@@ -219,7 +219,11 @@ impl Status {
             uptime_s: (view.uptime_s * 10.0).round() / 10.0,
             in_flight: view.stats.in_flight.get(),
             routes: view.routes.iter().map(route).collect(),
-            backends: view.backends.iter().map(|one| backend(one, &view.guard, day_of(jiff::Timestamp::now()))).collect(),
+            backends: view
+                .backends
+                .iter()
+                .map(|one| backend(one, &view.guard, day_of(jiff::Timestamp::now())))
+                .collect(),
             state: StateStatus::of(view),
             shadow: ShadowStatus::of(view),
         }

@@ -164,7 +164,12 @@ pub fn choose(
 }
 
 /// Returns the backend that the split chose for the first try of a repeated request, which its key tells.
-fn first_try(config: &Config, (salts, shares): (&Salts, &Shares), choice: &Choice, keyed: &Keyed<'_>) -> Option<BackendId> {
+fn first_try(
+    config: &Config,
+    (salts, shares): (&Salts, &Shares),
+    choice: &Choice,
+    keyed: &Keyed<'_>,
+) -> Option<BackendId> {
     if choice.reason() != Reason::Pinned(Pin::Retry) {
         return None;
     }

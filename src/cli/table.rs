@@ -108,9 +108,8 @@ fn write_guards(text: &mut String, status: &Status) -> std::fmt::Result {
     }
     for route in &status.routes {
         let signals = route.signals.iter().filter(|(_, signals)| signals.abort + signals.retry > 0);
-        let signals: Vec<String> = signals
-            .map(|(backend, one)| format!("{backend} {} left, {} retried", one.abort, one.retry))
-            .collect();
+        let signals: Vec<String> =
+            signals.map(|(backend, one)| format!("{backend} {} left, {} retried", one.abort, one.retry)).collect();
         if !signals.is_empty() {
             writeln!(text, "signals of {}: {}", route.name, signals.join(", "))?;
         }

@@ -41,6 +41,15 @@ impl Proxy {
         timeouts: ClientTimeouts,
         (sinks, shadows, guards): (Sinks, Arc<Shadows>, Arc<Guards>),
     ) -> Self {
-        Self { store, stats, shutdown, budget: Mutex::new(Budget::new(Instant::now())), timeouts, sinks, shadows, guards }
+        Self {
+            store,
+            stats,
+            shutdown,
+            budget: Mutex::new(Budget::new(Instant::now())),
+            timeouts,
+            sinks,
+            shadows,
+            guards,
+        }
     }
 }

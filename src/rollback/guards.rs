@@ -161,9 +161,12 @@ impl Guards {
         let side = if choice.backend() == config.baseline { Side::Baseline } else { Side::Candidate };
         let now = Instant::now();
         let left = left(route);
-        let might = route.percent.iter().filter(|(candidate, _)| side == Side::Baseline || *candidate == choice.backend());
+        let might =
+            route.percent.iter().filter(|(candidate, _)| side == Side::Baseline || *candidate == choice.backend());
         let fit: Vec<(&str, Percent)> = might
-            .filter(|(candidate, own)| *own > Percent::ZERO && in_force.is_fit(*candidate, side == Side::Candidate, now))
+            .filter(|(candidate, own)| {
+                *own > Percent::ZERO && in_force.is_fit(*candidate, side == Side::Candidate, now)
+            })
             .map(|(candidate, own)| (config[*candidate].name.as_str(), *own))
             .collect();
         let inside = &mut *lock(&self.inside);
@@ -291,7 +294,11 @@ impl Guards {
         let config = &self.store.current().snapshot.config;
         let inside = lock(&self.inside);
         GuardSeen {
-            candidates: inside.entries.iter().map(|entry| seen::candidate(entry, &shares(config, entry.name()))).collect(),
+            candidates: inside
+                .entries
+                .iter()
+                .map(|entry| seen::candidate(entry, &shares(config, entry.name())))
+                .collect(),
             unwatched: inside.waiting.unwatched(),
             messages: self.notices.counts(),
             state: self.disk.seen(),

@@ -84,5 +84,9 @@ impl Sinks {
 /// True if an unsampled request is traced all the same: it failed, failed over, was slow, or was copied.
 fn is_worth_keeping(outcome: &Outcome, keep: Keep) -> bool {
     let is_error = outcome.fault.is_some() || outcome.status.is_some_and(|status| status >= 400);
-    is_error || outcome.is_copied || outcome.tripped.is_some() || outcome.legs.len() > 1 || outcome.total() > keep.slower_than
+    is_error
+        || outcome.is_copied
+        || outcome.tripped.is_some()
+        || outcome.legs.len() > 1
+        || outcome.total() > keep.slower_than
 }

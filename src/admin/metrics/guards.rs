@@ -77,11 +77,8 @@ fn signals(view: &View) -> Vec<(Labels, Value)> {
     for route in &view.routes {
         for (backend, counts) in &route.signals {
             for (signal, count) in ["abort", "retry"].into_iter().zip(counts) {
-                let labels = vec![
-                    ("route", route.name.clone()),
-                    ("backend", backend.clone()),
-                    ("signal", signal.to_owned()),
-                ];
+                let labels =
+                    vec![("route", route.name.clone()), ("backend", backend.clone()), ("signal", signal.to_owned())];
                 samples.push((labels, Value::Counter(*count)));
             }
         }
