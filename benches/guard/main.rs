@@ -3,7 +3,7 @@
 //! `cargo bench --bench guard -- errors both --runs 20`. Each run has its own process, servers and application, which
 //! sends 200 requests a second. A broken bound ends the bench with an error, after all scenarios.
 //!
-//! `--at-once N` limits the runs at once, `--quick` has a healthy time of 10 s instead of a minute, to try the bench
+//! `--at-once N` limits the runs at once, as the limit on open files does; `--quick` has a healthy time of 10 s instead of a minute, to try the bench
 //! out. `SHIFTGATE_BINARY` names another shiftgate than the one that is built with the bench.
 
 #![expect(clippy::print_stdout, reason = "a bench prints")]
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use run::Outcome;
 use scenario::{SCENARIOS, Scenario};
 
-/// Time between the beginnings of two runs, a fraction of that between two requests apart from whole ones.
+/// Time between the beginnings of two runs: ten requests and a twentieth, so that 20 runs send at different moments.
 const SPREAD: Duration = Duration::from_micros(50_250);
 
 struct Arguments {
@@ -61,13 +61,14 @@ impl Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::read()?;
     // Applications and servers all live in this process.
-    rlimit::increase_nofile_limit(u64::MAX)?;
+    let most_sockets = rlimit::increase_nofile_limit(u64::MAX)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let mut broken = Vec::new();
         for scenario in &arguments.scenarios {
-            println!("\n## {}", scenario.name);
-            let outcomes = Box::pin(all(*scenario, &arguments)).await?;
+            let at_once = arguments.at_once.min(most_sockets / scenario.sockets).clamp(1, arguments.runs);
+            println!("\n## {}, {at_once} runs at once", scenario.name);
+            let outcomes = Box::pin(all(*scenario, at_once, &arguments)).await?;
             let (text, is_kept) = scenario.judge(&outcomes);
             println!("{}: {text}: {}", scenario.name, if is_kept { "held" } else { "BROKEN" });
             if !is_kept {
@@ -80,11 +81,11 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Runs a scenario as often as asked, so many at once, and prints a line for each run as it ends.
-async fn all(scenario: Scenario, arguments: &Arguments) -> anyhow::Result<Vec<Outcome>> {
+async fn all(scenario: Scenario, at_once: u64, arguments: &Arguments) -> anyhow::Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     let mut first = 0;
     while first < arguments.runs {
-        let last = arguments.runs.min(first.saturating_add(arguments.at_once));
+        let last = arguments.runs.min(first.saturating_add(at_once));
         let mut running = JoinSet::new();
         // Processes start first, so that no run is disturbed by the start of another.
         let begins_at = Instant::now() + Duration::from_secs(2);

@@ -40,8 +40,8 @@ pub(crate) async fn run(
     begins_at: Instant,
     healthy: Duration,
 ) -> anyhow::Result<Outcome> {
-    let openai = Server::start("gpt-4o", number * 2)?;
-    let qwen = Server::start("qwen", number * 2 + 1)?;
+    let mut openai = Server::start("gpt-4o", number * 2)?;
+    let mut qwen = Server::start("qwen", number * 2 + 1)?;
     let process = Process::start(&openai.url(), &qwen.url())?;
     tokio::time::sleep_until(begins_at.into()).await;
     let stop = CancellationToken::new();
@@ -54,7 +54,8 @@ pub(crate) async fn run(
     }
     stop.cancel();
     outcome.tally = application.await?;
-    ensure!(openai.is_running() && qwen.is_running(), "a server has ended");
+    openai.check().await?;
+    qwen.check().await?;
     Ok(outcome)
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Scenario {
     pub(crate) lasts: Option<Duration>,
     /// Time from the onset up to which a rollback is looked for.
     pub(crate) look: Duration,
+    /// Open sockets of the bench in one run, at most: two for each request under way, and some.
+    pub(crate) sockets: u64,
     bound: Bound,
 }
 
@@ -44,6 +46,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
         baseline: Mode::Well,
         lasts: None,
         look: SECOND.saturating_mul(130),
+        sockets: 200,
         bound: Bound::Held,
     },
     Scenario {
@@ -52,6 +55,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
         baseline: Mode::Well,
         lasts: Some(MINUTE),
         look: SECOND.saturating_mul(120),
+        sockets: 200,
         bound: Bound::Left(3),
     },
     Scenario {
@@ -60,6 +64,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
         baseline: Mode::Well,
         lasts: None,
         look: MINUTE.saturating_mul(6),
+        sockets: 200,
         bound: Bound::RolledBack,
     },
     Scenario {
@@ -68,6 +73,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
         baseline: Mode::Well,
         lasts: None,
         look: MINUTE.saturating_mul(7),
+        sockets: 800,
         bound: Bound::RolledBack,
     },
     Scenario {
@@ -76,6 +82,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
         baseline: HALF,
         lasts: Some(MINUTE),
         look: SECOND.saturating_mul(130),
+        sockets: 200,
         bound: Bound::Left(2),
     },
     Scenario {
@@ -84,6 +91,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
         baseline: Mode::Fails(0.5, SECOND.saturating_mul(10)),
         lasts: Some(MINUTE),
         look: SECOND.saturating_mul(130),
+        sockets: 2_400,
         bound: Bound::Left(2),
     },
 ];

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use anyhow::Context;
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -83,9 +84,12 @@ impl Server {
         self.shared.requests.load(Relaxed)
     }
 
-    /// True if it serves in its mode, and has not ended by an error.
-    pub(crate) fn is_running(&self) -> bool {
-        !self.task.is_finished()
+    /// Returns the error that has ended the server, if one has: its counts are wrong then.
+    pub(crate) async fn check(&mut self) -> anyhow::Result<()> {
+        if self.task.is_finished() {
+            (&mut self.task).await?.context("a server has ended")?;
+        }
+        Ok(())
     }
 }
 
