@@ -85,7 +85,7 @@ fn without_token(url: &str, host: usize) -> String {
     let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let is_version =
         last.strip_prefix('v').is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()));
-    if path == "/" || (is_version && !path.contains(['?', '#'])) {
+    if path == "/" || path == "/metrics" || (is_version && !path.contains(['?', '#'])) {
         return url.to_owned();
     }
     format!("{}/****", url.strip_suffix(path).unwrap_or_default())
