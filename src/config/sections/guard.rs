@@ -92,6 +92,10 @@ fn webhook(
         let mut s = Section::new("url", value, p);
         let (env, file) = (s.read("env", p, string), s.read("file", p, string));
         s.finish(p);
+        if env.or(file).is_some_and(|text| text.contains("://")) {
+            p.add(&value.span(), "env and file name a place, not the URL", "write url = \"https://…\" without braces");
+            return None;
+        }
         match (env, file) {
             (Some(name), None) => {
                 let found = context.variable(name).ok_or_else(|| format!("the environment variable {name} is not set"));
