@@ -92,21 +92,20 @@ fn webhook(
         let mut s = Section::new("url", value, p);
         let (env, file) = (s.read("env", p, string), s.read("file", p, string));
         s.finish(p);
-        if env.or(file).is_some_and(|text| text.contains("://")) {
-            p.add(&value.span(), "env and file name a place, not the URL", "write url = \"https://…\" without braces");
-            return None;
-        }
         match (env, file) {
             (Some(name), None) => {
-                let found = context.variable(name).ok_or_else(|| format!("the environment variable {name} is not set"));
+                let found = context
+                    .variable(name)
+                    .ok_or_else(|| format!("the environment variable {} is not set", place(name)));
                 (Some(SecretSource::Env { name: name.to_owned(), optional: false }), found)
             }
             (None, Some(path)) => {
                 let path = context.resolve(path);
                 p.watched.push(path.clone());
-                let found = read_secret_file(&path)
-                    .map(|text| String::from_utf8_lossy(&text).trim().to_owned())
-                    .map_err(|error| format!("the file {} cannot be read: {error}", path.display()));
+                let found =
+                    read_secret_file(&path).map(|text| String::from_utf8_lossy(&text).trim().to_owned()).map_err(
+                        |error| format!("the file {} cannot be read: {error}", place(&path.display().to_string())),
+                    );
                 (Some(SecretSource::File { path, optional: false }), found)
             }
             _ => {
@@ -142,6 +141,11 @@ fn webhook(
         }
     };
     Some((source, url))
+}
+
+/// Returns the name of a place for a message; a URL that was written there by mistake is hidden.
+fn place(name: &str) -> &str {
+    if name.contains("://") { "****" } else { name }
 }
 
 fn is_url(text: &str) -> bool {
