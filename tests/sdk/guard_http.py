@@ -286,7 +286,7 @@ def main():
             phase.request(candidate=phase.rng.choice(["failed", "answered"]))
         mixed(phase, 120, ["answered"])
         seen = phase.compare("held")
-        assert seen["until"] and seen["cause"] == "errors" and "until" in seen["next"], seen
+        assert seen["until"] and seen["cause"] == "errors" and "shiftgate resume" in seen["next"], seen
         assert phase.status()[0]["routes"][0]["effective"] == {"qwen": 0.0}
         phase.end("the trip: held")
 
