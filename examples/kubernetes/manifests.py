@@ -3,7 +3,7 @@
 import copy
 import tomllib
 
-from expected import KINDS, POD, POLICY, SIDECAR, TOKEN, VOLUMES
+from expected import KINDS, POD, POLICY, SIDECAR, STATE, TOKEN, VOLUMES
 
 UNITS = {"Mi": 1 << 20, "MiB": 1 << 20, "Gi": 1 << 30, "GiB": 1 << 30, "KiB": 1 << 10}
 # Bytes that the process needs beside bodies and copies: four times its measured memory with 64 busy connections.
@@ -60,6 +60,7 @@ def pod_problems(pod, file):
     yield "memory", size(container["resources"]["limits"]["memory"]) >= needed
     yield "listen", server.get("listen", "127.0.0.1:8080").startswith("127.0.0.1:")
     yield "admin port", [one.get("containerPort") for one in container["ports"]] == [int(server["admin"].rsplit(":", 1)[1])]
+    yield "state", server.get("state", "").startswith(f"{STATE}/")
     yield "grace", pod.get("terminationGracePeriodSeconds", 30) > int(server.get("drain", "20s").removesuffix("s"))
 
 
