@@ -23,7 +23,7 @@ const MOST_KEPT: usize = 64;
 /// Delay from which a request counts as behind its schedule.
 const LATE: Duration = Duration::from_millis(50);
 
-/// What became of the requests.
+/// Counts of the requests by result.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     pub(crate) sent: u64,

@@ -15,7 +15,7 @@ const POLL: Duration = Duration::from_millis(200);
 /// Time for which the application goes on after a rollback.
 const AFTERWARDS: Duration = Duration::from_secs(2);
 
-/// What happened in one run. Times are from the onset.
+/// Events of one run. Times are from the onset.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outcome {
     number: u64,

@@ -1,4 +1,4 @@
-//! What happens to the servers, and what has to hold.
+//! Scenarios: the events at the servers, and the bounds that have to hold.
 
 use std::time::Duration;
 

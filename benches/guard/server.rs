@@ -23,7 +23,7 @@ const FAILED: &str = "HTTP/1.1 500 Internal Server Error\r\ncontent-type: applic
     {\"error\":{\"message\":\"it fails\",\"type\":\"server_error\",\"param\":null,\"code\":0}}";
 const UNKNOWN: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
 
-/// What a server does with the requests that arrive from one moment on.
+/// Behaviour of a server towards the requests that arrive from one moment on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Mode {
     /// Answers all.

@@ -79,7 +79,7 @@ pub(crate) struct RouteStatus {
     /// The part of `pinned` that only the translation detected.
     #[serde(default)]
     pub pinned_late: BTreeMap<String, u64>,
-    /// What applications did with answers, by the backend that the split chose.
+    /// Signals of applications about answers, by the backend that the split chose.
     #[serde(default)]
     pub signals: BTreeMap<String, SignalsStatus>,
 }

@@ -1,4 +1,4 @@
-//! What a candidate's breaker tells: how often it opened, and for how long it has not closed. A candidate that is simply
+//! The memory of a candidate's breaker: how often it opened, and for how long it has not closed. A candidate that is simply
 //! dead never trips the test of failures, because the breaker takes its requests away.
 
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! What the file says about one candidate that matters to its guard.
+//! The facts of the file about one candidate that matter to its guard.
 
 use serde::{Deserialize, Serialize};
 

@@ -207,7 +207,7 @@ impl Guard {
         self.epoch.tally()
     }
 
-    /// What the file says about the candidate.
+    /// Facts of the file about the candidate.
     pub const fn facts(&self) -> &FileFacts {
         &self.facts
     }

@@ -11,7 +11,7 @@ use crate::guard::{BaselineHealth, Ended, Move, Now, OtherSide, Waiting};
 use crate::live::InForce;
 use crate::outcome::{LegKind, Outcome, Role};
 
-/// What requests, the reader of the file and the ticker share.
+/// State that requests, the reader of the file and the ticker share.
 #[derive(Debug)]
 pub(super) struct Inside {
     /// A guard for each candidate of the file.

@@ -1,4 +1,4 @@
-//! What the file says to the guards.
+//! The rules of the file for the guards.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a restart keeps, and a state file that cannot be used.
+//! A restart keeps withdrawals; a state file that cannot be used is left alone.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What lifts a withdrawal.
+//! The ways that lift a withdrawal.
 
 use serde_json::Value;
 

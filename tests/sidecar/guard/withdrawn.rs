@@ -1,4 +1,4 @@
-//! What withdraws a candidate, and what does not.
+//! Events that withdraw a candidate, and events that do not.
 
 use std::time::Duration;
 
