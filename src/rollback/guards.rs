@@ -172,7 +172,7 @@ impl Guards {
         let (settings, route) = (config.guard.as_ref()?, &config[choice.route()]);
         let side = if choice.backend() == config.baseline { Side::Baseline } else { Side::Candidate };
         let now = Instant::now();
-        let left = rules::left(route);
+        let left = route.left();
         let might =
             route.percent.iter().filter(|(candidate, _)| side == Side::Baseline || *candidate == choice.backend());
         let fit: Vec<(&str, Percent)> = might

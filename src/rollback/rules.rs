@@ -16,17 +16,11 @@ pub(super) fn overdue(settings: &Guard, route: &Route) -> Duration {
     route.overdue.unwrap_or(settings.errors.overdue)
 }
 
-/// The baseline's percent on a route of the file.
-pub(super) fn left(route: &Route) -> Percent {
-    let shifted: u16 = route.percent.iter().map(|(_, percent)| percent.hundredths()).sum();
-    Percent::from_hundredths(10_000_u16.saturating_sub(shifted)).unwrap_or_default()
-}
-
 /// Percents of a candidate and of the baseline on each route of the file.
 pub(super) fn shares(config: &Config, name: &str) -> Vec<(Percent, Percent)> {
     let own = |route: &Route| {
         let id = config.backend(name);
         route.percent.iter().find(|(candidate, _)| Some(*candidate) == id).map_or(Percent::ZERO, |(_, own)| *own)
     };
-    config.routes.iter().map(|route| (own(route), left(route))).collect()
+    config.routes.iter().map(|route| (own(route), route.left())).collect()
 }

@@ -44,6 +44,14 @@ pub struct Route {
     pub overdue: Option<Duration>,
 }
 
+impl Route {
+    /// The baseline's percent: the rest.
+    pub fn left(&self) -> Percent {
+        let shifted: u16 = self.percent.iter().map(|(_, percent)| percent.hundredths()).sum();
+        Percent::from_hundredths(10_000_u16.saturating_sub(shifted)).unwrap_or_default()
+    }
+}
+
 /// One `[[residency]]`: requests that match may go only to backends with one of the tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Residency {
