@@ -235,7 +235,7 @@ impl App {
             started: *started_at,
         };
         tokio::spawn(Arc::new(admin).run(bound.admin));
-        tokio::spawn(Arc::clone(&self.guards).run(shutdown.closing.clone()));
+        tokio::spawn(Arc::clone(&self.guards).run());
         tokio::spawn(self.notifier.clone().follow(Arc::clone(store)));
         let counted = (Arc::clone(store), Arc::clone(meters));
         tokio::spawn(write_counts(counted, Arc::clone(&self.shadows), Arc::clone(shutdown)));
@@ -341,8 +341,8 @@ impl App {
             shutdown.tasks.wait().await;
         }
         drop(span);
-        self.guards.save().await;
-        self.shadows.finish(&self.store.current(), &self.shared.meters, FLUSH).await;
+        let current = self.store.current();
+        tokio::join!(self.guards.finish(FLUSH), self.shadows.finish(&current, &self.shared.meters, FLUSH));
         if let Some(exporter) = self.exporter {
             exporter.finish().await;
         }

@@ -7,7 +7,7 @@ pub(super) fn mask(line: &str) -> String {
     let mut rest = line;
     while let Some(at) = rest.find(['"', '\'']) {
         let (before, quoted) = rest.split_at(at);
-        shown.push_str(before);
+        shown.push_str(&mask_urls(before));
         let quote = if quoted.starts_with('"') { '"' } else { '\'' };
         let body = quoted.trim_start_matches(quote);
         // Two quotes are an empty string; three open a long one.
@@ -44,9 +44,18 @@ fn mask_bare(text: &str) -> String {
             Some((key, value)) if is_secret_name(key) && !value.trim_start().starts_with(['{', '[']) => {
                 format!("{key}= ****")
             }
-            _ => text.to_owned(),
+            _ => mask_urls(text),
         },
     }
+}
+
+/// Hides what a URL outside of strings may have of a secret: in a comment, or without its quotes.
+fn mask_urls(text: &str) -> String {
+    let words = text.split_inclusive(' ').map(|word| match word.contains("://") {
+        true => shown_value("", word.trim_end(), true) + if word.ends_with(' ') { " " } else { "" },
+        false => word.to_owned(),
+    });
+    words.collect()
 }
 
 fn key_before(shown: &str) -> &str {
@@ -121,6 +130,12 @@ mod tests {
             ("tls = { key = \"client-key.pem\" }", "tls = { key = \"client-key.pem\" }"),
             ("system = { append = \"\" }", "system = { append = \"\" }"),
             ("api_key = '' # none", "api_key = '' # none"),
+            ("alpha = 7 # https://h.example/services/T0/B0/x or", "alpha = 7 # https://h.example/**** or"),
+            ("url = https://h.example/hook", "url = https://h.example/****"),
+            (
+                "a = 1 # see https://h.example/v1 \"or\" https://h.example/x \"b\"",
+                "a = 1 # see https://h.example/v1 \"or\" https://h.example/**** \"b\"",
+            ),
             ("percent = { qwen = 120 }", "percent = { qwen = 120 }"),
             ("name = \"7f3kq9s8d7f6g5h4j3k2l1qq\"", "name = \"****\""),
         ] {

@@ -135,6 +135,8 @@ pub struct Ledger {
     /// Keys that had a counted event.
     counted: Bloom,
     keys: Keys,
+    /// Number of distinct keys that was saved.
+    saved_keys: u64,
 }
 
 impl Ledger {
@@ -183,13 +185,13 @@ impl Ledger {
 
     /// Number of distinct keys among the candidate's trials; exact to 1,000, then estimated.
     pub fn keys(&self) -> u64 {
-        self.keys.count()
+        self.saved_keys + self.keys.count()
     }
 
-    /// Continues from saved sums; keys and the row begin anew.
+    /// Continues from saved sums. Which keys there were is not saved, and the row begins anew.
     #[must_use]
-    pub fn with(mut self, tally: Tally) -> Self {
-        self.tally = tally;
+    pub fn with(mut self, tally: Tally, keys: u64) -> Self {
+        (self.tally, self.saved_keys) = (tally, keys);
         self
     }
 }

@@ -3,6 +3,7 @@
 use super::counted::{Ended, Ledger, Tally, Trial};
 use super::evidence::{Event, Evidence};
 use super::file::{FileFacts, threshold};
+use super::moves::Cause;
 use crate::config::GuardErrors;
 
 /// Part of the threshold, as a natural logarithm, that suffices after a hold: a tenth. Good answers that were under way
@@ -20,8 +21,8 @@ pub(super) struct Epoch {
     pub(super) alpha: f64,
     pub(super) ledger: Ledger,
     pub(super) evidence: Evidence,
-    /// True if an alert was told.
-    pub(super) is_told: bool,
+    /// What was told instead of a withdrawal, with `action = "alert"`.
+    pub(super) told: Option<(Cause, String)>,
 }
 
 impl Epoch {
@@ -33,7 +34,7 @@ impl Epoch {
     /// Begins with given limits.
     pub(super) fn with_limits(number: u64, errors: GuardErrors, alpha: f64) -> Self {
         let evidence = Evidence::new(&errors);
-        Self { number, errors, alpha, ledger: Ledger::default(), evidence, is_told: false }
+        Self { number, errors, alpha, ledger: Ledger::default(), evidence, told: None }
     }
 
     /// Adds a trial at its end; true if it is evidence against the candidate.

@@ -202,9 +202,9 @@ impl Guard {
         moves
     }
 
-    /// Sums of the epoch.
+    /// Sums of the epoch; during a hold, of the one in which it began.
     pub fn tally(&self) -> Tally {
-        self.epoch.tally()
+        self.judged().tally()
     }
 
     /// Facts of the file about the candidate.
@@ -262,10 +262,12 @@ impl Guard {
         let evidence = (cause == Cause::Errors).then(|| self.evidence(&self.epoch));
         let (threshold, tally) = (self.epoch.threshold(), self.epoch.tally());
         if self.facts.action == GuardAction::Alert {
-            let is_told = std::mem::replace(&mut self.epoch.is_told, true);
+            if self.epoch.told.is_some() {
+                return None;
+            }
             let (from, to, since, why) = (State::Watching, State::Watching, self.since, words::alerted(&why));
-            let alert = Move { kind: MoveKind::Held, from, to, cause, why, since, evidence, threshold, tally };
-            return (!is_told).then_some(alert);
+            self.epoch.told = Some((cause, why.clone()));
+            return Some(Move { kind: MoveKind::Held, from, to, cause, why, since, evidence, threshold, tally });
         }
         self.phase = match kind {
             MoveKind::Held => Phase::Held(Box::new(Hold::of(HOLD, None, now))),
@@ -280,7 +282,7 @@ impl Guard {
         if now.at < hold.until_at {
             return Vec::new();
         }
-        let judged = hold.judged.as_ref().unwrap_or(&self.epoch);
+        let judged = self.judged();
         let (evidence, threshold, tally) = (self.evidence(judged), judged.threshold(), judged.tally());
         let (phase, what) = if judged.is_confirmed(self.facts.is_blind) {
             let why = words::confirmed(&self.facts, &tally, evidence, threshold);
@@ -329,7 +331,7 @@ impl Guard {
         let hold = match &self.phase {
             Phase::Held(hold) => {
                 let left = hold.until_at.saturating_duration_since(now.at);
-                Some(SavedHold::of(hold.judged.as_ref().unwrap_or(&self.epoch), left))
+                Some(SavedHold::of(self.judged(), left))
             }
             Phase::Watching | Phase::RolledBack => None,
         };
@@ -349,28 +351,38 @@ impl Guard {
     /// Returns what is shown. `weight`: the candidate's part, above 0 and up to 1, of its share and the baseline's in the
     /// file at this moment.
     pub fn report(&self, weight: f64) -> Report {
-        let (facts, tally) = (&self.facts, self.epoch.tally());
-        let ln_evidence = self.epoch.evidence.ln(facts.is_blind);
-        let needs = needs(&facts.errors, facts.alpha, weight, facts.is_blind, &tally);
+        let (facts, epoch) = (&self.facts, self.judged());
+        let (tally, ln_evidence) = (epoch.tally(), epoch.evidence.ln(facts.is_blind));
+        let needs = needs(&epoch.errors, epoch.alpha, weight, facts.is_blind, &tally);
         let verdict = Verdict::of(facts.is_blind, ln_evidence, tally.counted.candidate, needs);
         let until = match &self.phase {
             Phase::Held(hold) => Some(hold.until),
             Phase::Watching | Phase::RolledBack => None,
         };
+        let told = epoch.told.as_ref().filter(|_| self.state() == State::Watching);
+        let (cause, why) = told.map_or((self.cause, self.why.as_ref()), |(cause, why)| (Some(*cause), Some(why)));
         Report {
             state: self.state(),
             is_withdrawn: self.is_withdrawn(),
             since: self.since,
-            cause: self.cause,
-            why: self.why.clone(),
+            cause,
+            why: why.cloned(),
             until,
             tally,
-            keys: self.epoch.ledger.keys(),
+            keys: epoch.ledger.keys(),
             ln_evidence,
-            threshold: facts.threshold(),
+            threshold: epoch.threshold(),
             verdict,
             needs,
-            next: words::next(facts, self.state(), until, verdict, needs),
+            next: words::next(facts, (self.state(), until, told.is_some()), verdict, needs),
+        }
+    }
+
+    /// The epoch that decides: that of a hold, even if another one began or the process was restarted meanwhile.
+    fn judged(&self) -> &Epoch {
+        match &self.phase {
+            Phase::Held(hold) => hold.judged.as_ref().unwrap_or(&self.epoch),
+            Phase::Watching | Phase::RolledBack => &self.epoch,
         }
     }
 

@@ -64,6 +64,8 @@ pub struct SavedHold {
     pub left_ms: u64,
     limits: (f64, f64, f64),
     tally: Tally,
+    /// Distinct keys.
+    keys: u64,
     sums: Sums,
 }
 
@@ -71,7 +73,7 @@ impl SavedHold {
     pub(super) fn of(epoch: &Epoch, left: Duration) -> Self {
         let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         let limits = (epoch.errors.max_ratio, epoch.errors.floor, epoch.alpha);
-        Self { left_ms, limits, tally: epoch.tally(), sums: epoch.evidence.sums() }
+        Self { left_ms, limits, tally: epoch.tally(), keys: epoch.ledger.keys(), sums: epoch.evidence.sums() }
     }
 
     /// Makes the epoch that is judged at the end of the hold.
@@ -80,7 +82,7 @@ impl SavedHold {
         // No request is drawn in this epoch, so that none becomes overdue.
         let errors = GuardErrors { max_ratio, floor, overdue: Duration::ZERO };
         let mut epoch = Epoch::with_limits(number, errors, alpha);
-        epoch.ledger = Ledger::default().with(self.tally);
+        epoch.ledger = Ledger::default().with(self.tally, self.keys);
         epoch.evidence = epoch.evidence.with(self.sums);
         epoch
     }
@@ -94,6 +96,8 @@ struct HoldText {
     floor: f64,
     alpha: f64,
     tally: Tally,
+    #[serde(default)]
+    keys: u64,
     ratio_events: u32,
     ratio_ln_sums: [Option<f64>; 6],
     floor_events: u32,
@@ -110,6 +114,7 @@ impl From<SavedHold> for HoldText {
             floor: hold.limits.1,
             alpha: hold.limits.2,
             tally: hold.tally,
+            keys: hold.keys,
             ratio_events,
             ratio_ln_sums: ratio.map(finite),
             floor_events,
@@ -132,6 +137,7 @@ impl TryFrom<HoldText> for SavedHold {
                 left_ms: text.left_ms,
                 limits: (text.max_ratio, text.floor, text.alpha),
                 tally: text.tally,
+                keys: text.keys,
                 sums: Sums { ratio, floor },
             }),
             _ => Err("a hold whose sums are not possible"),

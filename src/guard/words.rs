@@ -7,6 +7,7 @@ use super::counted::{Side, Tally};
 use super::file::FileFacts;
 use super::moves::{Lift, State};
 use super::needs::{MULTIPLE, Verdict};
+use crate::config::GuardAction;
 
 /// `20 of 512 requests of qwen failed (3.9 %), 3 of 9000 of openai (0.033 %)`.
 fn rates(facts: &FileFacts, tally: &Tally) -> String {
@@ -79,19 +80,23 @@ pub(super) fn still(facts: &FileFacts, state: State, since: Timestamp, why: &str
     format!("{candidate} has been {state} since {}: {why}. This save does not lift it; {}", time(since), to_lift(facts))
 }
 
-/// Returns the next step: until when, or the exact command that lifts it.
+/// Returns the next step: until when, or the exact command that lifts it. `is_told` is true if the candidate would be
+/// withdrawn but for `action = "alert"`.
 pub(super) fn next(
     facts: &FileFacts,
-    state: State,
-    until: Option<Timestamp>,
+    (state, until, is_told): (State, Option<Timestamp>, bool),
     verdict: Verdict,
     needs: Option<u64>,
 ) -> String {
     let candidate = &facts.candidate;
+    let withdrawn = if facts.action == GuardAction::Alert { "reported" } else { "withdrawn" };
     match (state, until) {
         (State::Held, Some(until)) => format!("it is looked at again at {}; {}", time(until), to_lift(facts)),
         (State::Held | State::RolledBack, _) => to_lift(facts),
         (State::Watching, _) if facts.is_at_zero => format!("{candidate} is at 0 %: nothing is counted"),
+        (State::Watching, _) if is_told => {
+            format!("{candidate} goes on serving, because action is \"alert\"; to withdraw it, set its percent to 0")
+        }
         (State::Watching, _) => {
             let rate = figure((MULTIPLE * facts.errors.floor).min(1.0) * 100.0);
             match (verdict, needs) {
@@ -100,12 +105,12 @@ pub(super) fn next(
                     format!("{baseline} has no share on any route of {candidate}: only the floor and its breaker count")
                 }
                 (Verdict::Suspicious, _) => {
-                    format!("{candidate} is withdrawn at an evidence of {}", figure(facts.threshold()))
+                    format!("{candidate} is {withdrawn} at an evidence of {}", figure(facts.threshold()))
                 }
-                (_, Some(0)) => format!("{candidate} would have been withdrawn if {rate} % of its requests failed"),
+                (_, Some(0)) => format!("{candidate} would have been {withdrawn} if {rate} % of its requests failed"),
                 (_, Some(needs)) => {
                     format!(
-                        "about {needs} more requests until {candidate} would be withdrawn if {rate} % of them failed"
+                        "about {needs} more requests until {candidate} would be {withdrawn} if {rate} % of them failed"
                     )
                 }
                 (_, None) => {

@@ -50,6 +50,8 @@ pub struct Guards {
     disk: Disk,
     /// Wakes the writer of the state file.
     changed: Notify,
+    /// Ends [`Guards::run`].
+    stop: CancellationToken,
     /// Name of the process in messages.
     instance: String,
 }
@@ -73,7 +75,8 @@ impl Guards {
         };
         let notices = Notices::default();
         let (is_on, inside) = (AtomicBool::new(false), Mutex::new(inside));
-        let guards = Self { is_on, inside, store, stats, notices, disk, changed: Notify::new(), instance };
+        let (changed, stop) = (Notify::new(), CancellationToken::new());
+        let guards = Self { is_on, inside, store, stats, notices, disk, changed, stop, instance };
         guards.begin(&in_force, &state, now);
         Arc::new(guards)
     }
@@ -256,8 +259,8 @@ impl Guards {
             let number = entry.number;
             moves.extend(entry.guard.tick(is_well, now).into_iter().map(|one| (number, one)));
         }
-        let is_held = inside.entries.iter().any(|entry| entry.guard.state() == State::Held);
-        if (is_held || self.disk.is_failing()) && now.at.saturating_duration_since(inside.saved_at) >= RESAVE {
+        if (inside.has_hold() || self.disk.is_failing()) && now.at.saturating_duration_since(inside.saved_at) >= RESAVE
+        {
             inside.is_changed = true;
         }
         self.act(inside, moves, now);
@@ -328,9 +331,9 @@ impl Guards {
         history::to_json(&entries)
     }
 
-    /// Looks at ages, writes the state file and sends messages, until the process ends.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let sender = tokio::spawn(Arc::clone(&self).send_messages());
+    /// Looks at ages, writes the state file and sends messages, until [`Guards::finish`].
+    pub async fn run(self: Arc<Self>) {
+        tokio::spawn(Arc::clone(&self).send_messages());
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let next = async |ticks: &mut tokio::time::Interval| {
@@ -339,11 +342,22 @@ impl Guards {
                 () = self.changed.notified() => {}
             }
         };
-        while stop.run_until_cancelled(next(&mut ticks)).await.is_some() {
+        while self.stop.run_until_cancelled(next(&mut ticks)).await.is_some() {
             self.tick();
             self.save().await;
         }
-        sender.abort();
+    }
+
+    /// Writes the state as it is at the end of the process, and delivers messages within `limit`. A hold keeps the time
+    /// that it has left.
+    pub async fn finish(self: &Arc<Self>, limit: Duration) {
+        self.stop.cancel();
+        {
+            let inside = &mut *lock(&self.inside);
+            inside.is_changed |= inside.has_hold();
+        }
+        self.save().await;
+        self.notices.finish(limit).await;
     }
 
     async fn send_messages(self: Arc<Self>) {
@@ -351,7 +365,7 @@ impl Guards {
     }
 
     /// Writes the state file if the state has changed.
-    pub async fn save(self: &Arc<Self>) {
+    async fn save(self: &Arc<Self>) {
         let (candidates, history) = {
             let now = this_moment();
             let inside = &mut *lock(&self.inside);

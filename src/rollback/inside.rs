@@ -7,7 +7,7 @@ use super::ends;
 use super::entry::{Entry, Totals};
 use super::history::History;
 use super::trial::Trials;
-use crate::guard::{BaselineHealth, Ended, Move, Now, OtherSide, Waiting};
+use crate::guard::{BaselineHealth, Ended, Move, Now, OtherSide, State, Waiting};
 use crate::live::InForce;
 use crate::outcome::{LegKind, Outcome, Role};
 
@@ -33,6 +33,11 @@ impl Inside {
         let number = self.next_number;
         self.next_number += 1;
         (number, 1)
+    }
+
+    /// True if a candidate is held.
+    pub(super) fn has_hold(&self) -> bool {
+        self.entries.iter().any(|entry| entry.guard.state() == State::Held)
     }
 
     pub(super) fn entry(&self, number: u64) -> Option<&Entry> {

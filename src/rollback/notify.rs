@@ -12,6 +12,7 @@ use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio_util::sync::CancellationToken;
 
 use super::message::Message;
 use crate::backend::{Connector, tls};
@@ -32,8 +33,13 @@ type Notice = (Secret, Vec<u8>);
 /// The queue of messages, and what became of them.
 #[derive(Debug)]
 pub(super) struct Notices {
-    queue: Sender<Notice>,
+    /// The way to the sender; `None` once the process ends.
+    queue: Mutex<Option<Sender<Notice>>>,
     waiting: Mutex<Option<Receiver<Notice>>>,
+    /// Messages that wait or are being sent.
+    pending: AtomicU64,
+    /// Cancelled once the last message is sent.
+    done: CancellationToken,
     sent: AtomicU64,
     failed: AtomicU64,
     lost: AtomicU64,
@@ -43,7 +49,15 @@ impl Default for Notices {
     fn default() -> Self {
         let (queue, waiting) = channel(QUEUE);
         let zero = || AtomicU64::new(0);
-        Self { queue, waiting: Mutex::new(Some(waiting)), sent: zero(), failed: zero(), lost: zero() }
+        Self {
+            queue: Mutex::new(Some(queue)),
+            waiting: Mutex::new(Some(waiting)),
+            pending: zero(),
+            done: CancellationToken::new(),
+            sent: zero(),
+            failed: zero(),
+            lost: zero(),
+        }
     }
 }
 
@@ -68,11 +82,25 @@ impl Notices {
     /// Queues a message; one too many is lost and counted.
     pub(super) fn queue(&self, notify: &Notify, message: Message) {
         let body = message.body(notify.format);
-        let queued = notify.url.clone().zip(body.ok()).map(|(url, body)| self.queue.try_send((url, body)));
+        let queue = lock(&self.queue).clone();
+        self.pending.fetch_add(1, Relaxed);
+        let queued = queue.zip(notify.url.clone().zip(body.ok())).map(|(queue, notice)| queue.try_send(notice));
         if !matches!(queued, Some(Ok(()))) {
+            self.pending.fetch_sub(1, Relaxed);
             self.lost.fetch_add(1, Relaxed);
             tracing::error!("a message of the guard was lost, because too many wait: look at guard.notify");
         }
+    }
+
+    /// Takes no more messages, and waits until those that there are have been sent, for at most `limit`.
+    pub(super) async fn finish(&self, limit: Duration) {
+        *lock(&self.queue) = None;
+        if self.pending.load(Relaxed) == 0 || tokio::time::timeout(limit, self.done.cancelled()).await.is_ok() {
+            return;
+        }
+        let lost = self.pending.load(Relaxed);
+        self.lost.fetch_add(lost, Relaxed);
+        tracing::error!(lost, "the process ends before the guard's messages were delivered: look at guard.notify");
     }
 
     /// Messages by result.
@@ -84,6 +112,7 @@ impl Notices {
     /// Sends what is queued, one message after the other.
     pub(super) async fn send(&self) {
         let Some(mut waiting) = lock(&self.waiting).take() else { return };
+        let _done = self.done.clone().drop_guard();
         while let Some((url, body)) = waiting.recv().await {
             let body = Bytes::from(body);
             let mut result = attempt(&url, body.clone()).await;
@@ -101,6 +130,7 @@ impl Notices {
                     self.failed.fetch_add(1, Relaxed)
                 }
             };
+            self.pending.fetch_sub(1, Relaxed);
         }
     }
 }

@@ -245,7 +245,7 @@ fn a_hold_is_judged_by_the_epoch_in_which_it_began() {
     let mut bad = guard(FILE, times.s(0));
     fail(&mut bad, times.s(0));
     assert!(bad.reload(facts(&looser), times.s(10)).warning.unwrap().contains("qwen has been held since"));
-    assert_eq!(bad.report(0.05).ln_evidence, 0.0, "a new epoch");
+    assert!(bad.report(0.05).ln_evidence > 0.0, "what decides is shown");
     assert_eq!(kinds(&bad.tick(true, times.s(60))), [MoveKind::RolledBack]);
     // What was drawn before belongs to it, and may release it.
     let mut both = guard(FILE, times.s(0));
@@ -266,10 +266,14 @@ fn an_alert_is_told_once_an_epoch_and_nothing_moves() {
     let moves = fail(&mut guard, times.s(0));
     assert_eq!((kinds(&moves), moves[0].from, moves[0].to), (vec![MoveKind::Held], State::Watching, State::Watching));
     assert!(moves[0].why.ends_with("action is \"alert\", so nothing is withdrawn"), "{}", moves[0].why);
+    let told = guard.report(0.05);
+    assert_eq!((told.cause, told.why.as_ref(), told.until), (Some(Cause::Errors), Some(&moves[0].why), None));
+    assert_eq!(told.next, "qwen goes on serving, because action is \"alert\"; to withdraw it, set its percent to 0");
     assert!(fail(&mut guard, times.s(1)).is_empty() && guard.tick(true, times.s(100)).is_empty());
     assert_eq!((guard.state(), guard.is_withdrawn(), guard.drawn()), (State::Watching, false, Some(1)));
     (0..9).for_each(|n| assert!(guard.breaker(BreakerChange::Opened, true, times.s(100 + n)).is_empty()));
     guard.reload(facts(&format!("{alert}alpha = 0.02\n")), times.s(200));
+    assert_eq!((guard.report(0.05).cause, guard.report(0.05).why), (None, None));
     assert_eq!(kinds(&fail(&mut guard, times.s(201))), [MoveKind::Held], "another epoch");
     // With the other action the evidence that is there acts at once.
     let moves = guard.reload(facts(&format!("{FILE}alpha = 0.02\n")), times.s(202)).moves;

@@ -53,7 +53,10 @@ fn a_restart_in_a_hold_keeps_its_sums_and_at_most_a_minute() {
     fail(&mut held, times.s(0));
     let saved = through_the_file(held.saved(times.s(20)));
     let (mut guard, _) = Guard::restore(facts(FILE), &saved, 1, times.s(500));
-    assert_eq!((guard.state(), guard.report(0.05).until), (State::Held, Some(times.s(540).time)));
+    let (then, now) = (held.report(0.05), guard.report(0.05));
+    assert_eq!((now.state, now.until), (State::Held, Some(times.s(540).time)));
+    assert_eq!((now.tally, now.verdict, now.keys), (then.tally, then.verdict, then.keys), "what decides is shown");
+    assert!((now.ln_evidence - then.ln_evidence).abs() < 1e-9 && now.ln_evidence > 0.0);
     assert!(guard.tick(true, times.ms(539_999)).is_empty());
     let moves = guard.tick(true, times.s(540));
     assert_eq!(kinds(&moves), [MoveKind::RolledBack]);

@@ -66,6 +66,9 @@ fn each_verdict_has_its_next_step() {
     assert_eq!(next(&guard), "about 3357 more requests until qwen would be withdrawn if 2.5 % of them failed");
     guard.trial(&trial(Side::Candidate, 1), Ended::Cut, times.s(0));
     assert_eq!(next(&guard), "qwen is withdrawn at an evidence of 100");
+    let mut alerting = guard.clone();
+    alerting.reload(facts(&format!("{text}action = \"alert\"\n")), times.s(0));
+    assert_eq!(next(&alerting), "qwen is reported at an evidence of 100");
     for _ in 0..6_000 {
         guard.trial(&trial(Side::Candidate, 1), Ended::Answered, times.s(0));
         guard.trial(&trial(Side::Baseline, 1), Ended::Answered, times.s(0));

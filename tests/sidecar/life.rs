@@ -130,8 +130,10 @@ async fn more_sockets_than_two_are_said_and_an_abstract_one_is_named() {
     let mut child = command.stdout(Stdio::from(OwnedFd::from(third))).spawn().unwrap();
     assert_eq!(get(admin_at, "/readyz").await.status, 200);
     assert!(TcpStream::connect(third_at).await.is_ok(), "nobody closes it");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    // A process that is told to end writes what its log still holds.
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    let ended = tokio::task::spawn_blocking(move || child.wait().unwrap());
+    assert!(tokio::time::timeout(PATIENCE, ended).await.expect("it ends").unwrap().success());
     let log = std::fs::read_to_string(log).unwrap();
     let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let warned = lines.iter().find(|line| line["message"].as_str().unwrap().contains("LISTEN_FDS")).expect(&log);

@@ -192,6 +192,52 @@ async fn reloads_are_sampled_by_the_files_ratio_of_now() {
 }
 
 #[tokio::test]
+async fn a_withdrawal_is_a_trace_of_its_own_with_the_numbers() {
+    let receiver = Receiver::start().await;
+    let (openai, qwen) = pair(Behaviour::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollout.toml");
+    // The baseline has no share, so that the floor alone decides. The threads that write the log lines of requests make
+    // the span too.
+    let text = traced(&openai, &qwen, &receiver.grpc(), "").replace("request_log = false", "request_log = true");
+    std::fs::write(&path, format!("{text}\n[guard]\nalpha = 0.5\n")).unwrap();
+    let mut process = Process::of(binary().arg("--config").arg(&path).env("OTEL_BSP_SCHEDULE_DELAY", "20"));
+    let ask = async || {
+        let answer = raw(process.listen, &post("/v1/chat/completions", &chat("x", false), "")).await;
+        answer.header("x-shiftgate-reason").unwrap().to_owned()
+    };
+    for n in 0.. {
+        assert!(n < 100, "the guard did not act");
+        let status = (n % 2 == 1 && n > 20).then_some((500, None));
+        qwen.set(Behaviour { status, ..Behaviour::default() });
+        if ask().await == "rolled_back" {
+            break;
+        }
+    }
+    let named = |span: &Span| span.name == "shiftgate.rolled_back";
+    let spans = receiver.wait_for("the span", |spans| spans.iter().any(named)).await;
+    let span = spans.iter().find(|span| named(span)).unwrap();
+    for (name, expected) in [
+        ("shiftgate.backend", json!("qwen")),
+        ("shiftgate.guard.event", json!("held")),
+        ("shiftgate.guard.cause", json!("errors")),
+        ("shiftgate.guard.threshold", json!(2.0)),
+        ("shiftgate.guard.baseline.trials", json!(0)),
+        ("shiftgate.guard.baseline.counted", json!(0)),
+    ] {
+        assert_eq!(span.get(name), &expected, "{name} of {span:#?}");
+    }
+    let number = |name: &str| span.get(&format!("shiftgate.guard.{name}")).as_f64().unwrap();
+    assert!(number("evidence") >= 2.0 && number("candidate.trials") > 20.0, "{span:#?}");
+    assert!(number("candidate.counted") >= 1.0, "{span:#?}");
+    assert!(span.get("shiftgate.guard.why").as_str().unwrap().contains("requests of qwen failed"), "{span:#?}");
+    assert_eq!((span.service(), span.scope.as_str(), span.parent.as_str()), ("shiftgate", "shiftgate", ""));
+    process.signal("-TERM");
+    let ended = tokio::task::spawn_blocking(move || process.child.wait().unwrap());
+    assert!(ended.await.unwrap().success());
+}
+
+#[tokio::test]
 async fn a_reload_that_cannot_be_told_holds_up_no_request() {
     for by_http in [false, true] {
         let receiver = Receiver::start_as(Mood::HangsOnce).await;

@@ -154,7 +154,8 @@ fn is_url(text: &str) -> bool {
     matches!(uri.scheme_str(), Some("http" | "https"))
         && !authority.as_str().contains('@')
         && !authority.host().is_empty()
-        && authority.port().is_none_or(|port| port.as_str().parse::<u16>().is_ok())
+        // A port that is no port is not one for `http` either, which then has none.
+        && (authority.port_u16().is_some() || authority.as_str().ends_with(authority.host()))
         && !text.contains('#')
 }
 

@@ -47,6 +47,33 @@ async fn it_stays_through_a_killed_process() {
 }
 
 #[tokio::test]
+async fn a_drain_saves_the_time_that_a_hold_has_left_and_its_numbers() {
+    let [openai, qwen, other] = sims().await;
+    let folder = tempfile::tempdir().unwrap();
+    let text = guarded(&[&openai, &qwen, &other], "qwen = 50", QUICK, "state = \"state.json\"\ndrain = \"1s\"");
+    let mut first = start(folder.path(), &text);
+    let admin = first.admin.parse().unwrap();
+    let held = trip((first.listen, admin), &qwen).await;
+    let path = folder.path().join("state.json");
+    let left = || {
+        let state: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        state["candidates"][0]["hold"]["left_ms"].as_u64().unwrap()
+    };
+    written(&path, "held").await;
+    let at_trip = left();
+    first.signal("-TERM");
+    assert!(first.child.wait().unwrap().success());
+    assert!(left() <= at_trip - 900, "a drain takes a second, and {} of {at_trip} ms are left", left());
+    let second = start(folder.path(), &text);
+    let guard = guard_of(second.admin.parse().unwrap(), "qwen").await;
+    for field in ["state", "trials", "counted", "rate", "keys", "verdict", "why"] {
+        assert_eq!(guard[field], held[field], "{field} of {guard}");
+    }
+    let evidence = |guard: &Value| guard["evidence"].as_f64().unwrap();
+    assert!((evidence(&guard) / evidence(&held) - 1.0).abs() < 1e-9, "{guard}");
+}
+
+#[tokio::test]
 async fn a_state_file_that_cannot_be_used_is_left_alone_and_said() {
     let [openai, qwen, other] = sims().await;
     let folder = tempfile::tempdir().unwrap();

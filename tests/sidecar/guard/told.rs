@@ -25,6 +25,35 @@ async fn receiver(statuses: &[u16]) -> (String, tokio::sync::mpsc::Receiver<Vec<
     (url, received)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_under_way_is_delivered_before_the_process_ends_or_its_loss_is_said() {
+    let [openai, qwen, other] = sims().await;
+    // The first try is refused: the process is told to end while the second one waits.
+    let (url, mut received) = receiver(&[500]).await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = format!("http://{}/hook", silent.local_addr().unwrap());
+    for (url, is_there) in [(url.as_str(), true), (silent.as_str(), false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = format!("{QUICK}\nnotify = {{ url = \"{url}\" }}");
+        let text = guarded(&[&openai, &qwen, &other], "qwen = 50", &guard, "drain = \"1s\"");
+        let mut process = start(folder.path(), &text);
+        trip((process.listen, process.admin.parse().unwrap()), &qwen).await;
+        if is_there {
+            tokio::time::timeout(PATIENCE, received.recv()).await.unwrap().unwrap();
+        }
+        process.signal("-TERM");
+        let lost = "the process ends before the guard's messages were delivered: look at guard.notify";
+        let mut is_said = false;
+        while let Some(Ok(line)) = process.lines.next() {
+            is_said |= line.contains(lost) && line.contains("\"lost\":1");
+        }
+        assert_eq!(process.child.wait().unwrap().code(), Some(0));
+        assert_eq!(is_said, !is_there);
+    }
+    let again = tokio::time::timeout(PATIENCE, received.recv()).await.unwrap().unwrap();
+    assert!(String::from_utf8(again).unwrap().contains("\"event\":\"held\""));
+}
+
 #[tokio::test]
 async fn a_receiver_is_told_and_its_url_is_nowhere_else() {
     let [openai, qwen, other] = sims().await;

@@ -68,6 +68,8 @@ async fn an_alert_moves_nothing() {
     }
     let guard = guard_of(running.app.admin, "qwen").await;
     assert_eq!((&guard["state"], &guard["verdict"]), (&"watching".into(), &"suspicious".into()), "{guard}");
+    assert!(guard["why"].as_str().unwrap().ends_with("so nothing is withdrawn") && guard["until"].is_null(), "{guard}");
+    assert!(guard["next"].as_str().unwrap().starts_with("qwen goes on serving"), "{guard}");
     assert_eq!(running.status().await["routes"][0]["effective"]["qwen"], 50.0);
     let page: Value = serde_json::from_slice(&get(running.app.admin, "/history").await.body).unwrap();
     let told = page["history"].as_array().unwrap().iter().filter(|one| one["cause"] == "guard").count();
