@@ -16,16 +16,27 @@ use crate::proxies::{BARE, bare_arguments, binary, free, ready};
 const FEW: usize = 200;
 const MANY: usize = 1_200;
 
-/// Counts bare hyper, an untranslated and a translated shiftgate, and returns the table.
+/// What a process is: bare hyper, or shiftgate with a percent for the translated candidate and with or without `[guard]`.
+type Kind = Option<(u8, bool)>;
+
+/// Counts bare hyper, an untranslated and a translated shiftgate, and one whose candidate is guarded; returns the table.
 pub(crate) fn measure(folder: &Path, origin: SocketAddr) -> anyhow::Result<String> {
     if crate::proxies::version("valgrind", "--version").is_none() {
         bail!("valgrind is not installed");
     }
     let mut text = format!("| instructions per request | count | beside {BARE} |\n|---|---:|---:|");
     let mut least = None;
-    for (name, percent) in [(BARE, None), ("shiftgate, untranslated", Some(0)), ("shiftgate, vllm", Some(100))] {
+    // Half of the requests go to each side, and all of them are trials of the guard.
+    let kinds = [
+        (BARE, None),
+        ("shiftgate, untranslated", Some((0, false))),
+        ("shiftgate, vllm", Some((100, false))),
+        ("shiftgate, half vllm", Some((50, false))),
+        ("shiftgate, half vllm, `[guard]`", Some((50, true))),
+    ];
+    for (name, kind) in kinds {
         eprintln!("instructions: {name}");
-        let [few, many] = [FEW, MANY].map(|requests| total(folder, origin, percent, requests));
+        let [few, many] = [FEW, MANY].map(|requests| total(folder, origin, kind, requests));
         let count = (many? - few?) / (MANY - FEW) as f64;
         let ratio = count / *least.get_or_insert(count);
         text.push_str(&format!("\n| {name} | {count:.0} | {ratio:.2} |"));
@@ -33,15 +44,16 @@ pub(crate) fn measure(folder: &Path, origin: SocketAddr) -> anyhow::Result<Strin
     Ok(text)
 }
 
-/// Returns the instructions of one whole run in all threads: of shiftgate, or of bare hyper without a percent.
-fn total(folder: &Path, origin: SocketAddr, percent: Option<u8>, requests: usize) -> anyhow::Result<f64> {
+/// Returns the instructions of one whole run in all threads.
+fn total(folder: &Path, origin: SocketAddr, kind: Kind, requests: usize) -> anyhow::Result<f64> {
     let listen = free()?;
     let counts = folder.join("callgrind");
     let mut command = Command::new("valgrind");
     command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", counts.display()));
-    if let Some(percent) = percent {
+    if let Some((percent, is_guarded)) = kind {
         let file = folder.join("instructions.toml");
-        fs::write(&file, config(listen, origin, percent))?;
+        let guard = if is_guarded { "[guard]\n" } else { "" };
+        fs::write(&file, config(listen, origin, percent) + guard)?;
         command.arg(binary()).arg("--config").arg(file);
     } else {
         command.arg(std::env::current_exe()?).args(bare_arguments(listen, origin));
