@@ -26,13 +26,13 @@ pub(crate) fn measure(folder: &Path, origin: SocketAddr) -> anyhow::Result<Strin
     }
     let mut text = format!("| instructions per request | count | beside {BARE} |\n|---|---:|---:|");
     let mut least = None;
-    // Half of the requests go to each side, and all of them are trials of the guard.
+    // The requests have one key, which the split at 50 % gives to the baseline: all of them are trials of the guard.
     let kinds = [
         (BARE, None),
         ("shiftgate, untranslated", Some((0, false))),
+        ("shiftgate, untranslated, split by key", Some((50, false))),
+        ("shiftgate, untranslated, split by key, `[guard]`", Some((50, true))),
         ("shiftgate, vllm", Some((100, false))),
-        ("shiftgate, half vllm", Some((50, false))),
-        ("shiftgate, half vllm, `[guard]`", Some((50, true))),
     ];
     for (name, kind) in kinds {
         eprintln!("instructions: {name}");
