@@ -1,6 +1,7 @@
 //! Serves: the commands `run` and `demo`.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::color::Color;
 use super::shared::{Exit, complain, env};
 use crate::app::{App, Ended, Notifier, Options, Signals, Sockets, StartError};
-use crate::config::{self, Config, ConfigError, Secrets};
+use crate::config::{self, Config, ConfigError, Listen, Secrets, Server};
 use crate::demo::{self, Wish};
 use crate::fleet::PollIntervals;
 use crate::live::Source;
@@ -88,6 +89,7 @@ async fn serve(
         notifier: Notifier::of_process(&env),
         ..Options::default()
     };
+    let is_inherited = (sockets.listen.is_some(), sockets.admin.is_some());
     let started = async {
         let signals = Signals::new()?;
         Ok::<_, StartError>((App::start_on(sockets, config, &text, Source::of_process(), options).await?, signals))
@@ -109,6 +111,7 @@ async fn serve(
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
+    warn_of_unused(&current.snapshot.config.server, is_inherited, &app);
     drop(current);
     let stats = std::sync::Arc::clone(&app.stats);
     tokio::spawn(async move {
@@ -123,6 +126,24 @@ async fn serve(
     match app.run_until_signal(signals).await {
         Ended::Drained => Exit::Done,
         Ended::Cut => Exit::Failed,
+    }
+}
+
+/// Warns of an address of the file that is not listened on, because a socket of LISTEN_FDS is.
+fn warn_of_unused(server: &Server, (has_listen, has_admin): (bool, bool), app: &App) {
+    // Port 0 takes any.
+    let of_tcp = |address: &SocketAddr| (address.port() != 0).then(|| address.to_string());
+    let listen = match &server.listen {
+        Listen::Tcp(address) => of_tcp(address),
+        Listen::Unix(path) => Some(format!("unix:{}", path.display())),
+    };
+    let admin = of_tcp(&server.admin);
+    let pairs =
+        [("listen", has_listen, listen, app.listen.clone()), ("admin", has_admin, admin, app.admin.to_string())];
+    for (key, is_inherited, file, socket) in pairs {
+        if let Some(file) = file.filter(|file| is_inherited && *file != socket) {
+            tracing::warn!(file, socket, "a socket of LISTEN_FDS is served: server.{key} of the file is not used");
+        }
     }
 }
 

@@ -18,11 +18,9 @@ impl Copies {
     /// Computes the copies of `route` for `to`: of what the baseline serves for a candidate, of what the candidates
     /// serve for the baseline.
     pub(super) fn of(config: &Config, route: &Route, to: BackendId) -> Self {
-        let moved: u16 = route.percent.iter().map(|(_, percent)| percent.hundredths()).sum();
-        let moved = Percent::from_hundredths(moved).unwrap_or(Percent::FULL);
-        let rest = Percent::from_hundredths(10_000 - moved.hundredths()).unwrap_or(Percent::ZERO);
-        let given = route.percent.iter().find(|(id, _)| *id == to).map_or(Percent::ZERO, |(_, percent)| *percent);
-        let (source, own) = if to == config.baseline { (moved, rest) } else { (rest, given) };
+        let rest = route.left();
+        let moved = Percent::from_hundredths(10_000 - rest.hundredths()).unwrap_or(Percent::FULL);
+        let (source, own) = if to == config.baseline { (moved, rest) } else { (rest, route.own(to)) };
         Self { source, percent: config.shadow_percent(route), own }
     }
 

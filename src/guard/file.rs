@@ -114,7 +114,7 @@ impl FileFacts {
         let guard = config.guard.as_ref().filter(|_| candidate != config.baseline)?;
         let (backend, baseline) = (&config[candidate], &config[config.baseline]);
         let shares: Vec<(Percent, Percent)> =
-            config.routes.iter().map(|route| shares(&route.percent, candidate)).collect();
+            config.routes.iter().map(|route| (route.own(candidate), route.left())).collect();
         let mut served = shares.iter().filter(|(own, _)| *own > Percent::ZERO).peekable();
         let is_at_zero = served.peek().is_none();
         let path = config.path.display().to_string();
@@ -148,16 +148,6 @@ impl FileFacts {
 pub(super) fn threshold(alpha: f64) -> f64 {
     let threshold = 1.0 / alpha;
     if threshold <= 1e300 { threshold } else { 1e300 }
-}
-
-/// Percent of the candidate on a route, and the rest that the baseline has.
-pub(super) fn shares(percents: &[(BackendId, Percent)], candidate: BackendId) -> (Percent, Percent) {
-    let of = |wanted: &dyn Fn(BackendId) -> bool| -> u16 {
-        percents.iter().filter(|(id, _)| wanted(*id)).map(|(_, percent)| percent.hundredths()).sum()
-    };
-    let left = 10_000_u16.saturating_sub(of(&|_| true));
-    let percent = |hundredths| Percent::from_hundredths(hundredths).unwrap_or_default();
-    (percent(of(&|id| id == candidate)), percent(left))
 }
 
 /// Quotes a path for a shell where it has to be.

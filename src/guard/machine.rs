@@ -63,8 +63,6 @@ pub struct Guard {
 pub struct Report {
     /// State of the candidate.
     pub state: State,
-    /// True if its requests go to the baseline.
-    pub is_withdrawn: bool,
     /// Time from which it is in this state.
     pub since: Timestamp,
     /// Cause of the state; `None` if nothing has happened.
@@ -363,7 +361,6 @@ impl Guard {
         let (cause, why) = told.map_or((self.cause, self.why.as_ref()), |(cause, why)| (Some(*cause), Some(why)));
         Report {
             state: self.state(),
-            is_withdrawn: self.is_withdrawn(),
             since: self.since,
             cause,
             why: why.cloned(),

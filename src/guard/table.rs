@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::evidence::Weight;
-use super::file::shares;
 use super::needs::Outlook;
 use super::words::figure;
 use crate::config::{Config, Guard, GuardAction, NotifyFormat, Route};
@@ -78,7 +77,7 @@ fn row(
     guard: &Guard,
     (route, candidate, own): (&Route, BackendId, Percent),
 ) -> std::fmt::Result {
-    let (_, left) = shares(&route.percent, candidate);
+    let left = route.left();
     let name = &config[candidate].name;
     let weight = Weight::of(own, left);
     let alone = if weight.is_none() { ", with the floor alone because the baseline has no share" } else { "" };

@@ -18,9 +18,6 @@ pub(super) fn overdue(settings: &Guard, route: &Route) -> Duration {
 
 /// Percents of a candidate and of the baseline on each route of the file.
 pub(super) fn shares(config: &Config, name: &str) -> Vec<(Percent, Percent)> {
-    let own = |route: &Route| {
-        let id = config.backend(name);
-        route.percent.iter().find(|(candidate, _)| Some(*candidate) == id).map_or(Percent::ZERO, |(_, own)| *own)
-    };
-    config.routes.iter().map(|route| (own(route), route.left())).collect()
+    let Some(id) = config.backend(name) else { return Vec::new() };
+    config.routes.iter().map(|route| (route.own(id), route.left())).collect()
 }

@@ -151,7 +151,7 @@ struct Limits {
     head: Option<Size>,
 }
 
-/// Who serves what.
+/// `[rollout]`: the baseline and the percents of candidates.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Split {

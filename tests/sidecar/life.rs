@@ -46,6 +46,22 @@ async fn given_sockets_are_served_and_who_connected_before_loses_nothing() {
 }
 
 #[tokio::test]
+async fn an_address_of_the_file_that_a_given_socket_replaces_is_said() {
+    let other = |openai: &Sim, qwen: &Sim| {
+        file(openai, qwen, 100.0).replacen("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1:1\"", 1)
+    };
+    let (_openai, _qwen, _folder, path) = on_disk(other).await;
+    let (listen, admin) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let give = "exec 3<&0 4<&2 </dev/null 2>/dev/null; export LISTEN_FDS=2 LISTEN_PID=$$";
+    let mut command = shell(give, &path);
+    command.stdin(Stdio::from(OwnedFd::from(listen))).stderr(Stdio::from(OwnedFd::from(admin)));
+    let mut process = Process::of(&mut command);
+    let listen = process.listen.to_string();
+    let told = process.line("a socket of LISTEN_FDS is served: server.listen of the file is not used");
+    assert_eq!((&told["file"], &told["socket"]), (&"127.0.0.1:1".into(), &listen.into()));
+}
+
+#[tokio::test]
 async fn a_given_descriptor_that_is_no_socket_is_said() {
     let (_openai, _qwen, _folder, path) = on_disk(|openai, qwen| file(openai, qwen, 100.0)).await;
     let output = shell("exec 3</dev/null; export LISTEN_FDS=1", &path).output().unwrap();

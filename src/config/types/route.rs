@@ -45,6 +45,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// A candidate's percent.
+    pub fn own(&self, candidate: BackendId) -> Percent {
+        self.percent.iter().find(|(id, _)| *id == candidate).map_or(Percent::ZERO, |(_, own)| *own)
+    }
+
     /// The baseline's percent: the rest.
     pub fn left(&self) -> Percent {
         let shifted: u16 = self.percent.iter().map(|(_, percent)| percent.hundredths()).sum();
