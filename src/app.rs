@@ -333,13 +333,16 @@ impl App {
             () = tokio::time::sleep(limit) => self.cut(),
             () = now => self.cut(),
         };
+        // The limit may end before the second in which new connections are served.
+        shutdown.closing.cancel();
+        shutdown.tasks.close();
         if ended == Ended::Cut {
             span.record("otel.status_code", "ERROR");
-            shutdown.closing.cancel();
             shutdown.cut.cancel();
-            shutdown.tasks.close();
-            shutdown.tasks.wait().await;
+        } else if tokio::time::timeout(FLUSH, shutdown.tasks.wait()).await.is_err() {
+            shutdown.cut.cancel();
         }
+        shutdown.tasks.wait().await;
         drop(span);
         let current = self.store.current();
         tokio::join!(self.guards.finish(FLUSH), self.shadows.finish(&current, &self.shared.meters, FLUSH));

@@ -8,6 +8,7 @@ pub(super) fn mask(line: &str) -> String {
     while let Some(at) = rest.find(['"', '\'']) {
         let (before, quoted) = rest.split_at(at);
         shown.push_str(&mask_urls(before));
+        let is_torn_url = before.contains("://");
         let quote = if quoted.starts_with('"') { '"' } else { '\'' };
         let body = quoted.trim_start_matches(quote);
         // Two quotes are an empty string; three open a long one.
@@ -23,6 +24,7 @@ pub(super) fn mask(line: &str) -> String {
                 let (value, after) = body.split_at(end);
                 (value, after.trim_start_matches(quote), true)
             }
+            None if is_torn_url => ("****", "", false),
             None => (body, "", false),
         };
         shown.push(quote);
@@ -39,23 +41,34 @@ pub(super) fn mask(line: &str) -> String {
 /// Hides an unquoted value that may be a key: not valid TOML, but a common mistake.
 fn mask_bare(text: &str) -> String {
     match text.find("sk-") {
-        Some(at) => format!("{}****", text.get(..at).unwrap_or_default()),
+        Some(at) => format!("{}****", mask_urls(text.get(..at).unwrap_or_default())),
         None => match text.split_once('=') {
             Some((key, value)) if is_secret_name(key) && !value.trim_start().starts_with(['{', '[']) => {
-                format!("{key}= ****")
+                format!("{}= ****", mask_urls(key))
             }
             _ => mask_urls(text),
         },
     }
 }
 
-/// Hides what a URL outside of strings may have of a secret: in a comment, or without its quotes.
+/// Hides all of a URL but its host, outside of strings: in a comment, or without its quotes.
 fn mask_urls(text: &str) -> String {
-    let words = text.split_inclusive(' ').map(|word| match word.contains("://") {
-        true => shown_value("", word.trim_end(), true) + if word.ends_with(' ') { " " } else { "" },
-        false => word.to_owned(),
-    });
-    words.collect()
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        let (url, later) = after.split_at(after.find(char::is_whitespace).unwrap_or(after.len()));
+        let (authority, path) = url.split_at(url.find(['/', '?', '#']).unwrap_or(url.len()));
+        shown.push_str(before);
+        match authority.rsplit_once('@') {
+            Some((_, host)) => shown.push_str(&format!("****@{host}")),
+            None => shown.push_str(authority),
+        }
+        shown.push_str(if path.is_empty() { "" } else { "/****" });
+        rest = later;
+    }
+    shown.push_str(rest);
+    shown
 }
 
 fn key_before(shown: &str) -> &str {
@@ -78,8 +91,8 @@ fn shown_value(key: &str, value: &str, ended: bool) -> String {
     }
     match (value.find("://"), value.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => {
-            let (scheme, rest) = (value.get(..scheme + 3).unwrap_or_default(), value.get(at..).unwrap_or_default());
-            format!("{scheme}****{rest}")
+            let (scheme, rest) = (value.get(..scheme + 3).unwrap_or_default(), value.get(at + 1..).unwrap_or_default());
+            format!("{scheme}****@{}", without_token(rest, 0))
         }
         (Some(scheme), _) => without_token(value, scheme + 3),
         _ => value.to_owned(),
@@ -133,9 +146,15 @@ mod tests {
             ("alpha = 7 # https://h.example/services/T0/B0/x or", "alpha = 7 # https://h.example/**** or"),
             ("url = https://h.example/hook", "url = https://h.example/****"),
             (
-                "a = 1 # see https://h.example/v1 \"or\" https://h.example/x \"b\"",
-                "a = 1 # see https://h.example/v1 \"or\" https://h.example/**** \"b\"",
+                "a = 1 # https://h.example \"or\"\thttps://h.example/x \"b\"",
+                "a = 1 # https://h.example \"or\"\thttps://h.example/**** \"b\"",
             ),
+            ("a = 1 # https://h.example/T0 for the task-force", "a = 1 # https://h.example/**** for the ta****"),
+            ("# https://h.example/T0?key=1", "# https://h.example/****= ****"),
+            ("# https://h.example/T0,https://h.example/v1", "# https://h.example/****"),
+            ("# https://u:p@h.example/T0/v1", "# https://****@h.example/****"),
+            ("url = \"https://u:p@h.example/hook/T0\"", "url = \"https://****@h.example/****\""),
+            ("url = https://h.example/B0\"T0", "url = https://h.example/****\"****"),
             ("percent = { qwen = 120 }", "percent = { qwen = 120 }"),
             ("name = \"7f3kq9s8d7f6g5h4j3k2l1qq\"", "name = \"****\""),
         ] {

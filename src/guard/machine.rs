@@ -71,7 +71,7 @@ pub struct Report {
     pub why: Option<String>,
     /// End of the hold; `None` if it is not held.
     pub until: Option<Timestamp>,
-    /// Sums of the epoch.
+    /// Sums of the epoch; during a hold, of the one in which it began.
     pub tally: Tally,
     /// Number of distinct keys among the candidate's trials.
     pub keys: u64,
@@ -295,7 +295,7 @@ impl Guard {
 
     fn lift(&mut self, lift: &Lift, now: Now) -> Move {
         let from = self.state();
-        let (threshold, tally) = (self.epoch.threshold(), self.epoch.tally());
+        let (threshold, tally) = (self.judged().threshold(), self.judged().tally());
         self.phase = Phase::Watching;
         self.begin_epoch(now);
         let why = words::lifted(&self.facts, lift);
@@ -357,7 +357,8 @@ impl Guard {
             Phase::Held(hold) => Some(hold.until),
             Phase::Watching | Phase::RolledBack => None,
         };
-        let told = epoch.told.as_ref().filter(|_| self.state() == State::Watching);
+        let is_alerting = facts.action == GuardAction::Alert && self.state() == State::Watching;
+        let told = epoch.told.as_ref().filter(|_| is_alerting);
         let (cause, why) = told.map_or((self.cause, self.why.as_ref()), |(cause, why)| (Some(*cause), Some(why)));
         Report {
             state: self.state(),

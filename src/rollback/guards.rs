@@ -48,6 +48,8 @@ pub struct Guards {
     stats: Arc<Stats>,
     notices: Notices,
     disk: Disk,
+    /// Held from a look at the state until it is written, so that no older state replaces a newer one.
+    saving: tokio::sync::Mutex<()>,
     /// Wakes the writer of the state file.
     changed: Notify,
     /// Ends [`Guards::run`].
@@ -75,8 +77,8 @@ impl Guards {
         };
         let notices = Notices::default();
         let (is_on, inside) = (AtomicBool::new(false), Mutex::new(inside));
-        let (changed, stop) = (Notify::new(), CancellationToken::new());
-        let guards = Self { is_on, inside, store, stats, notices, disk, changed, stop, instance };
+        let (saving, changed, stop) = (tokio::sync::Mutex::default(), Notify::new(), CancellationToken::new());
+        let guards = Self { is_on, inside, store, stats, notices, disk, saving, changed, stop, instance };
         guards.begin(&in_force, &state, now);
         Arc::new(guards)
     }
@@ -366,6 +368,7 @@ impl Guards {
 
     /// Writes the state file if the state has changed.
     async fn save(self: &Arc<Self>) {
+        let _saving = self.saving.lock().await;
         let (candidates, history) = {
             let now = this_moment();
             let inside = &mut *lock(&self.inside);

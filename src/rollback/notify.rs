@@ -38,8 +38,12 @@ pub(super) struct Notices {
     waiting: Mutex<Option<Receiver<Notice>>>,
     /// Messages that wait or are being sent.
     pending: AtomicU64,
+    /// Cancelled when the process ends, so that no try waits for its pause.
+    ending: CancellationToken,
     /// Cancelled once the last message is sent.
     done: CancellationToken,
+    /// Cancelled when there is no time left for messages.
+    given_up: CancellationToken,
     sent: AtomicU64,
     failed: AtomicU64,
     lost: AtomicU64,
@@ -53,7 +57,9 @@ impl Default for Notices {
             queue: Mutex::new(Some(queue)),
             waiting: Mutex::new(Some(waiting)),
             pending: zero(),
+            ending: CancellationToken::new(),
             done: CancellationToken::new(),
+            given_up: CancellationToken::new(),
             sent: zero(),
             failed: zero(),
             lost: zero(),
@@ -83,24 +89,29 @@ impl Notices {
     pub(super) fn queue(&self, notify: &Notify, message: Message) {
         let body = message.body(notify.format);
         let queue = lock(&self.queue).clone();
+        let why = if queue.is_some() { "too many wait" } else { "the process is ending" };
         self.pending.fetch_add(1, Relaxed);
         let queued = queue.zip(notify.url.clone().zip(body.ok())).map(|(queue, notice)| queue.try_send(notice));
         if !matches!(queued, Some(Ok(()))) {
             self.pending.fetch_sub(1, Relaxed);
             self.lost.fetch_add(1, Relaxed);
-            tracing::error!("a message of the guard was lost, because too many wait: look at guard.notify");
+            tracing::error!("a message of the guard was lost, because {why}: look at guard.notify");
         }
     }
 
     /// Takes no more messages, and waits until those that there are have been sent, for at most `limit`.
     pub(super) async fn finish(&self, limit: Duration) {
         *lock(&self.queue) = None;
-        if self.pending.load(Relaxed) == 0 || tokio::time::timeout(limit, self.done.cancelled()).await.is_ok() {
-            return;
+        self.ending.cancel();
+        if self.pending.load(Relaxed) > 0 {
+            drop(tokio::time::timeout(limit, self.done.cancelled()).await);
         }
+        self.given_up.cancel();
         let lost = self.pending.load(Relaxed);
-        self.lost.fetch_add(lost, Relaxed);
-        tracing::error!(lost, "the process ends before the guard's messages were delivered: look at guard.notify");
+        if lost > 0 {
+            self.lost.fetch_add(lost, Relaxed);
+            tracing::error!(lost, "the process ends before the guard's messages were delivered: look at guard.notify");
+        }
     }
 
     /// Messages by result.
@@ -111,19 +122,14 @@ impl Notices {
 
     /// Sends what is queued, one message after the other.
     pub(super) async fn send(&self) {
-        let Some(mut waiting) = lock(&self.waiting).take() else { return };
+        let Some(waiting) = lock(&self.waiting).take() else { return };
         let _done = self.done.clone().drop_guard();
+        self.given_up.run_until_cancelled(self.send_all(waiting)).await;
+    }
+
+    async fn send_all(&self, mut waiting: Receiver<Notice>) {
         while let Some((url, body)) = waiting.recv().await {
-            let body = Bytes::from(body);
-            let mut result = attempt(&url, body.clone()).await;
-            for pause in PAUSES {
-                if result.is_ok() {
-                    break;
-                }
-                tokio::time::sleep(pause).await;
-                result = attempt(&url, body.clone()).await;
-            }
-            match result {
+            match self.deliver(&url, Bytes::from(body)).await {
                 Ok(()) => self.sent.fetch_add(1, Relaxed),
                 Err(error) => {
                     tracing::error!("a message of the guard was not delivered after three tries: {error}");
@@ -132,6 +138,18 @@ impl Notices {
             };
             self.pending.fetch_sub(1, Relaxed);
         }
+    }
+
+    async fn deliver(&self, url: &Secret, body: Bytes) -> Result<(), NotifyError> {
+        let mut result = attempt(url, body.clone()).await;
+        for pause in PAUSES {
+            if result.is_ok() {
+                break;
+            }
+            self.ending.run_until_cancelled(tokio::time::sleep(pause)).await;
+            result = attempt(url, body.clone()).await;
+        }
+        result
     }
 }
 

@@ -284,6 +284,23 @@ fn an_alert_is_told_once_an_epoch_and_nothing_moves() {
 }
 
 #[test]
+fn an_alert_that_was_told_is_shown_only_while_the_guard_alerts() {
+    let times = Times::new();
+    let alert = format!("{FILE}action = \"alert\"\n");
+    let mut guard = guard(&alert, times.s(0));
+    assert_eq!(kinds(&fail(&mut guard, times.s(0))), [MoveKind::Held]);
+    for _ in 0..20 {
+        guard.trial(&trial(Side::Baseline, 1), FAILED, times.s(1));
+    }
+    assert!(guard.report(0.05).next.starts_with("qwen goes on serving"));
+    // The evidence has fallen, so that nothing moves; from here on it would be withdrawn.
+    assert!(guard.reload(facts(FILE), times.s(2)).moves.is_empty());
+    let shown = guard.report(0.05);
+    assert_eq!((shown.state, shown.cause, shown.why), (State::Watching, None, None));
+    assert!(!shown.next.contains("alert"), "{}", shown.next);
+}
+
+#[test]
 fn without_a_share_of_the_baseline_the_floor_acts_alone() {
     let times = Times::new();
     let text = changed("qwen = 5 }", "qwen = 100 }").replace("qwen = 25", "qwen = 100");

@@ -63,6 +63,11 @@ fn a_restart_in_a_hold_keeps_its_sums_and_at_most_a_minute() {
     let evidence = held.report(0.05).ln_evidence.exp();
     assert!((moves[0].evidence.unwrap() / evidence - 1.0).abs() < 1e-9);
 
+    let lifted = format!("{FILE}resume = 9\n");
+    let (mut again, _) = Guard::restore(facts(FILE), &saved, 1, times.s(500));
+    let moves = again.reload(facts(&lifted), times.s(501)).moves;
+    assert_eq!((kinds(&moves), moves[0].tally), (vec![MoveKind::Lifted], then.tally), "it tells of what was shown");
+
     // The baseline had failed as well, and the file was written then.
     for _ in 0..20 {
         held.trial(&trial(Side::Baseline, 1), FAILED, times.s(20));

@@ -201,13 +201,13 @@ async fn a_withdrawal_is_a_trace_of_its_own_with_the_numbers() {
     // the span too.
     let text = traced(&openai, &qwen, &receiver.grpc(), "").replace("request_log = false", "request_log = true");
     std::fs::write(&path, format!("{text}\n[guard]\nalpha = 0.5\n")).unwrap();
-    let mut process = Process::of(binary().arg("--config").arg(&path).env("OTEL_BSP_SCHEDULE_DELAY", "20"));
+    let process = Process::of(binary().arg("--config").arg(&path).env("OTEL_BSP_SCHEDULE_DELAY", "20"));
     let ask = async || {
         let answer = raw(process.listen, &post("/v1/chat/completions", &chat("x", false), "")).await;
         answer.header("x-shiftgate-reason").unwrap().to_owned()
     };
     for n in 0.. {
-        assert!(n < 100, "the guard did not act");
+        assert!(n < 50, "the guard did not act");
         let status = (n % 2 == 1 && n > 20).then_some((500, None));
         qwen.set(Behaviour { status, ..Behaviour::default() });
         if ask().await == "rolled_back" {
@@ -232,9 +232,6 @@ async fn a_withdrawal_is_a_trace_of_its_own_with_the_numbers() {
     assert!(number("candidate.counted") >= 1.0, "{span:#?}");
     assert!(span.get("shiftgate.guard.why").as_str().unwrap().contains("requests of qwen failed"), "{span:#?}");
     assert_eq!((span.service(), span.scope.as_str(), span.parent.as_str()), ("shiftgate", "shiftgate", ""));
-    process.signal("-TERM");
-    let ended = tokio::task::spawn_blocking(move || process.child.wait().unwrap());
-    assert!(ended.await.unwrap().success());
 }
 
 #[tokio::test]

@@ -154,8 +154,8 @@ fn is_url(text: &str) -> bool {
     matches!(uri.scheme_str(), Some("http" | "https"))
         && !authority.as_str().contains('@')
         && !authority.host().is_empty()
-        // A port that is no port is not one for `http` either, which then has none.
-        && (authority.port_u16().is_some() || authority.as_str().ends_with(authority.host()))
+        // `http` has no port for `:99999`, as if it were a URL without one.
+        && (authority.port_u16().is_some() || authority.as_str() == authority.host())
         && !text.contains('#')
 }
 

@@ -103,13 +103,17 @@ pub(super) async fn tripped(running: &Running, qwen: &Sim) -> Value {
     trip((running.address(), running.app.admin), qwen).await
 }
 
-/// Saves the file as an editor does, and waits until it is in force.
+/// Saves the file as an editor does, and waits until it is in force and the guards have followed it.
 pub(super) async fn save(running: &Running, text: &str) {
     let before = running.app.store.current().snapshot.generation;
     let beside = running.file.with_extension("new");
     std::fs::write(&beside, text).unwrap();
     std::fs::rename(&beside, &running.file).unwrap();
-    eventually(|| running.app.store.current().snapshot.generation > before).await;
+    eventually_async(async || {
+        let page = get(running.app.admin, "/history").await.json();
+        page["history"].as_array().unwrap().last().unwrap()["generation"].as_u64().unwrap() > before
+    })
+    .await;
 }
 
 pub(super) async fn state(running: &Running) -> (String, Value) {
