@@ -3,6 +3,7 @@
 //! Invariant: sockets are bound only after the file was validated, and shutdown ends within `drain`.
 
 mod notify;
+mod signals;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{Admin, View};
 use crate::config::{self, Config, Server};
@@ -27,13 +27,14 @@ use crate::telemetry::meters::Meters;
 use crate::telemetry::{SPANS, Sinks};
 
 pub use notify::Notifier;
+pub use signals::Signals;
 
 /// Time for which new connections are accepted after SIGTERM, so that load balancers and probes notice `/readyz` first.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Interval of the lines of counts.
 const COUNTS: Duration = Duration::from_secs(60);
-/// Time limit of writing the records that are left at the end.
+/// Time limit of each step after the drain: of requests accepted at its last moment, of records and messages that are left.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// Reason for which the process cannot start.
@@ -371,41 +372,5 @@ async fn write_counts((store, meters): (Arc<Store>, Arc<Meters>), shadows: Arc<S
     minutes.tick().await;
     while shutdown.closing.run_until_cancelled(minutes.tick()).await.is_some() {
         shadows.write_counts(&store.current(), &meters);
-    }
-}
-
-/// Handlers of the signals for shutdown and reload. Installed before the process announces itself: until then a signal
-/// would kill it.
-#[derive(Debug)]
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    /// Installs the handlers. Fails if the system refuses one.
-    pub fn new() -> Result<Self, StartError> {
-        let install = |kind| signal(kind).map_err(StartError::Signals);
-        Ok(Self {
-            terminate: install(SignalKind::terminate())?,
-            interrupt: install(SignalKind::interrupt())?,
-            hangup: install(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next_is_hangup(&mut self) -> bool {
-        tokio::select! {
-            _ = self.terminate.recv() => false,
-            _ = self.interrupt.recv() => false,
-            _ = self.hangup.recv() => true,
-        }
-    }
-
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

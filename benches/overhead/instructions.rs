@@ -16,7 +16,7 @@ use crate::proxies::{BARE, bare_arguments, binary, free, ready};
 const FEW: usize = 200;
 const MANY: usize = 1_200;
 
-/// What a process is: bare hyper, or shiftgate with a percent for the translated candidate and with or without `[guard]`.
+/// A process to count: bare hyper, or shiftgate with a percent for the translated candidate and with or without `[guard]`.
 type Kind = Option<(u8, bool)>;
 
 /// Counts bare hyper, an untranslated and a translated shiftgate, and one whose candidate is guarded; returns the table.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::view::View;
-use crate::guard::{Side, Sides};
+use crate::guard::{Rates, Sides};
 use crate::rollback::CandidateGuard;
 use crate::telemetry::log::rfc3339;
 
@@ -40,15 +40,6 @@ pub(crate) struct GuardStatus {
     pub next: String,
 }
 
-/// Failures for each trial.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Rates {
-    /// That of the candidate.
-    pub candidate: Option<f64>,
-    /// That of the baseline.
-    pub baseline: Option<f64>,
-}
-
 /// The state file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct StateStatus {
@@ -70,7 +61,7 @@ impl GuardStatus {
             until: report.until.map(rfc3339),
             trials: report.tally.trials,
             counted: report.tally.counted,
-            rate: Rates { candidate: report.tally.rate(Side::Candidate), baseline: report.tally.rate(Side::Baseline) },
+            rate: report.tally.rates(),
             keys: report.keys,
             evidence: report.ln_evidence.exp(),
             threshold: report.threshold,

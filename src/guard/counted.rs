@@ -103,6 +103,15 @@ impl Sides {
     }
 }
 
+/// Failures for each trial of a side; `None` without trials.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Rates {
+    /// That of the candidate.
+    pub candidate: Option<f64>,
+    /// That of the baseline.
+    pub baseline: Option<f64>,
+}
+
 /// Sums of an epoch, as they are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
@@ -115,6 +124,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Failures for each trial of both sides.
+    pub(crate) fn rates(&self) -> Rates {
+        Rates { candidate: self.rate(Side::Candidate), baseline: self.rate(Side::Baseline) }
+    }
+
     /// Failures for each trial of a side; `None` without trials.
     #[expect(clippy::cast_precision_loss, reason = "a rate that is shown")]
     pub fn rate(&self, side: Side) -> Option<f64> {

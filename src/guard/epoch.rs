@@ -21,7 +21,7 @@ pub(super) struct Epoch {
     pub(super) alpha: f64,
     pub(super) ledger: Ledger,
     pub(super) evidence: Evidence,
-    /// What was told instead of a withdrawal, with `action = "alert"`.
+    /// Cause and reason that were told instead of a withdrawal, with `action = "alert"`.
     pub(super) told: Option<(Cause, String)>,
 }
 

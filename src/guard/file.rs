@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::moves::Lift;
 use crate::config::{Backend, Config, GuardAction, GuardErrors};
 use crate::model::{BackendId, Percent};
 
@@ -136,6 +137,31 @@ impl FileFacts {
                 path => format!("shiftgate resume --config {}", quoted(path)),
             },
         })
+    }
+
+    /// True if this reading of the file begins an epoch after `before`.
+    pub(super) fn begins_epoch(&self, before: &Self) -> bool {
+        self.rollout != before.rollout
+            || self.identity != before.identity
+            || self.baseline_identity != before.baseline_identity
+            || self.errors != before.errors
+            || self.alpha.to_bits() != before.alpha.to_bits()
+    }
+
+    /// Returns the way by which this reading lifts a withdrawal that was made under the given name of the rollout, identity
+    /// and `resume`.
+    pub(super) fn lift(&self, rollout: &str, identity: &Identity, resume: u64) -> Option<Lift> {
+        if self.is_at_zero {
+            return Some(Lift::PercentZero);
+        }
+        if self.resume != resume {
+            return Some(Lift::Resumed { from: resume, to: self.resume });
+        }
+        if self.rollout != rollout {
+            return Some(Lift::Renamed);
+        }
+        let keys = identity.changed(&self.identity);
+        (!keys.is_empty()).then_some(Lift::Candidate(keys))
     }
 
     /// Evidence at which the guard acts: 1/alpha, at most 10^300.

@@ -8,7 +8,7 @@ use super::breaker::{BreakerChange, BreakerLog};
 use super::counted::{Ended, Side, Tally, Trial};
 use super::epoch::Epoch;
 use super::evidence::Weight;
-use super::file::{FileFacts, Identity};
+use super::file::FileFacts;
 use super::moves::{Cause, Lift, Move, MoveKind, Now, State};
 use super::needs::{Verdict, needs};
 use super::saved::{Saved, SavedHold};
@@ -122,7 +122,7 @@ impl Guard {
             }
             _ => Phase::RolledBack,
         };
-        let lift = lift(&guard.facts, &saved.rollout, &saved.identity, saved.resume);
+        let lift = guard.facts.lift(&saved.rollout, &saved.identity, saved.resume);
         let moves = lift.map(|lift| guard.lift(&lift, now)).into_iter().collect();
         (guard, moves)
     }
@@ -215,13 +215,9 @@ impl Guard {
         let mut moves = self.end_hold(now);
         let before = std::mem::replace(&mut self.facts, facts);
         let facts = &self.facts;
-        let is_new_epoch = facts.rollout != before.rollout
-            || facts.identity != before.identity
-            || facts.baseline_identity != before.baseline_identity
-            || facts.errors != before.errors
-            || facts.alpha.to_bits() != before.alpha.to_bits();
+        let is_new_epoch = facts.begins_epoch(&before);
         let is_latched = self.state() != State::Watching;
-        let lift = lift(facts, &before.rollout, &before.identity, before.resume).filter(|_| is_latched);
+        let lift = facts.lift(&before.rollout, &before.identity, before.resume).filter(|_| is_latched);
         if let Some(lift) = lift {
             moves.push(self.lift(&lift, now));
         } else {
@@ -387,20 +383,4 @@ impl Guard {
     fn evidence(&self, epoch: &Epoch) -> f64 {
         epoch.evidence.ln(self.facts.is_blind).exp()
     }
-}
-
-/// Returns the way by which `facts` lift a withdrawal that was made under the given name of the rollout, identity and
-/// `resume`.
-fn lift(facts: &FileFacts, rollout: &str, identity: &Identity, resume: u64) -> Option<Lift> {
-    if facts.is_at_zero {
-        return Some(Lift::PercentZero);
-    }
-    if facts.resume != resume {
-        return Some(Lift::Resumed { from: resume, to: facts.resume });
-    }
-    if facts.rollout != rollout {
-        return Some(Lift::Renamed);
-    }
-    let keys = identity.changed(&facts.identity);
-    (!keys.is_empty()).then_some(Lift::Candidate(keys))
 }

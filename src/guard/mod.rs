@@ -27,6 +27,7 @@ mod words;
 
 pub use baseline::BaselineHealth;
 pub use breaker::BreakerChange;
+pub(crate) use counted::Rates;
 pub use counted::{Ended, Ledger, OtherSide, Side, Sides, Tally, Trial};
 pub use evidence::{Event, Evidence, Sums, Weight};
 pub use file::{FileFacts, Identity};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::entry::Entry;
 use crate::config::{Config, NotifyFormat};
-use crate::guard::{Move, Side, Sides};
+use crate::guard::{Move, Rates, Sides};
 use crate::telemetry::log::rfc3339;
 
 /// A message, as receivers get it.
@@ -32,13 +32,6 @@ pub(super) struct Message {
     hash: String,
 }
 
-/// Failures for each trial; `None` without trials.
-#[derive(Debug, Serialize)]
-struct Rates {
-    candidate: Option<f64>,
-    baseline: Option<f64>,
-}
-
 /// A message to a chat.
 #[derive(Serialize)]
 struct Chat {
@@ -59,7 +52,7 @@ impl Message {
             since: rfc3339(one.since),
             cause: one.cause.as_str(),
             why: one.why.clone(),
-            rate: Rates { candidate: one.tally.rate(Side::Candidate), baseline: one.tally.rate(Side::Baseline) },
+            rate: one.tally.rates(),
             trials: one.tally.trials,
             counted: one.tally.counted,
             evidence: one.evidence,

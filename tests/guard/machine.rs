@@ -247,7 +247,7 @@ fn a_hold_is_judged_by_the_epoch_in_which_it_began() {
     assert!(bad.reload(facts(&looser), times.s(10)).warning.unwrap().contains("qwen has been held since"));
     assert!(bad.report(0.05).ln_evidence > 0.0, "what decides is shown");
     assert_eq!(kinds(&bad.tick(true, times.s(60))), [MoveKind::RolledBack]);
-    // What was drawn before belongs to it, and may release it.
+    // Requests that were drawn before belong to it, and may release it.
     let mut both = guard(FILE, times.s(0));
     fail(&mut both, times.s(0));
     both.reload(facts(&looser), times.s(10));

@@ -54,7 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Whatever happens, in whatever order.
+    /// The invariants hold after any events in any order.
     #[test]
     fn a_withdrawal_ends_by_the_named_ways_and_by_no_other(steps in proptest::collection::vec(step(), 1..60)) {
         let saves: Vec<_> = saves().iter().map(|text| facts(text)).collect();

@@ -1,5 +1,5 @@
-//! The same requests through the guard and through `tests/sdk/guard_ref.py`, an implementation of the definition in plain
-//! floats: `python3 tests/sdk/guard_ref.py --write tests/data/guard` made the files.
+//! The same requests go through the guard and through `tests/sdk/guard_ref.py`, an implementation of the definition in
+//! plain floats: `python3 tests/sdk/guard_ref.py --write tests/data/guard` made the files.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -195,7 +195,7 @@ fn poisoned(seed: u64, has_keys: bool) -> bool {
 fn users_who_always_fail_do_not_alarm() {
     let found = alarms(1_000, |seed| poisoned(seed, true));
     assert!(found <= most_alarms(1_000), "{found}");
-    // The same test without the rule is seen to fail.
+    // The test fails without the rule.
     let found = alarms(200, |seed| poisoned(seed, false));
     assert!(found > most_alarms(200), "{found}");
 }
