@@ -2,8 +2,6 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::StartError;
-
 /// Handlers of the signals for shutdown and reload. Installed before the process announces itself: until then a signal
 /// would kill it.
 #[derive(Debug)]
@@ -15,12 +13,11 @@ pub struct Signals {
 
 impl Signals {
     /// Installs the handlers. Fails if the system refuses one.
-    pub fn new() -> Result<Self, StartError> {
-        let install = |kind| signal(kind).map_err(StartError::Signals);
+    pub fn new() -> std::io::Result<Self> {
         Ok(Self {
-            terminate: install(SignalKind::terminate())?,
-            interrupt: install(SignalKind::interrupt())?,
-            hangup: install(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 

@@ -91,7 +91,7 @@ async fn serve(
     };
     let is_inherited = (sockets.listen.is_some(), sockets.admin.is_some());
     let started = async {
-        let signals = Signals::new()?;
+        let signals = Signals::new().map_err(StartError::Signals)?;
         Ok::<_, StartError>((App::start_on(sockets, config, &text, Source::of_process(), options).await?, signals))
     };
     let (app, signals) = match started.await {

@@ -135,8 +135,8 @@ fn of(one: &CandidateGuard, baseline: &str) -> String {
             let rate =
                 |side| report.tally.rate(side).map_or_else(|| "-".to_owned(), |rate| format!("{:.1} %", rate * 100.0));
             format!(
-                "the guard left {name} alone: {} of its requests failed and {} of {baseline}'s, {} failures counted against \
-                 it, the evidence is {:.2} and {:.0} would be enough",
+                "the guard left {name} alone: {} of its requests failed and {} of {baseline}'s, failures counted against \
+                 it: {}, the evidence is {:.2} and {:.0} would be enough",
                 rate(Side::Candidate),
                 rate(Side::Baseline),
                 report.tally.counted.candidate,
